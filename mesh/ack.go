@@ -1,0 +1,132 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+)
+
+// AckEntry says which agents of a region applied, or failed to apply, one epoch
+// of one config.
+type AckEntry struct {
+	Config   string
+	Region   string
+	Epoch    uint64
+	Applied  *roaring.Bitmap // indices of agents that applied it
+	Latency  Latencies       // from the pointer's time to the durable apply, by each agent's clock
+	Failed   *roaring.Bitmap // indices of agents that refused or failed it
+	Failures []Failure       // names and reasons of the first MaxFailures of them
+}
+
+// Failure is why one agent did not apply a pointer.
+type Failure struct {
+	Agent  uint32 `cbor:"1,keyasint" json:"index"`
+	Name   string `cbor:"2,keyasint" json:"agent"`
+	Reason string `cbor:"3,keyasint" json:"reason"`
+}
+
+// NewAckEntry makes an entry that acknowledges nothing yet.
+func NewAckEntry(config, region string, epoch uint64) *AckEntry {
+	return newAckEntry(configKey{config, region}, epoch)
+}
+
+func newAckEntry(key configKey, epoch uint64) *AckEntry {
+	return &AckEntry{Config: key.config, Region: key.region, Epoch: epoch, Applied: roaring.New(), Failed: roaring.New()}
+}
+
+// Merge adds another entry of the same epoch. An agent that both failed and
+// applied has applied.
+func (e *AckEntry) Merge(other *AckEntry) {
+	e.Applied.Or(other.Applied)
+	e.Failed.Or(other.Failed)
+	e.Failed.AndNot(e.Applied)
+	e.Latency.Merge(&other.Latency)
+	for _, f := range other.Failures {
+		e.addFailure(f)
+	}
+	e.Failures = slices.DeleteFunc(e.Failures, func(f Failure) bool { return e.Applied.Contains(f.Agent) })
+}
+
+func (e *AckEntry) addFailure(f Failure) {
+	known := func(g Failure) bool { return g.Agent == f.Agent }
+	if i := slices.IndexFunc(e.Failures, known); i >= 0 {
+		e.Failures[i] = f
+	} else if len(e.Failures) < MaxFailures {
+		e.Failures = append(e.Failures, f)
+	}
+}
+
+func (e *AckEntry) key() configKey { return configKey{e.Config, e.Region} }
+
+// ackState is what a node knows of its subtree for a config's newest epoch.
+type ackState struct {
+	total   *AckEntry // since the epoch began
+	pending *AckEntry // not yet sent up; nil if nothing
+}
+
+// acks merges acknowledgements from a subtree on their way up.
+type acks struct {
+	states  map[configKey]*ackState
+	flushAt Time
+}
+
+func newAcks() acks { return acks{states: map[configKey]*ackState{}, flushAt: Never} }
+
+// add merges an entry, unless it is of an older epoch than one already known:
+// then nobody needs it any more.
+func (a *acks) add(now Time, entry *AckEntry) {
+	key := entry.key()
+	s := a.states[key]
+	if s == nil {
+		if len(a.states) >= MaxConfigs {
+			return
+		}
+		s = &ackState{total: newAckEntry(key, entry.Epoch)}
+		a.states[key] = s
+	}
+	if entry.Epoch < s.total.Epoch {
+		return
+	}
+	if entry.Epoch > s.total.Epoch {
+		*s = ackState{total: newAckEntry(key, entry.Epoch)}
+	}
+	if s.pending == nil {
+		s.pending = newAckEntry(key, entry.Epoch)
+	}
+	s.total.Merge(entry)
+	s.pending.Merge(entry)
+	if a.flushAt == Never {
+		a.flushAt = now + ackDelay
+	}
+}
+
+// flush moves what is pending into messages.
+func (a *acks) flush() []*Ack {
+	a.flushAt = Never
+	var entries []AckEntry
+	for _, s := range a.states {
+		if s.pending != nil {
+			entries = append(entries, *s.pending)
+			s.pending = nil
+		}
+	}
+	slices.SortFunc(entries, func(x, y AckEntry) int {
+		return cmp.Or(cmp.Compare(x.Config, y.Config), cmp.Compare(x.Region, y.Region))
+	})
+	var messages []*Ack
+	for chunk := range slices.Chunk(entries, MaxAckEntries) {
+		messages = append(messages, &Ack{Entries: chunk})
+	}
+	return messages
+}
+
+// resend marks everything as pending: a new parent, or a restarted coordinator,
+// knows nothing of what the last one was told.
+func (a *acks) resend(now Time) {
+	for key, s := range a.states {
+		s.pending = newAckEntry(key, s.total.Epoch)
+		s.pending.Merge(s.total)
+		a.flushAt = now + ackDelay
+	}
+}

@@ -1,0 +1,178 @@
+package mesh
+
+import (
+	"bytes"
+
+	"banyan/record"
+)
+
+// configState is what a node knows and does about one pointer.
+type configState struct {
+	latest  *Announcement // newest verified
+	applied uint64        // epoch last applied here; 0 for none
+	running uint64        // version it runs
+	busy    bool          // an OpActivate is under way
+	attempt int           // fetches or activations of latest that failed
+}
+
+// publish takes a pointer from the root's own store, which verified it.
+func (n *Node) publish(a *Announcement, out []Output) []Output {
+	key := configKey{a.Pointer.Config, a.Pointer.Region}
+	s := n.configs[key]
+	if s == nil {
+		if len(n.configs) >= MaxConfigs {
+			return append(out, Output{Op: OpRefused, Reason: "too_many_configs"})
+		}
+		s = &configState{}
+		n.configs[key] = s
+	} else if a.Pointer.Epoch <= s.latest.Pointer.Epoch {
+		return out
+	}
+	s.latest = a
+	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
+	return n.relay(a, out)
+}
+
+// restore takes a pointer that was held before the node stopped.
+func (n *Node) restore(a *Announcement, applied uint64) {
+	key := configKey{a.Pointer.Config, a.Pointer.Region}
+	s := &configState{latest: a}
+	if applied != 0 {
+		s.applied, s.running = a.Pointer.Epoch, applied
+	}
+	n.configs[key] = s
+}
+
+// announced handles a pointer from the parent: verify, then relay, then act.
+// Verifying first stops a bad one at the first honest hop.
+func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) []Output {
+	if from != n.up.parent || n.up.state != upAttached {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
+	}
+	if n.isKnown(a.Raw) {
+		n.sawRevision(a)
+		return out
+	}
+	pointer, err := n.cfg.Verifier.VerifyPointer(a.Raw)
+	if err != nil {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
+	}
+	if pointer.Region != n.cfg.Self.Region {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+	}
+	a.Pointer = pointer
+	key := configKey{pointer.Config, pointer.Region}
+	s := n.configs[key]
+	switch {
+	case s == nil && len(n.configs) >= MaxConfigs:
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "too_many_configs"})
+	case s == nil:
+		s = &configState{}
+		n.configs[key] = s
+	case pointer.Epoch < s.latest.Pointer.Epoch:
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "stale_epoch"})
+	case pointer.Epoch == s.latest.Pointer.Epoch && !bytes.Equal(a.Raw, s.latest.Raw):
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "conflicting_epoch"})
+	case pointer.Epoch == s.latest.Pointer.Epoch:
+		n.sawRevision(a)
+		return out
+	}
+	s.latest, s.attempt = a, 0
+	n.lastRaw = a.Raw
+	n.sawRevision(a)
+	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
+	out = n.relay(a, out)
+	return n.settle(now, key, s, out)
+}
+
+// isKnown spares the signature check of an announcement that came twice in a row.
+func (n *Node) isKnown(raw []byte) bool {
+	return len(raw) > 0 && bytes.Equal(raw, n.lastRaw)
+}
+
+func (n *Node) sawRevision(a *Announcement) {
+	region := n.cfg.Self.Region
+	n.revisions[region] = max(n.revisions[region], a.Revision)
+}
+
+// settle moves a config one step toward what its pointer says: fetch the body,
+// then activate it, then acknowledge.
+func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []Output {
+	if !n.subscribes() || s.applied == s.latest.Pointer.Epoch {
+		delete(n.unsettled, key)
+		return out
+	}
+	n.unsettled[key] = struct{}{}
+	if s.busy {
+		return out // activated will come here again
+	}
+	version := s.latest.Pointer.VersionFor(n.cfg.Self.Name, n.cfg.Labels)
+	if want := (VersionKey{key.config, version}); version != 0 && !n.bodies.has(want) {
+		return n.fetch(now, want, out)
+	}
+	s.busy = true
+	return append(out, Output{Op: OpActivate, Announcement: s.latest, Version: version})
+}
+
+// activated hears how an OpActivate ended.
+func (n *Node) activated(now Time, in Input, out []Output) []Output {
+	key := configKey{in.Announcement.Pointer.Config, in.Announcement.Pointer.Region}
+	s := n.configs[key]
+	s.busy = false
+	if in.Reason == "" {
+		s.applied, s.running = in.Announcement.Pointer.Epoch, in.Version
+	}
+	n.acknowledge(now, in.Announcement.Pointer, in.Reason, in.LatencyMicros)
+	if in.Reason != "" && s.latest == in.Announcement {
+		s.attempt++
+		n.retryAfter(now, key, s.attempt)
+		return out
+	}
+	return n.settle(now, key, s, out)
+}
+
+// acknowledge reports this agent's own outcome. A coordinator that follows has
+// none: it is no agent.
+func (n *Node) acknowledge(now Time, p record.Pointer, reason string, latencyMicros int64) {
+	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 {
+		return
+	}
+	entry := newAckEntry(configKey{p.Config, p.Region}, p.Epoch)
+	index := n.up.index - 1
+	if reason == "" {
+		entry.Applied.Add(index)
+		entry.Latency.Add(latencyMicros)
+	} else {
+		entry.Failed.Add(index)
+		entry.addFailure(Failure{Agent: index, Name: n.cfg.Self.Name, Reason: reason[:min(len(reason), MaxReason)]})
+	}
+	n.acks.add(now, entry)
+}
+
+// retry is a config to settle again later.
+type retry struct {
+	at  Time
+	key configKey
+}
+
+func (n *Node) retryAfter(now Time, key configKey, attempt int) {
+	delay := min(minRefetch<<min(attempt-1, 16), maxRefetch)
+	n.retries = append(n.retries, retry{now + n.jittered(delay), key})
+}
+
+func (n *Node) retryDue(now Time, out []Output) []Output {
+	var due []configKey
+	rest := n.retries[:0]
+	for _, r := range n.retries {
+		if r.at <= now {
+			due = append(due, r.key)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	n.retries = rest
+	for _, key := range due {
+		out = n.settle(now, key, n.configs[key], out)
+	}
+	return out
+}

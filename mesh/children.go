@@ -1,0 +1,261 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+
+	"banyan/record"
+)
+
+// child is a node that this one relays to.
+type child struct {
+	peer   PeerID
+	index  uint32
+	region string
+	role   Role
+}
+
+func (n *Node) childIndex(peer PeerID) int {
+	return slices.IndexFunc(n.children, func(c child) bool { return c.peer == peer })
+}
+
+// join answers an agent, or a following coordinator, that asks for a place.
+func (n *Node) join(from PeerID, m *Join, out []Output) []Output {
+	who, known := n.peers[from]
+	if !known || n.cfg.Planner == nil {
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "not a coordinator"}})
+	}
+	if who.Role == RoleCoordinator {
+		if reason := n.refuseFollower(who); reason != "" {
+			return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: reason}})
+		}
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Placement{}})
+	}
+	if who.Region != n.cfg.Self.Region {
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
+	}
+	placement, err := n.cfg.Planner.Join(who.Name, m)
+	if err != nil {
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: err.Error()}})
+	}
+	return append(out, Output{Op: OpSend, Peer: from, Message: &placement})
+}
+
+// refuseFollower says why another coordinator can't follow this one; "" if it can.
+func (n *Node) refuseFollower(who Identity) string {
+	switch {
+	case !n.isRoot():
+		return "this coordinator follows another itself"
+	case who.Region == n.cfg.Self.Region:
+		return "region " + who.Region + " is led here"
+	}
+	return ""
+}
+
+// attachChild takes a peer as a child and sends it what it missed.
+func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Output {
+	who, known := n.peers[from]
+	reason := ""
+	switch {
+	case !known || from == n.up.parent || from == n.up.seedPeer:
+		reason = "not a peer that may attach"
+	case !n.cfg.Relay && n.cfg.Planner == nil:
+		reason = "not a relay"
+	case who.Role == RoleCoordinator:
+		reason = n.refuseFollower(who)
+	case who.Region != n.cfg.Self.Region:
+		reason = "this node is of region " + n.cfg.Self.Region
+	}
+	if reason == "" && len(n.children) >= MaxChildren && n.childIndex(from) < 0 {
+		reason = "no room for more children"
+	}
+	if reason != "" {
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: reason}})
+	}
+	out = n.replaceChild(from, who, out)
+	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role})
+	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{}})
+	return n.sendSince(from, who.Region, m.Since, out)
+}
+
+// replaceChild drops an older link of the node that attaches anew: it came back
+// before the loss of that link was noticed.
+func (n *Node) replaceChild(from PeerID, who Identity, out []Output) []Output {
+	old := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
+	if old < 0 {
+		return out
+	}
+	peer := n.children[old].peer
+	n.children = slices.Delete(n.children, old, old+1)
+	n.bodies.cancelPeer(peer)
+	if peer == from {
+		return out
+	}
+	delete(n.peers, peer)
+	return append(out, Output{Op: OpDrop, Peer: peer, Reason: "replaced by a newer link"})
+}
+
+// sendSince sends the pointers of region that changed after a revision, oldest
+// first, then the newest head: what a child that was away has missed, whatever
+// the number of changes between.
+func (n *Node) sendSince(to PeerID, region string, since uint64, out []Output) []Output {
+	var missed []*Announcement
+	for key, s := range n.configs {
+		if key.region == region && s.latest.Revision > since {
+			missed = append(missed, s.latest)
+		}
+	}
+	slices.SortFunc(missed, func(a, b *Announcement) int {
+		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Pointer.Config, b.Pointer.Config))
+	})
+	for _, a := range missed {
+		out = append(out, Output{Op: OpSend, Peer: to, Message: a})
+	}
+	if n.headRaw != nil && n.head.Region == region {
+		out = append(out, Output{Op: OpSend, Peer: to, Message: n.headRaw})
+	}
+	return out
+}
+
+// loseChild forgets a child and tells the planner, or the parent, that it is gone.
+func (n *Node) loseChild(peer PeerID, out []Output) []Output {
+	i := n.childIndex(peer)
+	if i < 0 {
+		return out
+	}
+	gone := n.children[i]
+	n.children = slices.Delete(n.children, i, i+1)
+	n.bodies.cancelPeer(peer)
+	if gone.role != RoleAgent {
+		return out
+	}
+	if n.cfg.Planner != nil {
+		n.cfg.Planner.Leave(gone.index, true, 0)
+		return out
+	}
+	if n.up.state == upAttached {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}})
+	}
+	return out
+}
+
+// gone hears from a child that agents left its subtree.
+func (n *Node) gone(from PeerID, m *Gone, out []Output) []Output {
+	if n.childIndex(from) < 0 {
+		return out
+	}
+	if n.cfg.Planner != nil {
+		for _, index := range m.Agents {
+			n.cfg.Planner.Leave(index, false, m.Parent)
+		}
+		return out
+	}
+	if n.up.state == upAttached {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+	}
+	return out
+}
+
+// relay sends an announcement to every child of its region.
+func (n *Node) relay(a *Announcement, out []Output) []Output {
+	for i := range n.children {
+		if n.children[i].region == a.Pointer.Region {
+			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: a})
+		}
+	}
+	return out
+}
+
+// receiveHead verifies a head from the parent, relays it, and asks for what is missing.
+func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) []Output {
+	if from != n.up.parent || n.up.state != upAttached {
+		return out
+	}
+	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
+	if err != nil {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
+	}
+	if head.Region != n.cfg.Self.Region {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+	}
+	if head.TimeMicros <= n.head.TimeMicros {
+		return out
+	}
+	out = n.relayHead(head, m, out)
+	return n.compareHead(now, from, head, out)
+}
+
+// compareHead holds what the parent sent against a signed head. Revisions in
+// announcements are not signed: a parent that states one the head has not
+// reached lied, to hide that it withholds; one that stays behind withholds.
+func (n *Node) compareHead(now Time, from PeerID, head record.Head, out []Output) []Output {
+	seen := n.revisions[head.Region]
+	switch {
+	case head.Revision == seen:
+		n.confirmed, n.gaps = seen, 0
+		return out
+	case head.Revision < n.confirmed: // the store itself went back: it was restored from a backup
+		n.revisions[head.Region], n.confirmed = head.Revision, head.Revision
+		return out
+	case head.Revision < seen:
+		n.revisions[head.Region] = n.confirmed
+		out = append(out, Output{Op: OpRefused, Peer: from, Reason: "revision_ahead_of_head"})
+		return n.leaveParent(now, "stated a revision that does not exist", out)
+	}
+	out = append(out, Output{Op: OpGap, Peer: from, Revision: head.Revision})
+	if n.gaps++; n.gaps >= gapsToLeave {
+		n.gaps = 0
+		return n.leaveParent(now, "withholds announcements", out)
+	}
+	return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: seen}})
+}
+
+// relayHead takes a verified head if it is newer than the one held, and passes it on.
+func (n *Node) relayHead(head record.Head, raw *SignedHead, out []Output) []Output {
+	if head.Region == n.cfg.Self.Region {
+		if head.TimeMicros <= n.head.TimeMicros {
+			return out
+		}
+		n.head, n.headRaw = head, raw
+		out = append(out, Output{Op: OpHead, Head: head})
+	}
+	for i := range n.children {
+		if n.children[i].region == head.Region {
+			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: raw})
+		}
+	}
+	return out
+}
+
+// receiveAck merges what a child acknowledges; at the root it has arrived.
+func (n *Node) receiveAck(now Time, from PeerID, m *Ack, out []Output) []Output {
+	i := n.childIndex(from)
+	if i < 0 {
+		return out
+	}
+	for _, e := range m.Entries {
+		if e.Region != n.children[i].region {
+			return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+		}
+	}
+	if n.cfg.Planner != nil {
+		out = append(out, Output{Op: OpAcked, Message: m})
+	}
+	if !n.isRoot() {
+		for i := range m.Entries {
+			n.acks.add(now, &m.Entries[i])
+		}
+	}
+	return out
+}
+
+func (n *Node) flushAcks(out []Output) []Output {
+	if n.up.state != upAttached {
+		n.acks.flushAt = Never // resend finds it once there is a parent
+		return out
+	}
+	for _, m := range n.acks.flush() {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+	}
+	return out
+}

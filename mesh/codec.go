@@ -1,0 +1,274 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/fxamacker/cbor/v2"
+
+	"banyan/record"
+)
+
+// ErrMalformed is wrapped when bytes are not a message.
+var ErrMalformed = errors.New("malformed message")
+
+// The first byte of an encoded message.
+const (
+	tagJoin      = 1
+	tagPlacement = 2
+	tagAttach    = 3
+	tagAttached  = 4
+	tagRejected  = 5
+	tagAnnounce  = 6
+	tagHead      = 7
+	tagCatchUp   = 8
+	tagGone      = 9
+	tagAck       = 10
+)
+
+var (
+	wireEncoder = must(cbor.CoreDetEncOptions().EncMode())
+	wireDecoder = must(cbor.DecOptions{
+		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
+		IndefLength:      cbor.IndefLengthForbidden,
+		TagsMd:           cbor.TagsForbidden,
+		UTF8:             cbor.UTF8RejectInvalid,
+		MaxNestedLevels:  8,
+		MaxArrayElements: MaxChildren * 64,
+		MaxMapPairs:      64,
+	}.DecMode())
+)
+
+// wireAnnouncement and wireAck are the encoded forms of messages whose struct
+// holds what does not travel as it is.
+type wireAnnouncement struct {
+	Revision uint64 `cbor:"1,keyasint"`
+	Raw      []byte `cbor:"2,keyasint"`
+}
+
+type wireAck struct {
+	Entries []wireAckEntry `cbor:"1,keyasint"`
+}
+
+type wireAckEntry struct {
+	Config   string    `cbor:"1,keyasint"`
+	Region   string    `cbor:"2,keyasint"`
+	Epoch    uint64    `cbor:"3,keyasint"`
+	Applied  []byte    `cbor:"4,keyasint,omitempty"` // roaring bitmap, portable format
+	Latency  []byte    `cbor:"5,keyasint,omitempty"`
+	Failed   []byte    `cbor:"6,keyasint,omitempty"`
+	Failures []Failure `cbor:"7,keyasint,omitempty"`
+}
+
+// AppendMessage appends the encoding of m: a tag byte and a CBOR map.
+func AppendMessage(b []byte, m Message) ([]byte, error) {
+	tag, body := byte(0), any(m)
+	switch m := m.(type) {
+	case *Join:
+		tag = tagJoin
+	case *Placement:
+		tag = tagPlacement
+	case *Attach:
+		tag = tagAttach
+	case *Attached:
+		tag = tagAttached
+	case *Rejected:
+		tag = tagRejected
+	case *Announcement:
+		tag, body = tagAnnounce, wireAnnouncement{m.Revision, m.Raw}
+	case *SignedHead:
+		tag = tagHead
+	case *CatchUp:
+		tag = tagCatchUp
+	case *Gone:
+		tag = tagGone
+	case *Ack:
+		w, err := encodeAck(m)
+		if err != nil {
+			return b, err
+		}
+		tag, body = tagAck, w
+	default:
+		return b, fmt.Errorf("unknown message %T", m)
+	}
+	encoded, err := wireEncoder.Marshal(body)
+	if err != nil {
+		return b, fmt.Errorf("encode %T: %w", m, err)
+	}
+	if 1+len(encoded) > MaxMessage {
+		return b, fmt.Errorf("encode %T: %w: %d bytes", m, record.ErrTooLarge, 1+len(encoded))
+	}
+	return append(append(b, tag), encoded...), nil
+}
+
+// DecodeMessage reads what AppendMessage wrote. The message does not alias b.
+func DecodeMessage(b []byte) (Message, error) {
+	if len(b) == 0 || len(b) > MaxMessage {
+		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
+	}
+	switch b[0] {
+	case tagJoin:
+		m, err := decodeAs[Join](b)
+		if err == nil {
+			err = m.validate()
+		}
+		return orNil(m, err)
+	case tagPlacement:
+		m, err := decodeAs[Placement](b)
+		if err == nil && (len(m.Parent.Addr) > MaxAddress || len(m.Parent.Name) > MaxAddress) {
+			err = fmt.Errorf("%w: placement: address too long", ErrMalformed)
+		}
+		return orNil(m, err)
+	case tagAttach:
+		return orNil(decodeAs[Attach](b))
+	case tagAttached:
+		return orNil(decodeAs[Attached](b))
+	case tagRejected:
+		m, err := decodeAs[Rejected](b)
+		if err == nil && len(m.Reason) > MaxReason {
+			err = fmt.Errorf("%w: rejection: reason too long", ErrMalformed)
+		}
+		return orNil(m, err)
+	case tagAnnounce:
+		return decodeAnnouncement(b)
+	case tagHead:
+		m, err := decodeAs[SignedHead](b)
+		if err == nil && len(m.Raw) > record.MaxHead {
+			err = fmt.Errorf("%w: head of %d bytes", ErrMalformed, len(m.Raw))
+		}
+		return orNil(m, err)
+	case tagCatchUp:
+		return orNil(decodeAs[CatchUp](b))
+	case tagGone:
+		m, err := decodeAs[Gone](b)
+		if err == nil && len(m.Agents) > MaxChildren {
+			err = fmt.Errorf("%w: %d agents gone", ErrMalformed, len(m.Agents))
+		}
+		return orNil(m, err)
+	case tagAck:
+		return decodeAck(b)
+	}
+	return nil, fmt.Errorf("%w: unknown tag %d", ErrMalformed, b[0])
+}
+
+// orNil keeps a nil pointer from becoming a non-nil Message.
+func orNil[M Message](m M, err error) (Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func decodeAs[T any](b []byte) (*T, error) {
+	v := new(T)
+	if err := wireDecoder.Unmarshal(b[1:], v); err != nil {
+		return nil, fmt.Errorf("%w: %T: %s", ErrMalformed, *v, err)
+	}
+	return v, nil
+}
+
+func (m *Join) validate() error {
+	if len(m.Addr) > MaxAddress || len(m.Lost) > MaxAddress || len(m.Labels) > MaxLabels {
+		return fmt.Errorf("%w: join: address, name or labels too long", ErrMalformed)
+	}
+	for k, v := range m.Labels {
+		if len(k) > MaxLabelBytes || len(v) > MaxLabelBytes {
+			return fmt.Errorf("%w: join: label too long", ErrMalformed)
+		}
+	}
+	return nil
+}
+
+func decodeAnnouncement(b []byte) (Message, error) {
+	if len(b) > record.MaxAnnouncement {
+		return nil, fmt.Errorf("%w: announcement of %d bytes, the limit is %d", ErrMalformed, len(b), record.MaxAnnouncement)
+	}
+	w, err := decodeAs[wireAnnouncement](b)
+	if err != nil {
+		return nil, err
+	}
+	return &Announcement{Revision: w.Revision, Raw: w.Raw}, nil
+}
+
+func encodeAck(m *Ack) (wireAck, error) {
+	w := wireAck{Entries: make([]wireAckEntry, len(m.Entries))}
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		out := wireAckEntry{Config: e.Config, Region: e.Region, Epoch: e.Epoch, Failures: e.Failures}
+		var err error
+		if out.Applied, err = encodeBitmap(e.Applied); err != nil {
+			return w, err
+		}
+		if out.Failed, err = encodeBitmap(e.Failed); err != nil {
+			return w, err
+		}
+		if e.Latency.Count() > 0 {
+			out.Latency = e.Latency.append(nil)
+		}
+		w.Entries[i] = out
+	}
+	return w, nil
+}
+
+func encodeBitmap(b *roaring.Bitmap) ([]byte, error) {
+	if b.IsEmpty() {
+		return nil, nil
+	}
+	b.RunOptimize()
+	return b.ToBytes()
+}
+
+func decodeAck(b []byte) (Message, error) {
+	w, err := decodeAs[wireAck](b)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.Entries) > MaxAckEntries {
+		return nil, fmt.Errorf("%w: %d acknowledgements, the limit is %d", ErrMalformed, len(w.Entries), MaxAckEntries)
+	}
+	m := &Ack{Entries: make([]AckEntry, len(w.Entries))}
+	for i, e := range w.Entries {
+		if m.Entries[i], err = e.decode(); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (e wireAckEntry) decode() (AckEntry, error) {
+	out := AckEntry{Config: e.Config, Region: e.Region, Epoch: e.Epoch, Failures: e.Failures}
+	if len(e.Config) > record.MaxConfigName || len(e.Region) > record.MaxRegionName || len(e.Failures) > MaxFailures {
+		return out, fmt.Errorf("%w: acknowledgement: a field is too long", ErrMalformed)
+	}
+	for _, f := range e.Failures {
+		if len(f.Name) > MaxAddress || len(f.Reason) > MaxReason {
+			return out, fmt.Errorf("%w: acknowledgement: a failure is too long", ErrMalformed)
+		}
+	}
+	var err error
+	if out.Applied, err = decodeBitmap(e.Applied); err != nil {
+		return out, err
+	}
+	if out.Failed, err = decodeBitmap(e.Failed); err != nil {
+		return out, err
+	}
+	if len(e.Latency) > 0 {
+		out.Latency, err = decodeLatencies(e.Latency)
+	}
+	return out, err
+}
+
+func decodeBitmap(b []byte) (*roaring.Bitmap, error) {
+	bitmap := roaring.New()
+	if len(b) == 0 {
+		return bitmap, nil
+	}
+	if err := bitmap.UnmarshalBinary(b); err != nil {
+		return nil, fmt.Errorf("%w: agent bitmap: %s", ErrMalformed, err)
+	}
+	if err := bitmap.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: agent bitmap: %s", ErrMalformed, err)
+	}
+	return bitmap, nil
+}

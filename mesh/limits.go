@@ -1,0 +1,41 @@
+package mesh
+
+import "time"
+
+// Limits of the overlay. A peer that exceeds one is dropped, or its request
+// denied, with a reason.
+const (
+	// MaxMessage is the largest encoded message, in bytes.
+	MaxMessage = 256 << 10
+	// MaxChildren is the most children a node takes, whatever its fan-out.
+	MaxChildren = 1024
+	// MaxConfigs is the most (config, region) pairs a node tracks.
+	MaxConfigs = 100_000
+	// MaxWaiting is the most body requests that wait at a node for a body to arrive.
+	MaxWaiting = 4096
+	// MaxLabels is the most labels an agent may carry.
+	MaxLabels = 32
+	// MaxLabelBytes is the longest label key or value, in bytes.
+	MaxLabelBytes = 64
+	// MaxAddress is the longest network address, in bytes.
+	MaxAddress = 256
+	// MaxAckEntries is the most entries in one acknowledgement message.
+	MaxAckEntries = 256
+	// MaxFailures is the most failures carried with one acknowledgement entry;
+	// beyond it agents are counted and their reasons left out.
+	MaxFailures = 64
+	// MaxReason is the longest failure reason, in bytes.
+	MaxReason = 256
+)
+
+// Durations of the protocol.
+const (
+	joinTimeout    = Time(10 * time.Second)
+	minBackoff     = Time(50 * time.Millisecond)
+	maxBackoff     = Time(10 * time.Second)
+	ackDelay       = Time(25 * time.Millisecond)
+	minRefetch     = Time(100 * time.Millisecond)
+	maxRefetch     = Time(30 * time.Second)
+	fetchesToLeave = 3 // failed fetches in a row from one parent before it is left
+	gapsToLeave    = 2 // heads in a row that show a gap before the parent is left
+)

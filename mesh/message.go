@@ -1,0 +1,114 @@
+package mesh
+
+import (
+	"time"
+
+	"banyan/record"
+)
+
+// Time is a moment on the driver's clock, in nanoseconds since an origin of the
+// driver's choice. Only differences mean anything.
+type Time int64
+
+// Add returns the moment d later.
+func (t Time) Add(d time.Duration) Time { return t + Time(d) }
+
+// Never is later than any moment.
+const Never = Time(1<<63 - 1)
+
+// PeerID names one link to another node. The driver gives each new link a new
+// one, so that a message meant for a lost link can't reach its successor.
+type PeerID uint64
+
+// Role is what a node is, as its certificate says.
+type Role uint8
+
+// The roles of nodes.
+const (
+	RoleAgent       Role = 1
+	RoleCoordinator Role = 2
+)
+
+// Identity is who a peer is, as the driver authenticated it.
+type Identity struct {
+	Role   Role
+	Region string
+	Name   string
+}
+
+// Location says how to reach a node.
+type Location struct {
+	Name string `cbor:"1,keyasint"`
+	Addr string `cbor:"2,keyasint"`
+}
+
+// Message is what nodes say to each other: one of the pointer types below.
+type Message interface{ message() }
+
+// Join asks a coordinator for a place in its tree.
+type Join struct {
+	Addr   string            `cbor:"1,keyasint"` // where the sender listens
+	Relay  bool              `cbor:"2,keyasint"` // whether it may have children
+	Labels map[string]string `cbor:"3,keyasint"`
+	Index  uint32            `cbor:"4,keyasint"` // the index it had, plus one; 0 for none
+	Lost   string            `cbor:"5,keyasint"` // name of the parent it lost; "" for none
+}
+
+// Placement answers Join.
+type Placement struct {
+	Index  uint32   `cbor:"1,keyasint"`
+	Parent Location `cbor:"2,keyasint"` // empty: stay with the sender
+}
+
+// Attach asks a node to be the sender's parent and to send what changed since.
+type Attach struct {
+	Index uint32 `cbor:"1,keyasint"`
+	Since uint64 `cbor:"2,keyasint"`
+}
+
+// Attached accepts a child.
+type Attached struct{}
+
+// Rejected refuses a Join or Attach.
+type Rejected struct {
+	Reason string `cbor:"1,keyasint"`
+}
+
+// Announcement is a pointer on its way down the tree.
+type Announcement struct {
+	Revision uint64
+	Raw      []byte         // the signed pointer
+	Pointer  record.Pointer // what Raw says; set once it was verified
+}
+
+// SignedHead is a head on its way down the tree.
+type SignedHead struct {
+	Raw []byte `cbor:"1,keyasint"`
+}
+
+// CatchUp asks a parent for the pointers that changed since a revision.
+type CatchUp struct {
+	Since uint64 `cbor:"1,keyasint"`
+}
+
+// Gone tells that agents are no longer the sender's children.
+type Gone struct {
+	Parent uint32   `cbor:"1,keyasint"` // index of the one they were children of
+	Agents []uint32 `cbor:"2,keyasint"`
+}
+
+// Ack carries merged acknowledgements up the tree.
+type Ack struct {
+	Entries []AckEntry
+}
+
+func (*Join) message()         {}
+func (*Placement) message()    {}
+func (*Attach) message()       {}
+func (*Attached) message()     {}
+func (*Rejected) message()     {}
+func (*Announcement) message() {}
+func (*SignedHead) message()   {}
+func (*CatchUp) message()      {}
+func (*Gone) message()         {}
+func (*Ack) message()          {}

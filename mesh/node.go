@@ -1,0 +1,295 @@
+package mesh
+
+import (
+	"math/rand/v2"
+
+	"banyan/record"
+)
+
+// Verifier checks signatures. *record.Policy is the real one.
+type Verifier interface {
+	VerifyPointer(raw []byte) (record.Pointer, error)
+	VerifyHead(raw []byte) (record.Head, error)
+}
+
+// Config says what a node is.
+type Config struct {
+	Self   Identity
+	Addr   string            // where it listens, as others should dial it
+	Relay  bool              // whether it may have children
+	Labels map[string]string // an agent's labels, for waves
+	// Seeds are the addresses of the region's coordinators (for a follower, of the
+	// leader). A node without seeds is a root: its announcements come from its store.
+	Seeds []string
+	// Planner gives places to agents that join here; nil on agents.
+	Planner *Planner
+	// HoldsAll says that every body is at hand, in a blob store.
+	HoldsAll bool
+	// Verifier checks every pointer and head that comes from a peer.
+	Verifier Verifier
+	// Seed of the node's random source, for back-off.
+	Seed uint64
+}
+
+// configKey names a pointer.
+type configKey struct{ config, region string }
+
+// VersionKey names a version of a config.
+type VersionKey struct {
+	Config  string
+	Version uint64
+}
+
+// Node is one member of the overlay. Make it with NewNode, then Step it.
+type Node struct {
+	cfg  Config
+	rand *rand.Rand
+
+	up       upstream
+	peers    map[PeerID]Identity
+	children []child // in order of attachment
+
+	configs   map[configKey]*configState
+	revisions map[string]uint64 // by region, newest revision seen in order
+	unsettled map[configKey]struct{}
+	confirmed uint64 // revision of the newest head that matched what was seen
+	gaps      int    // heads in a row that were ahead of what was seen
+	head      record.Head
+	headRaw   *SignedHead
+
+	bodies  bodies
+	acks    acks
+	retries []retry
+	lastRaw []byte // the announcement accepted last
+}
+
+// NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
+func NewNode(cfg Config) *Node {
+	return &Node{
+		cfg:       cfg,
+		rand:      rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
+		peers:     map[PeerID]Identity{},
+		configs:   map[configKey]*configState{},
+		revisions: map[string]uint64{},
+		unsettled: map[configKey]struct{}{},
+		bodies:    newBodies(),
+		acks:      newAcks(),
+		up:        upstream{wakeAt: Never},
+	}
+}
+
+func (n *Node) isRoot() bool { return len(n.cfg.Seeds) == 0 }
+
+// subscribes tells whether the node applies what is announced, rather than
+// passing it on alone.
+func (n *Node) subscribes() bool { return !n.isRoot() }
+
+// InputKind says what an Input is.
+type InputKind uint8
+
+// The inputs of a node, and the fields of Input each uses.
+const (
+	InStart         InputKind = iota + 1 // begin; nothing else
+	InTick                               // the deadline came; nothing else
+	InRestore                            // Announcement, Version: a pointer held from before, and what was applied of it (0: not applied)
+	InResume                             // Revision: the watermark held from before
+	InHold                               // Want: a body held from before
+	InPublish                            // Announcement: the root's store has a new pointer, verified
+	InPublishHead                        // Head, HeadRaw: the root signed a head
+	InPeer                               // Peer, Identity: a link came up that the other side dialed
+	InConnected                          // Peer, Identity, Addr: a link came up that this node dialed
+	InConnectFailed                      // Addr: it did not
+	InDisconnected                       // Peer: a link went down
+	InReceived                           // Peer, Message
+	InRequest                            // Peer, Request, Want: a peer asks for a body
+	InCancelled                          // Request: it no longer does
+	InFetched                            // Want, Reason: a fetch ended; Reason "" is success
+	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
+	InEvicted                            // Want: a body is no longer held
+)
+
+// Input is one thing that happened to a node.
+type Input struct {
+	Kind          InputKind
+	Peer          PeerID
+	Identity      Identity
+	Addr          string
+	Message       Message
+	Announcement  *Announcement
+	Head          record.Head
+	HeadRaw       *SignedHead
+	Want          VersionKey
+	Request       uint64
+	Version       uint64
+	Revision      uint64
+	Reason        string
+	LatencyMicros int64
+}
+
+// Op says what an Output asks for.
+type Op uint8
+
+// The outputs of a node, and the fields of Output each uses.
+const (
+	OpSend     Op = iota + 1 // Peer, Message: send it
+	OpConnect                // Addr: dial; answer InConnected or InConnectFailed
+	OpDrop                   // Peer, Reason: close the link; answer InDisconnected
+	OpFetch                  // Peer, Want: fetch and verify a body; answer InFetched
+	OpServe                  // Request: send the body asked for
+	OpDeny                   // Request, Reason: refuse it
+	OpActivate               // Announcement, Version: apply it durably; answer InActivated
+	OpAccepted               // Announcement: a pointer verified as new
+	OpRefused                // Reason, Peer: a pointer, head or message was refused
+	OpHead                   // Head: a newer head verified
+	OpAcked                  // Message (*Ack): acknowledgements reached the root
+	OpAttached               // Peer: the node has a parent again
+	OpGap                    // Revision, Peer: the head is ahead of what the parent sent
+)
+
+// Output is one thing a node wants done. Its fields must not be changed.
+type Output struct {
+	Op           Op
+	Peer         PeerID
+	Addr         string
+	Message      Message
+	Announcement *Announcement
+	Head         record.Head
+	Want         VersionKey
+	Request      uint64
+	Version      uint64
+	Revision     uint64
+	Reason       string
+}
+
+// Step advances the node by one input at time now and appends what it wants done to out.
+func (n *Node) Step(now Time, in Input, out []Output) []Output {
+	switch in.Kind {
+	case InStart:
+		return n.startUpstream(now, out)
+	case InTick:
+		return n.tick(now, out)
+	case InRestore:
+		n.restore(in.Announcement, in.Version)
+	case InResume:
+		n.revisions[n.cfg.Self.Region] = in.Revision
+		n.confirmed = in.Revision
+	case InHold:
+		n.bodies.hold(in.Want)
+	case InPublish:
+		return n.publish(in.Announcement, out)
+	case InPublishHead:
+		return n.relayHead(in.Head, in.HeadRaw, out)
+	case InPeer:
+		n.peers[in.Peer] = in.Identity
+	case InConnected:
+		n.peers[in.Peer] = in.Identity
+		return n.connected(now, in, out)
+	case InConnectFailed:
+		return n.connectFailed(now, in.Addr, out)
+	case InDisconnected:
+		return n.disconnected(now, in.Peer, out)
+	case InReceived:
+		return n.receive(now, in.Peer, in.Message, out)
+	case InRequest:
+		return n.request(now, in, out)
+	case InCancelled:
+		n.bodies.cancel(in.Request)
+	case InFetched:
+		return n.fetched(now, in.Want, in.Reason, out)
+	case InActivated:
+		return n.activated(now, in, out)
+	case InEvicted:
+		n.bodies.evict(in.Want)
+	}
+	return out
+}
+
+// receive dispatches a message from a peer.
+func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output {
+	switch m := m.(type) {
+	case *Announcement:
+		return n.announced(now, from, m, out)
+	case *SignedHead:
+		return n.receiveHead(now, from, m, out)
+	case *Join:
+		return n.join(from, m, out)
+	case *Attach:
+		return n.attachChild(now, from, m, out)
+	case *CatchUp:
+		if i := n.childIndex(from); i >= 0 {
+			return n.sendSince(from, n.children[i].region, m.Since, out)
+		}
+	case *Gone:
+		return n.gone(from, m, out)
+	case *Ack:
+		return n.receiveAck(now, from, m, out)
+	case *Placement:
+		return n.placed(now, from, m, out)
+	case *Attached:
+		return n.attached(now, from, out)
+	case *Rejected:
+		return n.rejected(now, from, m, out)
+	}
+	return out
+}
+
+// Deadline is when the node wants an InTick; Never if it does not.
+func (n *Node) Deadline() Time {
+	d := min(n.up.wakeAt, n.acks.flushAt)
+	for _, r := range n.retries {
+		d = min(d, r.at)
+	}
+	return d
+}
+
+func (n *Node) tick(now Time, out []Output) []Output {
+	if now >= n.up.wakeAt {
+		out = n.wakeUpstream(now, out)
+	}
+	if now >= n.acks.flushAt {
+		out = n.flushAcks(out)
+	}
+	return n.retryDue(now, out)
+}
+
+// jittered spreads a delay over half to one and a half of itself, so that nodes
+// that failed together do not try again together.
+func (n *Node) jittered(d Time) Time { return d/2 + Time(n.rand.Int64N(int64(d)+1)) }
+
+// Children is the number of children.
+func (n *Node) Children() int { return len(n.children) }
+
+// Attached tells whether the node has a parent, or needs none.
+func (n *Node) Attached() bool { return n.isRoot() || n.up.state == upAttached }
+
+// Parent is who the node's parent is, if Attached and not a root.
+func (n *Node) Parent() (Identity, bool) {
+	if n.up.state != upAttached {
+		return Identity{}, false
+	}
+	return n.peers[n.up.parent], true
+}
+
+// Index is the agent index the node was given; ok is false before it has one.
+func (n *Node) Index() (index uint32, ok bool) { return n.up.index - 1, n.up.index > 0 }
+
+// Planner returns the planner the node was configured with; nil on agents.
+func (n *Node) Planner() *Planner { return n.cfg.Planner }
+
+// Revision is the newest revision of a region that the node has seen.
+func (n *Node) Revision(region string) uint64 { return n.revisions[region] }
+
+// Head is the newest head seen; its zero value before the first.
+func (n *Node) Head() record.Head { return n.head }
+
+// Watermark is the revision up to which everything of the node's region has been
+// settled: applied, not merely seen. A node that resumes from it misses nothing.
+func (n *Node) Watermark() uint64 {
+	w := n.revisions[n.cfg.Self.Region]
+	for key := range n.unsettled {
+		if r := n.configs[key].latest.Revision; r <= w {
+			w = r - 1
+		}
+	}
+	return w
+}

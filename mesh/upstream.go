@@ -1,0 +1,215 @@
+package mesh
+
+// upstream is a node's side of having a parent:
+//
+//	idle ─connect─► dialing ─► joining ─Placement: stay─────────────► attaching ─► attached
+//	  ▲                           └─────Placement: parent─► redialing ─┘               │
+//	  └──────────── back-off ◄── timeout, refusal, link lost ──────────────────────────┘
+//
+// While it dials the parent it was given it keeps the link to the coordinator,
+// to ask for another if that parent does not answer.
+type upstream struct {
+	state    upState
+	seed     int    // which of the seeds to try
+	seedPeer PeerID // link to the coordinator that places us; 0 for none
+	parent   PeerID // link to the parent; 0 for none
+	place    Placement
+	index    uint32 // index given, plus one; 0 for none yet
+	lost     string // name of the parent lost last
+	backoff  Time
+	wakeAt   Time // when the present state times out
+	failures int  // fetches from this parent that failed in a row
+}
+
+type upState uint8
+
+const (
+	upIdle upState = iota
+	upDialing
+	upJoining
+	upRedialing
+	upAttaching
+	upAttached
+)
+
+func (n *Node) startUpstream(now Time, out []Output) []Output {
+	if n.isRoot() {
+		return out
+	}
+	return n.dialSeed(now, out)
+}
+
+func (n *Node) dialSeed(now Time, out []Output) []Output {
+	n.up.state = upDialing
+	n.up.wakeAt = now + joinTimeout
+	return append(out, Output{Op: OpConnect, Addr: n.cfg.Seeds[n.up.seed%len(n.cfg.Seeds)]})
+}
+
+// wakeUpstream ends a back-off, or a state that took too long.
+func (n *Node) wakeUpstream(now Time, out []Output) []Output {
+	switch n.up.state {
+	case upIdle:
+		return n.dialSeed(now, out)
+	case upAttached:
+		n.up.wakeAt = Never
+		return out
+	}
+	return n.retreat(now, "timed out", out)
+}
+
+// retreat gives up the attempt under way and backs off before the next, at the
+// next seed.
+func (n *Node) retreat(now Time, reason string, out []Output) []Output {
+	for _, p := range []PeerID{n.up.seedPeer, n.up.parent} {
+		if p != 0 {
+			out = append(out, Output{Op: OpDrop, Peer: p, Reason: reason})
+			delete(n.peers, p)
+		}
+	}
+	n.up.seedPeer, n.up.parent = 0, 0
+	n.up.state = upIdle
+	n.up.seed++
+	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)
+	n.up.wakeAt = now + n.jittered(n.up.backoff)
+	return out
+}
+
+func (n *Node) connected(now Time, in Input, out []Output) []Output {
+	switch n.up.state {
+	case upDialing:
+		n.up.seedPeer = in.Peer
+		n.up.state = upJoining
+		n.up.wakeAt = now + joinTimeout
+		return n.sendJoin(out)
+	case upRedialing:
+		if in.Addr == n.up.place.Parent.Addr && in.Identity.Name == n.up.place.Parent.Name {
+			n.up.parent = in.Peer
+			return n.sendAttach(now, out)
+		}
+	}
+	delete(n.peers, in.Peer)
+	return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
+}
+
+func (n *Node) sendJoin(out []Output) []Output {
+	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: &Join{
+		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Lost: n.up.lost,
+	}})
+}
+
+func (n *Node) sendAttach(now Time, out []Output) []Output {
+	n.up.state = upAttaching
+	n.up.wakeAt = now + joinTimeout
+	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Attach{
+		Index: n.up.place.Index, Since: n.Watermark(),
+	}})
+}
+
+func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
+	switch {
+	case n.up.state == upDialing:
+		return n.retreat(now, "coordinator unreachable", out)
+	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
+		return n.askAgain(now, out)
+	}
+	return out
+}
+
+// askAgain tells the coordinator, whose link is still up, that the parent it
+// gave is of no use.
+func (n *Node) askAgain(now Time, out []Output) []Output {
+	n.up.lost = n.up.place.Parent.Name
+	n.up.parent = 0
+	if n.up.seedPeer == 0 {
+		return n.retreat(now, "parent unreachable", out)
+	}
+	n.up.state = upJoining
+	n.up.wakeAt = now + joinTimeout
+	return n.sendJoin(out)
+}
+
+// placed acts on the place a coordinator gave.
+func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Output {
+	if n.up.state != upJoining || from != n.up.seedPeer {
+		return out
+	}
+	n.up.place = *m
+	n.up.index = m.Index + 1
+	if m.Parent.Addr == "" {
+		n.up.parent, n.up.seedPeer = n.up.seedPeer, 0
+		return n.sendAttach(now, out)
+	}
+	n.up.state = upRedialing
+	n.up.wakeAt = now + joinTimeout
+	return append(out, Output{Op: OpConnect, Addr: m.Parent.Addr})
+}
+
+func (n *Node) attached(now Time, from PeerID, out []Output) []Output {
+	if n.up.state != upAttaching || from != n.up.parent {
+		return out
+	}
+	n.up.state = upAttached
+	n.up.wakeAt = Never
+	n.up.backoff = 0
+	n.up.lost = ""
+	n.up.failures = 0
+	if n.up.seedPeer != 0 {
+		out = append(out, Output{Op: OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
+		delete(n.peers, n.up.seedPeer)
+		n.up.seedPeer = 0
+	}
+	n.acks.resend(now)
+	out = append(out, Output{Op: OpAttached, Peer: from})
+	return n.resumeFetches(now, out)
+}
+
+func (n *Node) rejected(now Time, from PeerID, m *Rejected, out []Output) []Output {
+	switch {
+	case n.up.state == upJoining && from == n.up.seedPeer:
+		return n.retreat(now, "join refused: "+m.Reason, out)
+	case n.up.state == upAttaching && from == n.up.parent:
+		out = append(out, Output{Op: OpDrop, Peer: from, Reason: "attach refused: " + m.Reason})
+		delete(n.peers, from)
+		return n.askAgain(now, out)
+	}
+	return out
+}
+
+// disconnected forgets a link, and what hung on it.
+func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
+	out = n.loseChild(peer, out)
+	name := n.peers[peer].Name
+	delete(n.peers, peer)
+	switch {
+	case peer == n.up.parent && n.up.state == upAttaching:
+		return n.askAgain(now, out)
+	case peer == n.up.parent && n.up.parent != 0:
+		n.up.lost = name
+		return n.loseParent(now, out)
+	case peer == n.up.seedPeer && n.up.seedPeer != 0:
+		n.up.seedPeer = 0
+		if n.up.state == upJoining {
+			return n.retreat(now, "coordinator lost", out)
+		}
+	}
+	return out
+}
+
+// loseParent starts over after a short random pause, so that the children of a
+// dead relay do not reach the coordinator in the same instant.
+func (n *Node) loseParent(now Time, out []Output) []Output {
+	n.up.parent = 0
+	n.up.state = upIdle
+	n.up.wakeAt = now + n.jittered(minBackoff)
+	return out
+}
+
+// leaveParent drops a parent that is of no use and looks for another.
+func (n *Node) leaveParent(now Time, reason string, out []Output) []Output {
+	parent := n.up.parent
+	n.up.lost = n.peers[parent].Name
+	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: reason})
+	delete(n.peers, parent)
+	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)
+	return n.loseParent(now, out)
+}

@@ -1,0 +1,129 @@
+package record
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"os"
+)
+
+// KeyID names a public key: the first eight bytes of its SHA-256. It selects
+// the policy entry to verify under and is not itself a proof of anything; a
+// policy with two keys of one id is refused.
+type KeyID [8]byte
+
+// String gives the id in hexadecimal.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText gives JSON the hexadecimal form.
+func (id KeyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// IDOf derives the id of a public key.
+func IDOf(pub ed25519.PublicKey) KeyID {
+	sum := sha256.Sum256(pub)
+	return KeyID(sum[:8])
+}
+
+// Key is a private Ed25519 key with its id at hand.
+type Key struct {
+	ID      KeyID
+	private ed25519.PrivateKey
+}
+
+// GenerateKey makes a key from the system's random source.
+func GenerateKey() (Key, error) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return Key{}, fmt.Errorf("generate key: %w", err)
+	}
+	return keyOf(private), nil
+}
+
+// KeyFromSeed makes the key that a 32-byte seed determines; for test vectors.
+func KeyFromSeed(seed [ed25519.SeedSize]byte) Key {
+	return keyOf(ed25519.NewKeyFromSeed(seed[:]))
+}
+
+func keyOf(private ed25519.PrivateKey) Key {
+	return Key{ID: IDOf(private.Public().(ed25519.PublicKey)), private: private}
+}
+
+// Public returns the public half.
+func (k Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+
+// Save writes the key to path as PKCS #8 PEM, readable by its owner alone. It
+// refuses to overwrite a file: a lost key cannot be had back.
+func (k Key) Save(path string) error {
+	der, err := x509.MarshalPKCS8PrivateKey(k.private)
+	if err != nil {
+		return fmt.Errorf("encode key: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := pem.Encode(f, &pem.Block{Type: "PRIVATE KEY", Bytes: der}); err != nil {
+		f.Close()
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return f.Close()
+}
+
+// LoadKey reads a private key that Save, or openssl genpkey -algorithm ed25519, wrote.
+func LoadKey(path string) (Key, error) {
+	der, err := readPEM(path, "PRIVATE KEY")
+	if err != nil {
+		return Key{}, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return Key{}, fmt.Errorf("%s: %w", path, err)
+	}
+	private, ok := parsed.(ed25519.PrivateKey)
+	if !ok {
+		return Key{}, fmt.Errorf("%s holds a %T; an Ed25519 key is needed", path, parsed)
+	}
+	return keyOf(private), nil
+}
+
+// SavePublic writes a public key to path as PKIX PEM.
+func SavePublic(path string, pub ed25519.PublicKey) error {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return fmt.Errorf("encode public key: %w", err)
+	}
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
+}
+
+// LoadPublic reads what SavePublic wrote.
+func LoadPublic(path string) (ed25519.PublicKey, error) {
+	der, err := readPEM(path, "PUBLIC KEY")
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	pub, ok := parsed.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("%s holds a %T; an Ed25519 key is needed", path, parsed)
+	}
+	return pub, nil
+}
+
+func readPEM(path, kind string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil || block.Type != kind {
+		return nil, fmt.Errorf("%s is not a PEM file with a %s", path, kind)
+	}
+	return block.Bytes, nil
+}

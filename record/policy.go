@@ -1,0 +1,199 @@
+package record
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// PublisherEntry lists a key that may sign manifests.
+type PublisherEntry struct {
+	Name   string            `cbor:"1,keyasint" json:"name"`
+	Public ed25519.PublicKey `cbor:"2,keyasint" json:"public"`
+	Scopes []string          `cbor:"3,keyasint" json:"scopes"` // config prefixes; "*" is all
+}
+
+// ActivatorEntry lists a key that may sign pointers and heads.
+type ActivatorEntry struct {
+	Name    string            `cbor:"1,keyasint" json:"name"`
+	Public  ed25519.PublicKey `cbor:"2,keyasint" json:"public"`
+	Regions []string          `cbor:"3,keyasint" json:"regions"`
+}
+
+// PolicyDocument is the trust policy as the root key signs it.
+type PolicyDocument struct {
+	Version    uint64           `cbor:"1,keyasint" json:"version"`
+	ExpiresSec int64            `cbor:"2,keyasint" json:"expires_s"` // since the Unix epoch
+	Publishers []PublisherEntry `cbor:"3,keyasint" json:"publishers"`
+	Activators []ActivatorEntry `cbor:"4,keyasint" json:"activators"`
+}
+
+// Validate reports keys of a wrong size or a repeated id, and bad scopes.
+func (d PolicyDocument) Validate() error {
+	if d.Version == 0 {
+		return fmt.Errorf("%w: policy versions start at 1", ErrInvalid)
+	}
+	seen := map[KeyID]string{}
+	check := func(name string, pub ed25519.PublicKey) error {
+		if len(pub) != ed25519.PublicKeySize {
+			return fmt.Errorf("%w: policy entry %q: public key of %d bytes", ErrInvalid, name, len(pub))
+		}
+		if other, ok := seen[IDOf(pub)]; ok {
+			return fmt.Errorf("%w: policy entries %q and %q have the same key id", ErrInvalid, other, name)
+		}
+		seen[IDOf(pub)] = name
+		return nil
+	}
+	for _, e := range d.Publishers {
+		if err := check(e.Name, e.Public); err != nil {
+			return err
+		}
+		for _, s := range e.Scopes {
+			if s == "*" {
+				continue
+			}
+			if err := ValidateConfig(s); err != nil {
+				return fmt.Errorf("publisher %q: %w", e.Name, err)
+			}
+		}
+	}
+	for _, e := range d.Activators {
+		if err := check(e.Name, e.Public); err != nil {
+			return err
+		}
+		for _, r := range e.Regions {
+			if err := ValidateRegion(r); err != nil {
+				return fmt.Errorf("activator %q: %w", e.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// SignPolicy validates d and signs it with a root key.
+func SignPolicy(d PolicyDocument, root Key) ([]byte, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	return seal(kindPolicy, d, root)
+}
+
+// Policy is a verified trust policy: what everything else verifies under. It is
+// immutable and safe for concurrent use.
+type Policy struct {
+	Document   PolicyDocument
+	Raw        []byte
+	publishers map[KeyID]PublisherEntry
+	activators map[KeyID]ActivatorEntry
+}
+
+// OpenPolicy verifies raw under one of the root keys, and that it has not expired.
+func OpenPolicy(raw []byte, roots []ed25519.PublicKey, now time.Time) (*Policy, error) {
+	e, err := open(kindPolicy, raw)
+	if err != nil {
+		return nil, fmt.Errorf("trust policy: %w", err)
+	}
+	i := slices.IndexFunc(roots, func(pub ed25519.PublicKey) bool { return IDOf(pub) == e.keyID })
+	if i < 0 {
+		return nil, fmt.Errorf("trust policy: %w: %s is not a root key", ErrUnknownKey, e.keyID)
+	}
+	p := &Policy{Raw: raw, publishers: map[KeyID]PublisherEntry{}, activators: map[KeyID]ActivatorEntry{}}
+	if err := e.verify(roots[i], &p.Document); err != nil {
+		return nil, fmt.Errorf("trust policy: %w", err)
+	}
+	if err := p.Document.Validate(); err != nil {
+		return nil, fmt.Errorf("trust policy: %w", err)
+	}
+	if expires := time.Unix(p.Document.ExpiresSec, 0); now.After(expires) {
+		return nil, fmt.Errorf("trust policy version %d: %w at %s", p.Document.Version, ErrExpired, expires.UTC().Format(time.RFC3339))
+	}
+	for _, entry := range p.Document.Publishers {
+		p.publishers[IDOf(entry.Public)] = entry
+	}
+	for _, entry := range p.Document.Activators {
+		p.activators[IDOf(entry.Public)] = entry
+	}
+	return p, nil
+}
+
+// VerifyManifest verifies raw as a manifest of a publisher whose scope covers
+// its config, and tells which publisher.
+func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
+	var m Manifest
+	e, err := open(kindManifest, raw)
+	if err != nil {
+		return m, PublisherEntry{}, fmt.Errorf("manifest: %w", err)
+	}
+	entry, ok := p.publishers[e.keyID]
+	if !ok {
+		return m, entry, fmt.Errorf("manifest: %w: %s is not a publisher's in policy version %d", ErrUnknownKey, e.keyID, p.Document.Version)
+	}
+	if err := e.verify(entry.Public, &m); err != nil {
+		return Manifest{}, entry, fmt.Errorf("manifest: %w", err)
+	}
+	if err := m.Validate(); err != nil {
+		return Manifest{}, entry, err
+	}
+	inScope := func(prefix string) bool { return InScope(m.Config, prefix) }
+	if !slices.ContainsFunc(entry.Scopes, inScope) {
+		return Manifest{}, entry, fmt.Errorf("manifest: %w: publisher %q (%s) may not sign for %s", ErrScope, entry.Name, e.keyID, m.Config)
+	}
+	return m, entry, nil
+}
+
+// VerifyPointer verifies raw as a pointer of an activation key that serves its region.
+func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
+	var ptr Pointer
+	if err := p.verifyActivation(kindPointer, raw, &ptr, func() string { return ptr.Region }); err != nil {
+		return Pointer{}, fmt.Errorf("pointer: %w", err)
+	}
+	return ptr, ptr.Validate()
+}
+
+// VerifyHead verifies raw as a head of an activation key that serves its region.
+func (p *Policy) VerifyHead(raw []byte) (Head, error) {
+	var h Head
+	if err := p.verifyActivation(kindHead, raw, &h, func() string { return h.Region }); err != nil {
+		return Head{}, fmt.Errorf("head: %w", err)
+	}
+	return h, nil
+}
+
+func (p *Policy) verifyActivation(k kind, raw []byte, v any, region func() string) error {
+	e, err := open(k, raw)
+	if err != nil {
+		return err
+	}
+	entry, ok := p.activators[e.keyID]
+	if !ok {
+		return fmt.Errorf("%w: %s is not an activation key in policy version %d", ErrUnknownKey, e.keyID, p.Document.Version)
+	}
+	if err := e.verify(entry.Public, v); err != nil {
+		return err
+	}
+	if !slices.Contains(entry.Regions, region()) {
+		return fmt.Errorf("%w: activation key %q (%s) does not serve region %q", ErrScope, entry.Name, e.keyID, region())
+	}
+	return nil
+}
+
+// MayActivate tells whether the policy lets key sign pointers for region.
+func (p *Policy) MayActivate(key KeyID, region string) bool {
+	return slices.Contains(p.activators[key].Regions, region)
+}
+
+// MayPublish tells whether the policy lets key sign manifests for config.
+func (p *Policy) MayPublish(key KeyID, config string) bool {
+	return slices.ContainsFunc(p.publishers[key].Scopes, func(s string) bool { return InScope(config, s) })
+}
+
+// Regions lists, in order, the regions that some activation key serves.
+func (p *Policy) Regions() []string {
+	var regions []string
+	for _, e := range p.Document.Activators {
+		regions = append(regions, e.Regions...)
+	}
+	slices.Sort(regions)
+	return slices.Compact(regions)
+}

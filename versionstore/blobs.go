@@ -1,0 +1,146 @@
+package versionstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"banyan/internal/atomicfile"
+	"banyan/internal/diskspace"
+	"banyan/record"
+)
+
+// Blobs keeps bodies under their hash. What is stored never changes.
+type Blobs interface {
+	// Put reads size bytes and stores them under digest; it returns
+	// record.ErrChecksum if they hash to something else. Putting what is there
+	// already succeeds without writing.
+	Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) error
+	// Open opens a body for reading, with its size; ErrNotFound if it is not there.
+	// Reading to the end returns record.ErrChecksum if the stored bytes were damaged.
+	Open(ctx context.Context, digest record.Digest) (io.ReadCloser, int64, error)
+}
+
+// FileBlobs keeps each body as a file: dir/ab/abcdef….
+type FileBlobs struct {
+	dir     string
+	reserve int64
+}
+
+var _ Blobs = (*FileBlobs)(nil)
+
+// OpenFileBlobs opens or creates the blob store in dir. A write is refused if it
+// would leave fewer than reserve bytes free on the disk (0: 32 MiB).
+func OpenFileBlobs(dir string, reserve int64) (*FileBlobs, error) {
+	if reserve == 0 {
+		reserve = 32 << 20
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
+	// What is in tmp was being written when a process died; nobody refers to it.
+	stale, err := filepath.Glob(filepath.Join(dir, "tmp", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range stale {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("open blob store: %w", err)
+		}
+	}
+	return &FileBlobs{dir: dir, reserve: reserve}, nil
+}
+
+func (b *FileBlobs) path(d record.Digest) string {
+	name := d.String()
+	return filepath.Join(b.dir, name[:2], name)
+}
+
+// Put implements Blobs: a temporary file, fsync, rename, fsync of the directory.
+func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) (err error) {
+	if size < 0 || size > record.MaxBody {
+		return fmt.Errorf("%w: body of %d bytes, the limit is %d", record.ErrTooLarge, size, record.MaxBody)
+	}
+	final := b.path(digest)
+	if _, err := os.Stat(final); err == nil {
+		return nil
+	}
+	if err := diskspace.Check(b.dir, size, b.reserve); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Join(b.dir, "tmp"), "put-*")
+	if err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	defer func() {
+		tmp.Close()
+		if err != nil {
+			os.Remove(tmp.Name())
+		}
+	}()
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(tmp, sum), io.LimitReader(body, size+1))
+	if err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if n != size || record.Digest(sum.Sum(nil)) != digest {
+		return fmt.Errorf("%w: body of %d bytes is not the %d bytes with hash %s", record.ErrChecksum, n, size, digest)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), final); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(final)); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(b.dir)
+}
+
+// Open implements Blobs.
+func (b *FileBlobs) Open(_ context.Context, digest record.Digest) (io.ReadCloser, int64, error) {
+	f, err := os.Open(b.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("body %s: %w", digest, ErrNotFound)
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("open body: %w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, fmt.Errorf("open body: %w", err)
+	}
+	return &checkedReader{f: f, want: digest, sum: sha256.New()}, info.Size(), nil
+}
+
+// checkedReader hashes what it reads and reports damage at the end.
+type checkedReader struct {
+	f    *os.File
+	want record.Digest
+	sum  hash.Hash
+}
+
+func (r *checkedReader) Read(p []byte) (int, error) {
+	n, err := r.f.Read(p)
+	r.sum.Write(p[:n])
+	if err == io.EOF && record.Digest(r.sum.Sum(nil)) != r.want {
+		return n, fmt.Errorf("stored body %s: %w", r.want, record.ErrChecksum)
+	}
+	return n, err
+}
+
+func (r *checkedReader) Close() error { return r.f.Close() }
