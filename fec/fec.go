@@ -1,6 +1,7 @@
 package fec
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -137,4 +138,10 @@ func fillStripe(r io.Reader, data [][]byte, remaining int64) (read int64, err er
 		clear(shard[want:])
 	}
 	return read, nil
+}
+
+// IndexOf builds the index of a body in memory.
+func IndexOf(body []byte, g record.Geometry) (Index, error) {
+	index, _, err := BuildIndex(bytes.NewReader(body), int64(len(body)), g)
+	return index, err
 }

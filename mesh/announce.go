@@ -34,11 +34,14 @@ func (n *Node) publish(a *Announcement, out []Output) []Output {
 }
 
 // restore takes a pointer that was held before the node stopped.
-func (n *Node) restore(a *Announcement, applied uint64) {
+func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 	key := configKey{a.Pointer.Config, a.Pointer.Region}
 	s := &configState{latest: a}
-	if applied != 0 {
-		s.applied, s.running = a.Pointer.Epoch, applied
+	if applied {
+		s.applied, s.running = a.Pointer.Epoch, version
+	} else {
+		n.unsettled[key] = struct{}{}
+		n.retries = append(n.retries, retry{0, key})
 	}
 	n.configs[key] = s
 }

@@ -25,6 +25,7 @@ const (
 	tagCatchUp   = 8
 	tagGone      = 9
 	tagAck       = 10
+	tagCensus    = 11
 )
 
 var (
@@ -83,6 +84,8 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagCatchUp
 	case *Gone:
 		tag = tagGone
+	case *Census:
+		tag = tagCensus
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {
@@ -146,6 +149,8 @@ func DecodeMessage(b []byte) (Message, error) {
 			err = fmt.Errorf("%w: %d agents gone", ErrMalformed, len(m.Agents))
 		}
 		return orNil(m, err)
+	case tagCensus:
+		return orNil(decodeAs[Census](b))
 	case tagAck:
 		return decodeAck(b)
 	}

@@ -97,6 +97,11 @@ type Gone struct {
 	Agents []uint32 `cbor:"2,keyasint"`
 }
 
+// Census tells a leader how many agents a following region has.
+type Census struct {
+	Agents uint32 `cbor:"1,keyasint"`
+}
+
 // Ack carries merged acknowledgements up the tree.
 type Ack struct {
 	Entries []AckEntry
@@ -111,4 +116,5 @@ func (*Announcement) message() {}
 func (*SignedHead) message()   {}
 func (*CatchUp) message()      {}
 func (*Gone) message()         {}
+func (*Census) message()       {}
 func (*Ack) message()          {}

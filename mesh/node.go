@@ -27,6 +27,8 @@ type Config struct {
 	HoldsAll bool
 	// Verifier checks every pointer and head that comes from a peer.
 	Verifier Verifier
+	// Index is the agent index held from before, plus one; 0 for none.
+	Index uint32
 	// Seed of the node's random source, for back-off.
 	Seed uint64
 }
@@ -74,7 +76,7 @@ func NewNode(cfg Config) *Node {
 		unsettled: map[configKey]struct{}{},
 		bodies:    newBodies(),
 		acks:      newAcks(),
-		up:        upstream{wakeAt: Never},
+		up:        upstream{wakeAt: Never, index: cfg.Index},
 	}
 }
 
@@ -91,7 +93,7 @@ type InputKind uint8
 const (
 	InStart         InputKind = iota + 1 // begin; nothing else
 	InTick                               // the deadline came; nothing else
-	InRestore                            // Announcement, Version: a pointer held from before, and what was applied of it (0: not applied)
+	InRestore                            // Announcement, Version, Unapplied: a pointer held from before, and the version applied of it
 	InResume                             // Revision: the watermark held from before
 	InHold                               // Want: a body held from before
 	InPublish                            // Announcement: the root's store has a new pointer, verified
@@ -105,6 +107,7 @@ const (
 	InCancelled                          // Request: it no longer does
 	InFetched                            // Want, Reason: a fetch ended; Reason "" is success
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
+	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
 )
 
@@ -124,6 +127,7 @@ type Input struct {
 	Revision      uint64
 	Reason        string
 	LatencyMicros int64
+	Unapplied     bool
 }
 
 // Op says what an Output asks for.
@@ -143,6 +147,7 @@ const (
 	OpHead                   // Head: a newer head verified
 	OpAcked                  // Message (*Ack): acknowledgements reached the root
 	OpAttached               // Peer: the node has a parent again
+	OpCensus                 // Region, Count: a following region has so many agents
 	OpGap                    // Revision, Peer: the head is ahead of what the parent sent
 )
 
@@ -159,6 +164,8 @@ type Output struct {
 	Version      uint64
 	Revision     uint64
 	Reason       string
+	Region       string
+	Count        int
 }
 
 // Step advances the node by one input at time now and appends what it wants done to out.
@@ -169,7 +176,7 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InTick:
 		return n.tick(now, out)
 	case InRestore:
-		n.restore(in.Announcement, in.Version)
+		n.restore(in.Announcement, in.Version, !in.Unapplied)
 	case InResume:
 		n.revisions[n.cfg.Self.Region] = in.Revision
 		n.confirmed = in.Revision
@@ -198,6 +205,10 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		return n.fetched(now, in.Want, in.Reason, out)
 	case InActivated:
 		return n.activated(now, in, out)
+	case InCensus:
+		if n.up.state == upAttached {
+			return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Census{Agents: uint32(n.cfg.Planner.Placed())}})
+		}
 	case InEvicted:
 		n.bodies.evict(in.Want)
 	}
@@ -221,6 +232,10 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		}
 	case *Gone:
 		return n.gone(from, m, out)
+	case *Census:
+		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
+			return append(out, Output{Op: OpCensus, Peer: from, Region: n.children[i].region, Count: int(m.Agents)})
+		}
 	case *Ack:
 		return n.receiveAck(now, from, m, out)
 	case *Placement:

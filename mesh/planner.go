@@ -32,6 +32,7 @@ type Planner struct {
 	places map[uint32]*place
 	byName map[string]uint32
 	root   place
+	placed int      // agents that have a parent
 	room   roomHeap // relays that may have room, nearest the root first; entries can be stale
 }
 
@@ -182,12 +183,14 @@ func (p *Planner) isBelow(c, ancestor *place) bool {
 func (p *Planner) attach(agent, parent *place) {
 	agent.parent = parent
 	parent.children++
+	p.placed++
 }
 
 func (p *Planner) detach(agent *place) {
 	if parent := agent.parent; parent != nil {
 		agent.parent = nil
 		parent.children--
+		p.placed--
 		p.offer(parent)
 	}
 }
@@ -214,6 +217,9 @@ func (p *Planner) Leave(index uint32, parentIsRoot bool, parent uint32) {
 	}
 	p.detach(agent)
 }
+
+// Placed is the number of agents that have a parent.
+func (p *Planner) Placed() int { return p.placed }
 
 // Name returns the name of the agent with an index; "" if there is none.
 func (p *Planner) Name(index uint32) string {

@@ -12,7 +12,7 @@ const second = mesh.Time(time.Second)
 
 // ledger records effects and checks the order of each agent's epochs as they come.
 type ledger struct {
-	t       *testing.T
+	t      *testing.T
 	epochs map[effect]uint64
 	last   mesh.Time
 }

@@ -1,0 +1,411 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"banyan/mesh"
+	"banyan/record"
+	"banyan/transport"
+	"banyan/transport/identity"
+)
+
+// Config says how an agent runs. A zero value means the default where one is named.
+type Config struct {
+	// Identity is the agent's certificate and trust policy.
+	Identity *identity.Bundle
+	// Coordinators are addresses, host:port, of the region's coordinators.
+	Coordinators []string
+	// Listen is the UDP address to bind; default ":0".
+	Listen string
+	// Advertise is the address that children dial; default the bound one, with
+	// the host the coordinator is reached from if Listen names none.
+	Advertise string
+	// OutputDir is where configs appear as files.
+	OutputDir string
+	// StateDir is where the agent remembers what it applied.
+	StateDir string
+	// LocalAPI is where readers on this host are served: "unix:PATH" or a
+	// loopback "host:port"; "" for nowhere.
+	LocalAPI string
+	// Leaf says that this host must not have children.
+	Leaf bool
+	// Labels are matched by waves.
+	Labels map[string]string
+	// Keep is how many versions of a config stay on disk; default 3.
+	Keep int
+	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
+	DiskReserve int64
+	// KeepAlive and IdleTimeout of links; defaults of transport.Config.
+	KeepAlive, IdleTimeout time.Duration
+	// PacketConn, if set, is the socket to use instead of binding Listen.
+	PacketConn net.PacketConn
+	// OnEvent, if set, is called, from the agent's own goroutines, for each
+	// pointer verified, applied or refused. It must not block.
+	OnEvent func(Event)
+	// Log takes what the agent has to say; default none.
+	Log *slog.Logger
+}
+
+// EventKind says what an Event tells.
+type EventKind string
+
+// The events of an agent.
+const (
+	EventVerified EventKind = "verified" // Pointer is new and its signature good
+	EventApplied  EventKind = "applied"  // Pointer is durable and its version shows
+	EventFailed   EventKind = "failed"   // Pointer could not be applied: Reason
+	EventRefused  EventKind = "refused"  // something was refused: Reason
+)
+
+// Event is a thing that happened on an agent.
+type Event struct {
+	Kind    EventKind
+	Agent   string
+	Pointer record.Pointer
+	Version uint64
+	Reason  string
+	At      time.Time
+}
+
+// Agent is the daemon on a host.
+type Agent struct {
+	cfg     Config
+	log     *slog.Logger
+	tree    *tree
+	state   *state
+	ep      *transport.Endpoint
+	node    *mesh.Node
+	driver  *transport.Driver
+	metrics *agentMetrics
+	applier *applier
+	local   net.Listener
+
+	children atomic.Int64
+	attached atomic.Bool
+	headTime atomic.Int64 // microseconds since the Unix epoch of the newest head
+
+	mu      sync.Mutex
+	configs map[string]Applied // guarded by mu
+	changed chan struct{}      // closed and replaced at each change; guarded by mu
+}
+
+// Applied is what an agent runs of a config.
+type Applied struct {
+	Config    string    `json:"config"`
+	Region    string    `json:"region"`
+	Epoch     uint64    `json:"epoch"`
+	Version   uint64    `json:"version"`
+	AppliedAt time.Time `json:"applied_at"`
+	SHA256    string    `json:"sha256,omitempty"`
+	Size      int64     `json:"size"`
+	Type      string    `json:"content_type,omitempty"`
+	Staleness float64   `json:"staleness_s"` // -1: no head seen yet
+}
+
+// Open reads what the agent remembers, finishes a swap that a crash cut short,
+// and binds its sockets. Run starts it; if Run is not called, Close must be.
+func Open(cfg Config) (a *Agent, err error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	a = &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, changed: make(chan struct{})}
+	a.metrics = newMetrics(a)
+	defer func() {
+		if err != nil {
+			a.Close()
+		}
+	}()
+	if a.tree, err = openTree(cfg.OutputDir, cfg.DiskReserve); err != nil {
+		return nil, err
+	}
+	if a.state, err = openState(cfg.StateDir, cfg.DiskReserve); err != nil {
+		return nil, err
+	}
+	a.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
+		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout})
+	if err != nil {
+		return nil, err
+	}
+	if a.local, err = listenLocal(cfg.LocalAPI); err != nil {
+		return nil, err
+	}
+	if err := a.recover(); err != nil {
+		return nil, err
+	}
+	a.driver = transport.NewDriver(a.node, a.ep, a, a.log)
+	a.applier = newApplier(a)
+	return a, nil
+}
+
+func (c *Config) complete() error {
+	if c.Identity.Identity.Role != identity.RoleAgent {
+		return fmt.Errorf("%w: identity %s is not an agent's; issue one with 'banyan cert agent'", record.ErrInvalid, c.Identity.Identity)
+	}
+	if len(c.Coordinators) == 0 {
+		return fmt.Errorf("%w: no coordinator address given", record.ErrInvalid)
+	}
+	if c.OutputDir == "" || c.StateDir == "" {
+		return fmt.Errorf("%w: an output and a state directory are needed", record.ErrInvalid)
+	}
+	if len(c.Labels) > mesh.MaxLabels {
+		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), mesh.MaxLabels)
+	}
+	if c.Listen == "" {
+		c.Listen = ":0"
+	}
+	if c.Keep == 0 {
+		c.Keep = defaultKeep
+	}
+	if c.DiskReserve == 0 {
+		c.DiskReserve = 32 << 20
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Log = c.Log.With("agent", c.Identity.Identity.Name, "region", c.Identity.Identity.Region)
+	return nil
+}
+
+// recover makes the node and gives it what was held before; what is committed is
+// made to show, and what is damaged is left to be fetched again.
+func (a *Agent) recover() error {
+	rows, watermark, index, err := a.state.load()
+	if err != nil {
+		return err
+	}
+	advertise, err := advertised(a.cfg.Advertise, a.ep.Addr().String(), a.cfg.Coordinators[0])
+	if err != nil {
+		return err
+	}
+	a.node = mesh.NewNode(mesh.Config{
+		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels,
+		Seeds: a.cfg.Coordinators, Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
+	})
+	versions, err := a.tree.scan()
+	if err != nil {
+		return err
+	}
+	damaged := map[mesh.VersionKey]bool{}
+	for _, c := range rows {
+		v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
+		if err := a.restore(c, v); err != nil {
+			a.log.Error("committed version is damaged and will be fetched again", "config", v.Config, "version", v.Version, "error", err)
+			damaged[v] = true
+			watermark = min(watermark, c.Revision-1)
+			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Unapplied: true}, nil)
+			continue
+		}
+		a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
+	}
+	for _, v := range versions {
+		if !damaged[v] {
+			a.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: v}, nil)
+		}
+	}
+	a.node.Step(0, mesh.Input{Kind: mesh.InResume, Revision: watermark}, nil)
+	return nil
+}
+
+func (c committed) announcement() *mesh.Announcement {
+	return &mesh.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
+}
+
+// restore makes a committed version show, if it is whole on disk.
+func (a *Agent) restore(c committed, v mesh.VersionKey) error {
+	applied := Applied{Config: c.pointer.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version,
+		AppliedAt: time.UnixMicro(c.AtMicros)}
+	if c.Version == 0 {
+		a.remember(applied)
+		return a.tree.hide(v.Config)
+	}
+	if err := a.tree.check(v); err != nil {
+		return err
+	}
+	if err := a.tree.show(v); err != nil {
+		return err
+	}
+	a.describe(&applied, v)
+	a.remember(applied)
+	return nil
+}
+
+func (a *Agent) describe(applied *Applied, v mesh.VersionKey) {
+	if m, err := a.tree.meta(v); err == nil {
+		applied.SHA256, applied.Size, applied.Type = m.SHA256.String(), m.Size, m.ContentType
+	}
+}
+
+// remember publishes what is applied to local readers and watchers.
+func (a *Agent) remember(applied Applied) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.configs[applied.Config] = applied
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// advertised is the address others should dial.
+func advertised(configured, bound, coordinator string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return bound, nil
+	}
+	// A UDP "connection" sends nothing; it asks the system which of this host's
+	// addresses leads to the coordinator.
+	conn, err := net.Dial("udp", coordinator)
+	if err != nil {
+		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)
+	}
+	defer conn.Close()
+	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(local, port), nil
+}
+
+// Run joins the tree and serves until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer a.Close()
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() { a.applier.run(ctx) })
+	if a.local != nil {
+		group.Go(func() { a.serveLocal(ctx) })
+	}
+	a.log.Info("agent runs", "addr", a.ep.Addr().String())
+	a.driver.Run(ctx)
+	return nil
+}
+
+// Close releases what Open took. Run does so itself.
+func (a *Agent) Close() error {
+	var errs []error
+	if a.local != nil {
+		a.local.Close()
+	}
+	if a.ep != nil {
+		errs = append(errs, a.ep.Close())
+		a.ep = nil
+	}
+	if a.state != nil {
+		errs = append(errs, a.state.close())
+		a.state = nil
+	}
+	return errors.Join(errs...)
+}
+
+// Name is the agent's name.
+func (a *Agent) Name() string { return a.cfg.Identity.Identity.Name }
+
+// Applied lists what the agent runs.
+func (a *Agent) Applied(config string) (Applied, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	applied, ok := a.configs[config]
+	applied.Staleness = seconds(a.staleness())
+	return applied, ok
+}
+
+func (a *Agent) configCount() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.configs)
+}
+
+// staleness is the age of the newest head: how long ago this host surely knew
+// all there was to know. It is the largest duration before the first head.
+func (a *Agent) staleness() time.Duration {
+	head := a.headTime.Load()
+	if head == 0 {
+		return math.MaxInt64
+	}
+	return max(time.Since(time.UnixMicro(head)), 0)
+}
+
+func seconds(d time.Duration) float64 {
+	if d == math.MaxInt64 {
+		return -1
+	}
+	return d.Seconds()
+}
+
+func (a *Agent) emit(e Event) {
+	if a.cfg.OnEvent != nil {
+		e.Agent, e.At = a.Name(), time.Now()
+		a.cfg.OnEvent(e)
+	}
+}
+
+// Observe implements transport.Handler.
+func (a *Agent) Observe(o mesh.Output) {
+	a.children.Store(int64(a.node.Children()))
+	a.attached.Store(a.node.Attached())
+	switch o.Op {
+	case mesh.OpAccepted:
+		a.metrics.verified.Update(float64(time.Now().UnixMicro()-o.Announcement.Pointer.TimeMicros) / 1e6)
+		a.emit(Event{Kind: EventVerified, Pointer: o.Announcement.Pointer})
+	case mesh.OpRefused:
+		a.metrics.refused(o.Reason)
+		a.log.Warn("refused", "reason", o.Reason)
+		a.emit(Event{Kind: EventRefused, Reason: o.Reason})
+	case mesh.OpHead:
+		a.headTime.Store(o.Head.TimeMicros)
+	case mesh.OpGap:
+		a.metrics.gaps.Inc()
+		a.log.Warn("parent is behind the head", "head_revision", o.Revision)
+	case mesh.OpAttached:
+		parent, _ := a.node.Parent()
+		a.log.Info("attached", "parent", parent.Name)
+		if index, ok := a.node.Index(); ok {
+			a.applier.saveIndex(index + 1)
+		}
+	case mesh.OpDrop:
+		a.metrics.parentLost.Inc()
+	}
+}
+
+// StoreBody implements transport.Handler: verify the manifest, then stage.
+func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error {
+	m, _, err := a.cfg.Identity.Policy.VerifyManifest(manifest)
+	if err != nil {
+		return err
+	}
+	if m.Config != want.Config || m.Version != want.Version || m.BodySize != size {
+		return fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", record.ErrInvalid, want.Config, want.Version, m.Config, m.Version)
+	}
+	return a.tree.stage(m, manifest, body)
+}
+
+// OpenBody implements transport.Handler.
+func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey) ([]byte, int64, io.ReadCloser, error) {
+	m, err := a.tree.meta(want)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	f, err := a.tree.open(want)
+	return m.Manifest, m.Size, f, err
+}
+
+// Activate implements transport.Handler.
+func (a *Agent) Activate(ann *mesh.Announcement, version uint64, done func(string, int64)) {
+	a.applier.add(activation{ann, version, a.node.Watermark(), done})
+}

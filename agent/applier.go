@@ -1,0 +1,142 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"banyan/mesh"
+)
+
+// applier applies activations one batch after another: one durable commit for
+// all that came meanwhile, then their symlinks. Its queue holds at most one
+// activation a config, because a node asks for no second before the first is done.
+type applier struct {
+	agent *Agent
+	wake  chan struct{}
+
+	mu    sync.Mutex
+	queue []activation // guarded by mu
+	index uint32       // to be saved, plus one; guarded by mu
+	saved uint32
+}
+
+type activation struct {
+	announcement *mesh.Announcement
+	version      uint64
+	watermark    uint64
+	done         func(reason string, latencyMicros int64)
+}
+
+func newApplier(a *Agent) *applier { return &applier{agent: a, wake: make(chan struct{}, 1)} }
+
+func (p *applier) add(act activation) {
+	p.mu.Lock()
+	p.queue = append(p.queue, act)
+	p.mu.Unlock()
+	p.signal()
+}
+
+// saveIndex remembers the agent index, some time soon.
+func (p *applier) saveIndex(index uint32) {
+	p.mu.Lock()
+	p.index = index
+	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *applier) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *applier) run(ctx context.Context) {
+	for {
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+			return
+		}
+		p.mu.Lock()
+		batch, index := p.queue, p.index
+		p.queue = nil
+		p.mu.Unlock()
+		if len(batch) > 0 {
+			p.apply(batch)
+		}
+		if index != p.saved {
+			if err := p.agent.state.saveIndex(index); err != nil {
+				p.agent.log.Warn("agent index not saved", "error", err)
+			}
+			p.saved = index
+		}
+	}
+}
+
+func (p *applier) apply(batch []activation) {
+	now := time.Now()
+	rows := make([]committed, len(batch))
+	for i, act := range batch {
+		rows[i] = committed{Raw: act.announcement.Raw, Revision: act.announcement.Revision, Version: act.version,
+			AtMicros: now.UnixMicro(), Watermark: act.watermark, pointer: act.announcement.Pointer}
+	}
+	err := p.agent.state.commit(rows)
+	for i, act := range batch {
+		failure := err
+		if failure == nil {
+			failure = p.show(rows[i])
+		}
+		p.finish(act, failure)
+	}
+}
+
+// show lets readers see what was committed.
+func (p *applier) show(c committed) error {
+	a := p.agent
+	v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
+	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, AppliedAt: time.UnixMicro(c.AtMicros)}
+	if c.Version == 0 {
+		if err := a.tree.hide(v.Config); err != nil {
+			return err
+		}
+	} else {
+		if err := a.tree.show(v); err != nil {
+			return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
+		}
+		a.describe(&applied, v)
+	}
+	a.remember(applied)
+	return nil
+}
+
+func (p *applier) finish(act activation, err error) {
+	a, pointer := p.agent, act.announcement.Pointer
+	latency := time.Now().UnixMicro() - pointer.TimeMicros
+	if err != nil {
+		a.metrics.failed("apply")
+		a.log.Error("not applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "error", err)
+		a.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
+		act.done(err.Error(), latency)
+		return
+	}
+	a.metrics.applied.Inc()
+	a.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
+	a.log.Info("applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "latency_us", latency)
+	a.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
+	act.done("", latency)
+	a.prune(pointer.Config, act.version)
+}
+
+// prune removes versions beyond those kept, and tells the node.
+func (a *Agent) prune(config string, shown uint64) {
+	removed, err := a.tree.prune(config, shown, a.cfg.Keep)
+	if err != nil {
+		a.log.Warn("old versions not removed", "config", config, "error", err)
+	}
+	for _, v := range removed {
+		a.driver.Evicted(v)
+	}
+}

@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// latencyBuckets, in seconds, span a host in the same rack to one that was away.
+var latencyBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+
+// agentMetrics is one agent's set; a process may run many agents.
+type agentMetrics struct {
+	set         *metrics.Set
+	verified    *metrics.PrometheusHistogram
+	propagation *metrics.PrometheusHistogram
+	applied     *metrics.Counter
+	gaps        *metrics.Counter
+	parentLost  *metrics.Counter
+}
+
+func newMetrics(a *Agent) *agentMetrics {
+	s := metrics.NewSet()
+	m := &agentMetrics{
+		set:         s,
+		verified:    s.NewPrometheusHistogramExt("banyan_agent_verified_seconds", latencyBuckets),
+		propagation: s.NewPrometheusHistogramExt("banyan_agent_propagation_seconds", latencyBuckets),
+		applied:     s.NewCounter("banyan_agent_applied_total"),
+		gaps:        s.NewCounter("banyan_agent_gaps_total"),
+		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
+	}
+	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })
+	s.NewGauge("banyan_agent_children", func() float64 { return float64(a.children.Load()) })
+	s.NewGauge("banyan_agent_configs", func() float64 { return float64(a.configCount()) })
+	s.NewGauge("banyan_agent_attached", func() float64 {
+		if a.attached.Load() {
+			return 1
+		}
+		return 0
+	})
+	return m
+}
+
+// refused counts a refusal by its reason, one of a fixed set of labels.
+func (m *agentMetrics) refused(reason string) {
+	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_refused_total{reason=%q}", reason)).Inc()
+}
+
+// failed counts an apply that failed.
+func (m *agentMetrics) failed(stage string) {
+	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_failed_total{stage=%q}", stage)).Inc()
+}
+
+func (m *agentMetrics) write(w io.Writer) { m.set.WritePrometheus(w) }

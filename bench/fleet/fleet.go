@@ -1,0 +1,283 @@
+// Package fleet runs a whole fleet in one process: a coordinator in each region
+// and agents under them, each with its own socket, store and directory. It is
+// what `banyan dev`, the demo, the benchmarks and many tests stand on.
+//
+// Entry point: [Start]. Every part is the production one; they share a process,
+// and nothing else.
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"banyan/agent"
+	"banyan/coordinator"
+	"banyan/coordinator/api"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+// Config shapes a fleet. A zero value means the default where one is named.
+type Config struct {
+	Dir     string   // where everything is kept
+	Regions []string // the first one's coordinator leads; default eu, us
+	Agents  int      // shared out between the regions
+	Fanout  int      // default mesh.DefaultFanout
+	// Publisher is the name of the first publisher; default "dev".
+	Publisher string
+	// LocalAPI gives each agent a local API on a Unix socket in its directory.
+	LocalAPI bool
+	// HeadInterval, KeepAlive, IdleTimeout and Keep as in coordinator and agent.
+	HeadInterval, KeepAlive, IdleTimeout time.Duration
+	Keep                                 int
+	// Listen is the host to bind to; default 127.0.0.1.
+	Listen string
+	// API and Mesh, if set, are the leader's ports; default chosen by the system.
+	API, Mesh, Metrics string
+	OnEvent            func(agent.Event)
+	Log                *slog.Logger
+}
+
+// Fleet is a running fleet.
+type Fleet struct {
+	Config       Config
+	Home         *identity.Home
+	Coordinators []*coordinator.Coordinator
+	Agents       []*agent.Agent
+	Client       *api.Client
+	Key          record.Key // of the publisher
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	mu     sync.Mutex
+	errs   []error // guarded by mu
+}
+
+// Start makes keys and certificates in cfg.Dir, unless they are there, and starts
+// everything. It returns when every coordinator listens; agents may still be joining.
+func Start(ctx context.Context, cfg Config) (f *Fleet, err error) {
+	cfg.setDefaults()
+	f = &Fleet{Config: cfg}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			f.Stop()
+		}
+	}()
+	if err := f.makeHome(); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Regions {
+		if err := f.startCoordinator(i); err != nil {
+			return nil, err
+		}
+	}
+	for i := range cfg.Agents {
+		if _, err := f.StartAgent(i); err != nil {
+			return nil, err
+		}
+	}
+	client, err := identity.Load(f.Home.ClientDir())
+	if err != nil {
+		return nil, err
+	}
+	f.Client = api.NewClient(f.Coordinators[0].APIAddr(), client)
+	return f, nil
+}
+
+func (c *Config) setDefaults() {
+	if len(c.Regions) == 0 {
+		c.Regions = []string{"eu", "us"}
+	}
+	if c.Publisher == "" {
+		c.Publisher = "dev"
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1"
+	}
+	if c.API == "" {
+		c.API = c.Listen + ":0"
+	}
+	if c.Mesh == "" {
+		c.Mesh = c.Listen + ":0"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+func (f *Fleet) makeHome() (err error) {
+	dir := filepath.Join(f.Config.Dir, "home")
+	f.Home, err = identity.InitHome(dir, f.Config.Regions, f.Config.Publisher)
+	if errors.Is(err, identity.ErrExists) {
+		f.Home, err = &identity.Home{Dir: dir}, nil
+	}
+	if err != nil {
+		return err
+	}
+	f.Key, err = record.LoadKey(f.Home.PublisherKey(f.Config.Publisher))
+	return err
+}
+
+func (f *Fleet) startCoordinator(i int) error {
+	region := f.Config.Regions[i]
+	bundle, err := identity.Load(f.Home.CoordinatorDir(region))
+	if err != nil {
+		return err
+	}
+	cfg := coordinator.Config{Identity: bundle, DataDir: filepath.Join(f.Config.Dir, "coordinator-"+region),
+		Listen: f.Config.Listen + ":0", API: f.Config.Listen + ":0", Fanout: f.Config.Fanout, HeadInterval: f.Config.HeadInterval,
+		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, Version: "fleet", Log: f.Config.Log}
+	if i == 0 {
+		cfg.Listen, cfg.API, cfg.Metrics = f.Config.Mesh, f.Config.API, f.Config.Metrics
+		for _, r := range f.Config.Regions {
+			key, err := record.LoadKey(f.Home.ActivationKey(r))
+			if err != nil {
+				return err
+			}
+			cfg.ActivationKeys = append(cfg.ActivationKeys, key)
+		}
+	} else {
+		cfg.Leader, cfg.LeaderAPI = f.Coordinators[0].MeshAddr(), f.Coordinators[0].APIAddr()
+	}
+	c, err := coordinator.Open(cfg)
+	if err != nil {
+		return fmt.Errorf("coordinator of region %s: %w", region, err)
+	}
+	f.Coordinators = append(f.Coordinators, c)
+	f.group.Go(func() { f.note(c.Run(f.ctx)) })
+	return nil
+}
+
+// AgentConfig is how agent i runs.
+func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
+	r := i % len(f.Config.Regions)
+	region := f.Config.Regions[r]
+	name := fmt.Sprintf("%s-agent-%04d", region, i)
+	dir := f.AgentDir(i)
+	bundleDir := filepath.Join(dir, "identity")
+	err := f.Home.Issue(bundleDir, identity.Identity{Role: identity.RoleAgent, Region: region, Name: name})
+	if err != nil && !errors.Is(err, identity.ErrExists) {
+		return agent.Config{}, err
+	}
+	bundle, err := identity.Load(bundleDir)
+	if err != nil {
+		return agent.Config{}, err
+	}
+	cfg := agent.Config{Identity: bundle, Coordinators: []string{f.Coordinators[r].MeshAddr()}, Listen: f.Config.Listen + ":0",
+		OutputDir: filepath.Join(dir, "configs"), StateDir: filepath.Join(dir, "state"), Keep: f.Config.Keep,
+		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, OnEvent: f.Config.OnEvent, Log: f.Config.Log}
+	if f.Config.LocalAPI {
+		cfg.LocalAPI = "unix:" + filepath.Join(dir, "banyan.sock")
+	}
+	return cfg, nil
+}
+
+// AgentDir is the directory of agent i.
+func (f *Fleet) AgentDir(i int) string {
+	return filepath.Join(f.Config.Dir, fmt.Sprintf("agent-%04d", i))
+}
+
+// StartAgent starts agent i.
+func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
+	cfg, err := f.AgentConfig(i)
+	if err != nil {
+		return nil, err
+	}
+	a, err := agent.Open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("agent %d: %w", i, err)
+	}
+	f.Agents = append(f.Agents, a)
+	f.group.Go(func() { f.note(a.Run(f.ctx)) })
+	return a, nil
+}
+
+func (f *Fleet) note(err error) {
+	if err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.errs = append(f.errs, err)
+	}
+}
+
+// WaitAttached waits until every agent has a parent.
+func (f *Fleet) WaitAttached(ctx context.Context) error {
+	return Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		for _, a := range f.Agents {
+			s, ok := a.Status(ctx)
+			if !ok || !s.Attached {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// WaitApplied waits until every agent runs at least the given epoch of its region.
+func (f *Fleet) WaitApplied(ctx context.Context, config string, epochs map[string]uint64) error {
+	return Poll(ctx, 5*time.Millisecond, func() (bool, error) {
+		for _, a := range f.Agents {
+			if applied, ok := a.Applied(config); !ok || applied.Epoch < epochs[applied.Region] {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// Poll calls fn every interval until it reports true, an error, or ctx ends.
+func Poll(ctx context.Context, interval time.Duration, fn func() (bool, error)) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		if done, err := fn(); done || err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Publish validates, signs, stores and activates a draft in every region.
+func (f *Fleet) Publish(ctx context.Context, d api.Draft) (api.Version, map[string]uint64, error) {
+	v, err := f.Client.Publish(ctx, d, f.Key)
+	if err != nil {
+		return v, nil, err
+	}
+	epochs, err := f.Activate(ctx, d.Config, v.Manifest.Version)
+	return v, epochs, err
+}
+
+// Activate moves every region's pointer and returns the new epochs.
+func (f *Fleet) Activate(ctx context.Context, config string, version uint64) (map[string]uint64, error) {
+	pointers, err := f.Client.Activate(ctx, config, api.Activate{Version: version})
+	epochs := map[string]uint64{}
+	for _, p := range pointers {
+		epochs[p.Region] = p.Epoch
+	}
+	return epochs, err
+}
+
+// Stop ends everything and waits for it.
+func (f *Fleet) Stop() error {
+	f.cancel()
+	if f.Client != nil {
+		f.Client.Close()
+	}
+	f.group.Wait()
+	return errors.Join(f.errs...)
+}
+
+// RemoveAll stops the fleet and deletes its directory.
+func (f *Fleet) RemoveAll() error { return errors.Join(f.Stop(), os.RemoveAll(f.Config.Dir)) }

@@ -1,0 +1,301 @@
+package transport
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"banyan/mesh"
+	"banyan/record"
+)
+
+// Handler is what a driver's owner does for the node. Observe and Activate are
+// called from the driver's goroutine and must not block; the others from
+// goroutines of their own.
+type Handler interface {
+	// StoreBody verifies and durably stores a version that a peer sends.
+	StoreBody(ctx context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error
+	// OpenBody opens a version to be served: its signed manifest, size and bytes.
+	OpenBody(ctx context.Context, want mesh.VersionKey) (manifest []byte, size int64, body io.ReadCloser, err error)
+	// Activate applies a version durably, then calls done once: with a reason if
+	// it failed, and with the time since the pointer was signed.
+	Activate(a *mesh.Announcement, version uint64, done func(reason string, latencyMicros int64))
+	// Observe is told of outputs that report: OpAccepted, OpRefused, OpHead,
+	// OpAcked, OpAttached, OpGap, OpDrop.
+	Observe(o mesh.Output)
+}
+
+// Driver runs one mesh.Node over an endpoint.
+type Driver struct {
+	node    *mesh.Node
+	ep      *Endpoint
+	handler Handler
+	log     *slog.Logger
+	start   time.Time
+	inbox   chan func()
+	done    sync.WaitGroup
+
+	// Owned by the goroutine of Run.
+	ctx      context.Context
+	links    map[mesh.PeerID]*Link
+	requests map[uint64]request
+	nextID   uint64
+	out      []mesh.Output
+	lastMsg  mesh.Message // the message framed last, so that one sent to many is encoded once
+	lastBuf  []byte
+}
+
+// NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
+func NewDriver(node *mesh.Node, ep *Endpoint, h Handler, log *slog.Logger) *Driver {
+	return &Driver{node: node, ep: ep, handler: h, log: log, start: time.Now(),
+		inbox: make(chan func(), inboxSize), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
+}
+
+func (d *Driver) now() mesh.Time { return mesh.Time(time.Since(d.start)) }
+
+// Run drives the node until ctx ends, then waits for its goroutines.
+func (d *Driver) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer d.done.Wait()
+	defer cancel()
+	d.ctx = ctx
+	d.done.Go(d.accept)
+	d.step(mesh.Input{Kind: mesh.InStart})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if deadline := d.node.Deadline(); deadline != mesh.Never {
+			timer.Reset(time.Duration(max(deadline-d.now(), 0)))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case fn := <-d.inbox:
+			fn()
+		case <-timer.C:
+			d.step(mesh.Input{Kind: mesh.InTick})
+		case <-ctx.Done():
+			for _, l := range d.links {
+				l.Close("shutting down")
+			}
+			return
+		}
+	}
+}
+
+// Input feeds the node from outside the driver. It blocks while the inbox is
+// full, and reports false if the driver has ended.
+func (d *Driver) Input(ctx context.Context, in mesh.Input) bool {
+	return d.post(ctx, func() { d.step(in) })
+}
+
+// Decide runs fn with the node in the driver's goroutine and feeds the node the
+// inputs it returns, with nothing between the two.
+func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []mesh.Input) bool {
+	return d.post(ctx, func() {
+		for _, in := range fn(d.node) {
+			d.step(in)
+		}
+	})
+}
+
+// Evicted tells the node, some time soon, that a body is no longer held.
+func (d *Driver) Evicted(v mesh.VersionKey) {
+	d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InEvicted, Want: v}) })
+}
+
+// Do runs fn with the node, in the driver's goroutine, and waits for it.
+func (d *Driver) Do(ctx context.Context, fn func(n *mesh.Node)) bool {
+	finished := make(chan struct{})
+	if !d.post(ctx, func() { fn(d.node); close(finished) }) {
+		return false
+	}
+	select {
+	case <-finished:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (d *Driver) post(ctx context.Context, fn func()) bool {
+	select {
+	case d.inbox <- fn:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// postSelf is post for the driver's own goroutines.
+func (d *Driver) postSelf(fn func()) bool { return d.post(d.ctx, fn) }
+
+func (d *Driver) step(in mesh.Input) {
+	out := d.node.Step(d.now(), in, d.out[:0])
+	d.out = nil // carryOut may step again
+	for i := range out {
+		d.carryOut(&out[i])
+	}
+	clear(out)
+	d.out = out[:0]
+	d.lastMsg = nil
+}
+
+func (d *Driver) carryOut(o *mesh.Output) {
+	switch o.Op {
+	case mesh.OpSend:
+		d.send(o.Peer, o.Message)
+	case mesh.OpConnect:
+		d.connect(o.Addr)
+	case mesh.OpDrop:
+		if l := d.links[o.Peer]; l != nil {
+			l.Close(o.Reason)
+		}
+		d.handler.Observe(*o)
+	case mesh.OpFetch:
+		d.fetch(o.Peer, o.Want)
+	case mesh.OpServe:
+		d.serve(o.Request, o.Want)
+	case mesh.OpDeny:
+		if r, ok := d.requests[o.Request]; ok {
+			delete(d.requests, o.Request)
+			reason := o.Reason
+			d.done.Go(func() { r.deny(reason) })
+		}
+	case mesh.OpActivate:
+		a, version := o.Announcement, o.Version
+		d.handler.Activate(a, version, func(reason string, latency int64) {
+			d.postSelf(func() {
+				d.step(mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version, Reason: reason, LatencyMicros: latency})
+			})
+		})
+	default:
+		d.handler.Observe(*o)
+	}
+}
+
+func (d *Driver) send(to mesh.PeerID, m mesh.Message) {
+	l := d.links[to]
+	if l == nil {
+		return
+	}
+	if m != d.lastMsg {
+		f, err := frame(m)
+		if err != nil {
+			d.log.Error("message not sent", "error", err)
+			return
+		}
+		d.lastMsg, d.lastBuf = m, f
+	}
+	if err := l.sendFrame(d.lastBuf); err != nil {
+		d.log.Warn("link cut", "peer", l.id.Name, "error", err)
+		l.Close("too slow")
+	}
+}
+
+func (d *Driver) accept() {
+	for {
+		l, err := d.ep.Accept(d.ctx)
+		if err != nil {
+			return
+		}
+		d.postSelf(func() {
+			id := d.adopt(l)
+			d.step(mesh.Input{Kind: mesh.InPeer, Peer: id, Identity: l.id.Mesh()})
+		})
+	}
+}
+
+func (d *Driver) connect(addr string) {
+	d.done.Go(func() {
+		ctx, cancel := context.WithTimeout(d.ctx, handshakeTimeout)
+		defer cancel()
+		l, err := d.ep.Dial(ctx, addr)
+		if err != nil {
+			d.log.Debug("dial failed", "addr", addr, "error", err)
+			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InConnectFailed, Addr: addr, Reason: err.Error()}) })
+			return
+		}
+		if !d.postSelf(func() {
+			id := d.adopt(l)
+			d.step(mesh.Input{Kind: mesh.InConnected, Peer: id, Addr: addr, Identity: l.id.Mesh()})
+		}) {
+			l.Close("shutting down")
+		}
+	})
+}
+
+// adopt gives a link its id and starts to read from it.
+func (d *Driver) adopt(l *Link) mesh.PeerID {
+	d.nextID++
+	id := mesh.PeerID(d.nextID)
+	d.links[id] = l
+	d.done.Go(func() { d.read(id, l) })
+	d.done.Go(func() {
+		l.requests(d.ctx, func(r request) {
+			d.postSelf(func() {
+				d.nextID++
+				d.requests[d.nextID] = r
+				d.step(mesh.Input{Kind: mesh.InRequest, Peer: id, Request: d.nextID, Want: r.want})
+			})
+		})
+	})
+	return id
+}
+
+// read feeds the link's messages to the node, then tells it that the link is gone.
+func (d *Driver) read(id mesh.PeerID, l *Link) {
+	err := l.messages(d.ctx, func(m mesh.Message) {
+		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InReceived, Peer: id, Message: m}) })
+	})
+	reason := err.Error()
+	l.Close("read: " + reason)
+	l.wait()
+	d.postSelf(func() {
+		delete(d.links, id)
+		d.log.Debug("link ended", "peer", l.id.Name, "reason", reason)
+		d.step(mesh.Input{Kind: mesh.InDisconnected, Peer: id})
+	})
+}
+
+func (d *Driver) fetch(from mesh.PeerID, want mesh.VersionKey) {
+	l := d.links[from]
+	d.done.Go(func() {
+		reason := mesh.ReasonLinkLost
+		if l != nil {
+			err := l.fetch(d.ctx, want, func(manifest []byte, size int64, body io.Reader) error {
+				return d.handler.StoreBody(d.ctx, want, manifest, size, body)
+			})
+			if reason = ""; err != nil {
+				reason = fetchReason(d.ctx, l, err)
+				d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", reason, "error", err)
+				if r := record.Reason(err); r != "other" {
+					d.postSelf(func() { d.handler.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Reason: r}) })
+				}
+			}
+		}
+		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason}) })
+	})
+}
+
+func (d *Driver) serve(id uint64, want mesh.VersionKey) {
+	r, ok := d.requests[id]
+	if !ok {
+		return
+	}
+	delete(d.requests, id)
+	d.done.Go(func() {
+		manifest, size, body, err := d.handler.OpenBody(d.ctx, want)
+		if err != nil {
+			d.log.Warn("body not served", "config", want.Config, "version", want.Version, "error", err)
+			r.deny(err.Error())
+			return
+		}
+		defer body.Close()
+		if err := r.serve(manifest, size, body); err != nil {
+			d.log.Debug("body not served", "config", want.Config, "version", want.Version, "error", err)
+		}
+	})
+}

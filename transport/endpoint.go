@@ -1,0 +1,185 @@
+package transport
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"banyan/transport/identity"
+)
+
+// ALPN is the protocol name that peers negotiate.
+const ALPN = "banyan/1"
+
+// Config opens an endpoint. Zero durations mean the defaults.
+type Config struct {
+	// Listen is the UDP address to bind, host:port; port 0 chooses one.
+	Listen string
+	// Identity is who this process is.
+	Identity *identity.Bundle
+	// KeepAlive is the time between keep-alives on an idle link; default 5 s.
+	KeepAlive time.Duration
+	// IdleTimeout is how long a silent link lives; default 15 s.
+	IdleTimeout time.Duration
+	// PacketConn, if set, is used instead of binding Listen. The endpoint closes it.
+	PacketConn net.PacketConn
+}
+
+// ErrPortInUse is wrapped when another process has the address.
+var ErrPortInUse = errors.New("address already in use")
+
+// Endpoint is a process's one UDP socket, for listening and dialing.
+type Endpoint struct {
+	cfg      Config
+	conn     net.PacketConn
+	quic     *quic.Transport
+	listener *quic.Listener
+
+	mu    sync.Mutex
+	links map[*Link]struct{} // guarded by mu; nil once closed
+}
+
+// Open binds the socket and starts to listen.
+func Open(cfg Config) (*Endpoint, error) {
+	if cfg.KeepAlive == 0 {
+		cfg.KeepAlive = defaultKeepAlive
+	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = defaultIdleTimeout
+	}
+	conn := cfg.PacketConn
+	if conn == nil {
+		var err error
+		if conn, err = listenUDP(cfg.Listen); err != nil {
+			return nil, err
+		}
+	}
+	e := &Endpoint{cfg: cfg, conn: conn, links: map[*Link]struct{}{}}
+	var resetKey quic.StatelessResetKey
+	if _, err := rand.Read(resetKey[:]); err != nil {
+		return nil, err
+	}
+	e.quic = &quic.Transport{Conn: conn, StatelessResetKey: &resetKey}
+	listener, err := e.quic.Listen(cfg.Identity.ServerTLS(ALPN), e.quicConfig())
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
+	}
+	e.listener = listener
+	return e, nil
+}
+
+func listenUDP(address string) (net.PacketConn, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %q: %w; give host:port", address, err)
+	}
+	conn, err := net.ListenUDP("udp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on udp %s: %w; stop the other process or choose another port", address, ErrPortInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listen on udp %s: %w", address, err)
+	}
+	// A burst to many children should wait in the socket, not be lost; the system may grant less.
+	_ = conn.SetReadBuffer(4 << 20)
+	_ = conn.SetWriteBuffer(4 << 20)
+	return conn, nil
+}
+
+func (e *Endpoint) quicConfig() *quic.Config {
+	return &quic.Config{
+		HandshakeIdleTimeout:           handshakeTimeout,
+		KeepAlivePeriod:                e.cfg.KeepAlive,
+		MaxIdleTimeout:                 e.cfg.IdleTimeout,
+		MaxIncomingStreams:             MaxRequests,
+		MaxIncomingUniStreams:          1,
+		InitialStreamReceiveWindow:     256 << 10,
+		MaxStreamReceiveWindow:         4 << 20,
+		InitialConnectionReceiveWindow: 512 << 10,
+		MaxConnectionReceiveWindow:     8 << 20,
+	}
+}
+
+// Addr is the address the socket is bound to.
+func (e *Endpoint) Addr() net.Addr { return e.conn.LocalAddr() }
+
+// Dial connects to the node at address.
+func (e *Endpoint) Dial(ctx context.Context, address string) (*Link, error) {
+	addr, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		return nil, fmt.Errorf("dial %q: %w", address, err)
+	}
+	conn, err := e.quic.Dial(ctx, addr, e.cfg.Identity.ClientTLS(ALPN), e.quicConfig())
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", address, err)
+	}
+	return e.newLink(conn)
+}
+
+// Accept returns the next link that a peer dialed. Peers without an identity
+// that belongs in the tree are turned away.
+func (e *Endpoint) Accept(ctx context.Context) (*Link, error) {
+	for {
+		conn, err := e.listener.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if link, err := e.newLink(conn); err == nil {
+			return link, nil
+		}
+	}
+}
+
+func (e *Endpoint) newLink(conn *quic.Conn) (*Link, error) {
+	id, err := identity.PeerOf(conn.ConnectionState().TLS)
+	if err == nil && id.Role == identity.RoleClient {
+		err = fmt.Errorf("%w: %s may use the control API alone", identity.ErrIdentity, id)
+	}
+	if err != nil {
+		conn.CloseWithError(closeRefused, "identity refused")
+		return nil, err
+	}
+	l, err := startLink(conn, id)
+	if err != nil {
+		conn.CloseWithError(closeRefused, "stream refused")
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links == nil {
+		l.Close("endpoint closed")
+		return nil, net.ErrClosed
+	}
+	e.links[l] = struct{}{}
+	context.AfterFunc(conn.Context(), func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.links, l)
+	})
+	return l, nil
+}
+
+// Close tells every peer, closes the links and the socket.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	links := e.links
+	e.links = nil
+	e.mu.Unlock()
+	for l := range links {
+		l.Close("shutting down")
+	}
+	for l := range links {
+		l.wait()
+	}
+	e.listener.Close()
+	err := e.quic.Close()
+	return errors.Join(err, e.conn.Close())
+}

@@ -1,0 +1,170 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Lifetimes of certificates.
+const (
+	authorityLifetime = 10 * 365 * 24 * time.Hour
+	// NodeLifetime is how long a node certificate is valid.
+	NodeLifetime = 2 * 365 * 24 * time.Hour
+	clockSlack   = time.Hour
+)
+
+// Authority issues node certificates.
+type Authority struct {
+	cert *x509.Certificate
+	der  []byte
+	key  *ecdsa.PrivateKey
+}
+
+// NewAuthority makes an authority of its own key.
+func NewAuthority() (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("generate authority key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial(),
+		Subject:               pkix.Name{CommonName: "Banyan node authority"},
+		NotBefore:             time.Now().Add(-clockSlack),
+		NotAfter:              time.Now().Add(authorityLifetime),
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("create authority certificate: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	return &Authority{cert, der, key}, err
+}
+
+func serial() *big.Int {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		panic(err) // the system has no randomness
+	}
+	return n
+}
+
+// Save writes ca.pem and ca.key to dir. It refuses to overwrite the key.
+func (a *Authority) Save(dir string) error {
+	if err := writeKey(filepath.Join(dir, "ca.key"), a.key); err != nil {
+		return err
+	}
+	return a.SaveCertificate(dir)
+}
+
+// SaveCertificate writes ca.pem to dir.
+func (a *Authority) SaveCertificate(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "ca.pem"), encodeCert(a.der), 0o644)
+}
+
+// OpenAuthority reads what Save wrote.
+func OpenAuthority(dir string) (*Authority, error) {
+	rawCert, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		return nil, err
+	}
+	rawKey, err := os.ReadFile(filepath.Join(dir, "ca.key"))
+	if err != nil {
+		return nil, err
+	}
+	certBlock, _ := pem.Decode(rawCert)
+	keyBlock, _ := pem.Decode(rawKey)
+	if certBlock == nil || keyBlock == nil {
+		return nil, fmt.Errorf("ca.pem or ca.key in %s is not PEM", dir)
+	}
+	cert, err := x509.ParseCertificate(certBlock.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s/ca.pem: %w", dir, err)
+	}
+	key, err := x509.ParseECPrivateKey(keyBlock.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s/ca.key: %w", dir, err)
+	}
+	return &Authority{cert, certBlock.Bytes, key}, nil
+}
+
+// Issue makes a certificate and key for id and writes them to dir as node.pem
+// and node.key, with ca.pem beside them. hosts are further DNS names or IP
+// addresses it is valid for, for HTTPS clients that insist.
+func (a *Authority) Issue(dir string, id Identity, hosts ...string) error {
+	if err := id.Validate(); err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("generate node key: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      pkix.Name{CommonName: id.Name, OrganizationalUnit: []string{string(id.Role), id.Region}},
+		NotBefore:    time.Now().Add(-clockSlack),
+		NotAfter:     time.Now().Add(NodeLifetime),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{id.uri()},
+	}
+	if id.Role != RoleClient {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+		template.DNSNames = []string{ServerName}
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return fmt.Errorf("issue certificate for %s: %w", id, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := writeKey(filepath.Join(dir, "node.key"), key); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "node.pem"), encodeCert(der), 0o644); err != nil {
+		return err
+	}
+	return a.SaveCertificate(dir)
+}
+
+func encodeCert(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func writeKey(path string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := pem.Encode(f, &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}

@@ -1,0 +1,92 @@
+package identity
+
+import (
+	"crypto/ed25519"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"banyan/record"
+)
+
+// Bundle is the directory a process runs with:
+//
+//	node.pem node.key   its certificate
+//	ca.pem              the authority that issued everybody's
+//	root.pub            the key that signs the trust policy
+//	policy.cose         the trust policy
+type Bundle struct {
+	Dir      string
+	Identity Identity
+	Policy   *record.Policy
+	cert     tls.Certificate
+	pool     *x509.CertPool
+}
+
+// Names of files in a bundle.
+const (
+	PolicyFile = "policy.cose"
+	RootFile   = "root.pub"
+)
+
+// Load reads the bundle in dir and verifies the trust policy in it.
+func Load(dir string) (*Bundle, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	if err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	if cert.Leaf == nil {
+		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return nil, fmt.Errorf("identity %s: %w", dir, err)
+		}
+	}
+	b := &Bundle{Dir: dir, cert: cert, pool: x509.NewCertPool()}
+	if b.Identity, err = Of(cert.Leaf); err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	if !b.pool.AppendCertsFromPEM(authority) {
+		return nil, fmt.Errorf("identity %s: ca.pem holds no certificate", dir)
+	}
+	root, err := record.LoadPublic(filepath.Join(dir, RootFile))
+	if err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, PolicyFile))
+	if err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	if b.Policy, err = record.OpenPolicy(raw, []ed25519.PublicKey{root}, time.Now()); err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	return b, nil
+}
+
+// ServerTLS is for the side that accepts: it requires a certificate of the
+// authority from whoever connects. alpn may be empty.
+func (b *Bundle) ServerTLS(alpn ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{b.cert},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    b.pool,
+		NextProtos:   alpn,
+	}
+}
+
+// ClientTLS is for the side that connects.
+func (b *Bundle) ClientTLS(alpn ...string) *tls.Config {
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{b.cert},
+		RootCAs:      b.pool,
+		ServerName:   ServerName,
+		NextProtos:   alpn,
+	}
+}

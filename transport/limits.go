@@ -1,0 +1,24 @@
+package transport
+
+import "time"
+
+// Limits of the transport.
+const (
+	// MaxQueue is how many bytes of messages may wait for one link.
+	MaxQueue = 8 << 20
+	// MaxRequests is how many bodies a peer may ask for at once.
+	MaxRequests = 64
+	// maxHeader is the largest header of a body stream, in bytes.
+	maxHeader = 8 << 10
+	// inboxSize is how many inputs may wait for a driver; past it, links stop reading.
+	inboxSize = 1024
+)
+
+// Defaults of Config.
+const (
+	defaultKeepAlive   = 5 * time.Second
+	defaultIdleTimeout = 15 * time.Second
+	handshakeTimeout   = 5 * time.Second
+	// bodyTimeout bounds how long a body request may go without progress.
+	bodyTimeout = 30 * time.Second
+)
