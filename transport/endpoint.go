@@ -111,6 +111,9 @@ func (e *Endpoint) quicConfig() *quic.Config {
 // Addr is the address the socket is bound to.
 func (e *Endpoint) Addr() net.Addr { return e.conn.LocalAddr() }
 
+// Identity is who this process is.
+func (e *Endpoint) Identity() identity.Identity { return e.cfg.Identity.Identity }
+
 // Dial connects to the node at address.
 func (e *Endpoint) Dial(ctx context.Context, address string) (*Link, error) {
 	addr, err := net.ResolveUDPAddr("udp", address)

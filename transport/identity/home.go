@@ -109,7 +109,9 @@ func (h *Home) makeTrust(regions []string, publisher string) error {
 func (h *Home) path(name string) string { return filepath.Join(h.Dir, name) }
 
 // PublisherKey is where a publisher's key lies.
-func (h *Home) PublisherKey(name string) string { return h.path(filepath.Join("publishers", name+".key")) }
+func (h *Home) PublisherKey(name string) string {
+	return h.path(filepath.Join("publishers", name+".key"))
+}
 
 // ActivationKey is where a region's activation key lies.
 func (h *Home) ActivationKey(region string) string {

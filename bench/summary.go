@@ -1,0 +1,70 @@
+package bench
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"banyan/agent"
+	"banyan/record"
+)
+
+// summary is the distribution of a set of latencies, in milliseconds.
+type summary struct {
+	count         int
+	p50, p99, max float64
+}
+
+func summarize(latencies []time.Duration) summary {
+	if len(latencies) == 0 {
+		return summary{}
+	}
+	slices.Sort(latencies)
+	at := func(q float64) float64 {
+		i := min(int(q*float64(len(latencies))), len(latencies)-1)
+		return float64(latencies[i].Microseconds()) / 1000
+	}
+	return summary{count: len(latencies), p50: at(0.5), p99: at(0.99), max: at(1)}
+}
+
+// summary takes the latencies, from the signing of the pointer, of one kind of
+// event for the given epochs of a config.
+func (r *recorder) summary(kind agent.EventKind, config string, epochs map[string]uint64) summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var latencies []time.Duration
+	for _, e := range r.events {
+		if e.Kind == kind && e.Pointer.Config == config && e.Pointer.Epoch == epochs[e.Pointer.Region] {
+			latencies = append(latencies, e.At.Sub(time.UnixMicro(e.Pointer.TimeMicros)))
+		}
+	}
+	return summarize(latencies)
+}
+
+// checkFile reports a file whose content does not have the digest.
+func checkFile(path string, want record.Digest) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return err
+	}
+	if record.Digest(sum.Sum(nil)) != want {
+		return fmt.Errorf("%s: %w", path, record.ErrChecksum)
+	}
+	return nil
+}
+
+func median[T int | float64](values []T) T {
+	slices.Sort(values)
+	if len(values) == 0 {
+		return 0
+	}
+	return values[len(values)/2]
+}

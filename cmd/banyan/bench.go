@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/bench"
+	"banyan/coordinator/api"
+	"banyan/draft"
+	"banyan/examples"
+)
+
+func newDemo(a *app) *cobra.Command {
+	cfg := bench.DemoConfig{}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show a config's life on a small fleet: publish, change, roll back, and attacks refused",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 55*time.Second)
+			defer cancel()
+			if err := demoDrafts(&cfg); err != nil {
+				return err
+			}
+			if a.output == "text" {
+				cfg.Say = func(format string, args ...any) { fmt.Fprintf(a.stdout, "· "+format+"\n", args...) }
+			}
+			result, err := bench.Demo(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			if err := a.print(result, func(w io.Writer) { printDemo(w, result) }); err != nil {
+				return err
+			}
+			if !result.Refused.All() {
+				return errors.New("an attack was not refused")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&cfg.Agents, "agents", 50, "agents, shared out between two regions")
+	return cmd
+}
+
+// demoDrafts reads the drafts that the demo publishes from the examples.
+func demoDrafts(cfg *bench.DemoConfig) (err error) {
+	for _, e := range []struct{ config, file string }{
+		{"web/feature-flags", "feature-flags.json"}, {"monitoring/rules", "prometheus-rules.yaml"}, {"edge/nginx", "nginx.conf"},
+	} {
+		body, err := examples.Files.ReadFile(e.file)
+		if err != nil {
+			return err
+		}
+		cfg.Examples = append(cfg.Examples, api.Draft{Config: e.config, Body: body, ContentType: draft.TypeOf(e.file), Message: "from examples/" + e.file})
+	}
+	cfg.Changed, err = examples.Files.ReadFile("feature-flags.v2.json")
+	return err
+}
+
+func printDemo(w io.Writer, r bench.DemoResult) {
+	fmt.Fprintln(w, "\nSTEP\tVERSION\tEPOCH\tAPPLIED\tP50 MS\tP99 MS\tMAX MS")
+	for _, s := range r.Steps {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%.1f\t%.1f\t%.1f\n", s.Name, s.Version, s.Epochs[r.Regions[0]], s.Applied, r.Agents, s.P50Ms, s.P99Ms, s.MaxMs)
+	}
+	fmt.Fprintln(w, "\nATTACK\tREFUSED")
+	fmt.Fprintf(w, "tampered body\t%v\ntampered announcement\t%v\nreplayed pointer\t%v\n", r.Refused.TamperedBody, r.Refused.TamperedAnnouncement, r.Refused.ReplayedPointer)
+}
+
+func newBench(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure Banyan on this machine"}
+	cmd.AddCommand(newBenchFanout(a))
+	return cmd
+}
+
+func newBenchFanout(a *app) *cobra.Command {
+	var cfg bench.FanoutConfig
+	cmd := &cobra.Command{
+		Use:   "fanout",
+		Short: "Time announcements to many agents, to verified and to durably applied",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Say = func(format string, args ...any) {
+				if a.output == "text" {
+					fmt.Fprintf(a.stderr, format+"\n", args...)
+				}
+			}
+			r, err := bench.Fanout(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) { printFanout(w, r) })
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Agents, "agents", 1000, "agents, each with its own socket, connection and store")
+	f.IntVar(&cfg.Fanout, "fanout", 16, "children each node gets")
+	f.IntVar(&cfg.Updates, "updates", 7, "versions to publish; the first is not counted")
+	f.IntVar(&cfg.Body, "body", 256, "size of a body, in bytes")
+	return cmd
+}
+
+func printFanout(w io.Writer, r bench.FanoutResult) {
+	fmt.Fprintf(w, "%d agents, fan-out %d, %d cores, body of %d bytes; medians of %d updates\n\n", r.Agents, r.Fanout, r.Cores, r.BodyBytes, r.Updates)
+	fmt.Fprintln(w, "\tP50 MS\tP99 MS\tMAX MS\tCPU µs PER AGENT")
+	fmt.Fprintf(w, "verified\t%.1f\t%.1f\t%.1f\t\n", r.VerifiedP50, r.VerifiedP99, r.VerifiedMax)
+	fmt.Fprintf(w, "fetched and durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.AppliedP50, r.AppliedP99, r.AppliedMax, r.CPUPerAgentUs)
+	fmt.Fprintf(w, "rolled back, durably\t%.1f\t%.1f\t%.1f\t%.0f\n", r.RollbackP50, r.RollbackP99, r.RollbackMax, r.RollbackCPUPerUs)
+	fmt.Fprintf(w, "\nmissed %d; joined in %.1f s; peak resident %d MiB; on disk %d MiB\n%s\n",
+		r.Missed, r.JoinSeconds, r.PeakRSSBytes>>20, r.DiskBytes>>20, r.StoredPerAgentNote)
+}

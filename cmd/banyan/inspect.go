@@ -1,0 +1,323 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/spf13/cobra"
+
+	"banyan/coordinator/api"
+	"banyan/internal/atomicfile"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+func newStatus(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [CONFIG]",
+		Short: "Show how a config, or the coordinator and every config, stands",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				s, err := client.ConfigStatus(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return a.print(s, func(w io.Writer) {
+					fmt.Fprintf(w, "%s, last version %d\n", s.Config, s.Last)
+					printRegions(w, s.Regions)
+				})
+			}
+			return a.fleetStatus(cmd.Context(), client)
+		},
+	}
+}
+
+func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
+	s, err := client.Status(ctx)
+	if err != nil {
+		return err
+	}
+	names, err := client.Configs(ctx, "")
+	if err != nil {
+		return err
+	}
+	configs := []api.ConfigStatus{}
+	for i, name := range names {
+		a.progress("%d of %d configs", i, len(names))
+		c, err := client.ConfigStatus(ctx, name)
+		if err != nil {
+			return err
+		}
+		configs = append(configs, c)
+	}
+	a.progressDone()
+	out := struct {
+		Coordinator api.CoordinatorStatus `json:"coordinator"`
+		Configs     []api.ConfigStatus    `json:"configs"`
+	}{s, configs}
+	return a.print(out, func(w io.Writer) {
+		role := "leads"
+		if !s.Leads {
+			role = "follows"
+		}
+		fmt.Fprintf(w, "coordinator %s of region %s %s, revision %d, %s\n", s.Name, s.Region, role, s.Revision, s.Version)
+		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
+		for _, c := range configs {
+			for _, r := range c.Regions {
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%d\n", c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed)
+			}
+		}
+	})
+}
+
+func newAgents(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "agents",
+		Short: "List the agents of the coordinator's region and their places in the tree",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			agents, err := client.Agents(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"agents": agents}, func(w io.Writer) {
+				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED")
+				for _, g := range agents {
+					parent := g.Parent
+					if parent == "" {
+						parent = "(coordinator)"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached)
+				}
+			})
+		},
+	}
+}
+
+func newHistory(a *app) *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "history CONFIG",
+		Short: "List the versions of CONFIG, newest first",
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			versions, err := client.History(cmd.Context(), args[0], limit)
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"versions": versions}, func(w io.Writer) {
+				fmt.Fprintln(w, "VERSION\tSTORED\tBY\tSIZE\tTYPE\tMESSAGE")
+				for _, v := range versions {
+					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n", v.Manifest.Version, v.StoredAt.UTC().Format(time.RFC3339), v.PublishedBy, v.BodySize, v.ContentType, v.Message)
+				}
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 20, "most versions to list")
+	return cmd
+}
+
+// fetchVerified reads a version and holds it against its publisher's signature:
+// the CLI trusts the coordinator no more than an agent does.
+func fetchVerified(ctx context.Context, client *api.Client, bundle *identity.Bundle, config string, version uint64) ([]byte, record.Manifest, error) {
+	v, err := client.Version(ctx, config, version)
+	if err != nil {
+		return nil, record.Manifest{}, err
+	}
+	m, _, err := bundle.Policy.VerifyManifest(v.Signed)
+	if err != nil {
+		return nil, m, err
+	}
+	if m.Config != config || version != 0 && m.Version != version {
+		return nil, m, fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", record.ErrSignature, config, version, m.Config, m.Version)
+	}
+	r, err := client.Body(ctx, config, m.Version)
+	if err != nil {
+		return nil, m, err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, m.BodySize+1))
+	if err != nil {
+		return nil, m, err
+	}
+	if int64(len(body)) != m.BodySize || record.Sum(body) != m.BodySHA256 {
+		return nil, m, fmt.Errorf("%s version %d: %w", config, m.Version, record.ErrChecksum)
+	}
+	return body, m, nil
+}
+
+func newGet(a *app) *cobra.Command {
+	var (
+		number uint64
+		out    string
+	)
+	cmd := &cobra.Command{
+		Use:   "get CONFIG",
+		Short: "Print the body of a version, verified",
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, bundle, err := a.client()
+			if err != nil {
+				return err
+			}
+			body, m, err := fetchVerified(cmd.Context(), client, bundle, args[0], number)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				return atomicfile.Write(out, body, 0o644)
+			}
+			if a.output == "json" {
+				return a.print(struct {
+					Manifest record.Manifest `json:"manifest"`
+					Body     []byte          `json:"body"`
+				}{m, body}, nil)
+			}
+			_, err = io.Copy(a.stdout, bytes.NewReader(body))
+			return err
+		},
+	}
+	cmd.Flags().Uint64Var(&number, "version", 0, "version to get (default the last)")
+	cmd.Flags().StringVar(&out, "out", "", "file to write, instead of standard output")
+	return cmd
+}
+
+func newDiff(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff CONFIG [FROM [TO]]",
+		Short: "Show what changed between two versions (default: the last two)",
+		Args:  cobra.RangeArgs(1, 3),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, bundle, err := a.client()
+			if err != nil {
+				return err
+			}
+			from, to, err := diffRange(cmd.Context(), client, args)
+			if err != nil {
+				return err
+			}
+			before, _, err := fetchVerified(cmd.Context(), client, bundle, args[0], from)
+			if err != nil {
+				return err
+			}
+			after, _, err := fetchVerified(cmd.Context(), client, bundle, args[0], to)
+			if err != nil {
+				return err
+			}
+			diff := udiff.Unified(fmt.Sprintf("%s@%d", args[0], from), fmt.Sprintf("%s@%d", args[0], to), string(before), string(after))
+			return a.print(map[string]any{"config": args[0], "from": from, "to": to, "diff": diff}, func(w io.Writer) {
+				io.WriteString(a.stdout, diff)
+			})
+		},
+	}
+}
+
+func diffRange(ctx context.Context, client *api.Client, args []string) (from, to uint64, err error) {
+	var numbers []uint64
+	for _, arg := range args[1:] {
+		n, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil || n == 0 {
+			return 0, 0, usagef("%q is not a version", arg)
+		}
+		numbers = append(numbers, n)
+	}
+	if len(numbers) == 2 {
+		return numbers[0], numbers[1], nil
+	}
+	last, err := client.Version(ctx, args[0], 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	to = last.Manifest.Version
+	if len(numbers) == 1 {
+		return numbers[0], to, nil
+	}
+	if last.Parent == 0 {
+		return 0, 0, &api.Error{Code: api.CodeRejected, Message: args[0] + " has one version: there is nothing to compare it with"}
+	}
+	return last.Parent, to, nil
+}
+
+func newSchema(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "schema", Short: "Attach JSON Schemas to configs"}
+	cmd.AddCommand(&cobra.Command{
+		Use:   "set CONFIG FILE",
+		Short: "Hold every later version of CONFIG against a schema",
+		Args:  exactly("CONFIG", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			schema, err := os.ReadFile(args[1])
+			if err != nil {
+				return err
+			}
+			if len(schema) == 0 {
+				return fmt.Errorf("%w: %s is empty; use 'banyan schema remove'", record.ErrInvalid, args[1])
+			}
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			return client.PutSchema(cmd.Context(), args[0], schema)
+		},
+	}, &cobra.Command{
+		Use:   "get CONFIG",
+		Short: "Print the schema of CONFIG",
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			schema, err := client.Schema(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if schema == nil {
+				return &api.Error{Code: api.CodeNotFound, Message: args[0] + " has no schema"}
+			}
+			_, err = a.stdout.Write(schema)
+			return err
+		},
+	}, &cobra.Command{
+		Use:   "remove CONFIG",
+		Short: "Detach the schema of CONFIG",
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			return client.PutSchema(cmd.Context(), args[0], nil)
+		},
+	})
+	return cmd
+}
+
+func newVersion(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of this program",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.print(map[string]string{"version": version}, func(w io.Writer) { fmt.Fprintln(w, "banyan", version) })
+		},
+	}
+}

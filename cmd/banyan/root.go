@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/term"
+
+	"banyan/coordinator/api"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+// app is what every command has at hand.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	// Values of the global flags.
+	configFile  string
+	output      string
+	home        string
+	identityDir string
+	keyFile     string
+	coordinator string
+	logLevel    string
+	logFormat   string
+}
+
+// run runs a command line and returns its exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return report(stderr, err, a.output == "json")
+	}
+	return exitDone
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "banyan",
+		Short: "Spread configuration to every host of a fleet within seconds, and take it back faster",
+		Long: `Banyan spreads configuration to every host of a fleet within seconds, and takes it
+back faster than it spread.
+
+Settings come from flags, then from the environment (BANYAN_ and the flag's name in
+capitals, '-' as '_'), then from a YAML file whose keys are flag names (--config,
+or banyan.yaml in the current directory).
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
+4 unreachable, 5 conflict, 7 timed out, 130 interrupted.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.applySettings(cmd); err != nil {
+				return err
+			}
+			if a.output != "text" && a.output != "json" {
+				return usagef("--output is %q; use text or json", a.output)
+			}
+			return nil
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.StringVar(&a.configFile, "config", "", "settings file, YAML (default banyan.yaml, if there is one)")
+	f.StringVarP(&a.output, "output", "o", "text", "output format: text or json")
+	f.StringVar(&a.home, "home", "banyan-home", "directory that 'banyan init' made")
+	f.StringVar(&a.identityDir, "identity", "", "identity bundle to run or connect with (default HOME/client)")
+	f.StringVar(&a.keyFile, "key", "", "publisher key to sign with (default the only one in HOME/publishers)")
+	f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7401", "control API of a coordinator, host:port")
+	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
+
+	root.AddCommand(
+		newInit(a), newCert(a), newCoordinator(a), newAgent(a), newDev(a),
+		newPublish(a), newRollback(a), newStatus(a), newAgents(a), newHistory(a), newGet(a), newDiff(a), newSchema(a),
+		newDemo(a), newBench(a), newVersion(a),
+	)
+	return root
+}
+
+// applySettings fills in flags that were not given, from the environment and
+// then from the settings file.
+func (a *app) applySettings(cmd *cobra.Command) error {
+	if path, ok := os.LookupEnv("BANYAN_CONFIG"); ok && !cmd.Flags().Changed("config") {
+		a.configFile = path
+	}
+	settings, err := readSettings(a.configFile)
+	if err != nil {
+		return err
+	}
+	for key := range settings {
+		if !knownFlag(cmd.Root(), key) {
+			return usagef("settings file: unknown setting %q", key)
+		}
+	}
+	var failed error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || failed != nil || f.Name == "config" || f.Name == "help" {
+			return
+		}
+		name := "BANYAN_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if value, ok := os.LookupEnv(name); ok {
+			if err := f.Value.Set(value); err != nil {
+				failed = usagef("environment %s: %s", name, err)
+			}
+			f.Changed = true
+			return
+		}
+		value, ok := settings[f.Name]
+		if !ok {
+			return
+		}
+		for _, v := range settingValues(value) {
+			if err := f.Value.Set(v); err != nil {
+				failed = usagef("settings file: %s: %s", f.Name, err)
+			}
+		}
+		f.Changed = true
+	})
+	return failed
+}
+
+func readSettings(path string) (map[string]any, error) {
+	optional := path == ""
+	if optional {
+		path = "banyan.yaml"
+	}
+	raw, err := os.ReadFile(path)
+	if os.IsNotExist(err) && optional {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("settings file: %w", err)
+	}
+	var settings map[string]any
+	if err := yaml.Unmarshal(raw, &settings); err != nil {
+		return nil, usagef("settings file %s: %s", path, err)
+	}
+	return settings, nil
+}
+
+func settingValues(v any) []string {
+	switch v := v.(type) {
+	case []any:
+		var out []string
+		for _, e := range v {
+			out = append(out, fmt.Sprint(e))
+		}
+		return out
+	case map[string]any:
+		var out []string
+		for k, e := range v {
+			out = append(out, fmt.Sprintf("%s=%v", k, e))
+		}
+		return out
+	}
+	return []string{fmt.Sprint(v)}
+}
+
+func knownFlag(root *cobra.Command, name string) bool {
+	if root.Flags().Lookup(name) != nil || root.PersistentFlags().Lookup(name) != nil {
+		return true
+	}
+	for _, c := range root.Commands() {
+		if knownFlag(c, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// logger is what long-running commands log to.
+func (a *app) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
+		return nil, usagef("--log-level is %q; use debug, info, warn or error", a.logLevel)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch a.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.stderr, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.stderr, o)), nil
+	}
+	return nil, usagef("--log-format is %q; use text or json", a.logFormat)
+}
+
+// client connects to the control API.
+func (a *app) client() (*api.Client, *identity.Bundle, error) {
+	dir := a.identityDir
+	if dir == "" {
+		dir = (&identity.Home{Dir: a.home}).ClientDir()
+	}
+	bundle, err := identity.Load(dir)
+	if err != nil {
+		return nil, nil, withHint(err, "name the fleet's directory with --home, or a client's bundle with --identity; 'banyan init' makes them")
+	}
+	return api.NewClient(a.coordinator, bundle), bundle, nil
+}
+
+// publisherKey loads the key to sign versions with.
+func (a *app) publisherKey() (record.Key, error) {
+	path := a.keyFile
+	if path == "" {
+		found, err := filepath.Glob((&identity.Home{Dir: a.home}).PublisherKey("*"))
+		if err != nil {
+			return record.Key{}, err
+		}
+		if len(found) != 1 {
+			return record.Key{}, usagef("there are %d publisher keys in %s; choose one with --key", len(found), filepath.Join(a.home, "publishers"))
+		}
+		path = found[0]
+	}
+	key, err := record.LoadKey(path)
+	if err != nil {
+		return key, withHint(fmt.Errorf("publisher key: %w", err), "name it with --key")
+	}
+	return key, nil
+}
+
+// print writes v as JSON, or calls text with a table writer.
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if a.output == "json" {
+		e := json.NewEncoder(a.stdout)
+		e.SetIndent("", "  ")
+		return e.Encode(v)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
+	text(w)
+	return w.Flush()
+}
+
+// progress shows a line that changes, when a terminal is attached; nothing otherwise.
+func (a *app) progress(format string, args ...any) {
+	if a.onTerminal() {
+		fmt.Fprintf(a.stderr, "\r\x1b[K"+format, args...)
+	}
+}
+
+// progressDone clears the line.
+func (a *app) progressDone() { a.progress("") }
+
+func (a *app) onTerminal() bool {
+	f, ok := a.stderr.(*os.File)
+	return ok && a.output == "text" && term.IsTerminal(int(f.Fd()))
+}
+
+// exactly is cobra.ExactArgs with an error that says what is missing.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usagef("%s takes %s; %d arguments given", cmd.CommandPath(), strings.Join(names, " "), len(args))
+		}
+		return nil
+	}
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/agent"
+	"banyan/bench/fleet"
+	"banyan/coordinator"
+	"banyan/mesh"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+func newCoordinator(a *app) *cobra.Command {
+	var (
+		cfg      coordinator.Config
+		keyFiles []string
+	)
+	cmd := &cobra.Command{
+		Use:   "coordinator",
+		Short: "Run a region's coordinator",
+		Long: `Run the root of a region's tree. The one that leads holds the store and the activation
+keys (--activation-key, once for each region); the others follow it (--leader and
+--leader-api) and hold neither.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Log, err = a.logger(); err != nil {
+				return err
+			}
+			if a.identityDir == "" {
+				return usagef("--identity is needed: the bundle of this coordinator")
+			}
+			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
+				return err
+			}
+			for _, path := range keyFiles {
+				key, err := record.LoadKey(path)
+				if err != nil {
+					return fmt.Errorf("activation key: %w", err)
+				}
+				cfg.ActivationKeys = append(cfg.ActivationKeys, key)
+			}
+			cfg.Version = version
+			c, err := coordinator.Open(cfg)
+			if err != nil {
+				return err
+			}
+			return c.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&keyFiles, "activation-key", nil, "file of an activation key; a leader needs each region's")
+	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "directory for the store and the bodies")
+	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP address of the mesh")
+	f.StringVar(&cfg.API, "api-listen", ":7401", "TCP address of the control API")
+	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of /metrics and /healthz, without TLS (default none)")
+	f.StringVar(&cfg.Leader, "leader", "", "mesh address of the coordinator to follow")
+	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API of the coordinator to follow")
+	f.IntVar(&cfg.Fanout, "fanout", mesh.DefaultFanout, "children each node of the tree gets")
+	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "time between signed proofs of freshness")
+	f.Int64Var(&cfg.MaxBody, "max-body", coordinator.DefaultMaxBody, "largest body taken, in bytes")
+	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
+	return cmd
+}
+
+func newAgent(a *app) *cobra.Command {
+	var cfg agent.Config
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Log, err = a.logger(); err != nil {
+				return err
+			}
+			if a.identityDir == "" {
+				return usagef("--identity is needed: the bundle of this agent; 'banyan cert agent' issues one")
+			}
+			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
+				return err
+			}
+			ag, err := agent.Open(cfg)
+			if err != nil {
+				return err
+			}
+			return ag.Run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&cfg.Coordinators, "join", nil, "mesh address of a coordinator of this region; may be repeated")
+	f.StringVar(&cfg.OutputDir, "output-dir", "/etc/banyan/configs", "directory in which configs appear as files")
+	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/banyan/agent", "directory in which the agent remembers what it applied")
+	f.StringVar(&cfg.Listen, "listen", ":0", "UDP address to bind")
+	f.StringVar(&cfg.Advertise, "advertise", "", "address that children dial (default the one the coordinator is reached from)")
+	f.StringVar(&cfg.LocalAPI, "local-api", "", "where readers on this host are served: unix:PATH or a loopback host:port (default nowhere)")
+	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
+	f.StringToStringVar(&cfg.Labels, "label", nil, "label that waves can match, key=value; may be repeated")
+	f.IntVar(&cfg.Keep, "keep", 3, "versions of a config that stay on disk")
+	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
+	return cmd
+}
+
+func newDev(a *app) *cobra.Command {
+	cfg := fleet.Config{LocalAPI: true, Publisher: "admin"}
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole two-region fleet in this process, to try things on",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if cfg.Log, err = a.logger(); err != nil {
+				return err
+			}
+			if cfg.Dir == "" {
+				if cfg.Dir, err = os.MkdirTemp("", "banyan-dev-"); err != nil {
+					return err
+				}
+				defer os.RemoveAll(cfg.Dir)
+			}
+			f, err := fleet.Start(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			defer f.Stop()
+			joining, cancel := context.WithTimeout(cmd.Context(), time.Minute)
+			defer cancel()
+			if err := f.WaitAttached(joining); err != nil {
+				return fmt.Errorf("agents did not all join: %w", err)
+			}
+			fmt.Fprintf(a.stdout, `%d regions, %d agents. In another terminal:
+
+  export BANYAN_HOME=%s BANYAN_COORDINATOR=%s
+  banyan publish web/flags examples/feature-flags.json
+  banyan status web/flags
+  cat %s
+
+Ctrl-C ends it.
+`, len(f.Config.Regions), cfg.Agents, f.Home.Dir, f.Coordinators[0].APIAddr(),
+				filepath.Join(f.AgentDir(0), "configs/web/flags/value"))
+			<-cmd.Context().Done()
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.Dir, "dir", "", "directory for everything (default a temporary one, removed at the end)")
+	f.IntVar(&cfg.Agents, "agents", 10, "agents, shared out between the regions")
+	f.StringSliceVar(&cfg.Regions, "regions", []string{"eu", "us"}, "regions; the first one's coordinator leads")
+	f.StringVar(&cfg.API, "api-listen", "127.0.0.1:7401", "TCP address of the leader's control API")
+	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of the leader's /metrics")
+	return cmd
+}
