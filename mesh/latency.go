@@ -23,7 +23,7 @@ type Latencies struct {
 
 const (
 	sketchAccuracy = 0.01
-	sketchBins     = 1024 // covers 1 µs to over an hour; also bounds what a peer can make us allocate
+	sketchBins     = 2048 // covers 1 µs to over an hour; also bounds what a peer can make us allocate
 	maxLatency     = int64(1) << 40
 )
 

@@ -20,7 +20,7 @@ import (
 type Blobs interface {
 	// Put reads size bytes and stores them under digest; it returns
 	// record.ErrChecksum if they hash to something else. Putting what is there
-	// already succeeds without writing.
+	// already, undamaged, succeeds without writing.
 	Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) error
 	// Open opens a body for reading, with its size; ErrNotFound if it is not there.
 	// Reading to the end returns record.ErrChecksum if the stored bytes were damaged.
@@ -68,7 +68,7 @@ func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, b
 		return fmt.Errorf("%w: body of %d bytes, the limit is %d", record.ErrTooLarge, size, record.MaxBody)
 	}
 	final := b.path(digest)
-	if _, err := os.Stat(final); err == nil {
+	if b.whole(ctx, digest) {
 		return nil
 	}
 	if err := diskspace.Check(b.dir, size, b.reserve); err != nil {
@@ -108,6 +108,17 @@ func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, b
 		return err
 	}
 	return atomicfile.SyncDir(b.dir)
+}
+
+// whole tells whether a body is there and undamaged.
+func (b *FileBlobs) whole(ctx context.Context, digest record.Digest) bool {
+	r, _, err := b.Open(ctx, digest)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err == nil
 }
 
 // Open implements Blobs.

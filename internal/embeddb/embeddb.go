@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -83,27 +82,6 @@ func Open(dir string, o Options) (*DB, error) {
 		return nil, openError(dir, err)
 	}
 	return &DB{DB: db, dir: dir, reserve: o.Reserve}, nil
-}
-
-// checkFiles finds tables cut short, which Badger itself answers with a panic.
-func checkFiles(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		return err
-	}
-	for _, t := range append(tables, filepath.Join(dir, "MANIFEST")) {
-		info, err := os.Stat(t)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("open database: %w", err)
-		}
-		if info.Size() < 8 {
-			return fmt.Errorf("%w: %s has %d bytes; restore the directory from a backup", ErrCorrupt, t, info.Size())
-		}
-	}
-	return nil
 }
 
 func openError(dir string, err error) error {

@@ -1,0 +1,96 @@
+package embeddb
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/y"
+	"google.golang.org/protobuf/proto"
+)
+
+// checkFiles finds tables that are cut short or damaged where Badger would
+// answer with a panic in a goroutine of its own, which nobody can recover.
+func checkFiles(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return err
+	}
+	for _, path := range tables {
+		if err := checkTable(path); err != nil {
+			return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, path, err)
+		}
+	}
+	info, err := os.Stat(filepath.Join(dir, "MANIFEST"))
+	if errors.Is(err, fs.ErrNotExist) {
+		if len(tables) > 0 {
+			return fmt.Errorf("%w: %s has tables and no MANIFEST; restore the directory from a backup", ErrCorrupt, dir)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if info.Size() < manifestHeader {
+		return fmt.Errorf("%w: %s/MANIFEST has %d bytes; restore the directory from a backup", ErrCorrupt, dir, info.Size())
+	}
+	return nil
+}
+
+// manifestHeader is the length of what a Badger MANIFEST begins with: magic and versions.
+const manifestHeader = 8
+
+// checkTable reads a table from its end, as Badger does: the length of a
+// checksum, the checksum, the length of the index, the index it is of.
+func checkTable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	end := info.Size()
+	back := func(n int64) ([]byte, error) {
+		if n < 0 || n > end {
+			return nil, errors.New("it is cut short")
+		}
+		b := make([]byte, n)
+		end -= n
+		_, err := f.ReadAt(b, end)
+		return b, err
+	}
+	backLength := func() (int64, error) {
+		b, err := back(4)
+		if err != nil {
+			return 0, err
+		}
+		return int64(binary.BigEndian.Uint32(b)), nil
+	}
+	n, err := backLength()
+	if err != nil {
+		return err
+	}
+	encoded, err := back(n)
+	if err != nil {
+		return err
+	}
+	var sum pb.Checksum
+	if err := proto.Unmarshal(encoded, &sum); err != nil {
+		return errors.New("its footer is damaged")
+	}
+	if n, err = backLength(); err != nil {
+		return err
+	}
+	index, err := back(n)
+	if err != nil {
+		return err
+	}
+	return y.VerifyChecksum(index, &sum)
+}

@@ -1,0 +1,149 @@
+package mesh
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func sampleMessages() []Message {
+	ack := newAckEntry(configKey{"payments/limits", "eu"}, 9)
+	for i := range uint32(500) {
+		ack.Applied.Add(i * 3)
+		ack.Latency.Add(int64(i) * 100)
+	}
+	ack.Failed.Add(1)
+	ack.addFailure(Failure{Agent: 1, Name: "eu-1", Reason: "checksum"})
+	single := newAckEntry(configKey{"a", "eu"}, 1)
+	single.Applied.Add(7)
+	single.Latency.Add(1234)
+	return []Message{
+		&Join{Addr: "127.0.0.1:7", Relay: true, Labels: map[string]string{"zone": "a"}, Index: 3, Lost: "x"},
+		&Placement{Index: 5, Parent: Location{Name: "p", Addr: "127.0.0.1:8"}},
+		&Placement{},
+		&Attach{Index: 5, Since: 1 << 40},
+		&Attached{},
+		&Rejected{Reason: "no room"},
+		&Announcement{Revision: 12, Raw: bytes.Repeat([]byte{1}, 300)},
+		&SignedHead{Raw: []byte{1, 2, 3}},
+		&CatchUp{Since: 4},
+		&Gone{Parent: 1, Agents: []uint32{2, 3}},
+		&Census{Agents: 25},
+		&Ack{Entries: []AckEntry{*ack, *single}},
+	}
+}
+
+func TestMessagesComeBackEqual(t *testing.T) {
+	for _, m := range sampleMessages() {
+		b, err := AppendMessage(nil, m)
+		if err != nil {
+			t.Fatalf("%T: %v", m, err)
+		}
+		got, err := DecodeMessage(b)
+		if err != nil {
+			t.Fatalf("%T: %v", m, err)
+		}
+		again, err := AppendMessage(nil, got)
+		if err != nil || !bytes.Equal(b, again) {
+			t.Errorf("%T: encodes differently after decoding (%v)", m, err)
+		}
+		if _, isAck := m.(*Ack); !isAck && !reflect.DeepEqual(m, got) {
+			t.Errorf("%T: %+v came back as %+v", m, m, got)
+		}
+	}
+}
+
+func TestMessagesOverALimitAreRefused(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	many := make([]uint32, MaxChildren+1)
+	entries := make([]AckEntry, MaxAckEntries+1)
+	for i := range entries {
+		entries[i] = *newAckEntry(configKey{"a", "eu"}, 1)
+	}
+	for _, m := range []Message{
+		&Join{Addr: long}, &Join{Lost: long}, &Join{Labels: map[string]string{long: ""}},
+		&Placement{Parent: Location{Addr: long}}, &Rejected{Reason: long},
+		&Announcement{Raw: make([]byte, 513)}, &SignedHead{Raw: make([]byte, 513)},
+		&Gone{Agents: many}, &Ack{Entries: entries},
+		&Ack{Entries: []AckEntry{*newAckEntry(configKey{long, "eu"}, 1)}},
+	} {
+		b, err := AppendMessage(nil, m)
+		if err != nil {
+			t.Fatalf("%T: %v", m, err)
+		}
+		if _, err := DecodeMessage(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%T over its limit: got %v, want ErrMalformed", m, err)
+		}
+	}
+	for _, b := range [][]byte{nil, {0}, {99}, make([]byte, MaxMessage+1), {tagJoin, 0xff}} {
+		if _, err := DecodeMessage(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d bytes: got %v, want ErrMalformed", len(b), err)
+		}
+	}
+}
+
+func FuzzDecodeMessage(f *testing.F) {
+	for _, m := range sampleMessages() {
+		b, err := AppendMessage(nil, m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := DecodeMessage(b)
+		if err != nil {
+			return
+		}
+		// What was decoded can be used and sent on.
+		if a, ok := m.(*Ack); ok {
+			for i := range a.Entries {
+				total := newAckEntry(a.Entries[i].key(), a.Entries[i].Epoch)
+				total.Merge(&a.Entries[i])
+				total.Merge(&a.Entries[i])
+				total.Latency.Quantile(0.99)
+			}
+		}
+		if _, err := AppendMessage(nil, m); err != nil {
+			t.Errorf("%T decoded and does not encode: %v", m, err)
+		}
+	})
+}
+
+// The sketch against its dumb twin: a sorted list.
+func TestLatenciesAreWithinOnePercentHoweverTheyAreMerged(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.SliceOfN(rapid.Int64Range(1, 1<<32), 1, 300).Draw(t, "values")
+		parts := make([]Latencies, rapid.IntRange(1, 8).Draw(t, "parts"))
+		for i, v := range values {
+			parts[i%len(parts)].Add(v)
+		}
+		var total Latencies
+		for i := range parts {
+			decoded, err := decodeLatencies(parts[i].append(nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			total.Merge(&decoded)
+		}
+		if total.Count() != uint64(len(values)) {
+			t.Fatalf("counted %d of %d", total.Count(), len(values))
+		}
+		sorted := append([]int64(nil), values...)
+		for i := range sorted {
+			for j := i; j > 0 && sorted[j] < sorted[j-1]; j-- {
+				sorted[j], sorted[j-1] = sorted[j-1], sorted[j]
+			}
+		}
+		for _, q := range []float64{0, 0.5, 0.9, 0.99, 1} {
+			want := float64(sorted[int(q*float64(len(sorted)-1))])
+			if got := float64(total.Quantile(q)); got < want*0.985-1 || got > want*1.015+1 {
+				t.Errorf("quantile %v is %v, want %v", q, got, want)
+			}
+		}
+	})
+}

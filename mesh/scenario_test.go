@@ -1,0 +1,235 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"banyan/record"
+)
+
+// The scenarios in testdata/scenarios tell, step by step, what one node does:
+// each command is an input, and what stands below it is the node's answer. Run
+// with -rewrite after a change that is meant.
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		s := &scenario{t: t, ids: map[string]PeerID{}, names: map[PeerID]string{}, said: map[string]*Announcement{}}
+		datadriven.RunTest(t, path, s.command)
+	})
+}
+
+type scenario struct {
+	t     *testing.T
+	node  *Node
+	now   Time
+	ids   map[string]PeerID
+	names map[PeerID]string
+	said  map[string]*Announcement // announcements made so far, by "config@epoch"
+	signs plainVerifier
+}
+
+// plainVerifier reads pointers and heads that are written out; "forged" ones fail.
+type plainVerifier struct{}
+
+func (plainVerifier) VerifyPointer(raw []byte) (p record.Pointer, err error) {
+	if strings.HasPrefix(string(raw), "forged") {
+		return p, record.ErrSignature
+	}
+	p = record.Pointer{Phase: record.PhaseActive}
+	_, err = fmt.Sscanf(string(raw), "pointer %s %s %d %d", &p.Config, &p.Region, &p.Epoch, &p.Baseline)
+	return p, err
+}
+
+func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
+	if strings.HasPrefix(string(raw), "forged") {
+		return h, record.ErrSignature
+	}
+	_, err = fmt.Sscanf(string(raw), "head %s %d %d", &h.Region, &h.Revision, &h.TimeMicros)
+	return h, err
+}
+
+func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
+	arg := func(name, otherwise string) string {
+		if !d.HasArg(name) {
+			return otherwise
+		}
+		var v string
+		d.ScanArgs(t, name, &v)
+		return v
+	}
+	num := func(name string) uint64 {
+		var n uint64
+		if _, err := fmt.Sscan(arg(name, "0"), &n); err != nil {
+			t.Fatalf("%s: %s: %v", d.Pos, name, err)
+		}
+		return n
+	}
+	peer := func() PeerID {
+		name := arg("peer", "")
+		if s.ids[name] == 0 {
+			s.ids[name] = PeerID(len(s.ids) + 1)
+			s.names[s.ids[name]] = name
+		}
+		return s.ids[name]
+	}
+	want := VersionKey{arg("config", "a"), num("version")}
+	receive := func(m Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
+	announcement := func(prefix string) *Announcement {
+		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
+		a := &Announcement{Revision: num("revision"), Raw: []byte(raw)}
+		if name := fmt.Sprintf("%s@%d", want.Config, num("epoch")); s.said[name] == nil {
+			s.said[name] = a
+		}
+		return a
+	}
+	switch d.Cmd {
+	case "agent":
+		s.node = NewNode(Config{Self: Identity{RoleAgent, "eu", "me"}, Addr: "me:1", Relay: true, Seeds: []string{"coordinator:1"}, Verifier: s.signs})
+		return s.step(Input{Kind: InStart})
+	case "root":
+		s.node = NewNode(Config{Self: Identity{RoleCoordinator, "eu", "me"}, Relay: true, HoldsAll: true, Verifier: s.signs,
+			Planner: NewPlanner(PlannerConfig{Fanout: int(num("fanout"))})})
+		return s.step(Input{Kind: InStart})
+	case "connected":
+		role := RoleAgent
+		if strings.HasPrefix(arg("peer", ""), "coordinator") {
+			role = RoleCoordinator
+		}
+		return s.step(Input{Kind: InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: Identity{role, "eu", arg("peer", "")}})
+	case "accepted":
+		role, region := RoleAgent, arg("region", "eu")
+		if d.HasArg("coordinator") {
+			role = RoleCoordinator
+		}
+		return s.step(Input{Kind: InPeer, Peer: peer(), Identity: Identity{role, region, arg("name", arg("peer", ""))}})
+	case "unreachable":
+		return s.step(Input{Kind: InConnectFailed, Addr: arg("addr", "")})
+	case "lost":
+		return s.step(Input{Kind: InDisconnected, Peer: peer()})
+	case "placement":
+		m := &Placement{Index: uint32(num("index"))}
+		if d.HasArg("parent") {
+			m.Parent = Location{Name: arg("parent", ""), Addr: arg("parent", "") + ":1"}
+		}
+		return receive(m)
+	case "attached":
+		return receive(&Attached{})
+	case "join":
+		return receive(&Join{Addr: arg("peer", "") + ":1", Relay: true, Lost: arg("lost", "")})
+	case "attach":
+		return receive(&Attach{Index: uint32(num("index")), Since: num("since")})
+	case "catch-up":
+		return receive(&CatchUp{Since: num("since")})
+	case "announce":
+		return receive(announcement("pointer"))
+	case "announce-forged":
+		return receive(announcement("forged"))
+	case "head":
+		return receive(&SignedHead{Raw: fmt.Appendf(nil, "head eu %d %d", num("revision"), num("time"))})
+	case "publish":
+		a := announcement("pointer")
+		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
+		return s.step(Input{Kind: InPublish, Announcement: a})
+	case "request":
+		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want})
+	case "fetched":
+		return s.step(Input{Kind: InFetched, Want: want, Reason: arg("reason", "")})
+	case "applied":
+		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
+		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
+	case "pass":
+		return s.pass(arg("time", "0s"))
+	case "watermark":
+		return fmt.Sprintln(s.node.Watermark())
+	}
+	t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
+	return ""
+}
+
+// pass lets time go by, with a tick at each deadline on the way.
+func (s *scenario) pass(text string) string {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var out strings.Builder
+	until := s.now.Add(d)
+	for s.node.Deadline() <= until {
+		s.now = max(s.now, s.node.Deadline())
+		out.WriteString(s.step(Input{Kind: InTick}))
+	}
+	s.now = until
+	return out.String()
+}
+
+func (s *scenario) step(in Input) string {
+	var b strings.Builder
+	for _, o := range s.node.Step(s.now, in, nil) {
+		b.WriteString(s.describe(o) + "\n")
+	}
+	return b.String()
+}
+
+func (s *scenario) describe(o Output) string {
+	to := s.names[o.Peer]
+	switch o.Op {
+	case OpSend:
+		return fmt.Sprintf("send to %s: %s", to, describeMessage(o.Message))
+	case OpConnect:
+		return "connect to " + o.Addr
+	case OpDrop:
+		return fmt.Sprintf("drop %s: %s", to, o.Reason)
+	case OpFetch:
+		return fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
+	case OpServe:
+		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version)
+	case OpDeny:
+		return fmt.Sprintf("deny request %d: %s", o.Request, o.Reason)
+	case OpActivate:
+		return fmt.Sprintf("apply %s epoch %d: version %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch, o.Version)
+	case OpAccepted:
+		return fmt.Sprintf("accepted %s epoch %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch)
+	case OpRefused:
+		return "refused: " + o.Reason
+	case OpHead:
+		return fmt.Sprintf("head: revision %d", o.Head.Revision)
+	case OpAcked:
+		return "acknowledged: " + describeMessage(o.Message)
+	case OpAttached:
+		return "attached to " + to
+	case OpGap:
+		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
+	}
+	return fmt.Sprintf("output %d", o.Op)
+}
+
+func describeMessage(m Message) string {
+	switch m := m.(type) {
+	case *Join:
+		return fmt.Sprintf("join (index %d, lost %q)", int(m.Index)-1, m.Lost)
+	case *Placement:
+		return fmt.Sprintf("placement index %d parent %q", m.Index, m.Parent.Name)
+	case *Attach:
+		return fmt.Sprintf("attach index %d since %d", m.Index, m.Since)
+	case *Announcement:
+		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
+	case *SignedHead:
+		return fmt.Sprintf("%q", m.Raw)
+	case *CatchUp:
+		return fmt.Sprintf("catch up since %d", m.Since)
+	case *Gone:
+		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
+	case *Rejected:
+		return "rejected: " + m.Reason
+	case *Ack:
+		var parts []string
+		for _, e := range m.Entries {
+			parts = append(parts, fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray()))
+		}
+		return "ack " + strings.Join(parts, "; ")
+	}
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*mesh."))
+}

@@ -1,0 +1,354 @@
+// Package storetest is the conformance suite of versionstore.Store: every
+// implementation runs it.
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"banyan/fec"
+	"banyan/record"
+	"banyan/versionstore"
+)
+
+// Signer makes signed records for tests.
+type Signer struct{ key record.Key }
+
+// NewSigner makes a signer with a key of its own.
+func NewSigner() Signer { return Signer{record.KeyFromSeed([32]byte{7})} }
+
+// Manifest makes version n of config, with its body.
+func (s Signer) Manifest(t testing.TB, config string, n uint64) (record.Manifest, []byte, []byte) {
+	body := fmt.Appendf(nil, "%s version %d", config, n)
+	g := fec.GeometryFor(int64(len(body)))
+	index, err := fec.IndexOf(body, g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := record.Manifest{Config: config, Version: n, Parent: n - 1, BodySize: int64(len(body)), BodySHA256: record.Sum(body),
+		Encoding: record.EncodingIdentity, Geometry: g, IndexSHA256: index.Digest(), ContentType: "text/plain"}
+	raw, err := record.SignManifest(m, s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, raw, body
+}
+
+// Pointer makes the pointer of config in region at an epoch.
+func (s Signer) Pointer(t testing.TB, config, region string, epoch, version uint64) (record.Pointer, []byte) {
+	p := record.Pointer{Config: config, Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive, TimeMicros: int64(epoch)}
+	raw, err := record.SignPointer(p, s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, raw
+}
+
+type suite struct {
+	*testing.T
+	Signer
+	versionstore.Store
+	ctx context.Context
+}
+
+// Run holds the stores that open makes against the contract. reopen closes a
+// store and opens it again on the same data.
+func Run(t *testing.T, open func(t *testing.T) versionstore.Store, reopen func(t *testing.T, s versionstore.Store) versionstore.Store) {
+	for name, test := range map[string]func(*suite){
+		"versions are numbered by compare and swap": versionsByCAS,
+		"epochs move by compare and swap":           epochsByCAS,
+		"one of many racing writers wins":           oneWins,
+		"history and listings":                      listings,
+		"watch tells everything in order":           watch,
+		"schemas":                                   schemas,
+		"agent indices are never given twice":       indices,
+		"what is missing is not found":              missing,
+		"a cancelled context writes nothing":        cancelled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			test(&suite{t, NewSigner(), s, t.Context()})
+		})
+	}
+	t.Run("what was acknowledged is there after reopening", func(t *testing.T) {
+		s := &suite{t, NewSigner(), open(t), t.Context()}
+		for n := uint64(1); n <= 5; n++ {
+			s.put("a", n)
+			s.move("a", "eu", n, n)
+		}
+		before, _ := s.Revision(s.ctx)
+		s.Store = reopen(t, s.Store)
+		if v, err := s.Version(s.ctx, "a", 0); err != nil || v.Manifest.Version != 5 || v.By != "tester" {
+			t.Errorf("last version: %+v, %v", v, err)
+		}
+		if p, err := s.Store.Pointer(s.ctx, "a", "eu"); err != nil || p.Pointer.Epoch != 5 {
+			t.Errorf("pointer: %+v, %v", p, err)
+		}
+		if after, err := s.Revision(s.ctx); err != nil || after != before {
+			t.Errorf("revision %d after %d, %v", after, before, err)
+		}
+		s.put("a", 6)
+	})
+}
+
+func (s *suite) put(config string, n uint64) uint64 {
+	s.Helper()
+	m, raw, _ := s.Signer.Manifest(s.T, config, n)
+	revision, err := s.PutManifest(s.ctx, m, raw, "tester")
+	if err != nil {
+		s.Fatalf("put %s version %d: %v", config, n, err)
+	}
+	return revision
+}
+
+func (s *suite) move(config, region string, epoch, version uint64) uint64 {
+	s.Helper()
+	p, raw := s.Signer.Pointer(s.T, config, region, epoch, version)
+	revision, err := s.MovePointer(s.ctx, p, raw, "tester")
+	if err != nil {
+		s.Fatalf("move %s in %s to epoch %d: %v", config, region, epoch, err)
+	}
+	return revision
+}
+
+func versionsByCAS(s *suite) {
+	first := s.put("a", 1)
+	if second := s.put("a", 2); second <= first {
+		s.Errorf("revision %d after %d", second, first)
+	}
+	for _, wrong := range []uint64{1, 2, 4} {
+		m, raw, _ := s.Signer.Manifest(s.T, "a", wrong)
+		_, err := s.PutManifest(s.ctx, m, raw, "another")
+		var c *versionstore.ConflictError
+		if !errors.As(err, &c) || c.Current != 2 || c.Wanted != wrong || c.By != "tester" || c.At.IsZero() {
+			s.Errorf("version %d: got %v, want a conflict that names who wrote version 2", wrong, err)
+		}
+	}
+	want, raw, _ := s.Signer.Manifest(s.T, "a", 2)
+	got, err := s.Version(s.ctx, "a", 2)
+	if err != nil || got.Manifest != want || !slices.Equal(got.Raw, raw) {
+		s.Errorf("version 2 read back as %+v, %v", got, err)
+	}
+}
+
+func epochsByCAS(s *suite) {
+	s.put("a", 1)
+	s.put("a", 2)
+	s.move("a", "eu", 1, 1)
+	s.move("a", "us", 1, 1)
+	s.move("a", "eu", 2, 2)
+	s.move("a", "eu", 3, 1) // a rollback is a new epoch
+	for _, wrong := range []uint64{1, 3, 5} {
+		p, raw := s.Signer.Pointer(s.T, "a", "eu", wrong, 1)
+		_, err := s.MovePointer(s.ctx, p, raw, "another")
+		var c *versionstore.ConflictError
+		if !errors.As(err, &c) || c.Current != 3 || c.Region != "eu" {
+			s.Errorf("epoch %d: got %v, want a conflict with epoch 3", wrong, err)
+		}
+	}
+	p, raw := s.Signer.Pointer(s.T, "a", "eu", 4, 9)
+	if _, err := s.MovePointer(s.ctx, p, raw, "x"); !errors.Is(err, versionstore.ErrNotFound) {
+		s.Errorf("pointer to a version that does not exist: %v", err)
+	}
+	if got, err := s.Store.Pointer(s.ctx, "a", "us"); err != nil || got.Pointer.Epoch != 1 {
+		s.Errorf("the other region's pointer: %+v, %v", got, err)
+	}
+}
+
+func oneWins(s *suite) {
+	const writers, rounds = 8, 5
+	for n := uint64(1); n <= rounds; n++ {
+		var won, lost int
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		for range writers {
+			m, raw, _ := s.Signer.Manifest(s.T, "a", n)
+			group.Go(func() {
+				_, err := s.PutManifest(s.ctx, m, raw, "racer")
+				mu.Lock()
+				defer mu.Unlock()
+				var c *versionstore.ConflictError
+				switch {
+				case err == nil:
+					won++
+				case errors.As(err, &c):
+					lost++
+				default:
+					s.Errorf("unexpected: %v", err)
+				}
+			})
+		}
+		group.Wait()
+		if won != 1 || lost != writers-1 {
+			s.Fatalf("version %d: %d won and %d were told of a conflict", n, won, lost)
+		}
+	}
+}
+
+func listings(s *suite) {
+	for _, config := range []string{"b", "a/x", "a", "ab", "a/y"} {
+		s.put(config, 1)
+	}
+	for n := uint64(2); n <= 5; n++ {
+		s.put("a", n)
+	}
+	for _, c := range []struct {
+		prefix, after string
+		limit         int
+		want          []string
+	}{
+		{"", "", 0, []string{"a", "a/x", "a/y", "ab", "b"}},
+		{"a", "", 0, []string{"a", "a/x", "a/y"}},
+		{"a/", "", 0, []string{"a", "a/x", "a/y"}},
+		{"", "a/x", 2, []string{"a/y", "ab"}},
+		{"zz", "", 0, nil},
+	} {
+		if got, err := s.Configs(s.ctx, c.prefix, c.after, c.limit); err != nil || !slices.Equal(got, c.want) {
+			s.Errorf("Configs(%q, %q, %d) = %v, %v; want %v", c.prefix, c.after, c.limit, got, err, c.want)
+		}
+	}
+	numbers := func(before uint64, limit int) (out []uint64) {
+		versions, err := s.History(s.ctx, "a", before, limit)
+		if err != nil {
+			s.Errorf("history: %v", err)
+		}
+		for _, v := range versions {
+			out = append(out, v.Manifest.Version)
+		}
+		return out
+	}
+	if got := numbers(0, 3); !slices.Equal(got, []uint64{5, 4, 3}) {
+		s.Errorf("history: %v", got)
+	}
+	if got := numbers(3, 9); !slices.Equal(got, []uint64{2, 1}) {
+		s.Errorf("history before 3: %v", got)
+	}
+}
+
+func watch(s *suite) {
+	s.put("a", 1)
+	s.put("a", 2)
+	s.move("a", "eu", 1, 1)
+	middle := s.move("a", "us", 1, 1)
+	s.move("a", "eu", 2, 2)
+
+	since, err := s.Store.Pointers(s.ctx, "eu", 0)
+	if err != nil || len(since) != 1 || since[0].Pointer.Epoch != 2 {
+		s.Errorf("pointers of eu: %+v, %v; want the newest alone", since, err)
+	}
+	if all, err := s.Store.Pointers(s.ctx, "", 0); err != nil || len(all) != 2 || all[0].Revision > all[1].Revision {
+		s.Errorf("pointers of every region: %+v, %v", all, err)
+	}
+	if later, err := s.Store.Pointers(s.ctx, "us", middle); err != nil || len(later) != 0 {
+		s.Errorf("pointers of us after its last: %+v, %v", later, err)
+	}
+
+	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+	defer cancel()
+	events := make(chan versionstore.Event, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Watch(ctx, 0, func(e versionstore.Event) error { events <- e; return nil })
+	}()
+	last := uint64(0)
+	next := func() versionstore.Event {
+		s.Helper()
+		select {
+		case e := <-events:
+			if e.Revision <= last {
+				s.Errorf("revision %d after %d", e.Revision, last)
+			}
+			last = e.Revision
+			return e
+		case <-ctx.Done():
+			s.Fatal("no event came")
+			return versionstore.Event{}
+		}
+	}
+	for range 4 { // two versions, and the newest pointer of each region
+		next()
+	}
+	s.move("a", "eu", 3, 1)
+	if e := next(); e.Pointer == nil || e.Pointer.Pointer.Epoch != 3 {
+		s.Errorf("live event: %+v", e)
+	}
+	s.put("b", 1)
+	if e := next(); e.Version == nil || e.Version.Manifest.Config != "b" {
+		s.Errorf("live event: %+v", e)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		s.Errorf("watch ended with %v", err)
+	}
+}
+
+func schemas(s *suite) {
+	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
+		s.Errorf("schema of a config without: %v", err)
+	}
+	if err := s.PutSchema(s.ctx, "a", []byte("{}"), "tester"); err != nil {
+		s.Fatal(err)
+	}
+	if got, err := s.Schema(s.ctx, "a"); err != nil || string(got) != "{}" {
+		s.Errorf("schema: %q, %v", got, err)
+	}
+	if err := s.PutSchema(s.ctx, "a", nil, "tester"); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
+		s.Errorf("removed schema: %v", err)
+	}
+	if err := s.PutSchema(s.ctx, "a", make([]byte, versionstore.MaxSchema+1), "tester"); !errors.Is(err, record.ErrTooLarge) {
+		s.Errorf("large schema: %v", err)
+	}
+}
+
+func indices(s *suite) {
+	seen := map[uint32]bool{}
+	for range 3 {
+		first, err := s.ReserveIndices(s.ctx, "eu", 10)
+		if err != nil {
+			s.Fatal(err)
+		}
+		for i := first; i < first+10; i++ {
+			if seen[i] {
+				s.Errorf("index %d was given twice", i)
+			}
+			seen[i] = true
+		}
+	}
+	if _, err := s.ReserveIndices(s.ctx, "eu", 1<<32-1); err == nil {
+		s.Error("more indices than there are were reserved")
+	}
+}
+
+func missing(s *suite) {
+	s.put("a", 1)
+	for name, err := range map[string]error{
+		"config":  second(s.Version(s.ctx, "nope", 0)),
+		"version": second(s.Version(s.ctx, "a", 2)),
+		"pointer": second(s.Store.Pointer(s.ctx, "a", "eu")),
+		"history": second(s.History(s.ctx, "nope", 0, 1)),
+	} {
+		if !errors.Is(err, versionstore.ErrNotFound) {
+			s.Errorf("missing %s: %v", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func cancelled(s *suite) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	m, raw, _ := s.Signer.Manifest(s.T, "a", 1)
+	if _, err := s.PutManifest(ctx, m, raw, "x"); !errors.Is(err, context.Canceled) {
+		s.Errorf("write under a cancelled context: %v", err)
+	}
+	s.put("a", 1)
+}
