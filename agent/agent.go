@@ -114,11 +114,11 @@ type Applied struct {
 
 // Open reads what the agent remembers, finishes a swap that a crash cut short,
 // and binds its sockets. Run starts it; if Run is not called, Close must be.
-func Open(cfg Config) (a *Agent, err error) {
+func Open(cfg Config) (_ *Agent, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a = &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, changed: make(chan struct{})}
+	a := &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, changed: make(chan struct{})}
 	a.metrics = newMetrics(a)
 	defer func() {
 		if err != nil {

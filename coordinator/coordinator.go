@@ -29,6 +29,8 @@ const (
 	DefaultMaxBody = 1 << 20
 	// indexBlock is how many agent indices a coordinator reserves when it starts.
 	indexBlock = mesh.DefaultMaxAgents
+	// censusDelay gathers changes in the number of agents before the leader is told.
+	censusDelay = 50 * time.Millisecond
 )
 
 // Config says how a coordinator runs. A zero value means the default where one is named.
@@ -88,15 +90,18 @@ type Coordinator struct {
 	attached atomic.Bool
 	agents   atomic.Int64
 	headTime atomic.Int64
-	writes   sync.Mutex // pointers are moved one at a time; the store's CAS guards against others
+	// censusDue: a census is about to be sent.
+	censusDue atomic.Bool
+	ctx       context.Context // of Run
+	writes    sync.Mutex      // pointers are moved one at a time; the store's CAS guards against others
 }
 
 // Open opens the stores and binds the sockets. If Run is not called, Close must be.
-func Open(cfg Config) (c *Coordinator, err error) {
+func Open(cfg Config) (_ *Coordinator, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	c = &Coordinator{cfg: cfg, log: cfg.Log, region: cfg.Identity.Identity.Region, tracker: newTracker()}
+	c := &Coordinator{cfg: cfg, log: cfg.Log, region: cfg.Identity.Identity.Region, tracker: newTracker()}
 	c.metrics = newMetrics(c)
 	defer func() {
 		if err != nil {
@@ -238,6 +243,7 @@ func (c *Coordinator) makeNode() error {
 // Run serves until ctx ends.
 func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	c.ctx = ctx
 	defer c.Close()
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -296,9 +302,7 @@ func (c *Coordinator) beat(ctx context.Context) {
 // headsOrCensus runs in the driver's goroutine, so that a head and the pointers
 // it vouches for leave in the right order.
 func (c *Coordinator) headsOrCensus(n *mesh.Node) []mesh.Input {
-	c.agents.Store(int64(n.Planner().Placed()))
 	c.children.Store(int64(n.Children()))
-	c.tracker.setAgents(c.region, n.Planner().Placed())
 	if !c.Leads() {
 		return []mesh.Input{{Kind: mesh.InCensus}}
 	}

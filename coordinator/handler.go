@@ -22,6 +22,10 @@ func (c *Coordinator) Observe(o mesh.Output) {
 		for i := range o.Message.(*mesh.Ack).Entries {
 			c.tracker.acked(&o.Message.(*mesh.Ack).Entries[i])
 		}
+	case mesh.OpPlaced:
+		c.agents.Store(int64(o.Count))
+		c.tracker.setAgents(c.region, o.Count)
+		c.censusSoon()
 	case mesh.OpCensus:
 		c.tracker.setAgents(o.Region, o.Count)
 	case mesh.OpRefused:
@@ -33,7 +37,20 @@ func (c *Coordinator) Observe(o mesh.Output) {
 		c.log.Warn("leader is behind its head", "head_revision", o.Revision)
 	case mesh.OpAttached:
 		c.log.Info("follows", "leader", c.cfg.Leader)
+		c.censusSoon()
 	}
+}
+
+// censusSoon tells the leader of a change in the number of agents, once for all
+// that change together.
+func (c *Coordinator) censusSoon() {
+	if c.Leads() || !c.censusDue.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(censusDelay, func() {
+		c.censusDue.Store(false)
+		c.driver.Decide(c.ctx, c.headsOrCensus)
+	})
 }
 
 // OpenBody implements transport.Handler.

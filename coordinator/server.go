@@ -43,17 +43,18 @@ func (c *Coordinator) serveAPI(ctx context.Context) {
 func (c *Coordinator) routes() http.Handler {
 	mux := http.NewServeMux()
 	read := func(pattern string, h handlerFunc) { mux.Handle(pattern, c.handle(h)) }
+	config := func(pattern string, h http.Handler) { mux.Handle(pattern, c.leaderFirst(h)) }
 	write := func(pattern string, h handlerFunc) { mux.Handle(pattern, c.toLeader(c.handle(clientsOnly(h)))) }
 
 	read("GET /v1/status", c.getStatus)
 	read("GET /v1/agents", c.getAgents)
-	read("GET /v1/configs", c.getConfigs)
-	read("GET /v1/configs/{config}/versions", c.getVersions)
-	read("GET /v1/configs/{config}/versions/{version}", c.getVersion)
-	mux.Handle("GET /v1/configs/{config}/versions/{version}/body", http.HandlerFunc(c.getBody))
-	read("GET /v1/configs/{config}/pointers", c.getPointers)
-	read("GET /v1/configs/{config}/status", c.getConfigStatus)
-	mux.Handle("GET /v1/configs/{config}/schema", http.HandlerFunc(c.getSchema))
+	config("GET /v1/configs", c.handle(c.getConfigs))
+	config("GET /v1/configs/{config}/versions", c.handle(c.getVersions))
+	config("GET /v1/configs/{config}/versions/{version}", c.handle(c.getVersion))
+	config("GET /v1/configs/{config}/versions/{version}/body", http.HandlerFunc(c.getBody))
+	config("GET /v1/configs/{config}/pointers", c.handle(c.getPointers))
+	config("GET /v1/configs/{config}/status", c.handle(c.getConfigStatus))
+	config("GET /v1/configs/{config}/schema", http.HandlerFunc(c.getSchema))
 
 	write("PUT /v1/bodies/{digest}", c.putBody)
 	write("POST /v1/configs/{config}/versions", c.postVersion)
@@ -71,6 +72,19 @@ func (c *Coordinator) toLeader(h http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+c.cfg.LeaderAPI+r.URL.RequestURI(), http.StatusTemporaryRedirect)
+	})
+}
+
+// leaderFirst sends reads that reach a follower on to the leader, which knows
+// every version and region. A follower that is cut off answers from its replica.
+func (c *Coordinator) leaderFirst(h http.Handler) http.Handler {
+	leader := c.toLeader(h)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c.attached.Load() {
+			leader.ServeHTTP(w, r)
+		} else {
+			h.ServeHTTP(w, r)
+		}
 	})
 }
 

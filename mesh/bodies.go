@@ -95,10 +95,11 @@ func (n *Node) resumeFetches(now Time, out []Output) []Output {
 }
 
 // fetched hears how a fetch ended: with a verified body on disk, or not.
-func (n *Node) fetched(now Time, want VersionKey, reason string, out []Output) []Output {
-	if reason != "" {
-		return n.fetchFailed(now, want, reason, out)
+func (n *Node) fetched(now Time, in Input, out []Output) []Output {
+	if in.Reason != "" {
+		return n.fetchFailed(now, in, out)
 	}
+	want := in.Want
 	n.bodies.hold(want)
 	n.up.failures = 0
 	for _, w := range n.bodies.take(want) {
@@ -112,7 +113,8 @@ const ReasonLinkLost = "link_lost"
 
 // fetchFailed tells those who wait, and tries again later; a parent that fails
 // several times in a row is left for another.
-func (n *Node) fetchFailed(now Time, want VersionKey, reason string, out []Output) []Output {
+func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
+	want, reason := in.Want, in.Reason
 	if reason == ReasonLinkLost && n.up.state != upAttached {
 		n.bodies.fetching[want] = false // goes on with the next parent
 		return out
@@ -126,6 +128,9 @@ func (n *Node) fetchFailed(now Time, want VersionKey, reason string, out []Outpu
 		s.attempt++
 		n.acknowledge(now, s.latest.Pointer, reason, 0)
 		n.retryAfter(now, key, s.attempt)
+	}
+	if in.Local {
+		return out // another parent would not help
 	}
 	n.up.failures++
 	if n.up.state == upAttached && n.up.failures >= fetchesToLeave {

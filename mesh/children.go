@@ -38,7 +38,12 @@ func (n *Node) join(from PeerID, m *Join, out []Output) []Output {
 	if err != nil {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: err.Error()}})
 	}
-	return append(out, Output{Op: OpSend, Peer: from, Message: &placement})
+	out = append(out, Output{Op: OpSend, Peer: from, Message: &placement})
+	return n.tellPlaced(out)
+}
+
+func (n *Node) tellPlaced(out []Output) []Output {
+	return append(out, Output{Op: OpPlaced, Count: n.cfg.Planner.Placed()})
 }
 
 // refuseFollower says why another coordinator can't follow this one; "" if it can.
@@ -131,7 +136,7 @@ func (n *Node) loseChild(peer PeerID, out []Output) []Output {
 	}
 	if n.cfg.Planner != nil {
 		n.cfg.Planner.Leave(gone.index, true, 0)
-		return out
+		return n.tellPlaced(out)
 	}
 	if n.up.state == upAttached {
 		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}})
@@ -148,7 +153,7 @@ func (n *Node) gone(from PeerID, m *Gone, out []Output) []Output {
 		for _, index := range m.Agents {
 			n.cfg.Planner.Leave(index, false, m.Parent)
 		}
-		return out
+		return n.tellPlaced(out)
 	}
 	if n.up.state == upAttached {
 		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})

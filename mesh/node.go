@@ -105,7 +105,7 @@ const (
 	InReceived                           // Peer, Message
 	InRequest                            // Peer, Request, Want: a peer asks for a body
 	InCancelled                          // Request: it no longer does
-	InFetched                            // Want, Reason: a fetch ended; Reason "" is success
+	InFetched                            // Want, Reason, Local: a fetch ended; Reason "" is success; Local: this host failed, not the peer
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
@@ -128,6 +128,7 @@ type Input struct {
 	Reason        string
 	LatencyMicros int64
 	Unapplied     bool
+	Local         bool
 }
 
 // Op says what an Output asks for.
@@ -147,6 +148,7 @@ const (
 	OpHead                   // Head: a newer head verified
 	OpAcked                  // Message (*Ack): acknowledgements reached the root
 	OpAttached               // Peer: the node has a parent again
+	OpPlaced                 // Count: so many agents have a place in this root's tree now
 	OpCensus                 // Region, Count: a following region has so many agents
 	OpGap                    // Revision, Peer: the head is ahead of what the parent sent
 )
@@ -202,7 +204,7 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InCancelled:
 		n.bodies.cancel(in.Request)
 	case InFetched:
-		return n.fetched(now, in.Want, in.Reason, out)
+		return n.fetched(now, in, out)
 	case InActivated:
 		return n.activated(now, in, out)
 	case InCensus:

@@ -200,6 +200,8 @@ func (s *scenario) describe(o Output) string {
 		return "acknowledged: " + describeMessage(o.Message)
 	case OpAttached:
 		return "attached to " + to
+	case OpPlaced:
+		return fmt.Sprintf("agents placed: %d", o.Count)
 	case OpGap:
 		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
 	}

@@ -57,7 +57,7 @@ func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, store func(manif
 		return err
 	}
 	s.Close()
-	r := &progressReader{s}
+	r := &progressReader{s: s}
 	var h bodyHeader
 	if err := readHeader(r, &h); err != nil {
 		return err
@@ -68,8 +68,20 @@ func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, store func(manif
 	if h.Size < 0 || h.Size > record.MaxBody {
 		return fmt.Errorf("%w: body of %d bytes", record.ErrTooLarge, h.Size)
 	}
-	return store(h.Manifest, h.Size, r)
+	if err := store(h.Manifest, h.Size, r); err != nil {
+		if r.err == nil && record.Reason(err) == "other" {
+			return &localError{err}
+		}
+		return err
+	}
+	return nil
 }
+
+// localError is a failure of this host to store what a peer sent.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
 
 // request is a body a peer asks for.
 type request struct {
@@ -156,11 +168,18 @@ func readHeader(r io.Reader, v any) error {
 }
 
 // progressReader gives each read its own deadline.
-type progressReader struct{ s *quic.Stream }
+type progressReader struct {
+	s   *quic.Stream
+	err error // other than io.EOF
+}
 
 func (r *progressReader) Read(p []byte) (int, error) {
 	r.s.SetReadDeadline(time.Now().Add(bodyTimeout))
-	return r.s.Read(p)
+	n, err := r.s.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
 }
 
 type progressWriter struct{ s *quic.Stream }
@@ -172,10 +191,15 @@ func (w *progressWriter) Write(p []byte) (int, error) {
 
 // fetchReason names why a fetch failed, for metrics and acknowledgements.
 func fetchReason(ctx context.Context, l *Link, err error) string {
-	var denied *DeniedError
+	var (
+		denied *DeniedError
+		local  *localError
+	)
 	switch {
 	case l.conn.Context().Err() != nil || ctx.Err() != nil:
 		return mesh.ReasonLinkLost
+	case errors.As(err, &local):
+		return "store: " + err.Error()
 	case errors.As(err, &denied):
 		return "denied: " + denied.Reason
 	case record.Reason(err) != "other":

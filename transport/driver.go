@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -263,20 +264,21 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 func (d *Driver) fetch(from mesh.PeerID, want mesh.VersionKey) {
 	l := d.links[from]
 	d.done.Go(func() {
-		reason := mesh.ReasonLinkLost
+		reason, local := mesh.ReasonLinkLost, false
 		if l != nil {
 			err := l.fetch(d.ctx, want, func(manifest []byte, size int64, body io.Reader) error {
 				return d.handler.StoreBody(d.ctx, want, manifest, size, body)
 			})
 			if reason = ""; err != nil {
 				reason = fetchReason(d.ctx, l, err)
+				local = errors.As(err, new(*localError))
 				d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", reason, "error", err)
 				if r := record.Reason(err); r != "other" {
 					d.postSelf(func() { d.handler.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Reason: r}) })
 				}
 			}
 		}
-		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason}) })
+		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason, Local: local}) })
 	})
 }
 

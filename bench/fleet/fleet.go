@@ -62,9 +62,9 @@ type Fleet struct {
 
 // Start makes keys and certificates in cfg.Dir, unless they are there, and starts
 // everything. It returns when every coordinator listens; agents may still be joining.
-func Start(ctx context.Context, cfg Config) (f *Fleet, err error) {
+func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f = &Fleet{Config: cfg}
+	f := &Fleet{Config: cfg}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

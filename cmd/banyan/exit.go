@@ -73,7 +73,7 @@ func describe(err error) failure {
 		f.Hint = hint.hint
 	}
 	switch {
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
 		f.Code, f.exit = "usage", exitUsage
 		f.Hint = "run with --help for the usage"
 	case errors.As(err, &answered):

@@ -206,7 +206,7 @@ func (a *app) waitApplied(ctx context.Context, client *api.Client, config string
 			}
 			regions = append(regions, r)
 			applied, agents = applied+r.Applied, agents+r.Agents
-			complete = complete && (r.Epoch > epoch || r.Applied >= uint64(r.Agents))
+			complete = complete && (r.Epoch > epoch || r.Applied >= uint64(r.Agents) && r.Failed == 0)
 		}
 		if complete || wait == 0 {
 			return regions, nil
