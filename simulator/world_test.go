@@ -85,7 +85,7 @@ func TestOneSeedHasOneHistory(t *testing.T) {
 		w.Run(20 * second)
 		return s + fmt.Sprint(w.Events())
 	}
-	if history() != history() {
+	if first, second := history(), history(); first != second {
 		t.Error("two runs with one seed differ")
 	}
 }

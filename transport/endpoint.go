@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -62,10 +61,14 @@ func Open(cfg Config) (*Endpoint, error) {
 		}
 	}
 	e := &Endpoint{cfg: cfg, conn: conn, links: map[*Link]struct{}{}}
-	var resetKey quic.StatelessResetKey
-	if _, err := rand.Read(resetKey[:]); err != nil {
+	// The same key after a restart: peers of a process that was killed learn of it
+	// at their next packet instead of after the idle timeout (RFC 9000 §10.3).
+	key, err := cfg.Identity.Derive("stateless reset")
+	if err != nil {
+		conn.Close()
 		return nil, err
 	}
+	resetKey := quic.StatelessResetKey(key)
 	e.quic = &quic.Transport{Conn: conn, StatelessResetKey: &resetKey}
 	listener, err := e.quic.Listen(cfg.Identity.ServerTLS(ALPN), e.quicConfig())
 	if err != nil {

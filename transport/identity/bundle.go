@@ -2,6 +2,8 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -89,4 +91,18 @@ func (b *Bundle) ClientTLS(alpn ...string) *tls.Config {
 		ServerName:   ServerName,
 		NextProtos:   alpn,
 	}
+}
+
+// Derive makes a secret for a purpose from the node's private key: the same one
+// each time the process starts.
+func (b *Bundle) Derive(purpose string) ([32]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(b.cert.PrivateKey)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive %s: %w", purpose, err)
+	}
+	secret, err := hkdf.Key(sha256.New, der, nil, "banyan "+purpose, 32)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive %s: %w", purpose, err)
+	}
+	return [32]byte(secret), nil
 }

@@ -1,0 +1,54 @@
+# Banyan's make targets. `make help` lists them.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PKGS    := ./...
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race lint vuln fuzz bench sim vectors docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/banyan
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/banyan ./cmd/banyan
+
+demo: build ## run a two-region fleet through publish, change, rollback and attacks
+	./bin/banyan demo
+
+test: ## run the tests
+	$(GO) test -timeout 10m $(PKGS)
+
+race: ## run the tests with the race detector
+	$(GO) test -race -timeout 20m $(PKGS)
+
+lint: ## vet, staticcheck, gofmt
+	$(GO) vet $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these'; exit 1; }
+
+vuln: ## known vulnerabilities in dependencies; needs the open internet
+	$(GO) tool govulncheck $(PKGS)
+
+FUZZTIME ?= 10s
+fuzz: ## run every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list $(PKGS)); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench: build ## measure on this machine
+	$(GO) test -run '^$$' -bench . -benchtime 200ms ./record ./fec ./mesh
+	./bin/banyan bench fanout
+
+sim: ## the overlay under a virtual clock, 10,000 nodes
+	$(GO) test -count 1 -v ./simulator
+
+vectors: ## check the test vectors with a COSE library in another language; needs npm
+	cd testdata/verify && npm install --no-save --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error && node verify.mjs ../vectors.json
+
+docs: ## show the packages' documentation
+	@for p in $$($(GO) list $(PKGS)); do $(GO) doc $$p | head -12; echo; done
+
+clean: ## remove what was built
+	rm -rf bin testdata/verify/node_modules
