@@ -1,0 +1,243 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"banyan/mesh"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+// fixture is a fleet's trust and endpoints under it.
+type fixture struct {
+	t    *testing.T
+	home *identity.Home
+}
+
+func newFixture(t *testing.T) *fixture {
+	home, err := identity.InitHome(filepath.Join(t.TempDir(), "home"), []string{"eu"}, "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fixture{t, home}
+}
+
+func (f *fixture) bundle(role identity.Role, name string) *identity.Bundle {
+	f.t.Helper()
+	dir := filepath.Join(f.t.TempDir(), name)
+	if err := f.home.Issue(dir, identity.Identity{Role: role, Region: "eu", Name: name}); err != nil {
+		f.t.Fatal(err)
+	}
+	b, err := identity.Load(dir)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
+func (f *fixture) endpoint(role identity.Role, name string) *Endpoint {
+	f.t.Helper()
+	e, err := Open(Config{Listen: "127.0.0.1:0", Identity: f.bundle(role, name), IdleTimeout: 5 * time.Second})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// pair links two endpoints; the first dialed.
+func (f *fixture) pair() (dialed, accepted *Link) {
+	f.t.Helper()
+	a, b := f.endpoint(identity.RoleAgent, "a"), f.endpoint(identity.RoleCoordinator, "b")
+	got := make(chan *Link, 1)
+	go func() {
+		l, err := b.Accept(f.t.Context())
+		if err == nil {
+			got <- l
+		}
+	}()
+	dialed, err := a.Dial(f.t.Context(), b.Addr().String())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	select {
+	case accepted = <-got:
+	case <-time.After(10 * time.Second):
+		f.t.Fatal("the link was not accepted")
+	}
+	return dialed, accepted
+}
+
+func TestLinksKnowWhoIsOnTheOtherSideAndKeepOrder(t *testing.T) {
+	dialed, accepted := newFixture(t).pair()
+	if id := dialed.Identity(); id.Role != identity.RoleCoordinator || id.Name != "b" {
+		t.Errorf("the dialing side sees %v", id)
+	}
+	if id := accepted.Identity(); id.Role != identity.RoleAgent || id.Name != "a" {
+		t.Errorf("the accepting side sees %v", id)
+	}
+	const messages = 2000
+	for i := range uint64(messages) {
+		if err := dialed.Send(&mesh.CatchUp{Since: i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := uint64(0)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	accepted.messages(ctx, func(m mesh.Message) {
+		if c := m.(*mesh.CatchUp); c.Since != next {
+			t.Errorf("message %d came where %d was due", c.Since, next)
+		}
+		if next++; next == messages {
+			accepted.Close("enough")
+		}
+	})
+	if next != messages {
+		t.Errorf("%d of %d messages came", next, messages)
+	}
+}
+
+func TestStrangersAndClientsAreTurnedAway(t *testing.T) {
+	f, other := newFixture(t), newFixture(t)
+	server := f.endpoint(identity.RoleCoordinator, "b")
+	go server.Accept(t.Context())
+	for name, from := range map[string]*Endpoint{
+		"another fleet's agent": other.endpoint(identity.RoleAgent, "x"),
+		"a client":              f.endpoint(identity.RoleClient, "y"),
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		l, err := from.Dial(ctx, server.Addr().String())
+		if err == nil {
+			// The dialing side is done with its handshake first; the refusal follows.
+			err = l.messages(ctx, func(mesh.Message) {})
+		}
+		if err == nil || ctx.Err() != nil {
+			t.Errorf("%s was let in: %v", name, err)
+		}
+		cancel()
+	}
+	plain := f.bundle(identity.RoleAgent, "plain").ClientTLS(ALPN)
+	plain.Certificates = nil
+	conn, err := quic.DialAddr(t.Context(), server.Addr().String(), plain, nil)
+	if err == nil {
+		_, err = conn.AcceptStream(t.Context())
+	}
+	if err == nil {
+		t.Error("a peer without a certificate was let in")
+	}
+}
+
+func TestAPortInUseIsNamed(t *testing.T) {
+	f := newFixture(t)
+	e := f.endpoint(identity.RoleAgent, "a")
+	_, err := Open(Config{Listen: e.Addr().String(), Identity: f.bundle(identity.RoleAgent, "c")})
+	if !errors.Is(err, ErrPortInUse) || !strings.Contains(err.Error(), e.Addr().String()) {
+		t.Errorf("got %v, want ErrPortInUse with the address", err)
+	}
+}
+
+// A peer that reads nothing is cut off when MaxQueue bytes wait, and no more
+// than that is held for it.
+func TestAPeerThatDoesNotReadIsCutOff(t *testing.T) {
+	dialed, _ := newFixture(t).pair()
+	big := &mesh.Rejected{Reason: strings.Repeat("x", mesh.MaxReason)}
+	var err error
+	for i := 0; err == nil; i++ {
+		if i > 2*MaxQueue/mesh.MaxReason+(16<<20)/mesh.MaxReason {
+			t.Fatal("more was queued than the limit and the flow-control windows allow")
+		}
+		err = dialed.Send(big)
+	}
+	if !errors.Is(err, ErrQueueFull) {
+		t.Errorf("got %v, want ErrQueueFull", err)
+	}
+}
+
+func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
+	dialed, accepted := newFixture(t).pair()
+	body := bytes.Repeat([]byte("banyan "), 100_000)
+	go accepted.requests(t.Context(), func(r request) {
+		switch r.want.Config {
+		case "have":
+			r.serve([]byte("manifest"), int64(len(body)), bytes.NewReader(body))
+		case "short":
+			r.serve([]byte("manifest"), int64(len(body)+1), bytes.NewReader(body))
+		default:
+			r.deny("not here")
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var got []byte
+	err := dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func(manifest []byte, size int64, r io.Reader) (err error) {
+		if string(manifest) != "manifest" || size != int64(len(body)) {
+			t.Errorf("header: %q, %d", manifest, size)
+		}
+		got, err = io.ReadAll(r)
+		return err
+	})
+	if err != nil || !bytes.Equal(got, body) {
+		t.Errorf("body: %d bytes, %v", len(got), err)
+	}
+	var denied *DeniedError
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "nope", Version: 1}, nil)
+	if !errors.As(err, &denied) || denied.Reason != "not here" {
+		t.Errorf("refusal: %v", err)
+	}
+	read := func(_ []byte, _ int64, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err }
+	if err := dialed.fetch(ctx, mesh.VersionKey{Config: "short", Version: 1}, read); err == nil {
+		t.Error("a body that ended early was taken for whole")
+	}
+	full := errors.New("no room")
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func([]byte, int64, io.Reader) error { return full })
+	if !errors.As(err, new(*localError)) || !errors.Is(err, full) {
+		t.Errorf("a failure of this host: %v, want it marked local", err)
+	}
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func([]byte, int64, io.Reader) error { return record.ErrChecksum })
+	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
+		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
+	}
+}
+
+func FuzzReadMessages(f *testing.F) {
+	for _, m := range []mesh.Message{&mesh.Attached{}, &mesh.CatchUp{Since: 1}, &mesh.Join{Addr: "a"}} {
+		b, err := frame(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(b, b...))
+	}
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := readMessages(bufio.NewReader(bytes.NewReader(b)), func(mesh.Message) {}); err == nil {
+			t.Error("a stream that ends was read without an error")
+		}
+	})
+}
+
+func FuzzReadHeader(f *testing.F) {
+	for _, v := range []any{bodyRequest{"a", 1}, bodyHeader{"no", []byte{1}, 2}} {
+		var b bytes.Buffer
+		if err := writeHeader(&b, v); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var q bodyRequest
+		var h bodyHeader
+		_ = readHeader(bytes.NewReader(b), &q)
+		_ = readHeader(bytes.NewReader(b), &h)
+	})
+}
