@@ -45,6 +45,9 @@ type FanoutResult struct {
 	DiskBytes     int64   `json:"disk_bytes_allocated"`
 	Missed        int     `json:"missed"`
 	// Rollback columns: the version is on every disk already, nothing is fetched.
+	AnnounceP50        float64 `json:"announce_p50_ms"` // a rollback's announcement, to verified
+	AnnounceP99        float64 `json:"announce_p99_ms"`
+	AnnounceMax        float64 `json:"announce_max_ms"`
 	RollbackP50        float64 `json:"rollback_p50_ms"`
 	RollbackP99        float64 `json:"rollback_p99_ms"`
 	RollbackMax        float64 `json:"rollback_max_ms"`
@@ -128,6 +131,7 @@ func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events
 	}
 	publishes.fill(&result.VerifiedP50, &result.VerifiedP99, &result.VerifiedMax, func(s sample) summary { return s.verified })
 	publishes.fill(&result.AppliedP50, &result.AppliedP99, &result.AppliedMax, func(s sample) summary { return s.applied })
+	rollbacks.fill(&result.AnnounceP50, &result.AnnounceP99, &result.AnnounceMax, func(s sample) summary { return s.verified })
 	rollbacks.fill(&result.RollbackP50, &result.RollbackP99, &result.RollbackMax, func(s sample) summary { return s.applied })
 	result.CPUPerAgentUs, result.RollbackCPUPerUs = publishes.cpu(), rollbacks.cpu()
 	for _, s := range append(publishes, rollbacks...) {

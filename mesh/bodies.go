@@ -30,10 +30,6 @@ func (b *bodies) hold(v VersionKey) {
 
 func (b *bodies) evict(v VersionKey) { delete(b.held, v) }
 
-func (b *bodies) cancel(request uint64) {
-	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.request == request })
-}
-
 func (b *bodies) cancelPeer(peer PeerID) {
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.peer == peer })
 }

@@ -104,7 +104,6 @@ const (
 	InDisconnected                       // Peer: a link went down
 	InReceived                           // Peer, Message
 	InRequest                            // Peer, Request, Want: a peer asks for a body
-	InCancelled                          // Request: it no longer does
 	InFetched                            // Want, Reason, Local: a fetch ended; Reason "" is success; Local: this host failed, not the peer
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
@@ -201,8 +200,6 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		return n.receive(now, in.Peer, in.Message, out)
 	case InRequest:
 		return n.request(now, in, out)
-	case InCancelled:
-		n.bodies.cancel(in.Request)
 	case InFetched:
 		return n.fetched(now, in, out)
 	case InActivated:

@@ -85,6 +85,7 @@ func (e *localError) Unwrap() error { return e.err }
 
 // request is a body a peer asks for.
 type request struct {
+	peer   mesh.PeerID // set by the driver
 	want   mesh.VersionKey
 	stream *quic.Stream
 }
@@ -104,7 +105,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 				s.CancelWrite(1)
 				return
 			}
-			fn(request{mesh.VersionKey{Config: q.Config, Version: q.Version}, s})
+			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, stream: s})
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -238,6 +239,7 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 		l.requests(d.ctx, func(r request) {
 			d.postSelf(func() {
 				d.nextID++
+				r.peer = id
 				d.requests[d.nextID] = r
 				d.step(mesh.Input{Kind: mesh.InRequest, Peer: id, Request: d.nextID, Want: r.want})
 			})
@@ -256,6 +258,7 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 	l.wait()
 	d.postSelf(func() {
 		delete(d.links, id)
+		maps.DeleteFunc(d.requests, func(_ uint64, r request) bool { return r.peer == id })
 		d.log.Debug("link ended", "peer", l.id.Name, "reason", reason)
 		d.step(mesh.Input{Kind: mesh.InDisconnected, Peer: id})
 	})

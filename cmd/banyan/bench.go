@@ -107,9 +107,10 @@ func newBenchFanout(a *app) *cobra.Command {
 func printFanout(w io.Writer, r bench.FanoutResult) {
 	fmt.Fprintf(w, "%d agents, fan-out %d, %d cores, body of %d bytes; medians of %d updates\n\n", r.Agents, r.Fanout, r.Cores, r.BodyBytes, r.Updates)
 	fmt.Fprintln(w, "\tP50 MS\tP99 MS\tMAX MS\tCPU µs PER AGENT")
-	fmt.Fprintf(w, "verified\t%.1f\t%.1f\t%.1f\t\n", r.VerifiedP50, r.VerifiedP99, r.VerifiedMax)
-	fmt.Fprintf(w, "fetched and durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.AppliedP50, r.AppliedP99, r.AppliedMax, r.CPUPerAgentUs)
-	fmt.Fprintf(w, "rolled back, durably\t%.1f\t%.1f\t%.1f\t%.0f\n", r.RollbackP50, r.RollbackP99, r.RollbackMax, r.RollbackCPUPerUs)
+	fmt.Fprintf(w, "new version: verified\t%.1f\t%.1f\t%.1f\t\n", r.VerifiedP50, r.VerifiedP99, r.VerifiedMax)
+	fmt.Fprintf(w, "new version: fetched and durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.AppliedP50, r.AppliedP99, r.AppliedMax, r.CPUPerAgentUs)
+	fmt.Fprintf(w, "rollback: verified\t%.1f\t%.1f\t%.1f\t\n", r.AnnounceP50, r.AnnounceP99, r.AnnounceMax)
+	fmt.Fprintf(w, "rollback: durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.RollbackP50, r.RollbackP99, r.RollbackMax, r.RollbackCPUPerUs)
 	fmt.Fprintf(w, "\nmissed %d; joined in %.1f s; peak resident %d MiB; on disk %d MiB\n%s\n",
 		r.Missed, r.JoinSeconds, r.PeakRSSBytes>>20, r.DiskBytes>>20, r.StoredPerAgentNote)
 }

@@ -275,7 +275,10 @@ func newSchema(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.PutSchema(cmd.Context(), args[0], schema)
+			if err := client.PutSchema(cmd.Context(), args[0], schema); err != nil {
+				return err
+			}
+			return a.printSchema(args[0], true)
 		},
 	}, &cobra.Command{
 		Use:   "get CONFIG",
@@ -305,10 +308,23 @@ func newSchema(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.PutSchema(cmd.Context(), args[0], nil)
+			if err := client.PutSchema(cmd.Context(), args[0], nil); err != nil {
+				return err
+			}
+			return a.printSchema(args[0], false)
 		},
 	})
 	return cmd
+}
+
+func (a *app) printSchema(config string, attached bool) error {
+	return a.print(map[string]any{"config": config, "schema": attached}, func(w io.Writer) {
+		if attached {
+			fmt.Fprintf(w, "later versions of %s are held against the schema\n", config)
+		} else {
+			fmt.Fprintf(w, "%s has no schema any more\n", config)
+		}
+	})
 }
 
 func newVersion(a *app) *cobra.Command {
