@@ -8,41 +8,56 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 )
 
 // checkFiles finds tables that are cut short or damaged where Badger would
-// answer with a panic in a goroutine of its own, which nobody can recover.
+// answer with a panic in a goroutine of its own, which nobody can recover. It
+// looks at the tables that the MANIFEST names: others were being written when a
+// process died, and Badger removes them.
 func checkFiles(dir string) error {
-	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
-	if err != nil {
-		return err
-	}
-	for _, path := range tables {
-		if err := checkTable(path); err != nil {
-			return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, path, err)
-		}
-	}
-	info, err := os.Stat(filepath.Join(dir, "MANIFEST"))
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
-		if len(tables) > 0 {
-			return fmt.Errorf("%w: %s has tables and no MANIFEST; restore the directory from a backup", ErrCorrupt, dir)
-		}
-		return nil
+		return checkNew(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	if info.Size() < manifestHeader {
-		return fmt.Errorf("%w: %s/MANIFEST has %d bytes; restore the directory from a backup", ErrCorrupt, dir, info.Size())
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	manifest, whole, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
+	if err == nil && whole != info.Size() {
+		// Badger would forget what the torn part says, and delete the tables it names.
+		err = fmt.Errorf("%d of its %d bytes are torn", info.Size()-whole, info.Size())
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, f.Name(), firstLine(err.Error()))
+	}
+	for id := range manifest.Tables {
+		path := table.NewFilename(id, dir)
+		if err := checkTable(path); err != nil {
+			return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, path, err)
+		}
 	}
 	return nil
 }
 
-// manifestHeader is the length of what a Badger MANIFEST begins with: magic and versions.
-const manifestHeader = 8
+// checkNew refuses a directory that has tables and no MANIFEST: Badger would take
+// it for a new one and delete them.
+func checkNew(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err == nil && len(tables) > 0 {
+		err = fmt.Errorf("%w: %s has %d tables and no MANIFEST; restore the directory from a backup", ErrCorrupt, dir, len(tables))
+	}
+	return err
+}
 
 // checkTable reads a table from its end, as Badger does: the length of a
 // checksum, the checksum, the length of the index, the index it is of.
