@@ -385,12 +385,12 @@ func (a *Agent) Observe(o mesh.Output) {
 
 // StoreBody implements transport.Handler: verify the manifest, then stage.
 func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error {
-	m, _, err := a.cfg.Identity.Policy.VerifyManifest(manifest)
+	m, err := a.cfg.Identity.Policy.VerifyManifestOf(manifest, want.Config, want.Version)
 	if err != nil {
 		return err
 	}
-	if m.Config != want.Config || m.Version != want.Version || m.BodySize != size {
-		return fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", record.ErrInvalid, want.Config, want.Version, m.Config, m.Version)
+	if m.BodySize != size {
+		return fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, size, m.BodySize)
 	}
 	return a.tree.stage(m, manifest, body)
 }

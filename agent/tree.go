@@ -212,11 +212,11 @@ func (t *tree) check(v mesh.VersionKey) error {
 		return err
 	}
 	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	sum, err := record.SumReader(f)
+	if err != nil {
 		return err
 	}
-	if record.Digest(sum.Sum(nil)) != m.SHA256 {
+	if sum != m.SHA256 {
 		return fmt.Errorf("%s version %d on disk: %w", v.Config, v.Version, record.ErrChecksum)
 	}
 	return nil

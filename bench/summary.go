@@ -1,9 +1,7 @@
 package bench
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -51,11 +49,11 @@ func checkFile(path string, want record.Digest) error {
 		return err
 	}
 	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	sum, err := record.SumReader(f)
+	if err != nil {
 		return err
 	}
-	if record.Digest(sum.Sum(nil)) != want {
+	if sum != want {
 		return fmt.Errorf("%s: %w", path, record.ErrChecksum)
 	}
 	return nil

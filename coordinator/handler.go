@@ -65,12 +65,12 @@ func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey) ([]byt
 
 // StoreBody implements transport.Handler.
 func (c *Coordinator) StoreBody(ctx context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error {
-	m, _, err := c.cfg.Identity.Policy.VerifyManifest(manifest)
+	m, err := c.cfg.Identity.Policy.VerifyManifestOf(manifest, want.Config, want.Version)
 	if err != nil {
 		return err
 	}
-	if m.Config != want.Config || m.Version != want.Version || m.BodySize != size {
-		return fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", record.ErrInvalid, want.Config, want.Version, m.Config, m.Version)
+	if m.BodySize != size {
+		return fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, size, m.BodySize)
 	}
 	if err := c.blobs.Put(ctx, m.BodySHA256, m.BodySize, body); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 )
 
 // Digest is a SHA-256 hash.
@@ -11,6 +12,15 @@ type Digest [sha256.Size]byte
 
 // Sum hashes b.
 func Sum(b []byte) Digest { return sha256.Sum256(b) }
+
+// SumReader hashes what r gives until its end.
+func SumReader(r io.Reader) (Digest, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return Digest{}, err
+	}
+	return Digest(h.Sum(nil)), nil
+}
 
 // String gives the digest in lower-case hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }

@@ -142,6 +142,16 @@ func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
 	return m, entry, nil
 }
 
+// VerifyManifestOf is VerifyManifest for one who asked for a certain version of a
+// config: a manifest of another, however well signed, is ErrInvalid.
+func (p *Policy) VerifyManifestOf(raw []byte, config string, version uint64) (Manifest, error) {
+	m, _, err := p.VerifyManifest(raw)
+	if err == nil && (m.Config != config || m.Version != version) {
+		err = fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", ErrInvalid, config, version, m.Config, m.Version)
+	}
+	return m, err
+}
+
 // VerifyPointer verifies raw as a pointer of an activation key that serves its region.
 func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
 	var ptr Pointer

@@ -147,12 +147,13 @@ func openTruncated(t *testing.T, pristine, name string) {
 	}
 }
 
-// A process that was killed while Badger wrote a table leaves a part of it, which
-// no MANIFEST names: it is no damage. (Found by the kill test on a loaded machine.)
-func TestATableCutShortByAKillIsNoDamage(t *testing.T) {
+// A process that was killed leaves a table cut short that no MANIFEST names, or a
+// log that has no length yet: neither is damage. (Found by the kill test on a
+// loaded machine.)
+func TestWhatAKillLeavesHalfMadeIsNoDamage(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 30)
-	for name, content := range map[string][]byte{"000900.sst": nil, "000901.sst": []byte("half a table")} {
+	for name, content := range map[string][]byte{"000900.sst": nil, "000901.sst": []byte("half a table"), "000902.vlog": nil, "00903.mem": nil} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}

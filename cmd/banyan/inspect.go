@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -143,12 +144,9 @@ func fetchVerified(ctx context.Context, client *api.Client, bundle *identity.Bun
 	if err != nil {
 		return nil, record.Manifest{}, err
 	}
-	m, _, err := bundle.Policy.VerifyManifest(v.Signed)
+	m, err := bundle.Policy.VerifyManifestOf(v.Signed, config, cmp.Or(version, v.Manifest.Version))
 	if err != nil {
 		return nil, m, err
-	}
-	if m.Config != config || version != 0 && m.Version != version {
-		return nil, m, fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", record.ErrSignature, config, version, m.Config, m.Version)
 	}
 	r, err := client.Body(ctx, config, m.Version)
 	if err != nil {

@@ -58,7 +58,7 @@ func Open(dir string, o Options) (*DB, error) {
 	if err := diskspace.Check(dir, 0, o.Reserve); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := checkFiles(dir); err != nil {
+	if err := inspect(dir); err != nil {
 		return nil, err
 	}
 	db, err := badger.Open(badger.DefaultOptions(dir).
@@ -87,7 +87,7 @@ func Open(dir string, o Options) (*DB, error) {
 func openError(dir string, err error) error {
 	switch {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
-		return fmt.Errorf("%w: %s; stop the other process or choose another directory", ErrInUse, dir)
+		return inUse(dir)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("open database %s: %w", dir, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/pb"
@@ -14,6 +15,26 @@ import (
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 )
+
+// inspect looks through the files of a database that no process has open.
+func inspect(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer d.Close() // gives up the lock, which Badger then takes itself
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return inUse(dir)
+	}
+	if err := checkFiles(dir); err != nil {
+		return err
+	}
+	return removeEmpty(dir)
+}
+
+func inUse(dir string) error {
+	return fmt.Errorf("%w: %s; stop the other process or choose another directory", ErrInUse, dir)
+}
 
 // checkFiles finds tables that are cut short or damaged where Badger would
 // answer with a panic in a goroutine of its own, which nobody can recover. It
@@ -44,6 +65,28 @@ func checkFiles(dir string) error {
 		path := table.NewFilename(id, dir)
 		if err := checkTable(path); err != nil {
 			return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, path, err)
+		}
+	}
+	return nil
+}
+
+// removeEmpty removes log files of no length: a process that was killed between
+// making one and sizing it leaves it so, and Badger refuses to open beside it.
+// They hold nothing.
+func removeEmpty(dir string) error {
+	for _, pattern := range []string{"*.vlog", "*.mem"} {
+		logs, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range logs {
+			info, err := os.Stat(path)
+			if err == nil && info.Size() == 0 {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return fmt.Errorf("open database: %w", err)
+			}
 		}
 	}
 	return nil
