@@ -59,7 +59,7 @@ type jsonWalker struct {
 }
 
 func (w *jsonWalker) line(offset int64) int {
-	return 1 + bytes.Count(w.body[:min(int(offset), len(w.body))], []byte{'\n'})
+	return 1 + bytes.Count(w.body[:min(max(int(offset), 0), len(w.body))], []byte{'\n'})
 }
 
 func (w *jsonWalker) reject(format string, args ...any) error {
