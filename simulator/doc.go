@@ -1,11 +1,16 @@
-// Package simulator drives mesh under a virtual clock: thousands of nodes in one
-// goroutine, one seed one history.
+// Package simulator drives mesh under a virtual clock: up to a million nodes in
+// one goroutine, one seed one history.
 //
-// Entry points: [New] makes a [World] with a root and its agents; [World.Run]
-// advances it; [World.Publish] moves a pointer.
+// Entry points: [NewWorld] makes a fleet, [World.Boot] and [World.Settle] let it
+// join, [World.Publish] moves a pointer, [World.Run] advances time.
 //
-//	event queue ──(time, node, input)──► mesh.Node.Step ──outputs──► network model ──► event queue
+//	event queue ──(time, host, input)──► mesh.Node.Step ──outputs──► network, processor and disk model ──► event queue
 //
-// The nodes are the production ones. What the simulator models is the rest: the
-// delay of a link, the time to verify, fetch and apply.
+// The nodes are the production ones. What is modelled is the rest (model.go says
+// with which numbers): the round trips between regions and zones, jitter, loss and
+// its recovery, the rates of links, the processor time of messages and signatures,
+// the durable apply, crashes, restarts and partitions.
+//
+// Promises: no goroutine, no real clock, no decision that depends on map order; a
+// run is a function of its Config alone, on any machine.
 package simulator

@@ -2,40 +2,59 @@ package simulator
 
 import "banyan/mesh"
 
-// event is an input on its way to a node.
+// eventKind says what happens when an event's time comes.
+type eventKind uint8
+
+const (
+	evInput eventKind = iota // the node of host gets inputs[ref]
+	evTick                   // the node of host gets a tick
+	evFlow                   // flow ref goes on
+	evCall                   // calls[ref] is called
+)
+
+// event is what the queue orders. It is small, because the heap moves it about;
+// what it carries lies in a slab beside it.
 type event struct {
-	at   mesh.Time
-	seq  uint64 // order of creation: breaks ties, so that one seed has one history
-	node int32
-	in   mesh.Input
+	at      mesh.Time
+	seq     uint64 // order of creation: breaks ties, so that one seed has one history
+	host    int32
+	ref     uint32
+	kind    eventKind
+	settled bool // the host's link and processor have been waited for
 }
 
 // eventQueue is a binary heap of events by (at, seq), without interfaces: at
 // millions of events the boxing of container/heap is most of the cost.
-type eventQueue struct{ heap []event }
+type eventQueue struct {
+	heap []event
+	seq  uint64
+}
 
 func (q *eventQueue) len() int { return len(q.heap) }
 
 func (q *eventQueue) push(e event) {
+	q.seq++
+	e.seq = q.seq
 	q.heap = append(q.heap, e)
 	i := len(q.heap) - 1
 	for i > 0 {
 		parent := (i - 1) / 2
-		if !less(&q.heap[i], &q.heap[parent]) {
+		if !less(&e, &q.heap[parent]) {
 			break
 		}
-		q.heap[i], q.heap[parent] = q.heap[parent], q.heap[i]
+		q.heap[i] = q.heap[parent]
 		i = parent
 	}
+	q.heap[i] = e
 }
 
 func (q *eventQueue) pop() event {
 	top := q.heap[0]
 	last := len(q.heap) - 1
-	q.heap[0] = q.heap[last]
-	q.heap[last] = event{}
+	moved := q.heap[last]
 	q.heap = q.heap[:last]
-	for i := 0; ; {
+	i := 0
+	for {
 		child := 2*i + 1
 		if child >= last {
 			break
@@ -43,11 +62,14 @@ func (q *eventQueue) pop() event {
 		if child+1 < last && less(&q.heap[child+1], &q.heap[child]) {
 			child++
 		}
-		if !less(&q.heap[child], &q.heap[i]) {
+		if !less(&q.heap[child], &moved) {
 			break
 		}
-		q.heap[i], q.heap[child] = q.heap[child], q.heap[i]
+		q.heap[i] = q.heap[child]
 		i = child
+	}
+	if last > 0 {
+		q.heap[i] = moved
 	}
 	return top
 }
@@ -57,4 +79,29 @@ func less(a, b *event) bool {
 		return a.at < b.at
 	}
 	return a.seq < b.seq
+}
+
+// slab holds values by number and uses the numbers of freed ones again.
+type slab[T any] struct {
+	values []T
+	free   []uint32
+}
+
+func (s *slab[T]) put(v T) uint32 {
+	if n := len(s.free); n > 0 {
+		ref := s.free[n-1]
+		s.free = s.free[:n-1]
+		s.values[ref] = v
+		return ref
+	}
+	s.values = append(s.values, v)
+	return uint32(len(s.values) - 1)
+}
+
+func (s *slab[T]) take(ref uint32) T {
+	v := s.values[ref]
+	var zero T
+	s.values[ref] = zero
+	s.free = append(s.free, ref)
+	return v
 }

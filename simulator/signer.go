@@ -3,6 +3,8 @@ package simulator
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"banyan/record"
 )
@@ -18,12 +20,24 @@ func newSigner() *signer { return &signer{} }
 
 func (s *signer) pointer(p record.Pointer) []byte {
 	s.pointers = append(s.pointers, p)
-	return binary.BigEndian.AppendUint64([]byte{'p'}, uint64(len(s.pointers)-1))
+	return stamp('p', len(s.pointers)-1)
 }
 
 func (s *signer) head(h record.Head) []byte {
 	s.heads = append(s.heads, h)
-	return binary.BigEndian.AppendUint64([]byte{'h'}, uint64(len(s.heads)-1))
+	return stamp('h', len(s.heads)-1)
+}
+
+func stamp(tag byte, n int) []byte { return binary.BigEndian.AppendUint64([]byte{tag}, uint64(n)) }
+
+// of yields the signed pointers of a config in a region, oldest first.
+func (s *signer) of(config, region string) (all [][]byte) {
+	for i, p := range s.pointers {
+		if p.Config == config && p.Region == region {
+			all = append(all, stamp('p', i))
+		}
+	}
+	return all
 }
 
 // VerifyPointer implements mesh.Verifier.
@@ -43,3 +57,5 @@ func lookUp[T any](issued []T, tag byte, raw []byte) (T, error) {
 	}
 	return issued[binary.BigEndian.Uint64(raw[1:])], nil
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -3,124 +3,101 @@ package simulator
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"banyan/mesh"
 	"banyan/record"
 )
 
-// Config shapes a simulated region. Its zero value of a field means the default.
-type Config struct {
-	Agents int
-	Fanout int           // default mesh.DefaultFanout
-	Delay  time.Duration // one way, between any two hosts; default 1 ms
-	Jitter time.Duration // added uniformly; default 0
-	Verify time.Duration // CPU of one signature check; default 40 µs
-	Fetch  time.Duration // to fetch a body from a parent that holds it; default 2 ms
-	Apply  time.Duration // to apply durably; default 1 ms
-	Seed   uint64
-}
-
-func (c *Config) setDefaults() {
-	if c.Fanout == 0 {
-		c.Fanout = mesh.DefaultFanout
-	}
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{{&c.Delay, time.Millisecond}, {&c.Verify, 40 * time.Microsecond}, {&c.Fetch, 2 * time.Millisecond}, {&c.Apply, time.Millisecond}} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
-}
-
 // Applied is one effect on a simulated agent.
 type Applied struct {
-	Agent   int
+	Host    int32
 	At      mesh.Time
 	Config  string
 	Epoch   uint64
 	Version uint64
 }
 
-// World is one region: a root, node 0, and its agents, nodes 1 to Agents.
+// World is a simulated fleet: coordinators first, one a region, the first of
+// which leads; then the agents, region by region.
 type World struct {
-	cfg    Config
-	now    mesh.Time
-	rand   *rand.Rand
-	seq    uint64
-	queue  eventQueue
-	hosts  []host
-	links  map[mesh.PeerID]link
-	nextID mesh.PeerID
-	reqs   map[uint64]request
-	out    []mesh.Output
-	signer *signer
+	cfg        Config
+	now        mesh.Time
+	rand       *rand.Rand
+	queue      eventQueue
+	inputs     slab[mesh.Input]
+	calls      slab[func()]
+	hosts      []host
+	links      []link
+	requests   map[uint64]request
+	lastReq    uint64
+	partitions []*partition
+	signer     *signer
+	out        []mesh.Output
+	events     uint64
 
+	store  store
+	acked  map[ackKey]*mesh.AckEntry
+	watch  []func(Applied)
+	refuse func(host int32, reason string)
+	trace  func(format string, args ...any)
+}
+
+// store is the leader's: the pointers it has committed.
+type store struct {
 	revision uint64
-	// OnApplied, if set, is called at every effect.
-	OnApplied func(Applied)
-	// Acked counts, by config, the agents whose acknowledgement of the newest
-	// epoch reached the root.
-	Acked  map[string]*mesh.AckEntry
-	events uint64
+	epochs   map[string]uint64 // by config; the regions of a config move together
+	versions map[string]uint64
+	pointers []*mesh.Announcement // the newest of each config and region, by revision
 }
 
-// host is one simulated machine.
-type host struct {
-	node   *mesh.Node
-	wakeAt mesh.Time // earliest tick already in the queue
-	down   bool
-	ident  mesh.Identity
-	lastTo map[int32]mesh.Time // arrival of the last message to each peer: links keep order
-}
-
-// link is one end of a connection: the peer it leads to and that peer's end.
-type link struct {
-	owner, remote int32
-	other         mesh.PeerID
-}
+type ackKey struct{ config, region string }
 
 type request struct {
 	asker int32
+	peer  mesh.PeerID
 	want  mesh.VersionKey
 }
 
-const region = "sim"
-
-// New makes a world and lets every agent join.
-func New(cfg Config) *World {
-	cfg.setDefaults()
-	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 1)), links: map[mesh.PeerID]link{},
-		reqs: map[uint64]request{}, signer: newSigner(), Acked: map[string]*mesh.AckEntry{}}
-	w.hosts = make([]host, cfg.Agents+1)
-	for i := range w.hosts {
-		w.hosts[i] = host{wakeAt: mesh.Never, lastTo: map[int32]mesh.Time{}}
-		w.boot(int32(i))
+// NewWorld makes the hosts of a fleet. None runs yet: Boot starts them.
+func NewWorld(cfg Config) (*World, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
 	}
-	return w
+	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), links: make([]link, 1), signer: newSigner(),
+		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: store{epochs: map[string]uint64{}, versions: map[string]uint64{}}}
+	total := len(cfg.Agents)
+	for _, n := range cfg.Agents {
+		total += n
+	}
+	w.hosts = make([]host, 0, total)
+	for region, name := range cfg.Network.Matrix.Regions {
+		w.addHost(region, 0, mesh.Identity{Role: mesh.RoleCoordinator, Region: name, Name: "coordinator-" + name})
+	}
+	for region, n := range cfg.Agents {
+		for i := range n {
+			w.addHost(region, i%cfg.Zones, mesh.Identity{Role: mesh.RoleAgent, Region: cfg.Network.Matrix.Regions[region], Name: "agent-" + strconv.Itoa(len(w.hosts))})
+		}
+	}
+	return w, nil
 }
 
-func addr(i int32) string { return fmt.Sprintf("sim:%d", i) }
-
-// boot makes host i's node, empty, and starts it.
-func (w *World) boot(i int32) {
-	h := &w.hosts[i]
-	h.down = false
-	cfg := mesh.Config{Addr: addr(i), Relay: true, Verifier: w.signer, Seed: w.cfg.Seed<<20 + uint64(i)}
-	if i == 0 {
-		cfg.Self = mesh.Identity{Role: mesh.RoleCoordinator, Region: region, Name: "root"}
-		cfg.Planner = mesh.NewPlanner(mesh.PlannerConfig{Fanout: w.cfg.Fanout, MaxAgents: w.cfg.Agents + 1})
-		cfg.HoldsAll = true
-	} else {
-		cfg.Self = mesh.Identity{Role: mesh.RoleAgent, Region: region, Name: fmt.Sprintf("agent-%d", i)}
-		cfg.Seeds = []string{addr(0)}
+func (w *World) addHost(region, zone int, id mesh.Identity) {
+	h := host{ident: id, region: int16(region), zone: int16(zone), wakeAt: mesh.Never, down: true}
+	if id.Role == mesh.RoleAgent && w.cfg.SlowShare > 0 && w.rand.Float64() < w.cfg.SlowShare {
+		h.slow = w.cfg.SlowFactor
 	}
-	h.ident = cfg.Self
-	h.node = mesh.NewNode(cfg)
-	w.after(0, i, mesh.Input{Kind: mesh.InStart})
+	if w.cfg.ClockSkew > 0 {
+		h.skew = time.Duration(w.rand.NormFloat64() * float64(w.cfg.ClockSkew))
+	}
+	w.hosts = append(w.hosts, h)
 }
+
+func (w *World) regions() int          { return len(w.cfg.Network.Matrix.Regions) }
+func (w *World) isRoot(i int32) bool   { return int(i) < w.regions() }
+func (w *World) isLeader(i int32) bool { return i == 0 }
 
 // Now is the virtual time.
 func (w *World) Now() mesh.Time { return w.now }
@@ -128,62 +105,204 @@ func (w *World) Now() mesh.Time { return w.now }
 // Events is how many events have been handled.
 func (w *World) Events() uint64 { return w.events }
 
-// Node returns the node of agent i (0: the root).
-func (w *World) Node(i int) *mesh.Node { return w.hosts[i].node }
+// Hosts is how many hosts there are, coordinators among them.
+func (w *World) Hosts() int { return len(w.hosts) }
 
-// Run handles events until none is left or the virtual time is until.
-func (w *World) Run(until mesh.Time) {
-	for w.queue.len() > 0 && w.queue.heap[0].at <= until {
-		e := w.queue.pop()
-		w.now = e.at
-		w.step(e.node, e.in)
+// Node returns the node of a host; nil while it is down.
+func (w *World) Node(i int32) *mesh.Node { return w.hosts[i].node }
+
+func address(i int32) string { return "sim:" + strconv.Itoa(int(i)) }
+
+func (w *World) hostAt(address string) (int32, bool) {
+	number, ok := strings.CutPrefix(address, "sim:")
+	i, err := strconv.Atoi(number)
+	if !ok || err != nil || i < 0 || i >= len(w.hosts) {
+		return 0, false
 	}
-	w.now = max(w.now, until)
+	return int32(i), true
 }
 
-// step feeds one input to a host and carries out what its node wants.
-func (w *World) step(i int32, in mesh.Input) {
+// Boot starts every host: coordinators at once, agents spread over cfg.Join.
+func (w *World) Boot() {
+	for i := range w.hosts {
+		at := w.now
+		if !w.isRoot(int32(i)) {
+			at = at.Add(time.Duration(w.rand.Int64N(int64(w.cfg.Join)) + int64(time.Second)))
+		}
+		w.call(at, func() { w.Start(int32(i)) })
+	}
+	if w.cfg.Heads > 0 {
+		w.call(w.now.Add(w.cfg.Heads), w.beat)
+	}
+}
+
+// Start starts a host that is down, with what is on its disk.
+func (w *World) Start(i int32) {
+	h := &w.hosts[i]
+	if !h.down {
+		return
+	}
+	h.down = false
+	h.boots++
+	h.wakeAt, h.cpuFree, h.upFree, h.downFree = mesh.Never, w.now, w.now, w.now
+	region := int(h.region)
+	cfg := mesh.Config{Self: h.ident, Addr: address(i), Relay: true, Verifier: w.signer, Index: h.disk.index,
+		Seed: w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots)}
+	switch {
+	case w.isRoot(i):
+		const block = mesh.DefaultMaxAgents
+		cfg.Planner = mesh.NewPlanner(mesh.PlannerConfig{Fanout: w.cfg.Fanout, MaxAgents: max(w.cfg.Agents[region]+1, block), FirstIndex: h.disk.index})
+		h.disk.index += uint32(max(w.cfg.Agents[region]+1, block))
+		cfg.HoldsAll = w.isLeader(i)
+		if !w.isLeader(i) {
+			cfg.Seeds = []string{address(0)}
+		}
+	default:
+		cfg.Seeds = []string{address(int32(region))}
+	}
+	h.node = mesh.NewNode(cfg)
+	w.restore(i)
+	w.input(w.now, i, mesh.Input{Kind: mesh.InStart})
+}
+
+// restore gives a node what its host's disk holds; to the leader, what its store holds.
+func (w *World) restore(i int32) {
+	h := &w.hosts[i]
+	if w.isLeader(i) {
+		for _, a := range w.store.pointers {
+			h.node.Step(w.now, mesh.Input{Kind: mesh.InPublish, Announcement: a}, nil)
+		}
+		return
+	}
+	for _, config := range sortedKeys(h.disk.applied) {
+		d := h.disk.applied[config]
+		h.node.Step(w.now, mesh.Input{Kind: mesh.InRestore, Announcement: d.announcement, Version: d.version}, nil)
+	}
+	for v := range h.disk.held {
+		h.node.Step(w.now, mesh.Input{Kind: mesh.InHold, Want: v}, nil)
+	}
+	h.node.Step(w.now, mesh.Input{Kind: mesh.InResume, Revision: h.disk.watermark}, nil)
+}
+
+// Crash stops a host at once, with kill -9: what is on its disk stays. If it told
+// nobody, its peers find out after the idle timeout.
+func (w *World) Crash(i int32) {
 	h := &w.hosts[i]
 	if h.down {
 		return
 	}
-	if in.Kind == mesh.InTick {
-		if h.wakeAt > w.now {
-			return // an earlier tick moved the deadline; another is in the queue
-		}
-		h.wakeAt = mesh.Never
-		if h.node.Deadline() > w.now {
-			w.schedule(i)
-			return
+	h.down = true
+	h.node = nil
+	for id := range w.links {
+		l := &w.links[id]
+		if l.owner == i && l.alive {
+			l.alive = false
+			w.expire(l.other)
 		}
 	}
-	if !w.linkAlive(in) {
-		return
-	}
-	w.events++
-	w.out = h.node.Step(w.now, in, w.out[:0])
-	verified := w.now
-	for j := range w.out {
-		o := &w.out[j]
-		if o.Op == mesh.OpAccepted || o.Op == mesh.OpHead {
-			verified += mesh.Time(w.cfg.Verify)
-		}
-		w.carryOut(i, o, verified)
-	}
-	w.schedule(i)
 }
 
-// linkAlive tells whether an input may still reach its node: messages of a lost
-// link don't.
-func (w *World) linkAlive(in mesh.Input) bool {
-	_, alive := w.links[in.Peer]
+// Run handles events until the virtual time is until.
+func (w *World) Run(until mesh.Time) {
+	for w.queue.len() > 0 && w.queue.heap[0].at <= until {
+		w.handle(w.queue.pop())
+	}
+	w.now = max(w.now, until)
+}
+
+// RunUntil handles events until done reports true, asked every interval, or the
+// virtual time is limit; it reports whether done did.
+func (w *World) RunUntil(limit mesh.Time, interval time.Duration, done func() bool) bool {
+	for w.now < limit {
+		w.Run(min(w.now.Add(interval), limit))
+		if done() {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *World) handle(e event) {
+	w.now = e.at
+	switch e.kind {
+	case evCall:
+		w.calls.take(e.ref)()
+	case evTick:
+		w.tick(e.host)
+	case evInput:
+		if !e.settled && w.defers(&e) {
+			return
+		}
+		in := w.inputs.take(e.ref)
+		if w.hosts[e.host].down || !w.reaches(&in) {
+			return
+		}
+		w.step(e.host, in)
+	}
+	w.events++
+}
+
+// defers puts an input off until its host's processor is free, and takes the
+// processor for it.
+func (w *World) defers(e *event) bool {
+	h := &w.hosts[e.host]
+	in := &w.inputs.values[e.ref]
+	if in.Kind != mesh.InReceived || h.down {
+		return false
+	}
+	at := h.spend(e.at, w.receiveCost(in.Message))
+	if at == e.at {
+		return false
+	}
+	e.settled, e.at = true, at
+	w.queue.push(*e)
+	return true
+}
+
+func (w *World) receiveCost(m mesh.Message) time.Duration {
+	switch m.(type) {
+	case *mesh.Announcement, *mesh.SignedHead:
+		return w.cfg.Costs.Receive + w.cfg.Costs.Verify
+	}
+	return w.cfg.Costs.Receive
+}
+
+// reaches tells whether an input still has a link to come over.
+func (w *World) reaches(in *mesh.Input) bool {
 	switch in.Kind {
+	case mesh.InReceived, mesh.InPeer, mesh.InRequest, mesh.InConnected:
+		return w.links[in.Peer].alive
 	case mesh.InDisconnected:
-		delete(w.links, in.Peer)
-	case mesh.InReceived, mesh.InPeer, mesh.InRequest:
-		return alive
+		l := &w.links[in.Peer]
+		l.alive, l.dying, l.held = false, false, nil
 	}
 	return true
+}
+
+func (w *World) tick(i int32) {
+	h := &w.hosts[i]
+	if h.down || h.wakeAt > w.now {
+		return // an earlier tick moved the deadline; another is in the queue
+	}
+	h.wakeAt = mesh.Never
+	if h.node.Deadline() > w.now {
+		w.schedule(i)
+		return
+	}
+	w.step(i, mesh.Input{Kind: mesh.InTick})
+}
+
+// step feeds one input to a node and carries out what it wants.
+func (w *World) step(i int32, in mesh.Input) {
+	out := w.hosts[i].node.Step(w.now, in, w.out[:0])
+	w.out = nil // carryOut may step another
+	for j := range out {
+		w.carryOut(i, &out[j])
+	}
+	w.out = out[:0]
+	if !w.hosts[i].down {
+		w.schedule(i)
+	}
 }
 
 // schedule makes sure that a tick comes at the node's deadline.
@@ -191,133 +310,255 @@ func (w *World) schedule(i int32) {
 	h := &w.hosts[i]
 	if d := h.node.Deadline(); d < h.wakeAt {
 		h.wakeAt = d
-		w.push(max(d, w.now), i, mesh.Input{Kind: mesh.InTick})
+		w.queue.push(event{at: max(d, w.now), host: i, kind: evTick})
 	}
 }
 
-func (w *World) push(at mesh.Time, node int32, in mesh.Input) {
-	w.seq++
-	w.queue.push(event{at: at, seq: w.seq, node: node, in: in})
+func (w *World) input(at mesh.Time, i int32, in mesh.Input) {
+	w.queue.push(event{at: max(at, w.now), host: i, kind: evInput, ref: w.inputs.put(in)})
 }
 
-func (w *World) after(d time.Duration, node int32, in mesh.Input) {
-	w.push(w.now.Add(d), node, in)
+func (w *World) call(at mesh.Time, fn func()) {
+	w.queue.push(event{at: max(at, w.now), kind: evCall, ref: w.calls.put(fn)})
 }
 
-func (w *World) delay() time.Duration {
-	if w.cfg.Jitter == 0 {
-		return w.cfg.Delay
-	}
-	return w.cfg.Delay + time.Duration(w.rand.Int64N(int64(w.cfg.Jitter)))
-}
-
-// carryOut does what a node asked for; at is when its CPU got to it.
-func (w *World) carryOut(i int32, o *mesh.Output, at mesh.Time) {
+// carryOut does what a node asked for.
+func (w *World) carryOut(i int32, o *mesh.Output) {
 	switch o.Op {
 	case mesh.OpSend:
-		if l, ok := w.links[o.Peer]; ok {
-			w.deliver(i, l, at, mesh.Input{Kind: mesh.InReceived, Peer: l.other, Message: o.Message})
+		if m := w.corrupt(i, o); m != nil {
+			w.transmit(o.Peer, m, w.now)
 		}
 	case mesh.OpConnect:
-		w.connect(i, o.Addr)
+		w.connect(i, o.Addr, w.now)
 	case mesh.OpDrop:
-		if l, ok := w.links[o.Peer]; ok {
-			delete(w.links, o.Peer)
-			w.deliver(i, l, at, mesh.Input{Kind: mesh.InDisconnected, Peer: l.other})
-		}
+		w.closeLink(o.Peer, w.now)
 	case mesh.OpFetch:
 		w.fetch(i, o)
 	case mesh.OpServe, mesh.OpDeny:
-		if r, ok := w.reqs[o.Request]; ok {
-			delete(w.reqs, o.Request)
-			w.after(w.cfg.Fetch, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Reason: o.Reason})
-		}
+		w.serve(i, o)
 	case mesh.OpActivate:
-		latency := int64(w.now)/1000 - o.Announcement.Pointer.TimeMicros
-		w.after(w.cfg.Apply, i, mesh.Input{Kind: mesh.InActivated, Announcement: o.Announcement, Version: o.Version, LatencyMicros: latency})
-		if w.OnApplied != nil {
-			p := o.Announcement.Pointer
-			w.OnApplied(Applied{int(i), w.now.Add(w.cfg.Apply), p.Config, p.Epoch, o.Version})
-		}
+		w.activate(i, o)
 	case mesh.OpAcked:
 		w.countAcks(o.Message.(*mesh.Ack))
+	case mesh.OpAttached:
+		if index, ok := w.hosts[i].node.Index(); ok && !w.isRoot(i) {
+			w.hosts[i].disk.index = index + 1
+		}
+	case mesh.OpRefused:
+		if w.refuse != nil {
+			w.refuse(i, o.Reason)
+		}
+	}
+	if w.trace != nil {
+		w.traceOutput(i, o)
 	}
 }
 
-// deliver schedules an input at the far end of a link, behind what was sent over it before.
-func (w *World) deliver(from int32, l link, at mesh.Time, in mesh.Input) {
-	arrival := max(at.Add(w.delay()), w.hosts[from].lastTo[l.remote])
-	w.hosts[from].lastTo[l.remote] = arrival
-	w.push(arrival, l.remote, in)
-}
-
-func (w *World) connect(i int32, address string) {
-	var to int32
-	if _, err := fmt.Sscanf(address, "sim:%d", &to); err != nil || w.hosts[to].down {
-		w.after(2*w.cfg.Delay, i, mesh.Input{Kind: mesh.InConnectFailed, Addr: address})
-		return
+// corrupt is what a host that misbehaves sends instead of a message.
+func (w *World) corrupt(i int32, o *mesh.Output) mesh.Message {
+	a, announcement := o.Message.(*mesh.Announcement)
+	if !announcement || w.hosts[i].fault == honest {
+		return o.Message
 	}
-	here, there := w.nextID+1, w.nextID+2
-	w.nextID += 2
-	w.links[here] = link{owner: i, remote: to, other: there}
-	w.links[there] = link{owner: to, remote: i, other: here}
-	w.after(w.cfg.Delay, to, mesh.Input{Kind: mesh.InPeer, Peer: there, Identity: w.hosts[i].ident})
-	w.after(2*w.cfg.Delay, i, mesh.Input{Kind: mesh.InConnected, Peer: here, Identity: w.hosts[to].ident, Addr: address})
+	switch w.hosts[i].fault {
+	case withholds:
+		return nil
+	case forges:
+		forged := append([]byte(nil), a.Raw...)
+		forged[len(forged)-1] ^= 0x80
+		return &mesh.Announcement{Revision: a.Revision, Raw: forged}
+	default: // replays
+		for _, old := range w.signer.of(a.Pointer.Config, a.Pointer.Region) {
+			return &mesh.Announcement{Revision: a.Revision, Raw: old}
+		}
+		return nil
+	}
 }
 
+// fetch asks a peer for a body: a small message there, the body back as a flow.
 func (w *World) fetch(i int32, o *mesh.Output) {
-	l, ok := w.links[o.Peer]
-	if !ok {
-		w.after(0, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Reason: mesh.ReasonLinkLost})
+	l := &w.links[o.Peer]
+	if !l.alive || w.cutOff(i, l.remote) {
+		w.input(w.now, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Reason: mesh.ReasonLinkLost})
 		return
 	}
-	w.seq++
-	w.reqs[w.seq] = request{i, o.Want}
-	w.after(w.cfg.Delay, l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: w.seq, Want: o.Want})
+	w.lastReq++
+	ref := w.lastReq
+	w.requests[ref] = request{i, o.Peer, o.Want}
+	w.count(i, l.remote, controlSize)
+	ready := w.hosts[i].spend(w.now, w.cfg.Costs.Send)
+	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: ref, Want: o.Want})
+	w.watchRequest(ref)
+}
+
+// watchRequest ends a request whose link is lost before the answer came.
+func (w *World) watchRequest(ref uint64) {
+	w.call(w.now.Add(w.cfg.Idle), func() {
+		r, waits := w.requests[ref]
+		if !waits {
+			return
+		}
+		if w.links[r.peer].alive {
+			w.watchRequest(ref)
+			return
+		}
+		delete(w.requests, ref)
+		w.input(w.now, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Reason: mesh.ReasonLinkLost})
+	})
+}
+
+func (w *World) serve(i int32, o *mesh.Output) {
+	ref := o.Request
+	r, waits := w.requests[ref]
+	if !waits {
+		return // given up
+	}
+	reason := o.Reason
+	size := w.cfg.BodyBytes + manifestSize
+	if o.Op == mesh.OpDeny {
+		size = controlSize
+	}
+	w.hosts[i].spend(w.now, w.cfg.Costs.Send)
+	w.startFlow(i, r.asker, size, func(at mesh.Time) {
+		if _, waits := w.requests[ref]; !waits {
+			return
+		}
+		delete(w.requests, ref)
+		boots := w.hosts[r.asker].boots
+		done := w.hosts[r.asker].spend(at, w.cfg.Costs.Receive+w.cfg.Costs.Verify).Add(w.cfg.Costs.Store)
+		w.call(done, func() { w.stored(r, reason, boots) })
+	})
+}
+
+// stored ends a fetch: the body is on the asker's disk, unless it died meanwhile.
+func (w *World) stored(r request, reason string, boots uint32) {
+	h := &w.hosts[r.asker]
+	if h.down || h.boots != boots {
+		return
+	}
+	if reason == "" {
+		if h.disk.held == nil {
+			h.disk.held = map[mesh.VersionKey]struct{}{}
+		}
+		h.disk.held[r.want] = struct{}{}
+	}
+	w.step(r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Reason: reason})
+}
+
+// activate applies a version durably: the disk has it when the apply is done.
+func (w *World) activate(i int32, o *mesh.Output) {
+	h := &w.hosts[i]
+	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
+	w.call(w.now.Add(w.slowed(h, w.cfg.Costs.Apply)), func() {
+		h := &w.hosts[i]
+		if h.down || h.boots != boots {
+			return
+		}
+		if h.disk.applied == nil {
+			h.disk.applied = map[string]onDisk{}
+		}
+		h.disk.applied[a.Pointer.Config] = onDisk{a, version}
+		h.disk.watermark = watermark
+		if !w.isRoot(i) {
+			for _, fn := range w.watch {
+				fn(Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
+			}
+		}
+		latency := int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros
+		w.step(i, mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version, LatencyMicros: latency})
+	})
+}
+
+func (w *World) slowed(h *host, d time.Duration) time.Duration {
+	if h.slow > 1 {
+		return time.Duration(float64(d) * h.slow)
+	}
+	return d
 }
 
 func (w *World) countAcks(m *mesh.Ack) {
 	for i := range m.Entries {
 		e := &m.Entries[i]
-		held := w.Acked[e.Config]
+		key := ackKey{e.Config, e.Region}
+		held := w.acked[key]
 		if held == nil || held.Epoch < e.Epoch {
-			fresh := mesh.NewAckEntry(e.Config, e.Region, e.Epoch)
-			fresh.Merge(e)
-			w.Acked[e.Config] = fresh
-		} else if held.Epoch == e.Epoch {
+			held = mesh.NewAckEntry(e.Config, e.Region, e.Epoch)
+			w.acked[key] = held
+		}
+		if held.Epoch == e.Epoch {
 			held.Merge(e)
 		}
 	}
 }
 
-// Publish moves the pointer of config to a version under the next epoch.
-func (w *World) Publish(config string, epoch, version uint64) {
-	w.revision++
-	p := record.Pointer{Config: config, Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive, TimeMicros: int64(w.now) / 1000}
-	w.after(0, 0, mesh.Input{Kind: mesh.InPublish, Announcement: &mesh.Announcement{Revision: w.revision, Raw: w.signer.pointer(p), Pointer: p}})
+// Acked is what the coordinators know of a config's newest epoch in a region.
+func (w *World) Acked(config, region string) *mesh.AckEntry { return w.acked[ackKey{config, region}] }
+
+// Publish moves every region's pointer of config to a version: it is committed by
+// a quorum, then announced. It returns the epoch.
+func (w *World) Publish(config string, version uint64) uint64 {
+	w.store.epochs[config]++
+	w.store.versions[config] = version
+	epoch := w.store.epochs[config]
+	began := w.now
+	w.call(w.now.Add(w.cfg.commit()), func() {
+		for _, region := range w.cfg.Network.Matrix.Regions {
+			w.store.revision++
+			p := record.Pointer{Config: config, Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive, TimeMicros: int64(began) / 1000}
+			w.commitPointer(&mesh.Announcement{Revision: w.store.revision, Raw: w.signer.pointer(p), Pointer: p})
+		}
+	})
+	return epoch
 }
 
-// PublishHead lets the root sign and send a head.
-func (w *World) PublishHead() {
-	h := record.Head{Region: region, Revision: w.revision, TimeMicros: int64(w.now)/1000 + 1}
-	w.after(0, 0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &mesh.SignedHead{Raw: w.signer.head(h)}})
-}
-
-// Crash stops host i at once; its peers notice after a keep-alive period.
-func (w *World) Crash(i int, notice time.Duration) {
-	w.hosts[i].down = true
-	for id, l := range w.links {
-		if l.owner == int32(i) {
-			delete(w.links, id)
-			w.after(notice, l.remote, mesh.Input{Kind: mesh.InDisconnected, Peer: l.other})
+func (w *World) commitPointer(a *mesh.Announcement) {
+	kept := w.store.pointers[:0]
+	for _, old := range w.store.pointers {
+		if old.Pointer.Config != a.Pointer.Config || old.Pointer.Region != a.Pointer.Region {
+			kept = append(kept, old)
 		}
 	}
-	for id, r := range w.reqs {
-		if r.asker == int32(i) {
-			delete(w.reqs, id)
-		}
+	w.store.pointers = append(kept, a)
+	if !w.hosts[0].down {
+		w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a})
 	}
 }
 
-// Restart boots host i again, with nothing remembered.
-func (w *World) Restart(i int) { w.boot(int32(i)) }
+// beat lets the leader sign and send a head for every region, and arranges the next.
+func (w *World) beat() {
+	w.call(w.now.Add(w.cfg.Heads), w.beat)
+	if w.hosts[0].down {
+		return
+	}
+	for _, region := range w.cfg.Network.Matrix.Regions {
+		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region), TimeMicros: int64(w.now)/1000 + 1}
+		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &mesh.SignedHead{Raw: w.signer.head(h)}})
+	}
+}
+
+// Attached counts the agents that are up, and those of them that have a parent.
+func (w *World) Attached() (up, attached int) {
+	for i := w.regions(); i < len(w.hosts); i++ {
+		if h := &w.hosts[i]; !h.down {
+			up++
+			if h.node.Attached() {
+				attached++
+			}
+		}
+	}
+	return up, attached
+}
+
+// Settle runs until every agent is up and has a parent, at most for limit.
+func (w *World) Settle(limit time.Duration) error {
+	done := w.RunUntil(w.now.Add(limit), 200*time.Millisecond, func() bool {
+		up, attached := w.Attached()
+		return up == attached && up == len(w.hosts)-w.regions()
+	})
+	if !done {
+		up, attached := w.Attached()
+		return fmt.Errorf("%d of %d agents have a parent after %s of virtual time", attached, up, limit)
+	}
+	return nil
+}

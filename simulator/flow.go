@@ -1,0 +1,76 @@
+package simulator
+
+import (
+	"time"
+
+	"banyan/mesh"
+)
+
+// flow is bytes on their way from one host to another, in chunks that share both
+// ends' links with other flows chunk by chunk, as fair queueing would. Control
+// messages do not wait behind it.
+type flow struct {
+	from, to  int32
+	bytes     int64 // still to be sent
+	chunk     int64
+	delivered func(at mesh.Time)          // the last byte is there
+	onChunk   func(at mesh.Time, n int64) // a chunk is there; may be nil
+}
+
+// chunksPerFlow is into how many chunks a body is cut at the most: more is finer
+// and slower.
+const (
+	chunksPerFlow = 256
+	minChunk      = 1200
+	retransmit    = 250 * time.Millisecond // how often a flow that is cut off is tried
+)
+
+// startFlow sends bytes; delivered is called when the last has arrived.
+func (w *World) startFlow(from, to int32, bytes int64, delivered func(at mesh.Time)) {
+	chunk := max(bytes/chunksPerFlow, minChunk)
+	w.flowOn(&flow{from: from, to: to, bytes: max(bytes, 1), chunk: chunk, delivered: delivered})
+}
+
+// flowOn sends the next chunk of a flow. The next but one is scheduled for when
+// this one has left, so that flows of one sender take turns.
+func (w *World) flowOn(f *flow) {
+	from, to := &w.hosts[f.from], &w.hosts[f.to]
+	if from.down || to.down {
+		return // the request over it ends with its link
+	}
+	if w.cutOff(f.from, f.to) {
+		w.call(w.now.Add(retransmit), func() { w.flowOn(f) })
+		return
+	}
+	n := min(f.chunk, f.bytes)
+	f.bytes -= n
+	from.upFree = max(from.upFree, w.now).Add(serialize(n, w.upRate(f.from)))
+	w.count(f.from, f.to, n)
+	last := f.bytes == 0
+	arrives := from.upFree.Add(w.propagation(f.from, f.to))
+	w.call(arrives, func() { w.chunkArrived(f, n, last) })
+	if !last {
+		w.call(from.upFree, func() { w.flowOn(f) })
+	}
+}
+
+func (w *World) chunkArrived(f *flow, n int64, last bool) {
+	to := &w.hosts[f.to]
+	// The link carried the chunk while it was sent: what it adds here is the wait
+	// behind others, and the difference if this end is the slower.
+	took := serialize(n, w.downRate(f.to))
+	overlap := min(took, serialize(n, w.upRate(f.from)))
+	to.downFree = max(to.downFree, w.now.Add(-overlap)).Add(took)
+	done := max(to.downFree, w.now)
+	if f.onChunk == nil && !last {
+		return
+	}
+	w.call(done, func() {
+		if f.onChunk != nil {
+			f.onChunk(w.now, n)
+		}
+		if last {
+			f.delivered(w.now)
+		}
+	})
+}
