@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -25,6 +26,8 @@ import (
 const (
 	// DefaultHeadInterval is the time between two heads.
 	DefaultHeadInterval = 3 * time.Second
+	// DefaultPushLimit is the largest body that is pushed behind its announcement, in bytes.
+	DefaultPushLimit = 16 << 10
 	// DefaultMaxBody is the largest body a coordinator takes, in bytes.
 	DefaultMaxBody = 1 << 20
 	// indexBlock is how many agent indices a coordinator reserves when it starts.
@@ -56,6 +59,9 @@ type Config struct {
 	Fanout int
 	// HeadInterval is the time between two heads; default 3 s.
 	HeadInterval time.Duration
+	// PushLimit is the largest body that is pushed behind its announcement instead of
+	// being asked for, in bytes; default 16 KiB, at most mesh.MaxPush, negative for none.
+	PushLimit int64
 	// MaxBody is the largest body taken, in bytes; default 1 MiB.
 	MaxBody int64
 	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
@@ -151,6 +157,10 @@ func (c *Config) complete() error {
 	setDefault(&c.API, ":7401")
 	setDefault(&c.Fanout, mesh.DefaultFanout)
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
+	setDefault(&c.PushLimit, DefaultPushLimit)
+	if c.PushLimit > mesh.MaxPush {
+		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, mesh.MaxPush)
+	}
 	setDefault(&c.MaxBody, DefaultMaxBody)
 	setDefault(&c.DiskReserve, 32<<20)
 	if c.Log == nil {
@@ -270,19 +280,61 @@ func (c *Coordinator) Run(ctx context.Context) error {
 
 // feed passes every pointer in the store, old and new, to the node.
 func (c *Coordinator) feed(ctx context.Context) error {
+	pushed := map[regionKey]uint64{}
 	err := c.store.Watch(ctx, 0, func(e versionstore.Event) error {
 		if e.Pointer == nil {
 			return nil
 		}
 		c.tracker.moved(e.Pointer.Pointer)
 		a := &mesh.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: e.Pointer.Pointer}
-		c.driver.Input(ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a})
+		c.driver.Input(ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: c.pushFor(ctx, a.Pointer, pushed)})
 		return ctx.Err()
 	})
 	if ctx.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("watch the store: %w", err)
+}
+
+// regionKey names a config's pointer in a region.
+type regionKey struct{ config, region string }
+
+// pushFor returns the version that a pointer names for the first time, if it is
+// small; pushed holds the newest named so far. Older ones are on the hosts, but
+// for a few, which fetch them.
+func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[regionKey]uint64) *mesh.Push {
+	key := regionKey{p.Config, p.Region}
+	version := max(p.Baseline, p.Candidate)
+	if version <= pushed[key] {
+		return nil
+	}
+	pushed[key] = version
+	if c.children.Load() == 0 && c.agents.Load() == 0 {
+		return nil // at the start the watch tells of all there is
+	}
+	push, err := c.loadPush(ctx, p.Config, version)
+	if err != nil {
+		c.log.Warn("version not pushed; agents will fetch it", "config", p.Config, "version", version, "error", err)
+		return nil
+	}
+	return push
+}
+
+func (c *Coordinator) loadPush(ctx context.Context, config string, version uint64) (*mesh.Push, error) {
+	v, err := c.store.Version(ctx, config, version)
+	if err != nil {
+		return nil, err
+	}
+	if v.Manifest.BodySize > c.cfg.PushLimit {
+		return nil, nil
+	}
+	r, _, err := c.blobs.Open(ctx, v.Manifest.BodySHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, v.Manifest.BodySize))
+	return &mesh.Push{Config: config, Version: version, Manifest: v.Raw, Body: body}, err
 }
 
 // beat sends heads, or a follower's census, at the head interval.

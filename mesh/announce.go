@@ -15,8 +15,9 @@ type configState struct {
 	attempt int           // fetches or activations of latest that failed
 }
 
-// publish takes a pointer from the root's own store, which verified it.
-func (n *Node) publish(a *Announcement, out []Output) []Output {
+// publish takes a pointer from the root's own store, which verified it, and the
+// version to be pushed behind it, if any.
+func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
 	key := configKey{a.Pointer.Config, a.Pointer.Region}
 	s := n.configs[key]
 	if s == nil {
@@ -30,7 +31,12 @@ func (n *Node) publish(a *Announcement, out []Output) []Output {
 	}
 	s.latest = a
 	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
-	return n.relay(a, out)
+	a.Pushed = push != nil
+	out = n.relay(a, out)
+	if push != nil {
+		out = n.relayPush(key.region, push, out)
+	}
+	return out
 }
 
 // restore takes a pointer that was held before the node stopped.
@@ -85,6 +91,11 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
 	out = n.relay(a, out)
+	if a.Pushed && n.lacks(s) {
+		n.unsettled[key] = struct{}{}
+		n.retries = append(n.retries, retry{now + pushGrace, key}) // in case it does not come
+		return out
+	}
 	return n.settle(now, key, s, out)
 }
 

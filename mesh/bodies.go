@@ -128,10 +128,16 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	if in.Local {
 		return out // another parent would not help
 	}
+	return n.parentFailed(now, out)
+}
+
+// parentFailed counts a body that the parent did not give, or gave damaged, and
+// leaves it after several in a row.
+func (n *Node) parentFailed(now Time, out []Output) []Output {
 	n.up.failures++
 	if n.up.state == upAttached && n.up.failures >= fetchesToLeave {
 		n.up.failures = 0
-		return n.leaveParent(now, "fetches from it keep failing", out)
+		return n.leaveParent(now, "bodies from it keep failing", out)
 	}
 	return out
 }

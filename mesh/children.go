@@ -114,6 +114,11 @@ func (n *Node) sendSince(to PeerID, region string, since uint64, out []Output) [
 		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Pointer.Config, b.Pointer.Config))
 	})
 	for _, a := range missed {
+		if a.Pushed { // that was then
+			fresh := *a
+			fresh.Pushed = false
+			a = &fresh
+		}
 		out = append(out, Output{Op: OpSend, Peer: to, Message: a})
 	}
 	if n.headRaw != nil && n.head.Region == region {

@@ -26,6 +26,7 @@ const (
 	tagGone      = 9
 	tagAck       = 10
 	tagCensus    = 11
+	tagPush      = 12
 )
 
 var (
@@ -46,6 +47,7 @@ var (
 type wireAnnouncement struct {
 	Revision uint64 `cbor:"1,keyasint"`
 	Raw      []byte `cbor:"2,keyasint"`
+	Pushed   bool   `cbor:"3,keyasint,omitempty"`
 }
 
 type wireAck struct {
@@ -77,7 +79,7 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 	case *Rejected:
 		tag = tagRejected
 	case *Announcement:
-		tag, body = tagAnnounce, wireAnnouncement{m.Revision, m.Raw}
+		tag, body = tagAnnounce, wireAnnouncement{m.Revision, m.Raw, m.Pushed}
 	case *SignedHead:
 		tag = tagHead
 	case *CatchUp:
@@ -86,6 +88,8 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagGone
 	case *Census:
 		tag = tagCensus
+	case *Push:
+		tag = tagPush
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {
@@ -151,6 +155,12 @@ func DecodeMessage(b []byte) (Message, error) {
 		return orNil(m, err)
 	case tagCensus:
 		return orNil(decodeAs[Census](b))
+	case tagPush:
+		m, err := decodeAs[Push](b)
+		if err == nil && (len(m.Config) > record.MaxConfigName || len(m.Manifest) > record.MaxManifest || len(m.Body) > MaxPush) {
+			err = fmt.Errorf("%w: push: a field is too long", ErrMalformed)
+		}
+		return orNil(m, err)
 	case tagAck:
 		return decodeAck(b)
 	}
@@ -193,7 +203,7 @@ func decodeAnnouncement(b []byte) (Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Announcement{Revision: w.Revision, Raw: w.Raw}, nil
+	return &Announcement{Revision: w.Revision, Raw: w.Raw, Pushed: w.Pushed}, nil
 }
 
 func encodeAck(m *Ack) (wireAck, error) {

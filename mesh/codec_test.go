@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"banyan/record"
 )
 
 func sampleMessages() []Message {
@@ -33,6 +35,8 @@ func sampleMessages() []Message {
 		&CatchUp{Since: 4},
 		&Gone{Parent: 1, Agents: []uint32{2, 3}},
 		&Census{Agents: 25},
+		&Announcement{Revision: 12, Raw: []byte{1}, Pushed: true},
+		&Push{Config: "a", Version: 3, Manifest: []byte{1}, Body: []byte("body")},
 		&Ack{Entries: []AckEntry{*ack, *single}},
 	}
 }
@@ -68,6 +72,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Join{Addr: long}, &Join{Lost: long}, &Join{Labels: map[string]string{long: ""}},
 		&Placement{Parent: Location{Addr: long}}, &Rejected{Reason: long},
 		&Announcement{Raw: make([]byte, 513)}, &SignedHead{Raw: make([]byte, 513)},
+		&Push{Config: long}, &Push{Manifest: make([]byte, record.MaxManifest+1)}, &Push{Body: make([]byte, MaxPush+1)},
 		&Gone{Agents: many}, &Ack{Entries: entries},
 		&Ack{Entries: []AckEntry{*newAckEntry(configKey{long, "eu"}, 1)}},
 	} {

@@ -7,6 +7,8 @@ import "time"
 const (
 	// MaxMessage is the largest encoded message, in bytes.
 	MaxMessage = 256 << 10
+	// MaxPush is the largest body that is pushed behind its announcement, in bytes.
+	MaxPush = 64 << 10
 	// MaxChildren is the most children a node takes, whatever its fan-out.
 	MaxChildren = 1024
 	// MaxConfigs is the most (config, region) pairs a node tracks.
@@ -36,6 +38,7 @@ const (
 	ackDelay       = Time(25 * time.Millisecond)
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)
-	fetchesToLeave = 3 // failed fetches in a row from one parent before it is left
-	gapsToLeave    = 2 // heads in a row that show a gap before the parent is left
+	pushGrace      = Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
+	fetchesToLeave = 3                            // failed fetches in a row from one parent before it is left
+	gapsToLeave    = 2                            // heads in a row that show a gap before the parent is left
 )

@@ -78,8 +78,20 @@ type Rejected struct {
 type Announcement struct {
 	Revision uint64
 	Raw      []byte         // the signed pointer
+	Pushed   bool           // the version that it newly names comes right behind, in a Push
 	Pointer  record.Pointer // what Raw says; set once it was verified
 }
+
+// Push carries a small version down the tree, right behind the announcement that
+// names it, so that nobody needs to ask for it.
+type Push struct {
+	Config   string `cbor:"1,keyasint"`
+	Version  uint64 `cbor:"2,keyasint"`
+	Manifest []byte `cbor:"3,keyasint"` // as signed
+	Body     []byte `cbor:"4,keyasint"` // at most MaxPush bytes
+}
+
+func (m *Push) key() VersionKey { return VersionKey{m.Config, m.Version} }
 
 // SignedHead is a head on its way down the tree.
 type SignedHead struct {
@@ -118,3 +130,4 @@ func (*CatchUp) message()      {}
 func (*Gone) message()         {}
 func (*Census) message()       {}
 func (*Ack) message()          {}
+func (*Push) message()         {}

@@ -10,6 +10,8 @@ import (
 type Verifier interface {
 	VerifyPointer(raw []byte) (record.Pointer, error)
 	VerifyHead(raw []byte) (record.Head, error)
+	// VerifyVersion checks that manifest is signed for that version, and body is its body.
+	VerifyVersion(config string, version uint64, manifest, body []byte) error
 }
 
 // Config says what a node is.
@@ -96,7 +98,7 @@ const (
 	InRestore                            // Announcement, Version, Unapplied: a pointer held from before, and the version applied of it
 	InResume                             // Revision: the watermark held from before
 	InHold                               // Want: a body held from before
-	InPublish                            // Announcement: the root's store has a new pointer, verified
+	InPublish                            // Announcement, Push: the root's store has a new pointer, verified; Push, if not nil, goes behind it
 	InPublishHead                        // Head, HeadRaw: the root signed a head
 	InPeer                               // Peer, Identity: a link came up that the other side dialed
 	InConnected                          // Peer, Identity, Addr: a link came up that this node dialed
@@ -120,6 +122,7 @@ type Input struct {
 	Announcement  *Announcement
 	Head          record.Head
 	HeadRaw       *SignedHead
+	Push          *Push
 	Want          VersionKey
 	Request       uint64
 	Version       uint64
@@ -138,6 +141,7 @@ const (
 	OpSend     Op = iota + 1 // Peer, Message: send it
 	OpConnect                // Addr: dial; answer InConnected or InConnectFailed
 	OpDrop                   // Peer, Reason: close the link; answer InDisconnected
+	OpStore                  // Push: store a version that was pushed and verified; answer InFetched
 	OpFetch                  // Peer, Want: fetch and verify a body; answer InFetched
 	OpServe                  // Request: send the body asked for
 	OpDeny                   // Request, Reason: refuse it
@@ -160,6 +164,7 @@ type Output struct {
 	Message      Message
 	Announcement *Announcement
 	Head         record.Head
+	Push         *Push
 	Want         VersionKey
 	Request      uint64
 	Version      uint64
@@ -184,7 +189,7 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InHold:
 		n.bodies.hold(in.Want)
 	case InPublish:
-		return n.publish(in.Announcement, out)
+		return n.publish(in.Announcement, in.Push, out)
 	case InPublishHead:
 		return n.relayHead(in.Head, in.HeadRaw, out)
 	case InPeer:
@@ -235,6 +240,8 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
 			return append(out, Output{Op: OpCensus, Peer: from, Region: n.children[i].region, Count: int(m.Agents)})
 		}
+	case *Push:
+		return n.pushed(now, from, m, out)
 	case *Ack:
 		return n.receiveAck(now, from, m, out)
 	case *Placement:

@@ -51,6 +51,14 @@ func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
 	return h, err
 }
 
+// VerifyVersion takes any manifest but a forged one.
+func (plainVerifier) VerifyVersion(_ string, _ uint64, manifest, _ []byte) error {
+	if strings.HasPrefix(string(manifest), "forged") {
+		return record.ErrSignature
+	}
+	return nil
+}
+
 func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	arg := func(name, otherwise string) string {
 		if !d.HasArg(name) {
@@ -79,7 +87,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	receive := func(m Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
 	announcement := func(prefix string) *Announcement {
 		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
-		a := &Announcement{Revision: num("revision"), Raw: []byte(raw)}
+		a := &Announcement{Revision: num("revision"), Raw: []byte(raw), Pushed: d.HasArg("pushed")}
 		if name := fmt.Sprintf("%s@%d", want.Config, num("epoch")); s.said[name] == nil {
 			s.said[name] = a
 		}
@@ -132,7 +140,13 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "publish":
 		a := announcement("pointer")
 		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
-		return s.step(Input{Kind: InPublish, Announcement: a})
+		in := Input{Kind: InPublish, Announcement: a}
+		if a.Pushed {
+			in.Push = &Push{Config: want.Config, Version: want.Version}
+		}
+		return s.step(in)
+	case "push":
+		return receive(&Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
 		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want})
 	case "fetched":
@@ -182,6 +196,8 @@ func (s *scenario) describe(o Output) string {
 		return "connect to " + o.Addr
 	case OpDrop:
 		return fmt.Sprintf("drop %s: %s", to, o.Reason)
+	case OpStore:
+		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
 	case OpFetch:
 		return fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
 	case OpServe:
@@ -217,7 +233,12 @@ func describeMessage(m Message) string {
 	case *Attach:
 		return fmt.Sprintf("attach index %d since %d", m.Index, m.Since)
 	case *Announcement:
+		if m.Pushed {
+			return fmt.Sprintf("announcement %q revision %d, pushed", m.Raw, m.Revision)
+		}
 		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
+	case *Push:
+		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
 	case *SignedHead:
 		return fmt.Sprintf("%q", m.Raw)
 	case *CatchUp:

@@ -152,6 +152,19 @@ func (p *Policy) VerifyManifestOf(raw []byte, config string, version uint64) (Ma
 	return m, err
 }
 
+// VerifyVersion verifies that manifest is a publisher's for that version, and body
+// the body that it names.
+func (p *Policy) VerifyVersion(config string, version uint64, manifest, body []byte) error {
+	m, err := p.VerifyManifestOf(manifest, config, version)
+	if err != nil {
+		return err
+	}
+	if m.BodySize != int64(len(body)) || m.BodySHA256 != Sum(body) {
+		return fmt.Errorf("body of %s version %d: %w", config, version, ErrChecksum)
+	}
+	return nil
+}
+
 // VerifyPointer verifies raw as a pointer of an activation key that serves its region.
 func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
 	var ptr Pointer

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -37,6 +38,7 @@ type Driver struct {
 	log     *slog.Logger
 	start   time.Time
 	inbox   chan func()
+	stores  chan *mesh.Push // pushed versions on their way to disk
 	done    sync.WaitGroup
 
 	// Owned by the goroutine of Run.
@@ -52,7 +54,7 @@ type Driver struct {
 // NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
 func NewDriver(node *mesh.Node, ep *Endpoint, h Handler, log *slog.Logger) *Driver {
 	return &Driver{node: node, ep: ep, handler: h, log: log, start: time.Now(),
-		inbox: make(chan func(), inboxSize), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
+		inbox: make(chan func(), inboxSize), stores: make(chan *mesh.Push, storeQueue), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
 }
 
 func (d *Driver) now() mesh.Time { return mesh.Time(time.Since(d.start)) }
@@ -64,6 +66,9 @@ func (d *Driver) Run(ctx context.Context) {
 	defer cancel()
 	d.ctx = ctx
 	d.done.Go(d.accept)
+	for range storeWorkers {
+		d.done.Go(d.storePushed)
+	}
 	d.step(mesh.Input{Kind: mesh.InStart})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -156,6 +161,12 @@ func (d *Driver) carryOut(o *mesh.Output) {
 			l.Close(o.Reason)
 		}
 		d.handler.Observe(*o)
+	case mesh.OpStore:
+		select {
+		case d.stores <- o.Push:
+		default: // the disk is behind: the node fetches it when its retry comes
+			d.step(stored(o.Push, "store: queue is full"))
+		}
 	case mesh.OpFetch:
 		d.fetch(o.Peer, o.Want)
 	case mesh.OpServe:
@@ -283,6 +294,28 @@ func (d *Driver) fetch(from mesh.PeerID, want mesh.VersionKey) {
 		}
 		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason, Local: local}) })
 	})
+}
+
+// storePushed stores pushed versions, one after another, until the driver ends.
+func (d *Driver) storePushed() {
+	for {
+		select {
+		case p := <-d.stores:
+			reason := ""
+			want := mesh.VersionKey{Config: p.Config, Version: p.Version}
+			if err := d.handler.StoreBody(d.ctx, want, p.Manifest, int64(len(p.Body)), bytes.NewReader(p.Body)); err != nil {
+				reason = "store: " + err.Error()
+				d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
+			}
+			d.postSelf(func() { d.step(stored(p, reason)) })
+		case <-d.ctx.Done():
+			return
+		}
+	}
+}
+
+func stored(p *mesh.Push, reason string) mesh.Input {
+	return mesh.Input{Kind: mesh.InFetched, Want: mesh.VersionKey{Config: p.Config, Version: p.Version}, Reason: reason, Local: true}
 }
 
 func (d *Driver) serve(id uint64, want mesh.VersionKey) {

@@ -10,6 +10,10 @@ const (
 	MaxRequests = 64
 	// maxHeader is the largest header of a body stream, in bytes.
 	maxHeader = 8 << 10
+	// storeQueue is how many pushed versions may wait for the disk.
+	storeQueue = 128
+	// storeWorkers is how many of them are written at once.
+	storeWorkers = 2
 	// inboxSize is how many inputs may wait for a driver; past it, links stop reading.
 	inboxSize = 1024
 )

@@ -63,6 +63,7 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 	f.StringVar(&cfg.Leader, "leader", "", "mesh address of the coordinator to follow")
 	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API of the coordinator to follow")
 	f.IntVar(&cfg.Fanout, "fanout", mesh.DefaultFanout, "children each node of the tree gets")
+	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit, "largest body pushed behind its announcement, in bytes; negative for none")
 	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "time between signed proofs of freshness")
 	f.Int64Var(&cfg.MaxBody, "max-body", coordinator.DefaultMaxBody, "largest body taken, in bytes")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")

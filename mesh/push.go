@@ -1,0 +1,44 @@
+package mesh
+
+import "banyan/record"
+
+// lacks tells whether the version that the node is to run is neither here nor on
+// its way.
+func (n *Node) lacks(s *configState) bool {
+	p := &s.latest.Pointer
+	want := VersionKey{p.Config, p.VersionFor(n.cfg.Self.Name, n.cfg.Labels)}
+	return n.subscribes() && want.Version != 0 && !n.bodies.has(want) && !n.bodies.fetching[want]
+}
+
+// pushed handles a version that the parent sent unasked: verify, then relay, then
+// store. One that no announcement named, or that is here or on its way already,
+// goes no further.
+func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
+	if from != n.up.parent || n.up.state != upAttached {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
+	}
+	key := configKey{m.Config, n.cfg.Self.Region}
+	s := n.configs[key]
+	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
+		return out
+	}
+	if n.bodies.has(m.key()) || n.bodies.fetching[m.key()] {
+		return out
+	}
+	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
+		out = append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
+		return n.parentFailed(now, out)
+	}
+	n.bodies.fetching[m.key()] = true
+	out = n.relayPush(key.region, m, out)
+	return append(out, Output{Op: OpStore, Push: m})
+}
+
+func (n *Node) relayPush(region string, m *Push, out []Output) []Output {
+	for i := range n.children {
+		if n.children[i].region == region {
+			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
+		}
+	}
+	return out
+}
