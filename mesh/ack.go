@@ -59,22 +59,45 @@ func (e *AckEntry) addFailure(f Failure) {
 
 func (e *AckEntry) key() configKey { return configKey{e.Config, e.Region} }
 
-// ackState is what a node knows of its subtree for a config's newest epoch.
+// ackState is what a node knows of its subtree for a config's newest epoch. An
+// entry that came is held as it is, and copied only when another is merged into
+// it: most agents have nothing but their own.
 type ackState struct {
-	total   *AckEntry // since the epoch began
-	pending *AckEntry // not yet sent up; nil if nothing
+	total   tally // since the epoch began
+	pending tally // not yet sent up
+}
+
+// tally is an entry that grows; its zero value holds none.
+type tally struct {
+	entry *AckEntry
+	owned bool // nobody else holds the entry: it may be changed
+}
+
+func (t *tally) merge(e *AckEntry) {
+	switch {
+	case t.entry == nil:
+		t.entry = e
+	case !t.owned:
+		merged := newAckEntry(e.key(), e.Epoch)
+		merged.Merge(t.entry)
+		merged.Merge(e)
+		t.entry, t.owned = merged, true
+	default:
+		t.entry.Merge(e)
+	}
 }
 
 // acks merges acknowledgements from a subtree on their way up.
 type acks struct {
 	states  map[configKey]*ackState
+	dirty   []*ackState // those with something pending
 	flushAt Time
 }
 
 func newAcks() acks { return acks{states: map[configKey]*ackState{}, flushAt: Never} }
 
-// add merges an entry, unless it is of an older epoch than one already known:
-// then nobody needs it any more.
+// add merges an entry, which must not change afterwards, unless it is of an older
+// epoch than one already known: then nobody needs it any more.
 func (a *acks) add(now Time, entry *AckEntry) {
 	key := entry.key()
 	s := a.states[key]
@@ -82,20 +105,30 @@ func (a *acks) add(now Time, entry *AckEntry) {
 		if len(a.states) >= MaxConfigs {
 			return
 		}
-		s = &ackState{total: newAckEntry(key, entry.Epoch)}
+		s = &ackState{}
 		a.states[key] = s
 	}
-	if entry.Epoch < s.total.Epoch {
-		return
+	if s.total.entry != nil && entry.Epoch != s.total.entry.Epoch {
+		if entry.Epoch < s.total.entry.Epoch {
+			return
+		}
+		s.total = tally{}
+		if s.pending.entry != nil {
+			s.pending = tally{entry: entry} // it stays in the list of dirty ones
+			s.total.merge(entry)
+			return
+		}
 	}
-	if entry.Epoch > s.total.Epoch {
-		*s = ackState{total: newAckEntry(key, entry.Epoch)}
+	s.total.merge(entry)
+	a.mark(now, s, entry)
+}
+
+// mark makes an entry pending.
+func (a *acks) mark(now Time, s *ackState, entry *AckEntry) {
+	if s.pending.entry == nil {
+		a.dirty = append(a.dirty, s)
 	}
-	if s.pending == nil {
-		s.pending = newAckEntry(key, entry.Epoch)
-	}
-	s.total.Merge(entry)
-	s.pending.Merge(entry)
+	s.pending.merge(entry)
 	if a.flushAt == Never {
 		a.flushAt = now + ackDelay
 	}
@@ -104,13 +137,12 @@ func (a *acks) add(now Time, entry *AckEntry) {
 // flush moves what is pending into messages.
 func (a *acks) flush() []*Ack {
 	a.flushAt = Never
-	var entries []AckEntry
-	for _, s := range a.states {
-		if s.pending != nil {
-			entries = append(entries, *s.pending)
-			s.pending = nil
-		}
+	entries := make([]AckEntry, 0, len(a.dirty))
+	for _, s := range a.dirty {
+		entries = append(entries, *s.pending.entry)
+		s.pending = tally{}
 	}
+	a.dirty = a.dirty[:0]
 	slices.SortFunc(entries, func(x, y AckEntry) int {
 		return cmp.Or(cmp.Compare(x.Config, y.Config), cmp.Compare(x.Region, y.Region))
 	})
@@ -124,9 +156,11 @@ func (a *acks) flush() []*Ack {
 // resend marks everything as pending: a new parent, or a restarted coordinator,
 // knows nothing of what the last one was told.
 func (a *acks) resend(now Time) {
-	for key, s := range a.states {
-		s.pending = newAckEntry(key, s.total.Epoch)
-		s.pending.Merge(s.total)
+	for _, s := range a.states {
+		if s.pending.entry == nil {
+			a.dirty = append(a.dirty, s)
+		}
+		s.pending, s.total.owned = tally{entry: s.total.entry}, false
 		a.flushAt = now + ackDelay
 	}
 }

@@ -47,7 +47,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 		s.applied, s.running = a.Pointer.Epoch, version
 	} else {
 		n.unsettled[key] = struct{}{}
-		n.retries = append(n.retries, retry{0, key})
+		n.settleAt(0, key)
 	}
 	n.configs[key] = s
 }
@@ -93,7 +93,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	out = n.relay(a, out)
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}
-		n.retries = append(n.retries, retry{now + pushGrace, key}) // in case it does not come
+		n.settleAt(now+pushGrace, key) // in case it does not come
 		return out
 	}
 	return n.settle(now, key, s, out)
@@ -169,19 +169,26 @@ type retry struct {
 	key configKey
 }
 
+func (n *Node) settleAt(at Time, key configKey) {
+	n.retries = append(n.retries, retry{at, key})
+	n.retryAt = min(n.retryAt, at)
+}
+
 func (n *Node) retryAfter(now Time, key configKey, attempt int) {
 	delay := min(minRefetch<<min(attempt-1, 16), maxRefetch)
-	n.retries = append(n.retries, retry{now + n.jittered(delay), key})
+	n.settleAt(now+n.jittered(delay), key)
 }
 
 func (n *Node) retryDue(now Time, out []Output) []Output {
 	var due []configKey
 	rest := n.retries[:0]
+	n.retryAt = Never
 	for _, r := range n.retries {
 		if r.at <= now {
 			due = append(due, r.key)
 		} else {
 			rest = append(rest, r)
+			n.retryAt = min(n.retryAt, r.at)
 		}
 	}
 	n.retries = rest

@@ -64,6 +64,7 @@ type Node struct {
 	bodies  bodies
 	acks    acks
 	retries []retry
+	retryAt Time   // when the first of them is due
 	lastRaw []byte // the announcement accepted last
 }
 
@@ -78,6 +79,7 @@ func NewNode(cfg Config) *Node {
 		unsettled: map[configKey]struct{}{},
 		bodies:    newBodies(),
 		acks:      newAcks(),
+		retryAt:   Never,
 		up:        upstream{wakeAt: Never, index: cfg.Index},
 	}
 }
@@ -256,11 +258,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
-	d := min(n.up.wakeAt, n.acks.flushAt)
-	for _, r := range n.retries {
-		d = min(d, r.at)
-	}
-	return d
+	return min(n.up.wakeAt, n.acks.flushAt, n.retryAt)
 }
 
 func (n *Node) tick(now Time, out []Output) []Output {
@@ -270,7 +268,10 @@ func (n *Node) tick(now Time, out []Output) []Output {
 	if now >= n.acks.flushAt {
 		out = n.flushAcks(out)
 	}
-	return n.retryDue(now, out)
+	if now >= n.retryAt {
+		out = n.retryDue(now, out)
+	}
+	return out
 }
 
 // jittered spreads a delay over half to one and a half of itself, so that nodes

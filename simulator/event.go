@@ -6,21 +6,26 @@ import "banyan/mesh"
 type eventKind uint8
 
 const (
-	evInput eventKind = iota // the node of host gets inputs[ref]
-	evTick                   // the node of host gets a tick
-	evFlow                   // flow ref goes on
-	evCall                   // calls[ref] is called
+	evInput   eventKind = iota // the node of host gets inputs[ref]
+	evMessage                  // the node of host gets messages[ref]
+	evTick                     // the node of host gets a tick
+	evCall                     // calls[ref] is called
 )
+
+// delivery is a message that reaches the owner of an end of a link.
+type delivery struct {
+	peer    mesh.PeerID
+	message mesh.Message
+}
 
 // event is what the queue orders. It is small, because the heap moves it about;
 // what it carries lies in a slab beside it.
 type event struct {
-	at      mesh.Time
-	seq     uint64 // order of creation: breaks ties, so that one seed has one history
-	host    int32
-	ref     uint32
-	kind    eventKind
-	settled bool // the host's link and processor have been waited for
+	at   mesh.Time
+	seq  uint64 // order of creation: breaks ties, so that one seed has one history
+	host int32
+	ref  uint32
+	kind eventKind
 }
 
 // eventQueue is a binary heap of events by (at, seq), without interfaces: at

@@ -23,7 +23,11 @@ type host struct {
 	slow     float64       // its processor takes so many times longer; 0: 1
 	skew     time.Duration // its clock is so far ahead
 	fault    byzantine
+	counted  bool // as being up, in World.up
+	attached bool // likewise
+	broken   bool // its disk refuses writes
 
+	links   []mesh.PeerID // its ends of live links, and some that are no more
 	disk    disk
 	traffic Traffic
 }
@@ -59,6 +63,7 @@ type Traffic struct {
 	Messages    int64         `json:"messages"`
 	Bytes       int64         `json:"bytes"`
 	CrossRegion int64         `json:"cross_region_bytes"`
+	CrossZone   int64         `json:"cross_zone_bytes"`
 	Connections int64         `json:"connections"`
 	CPU         time.Duration `json:"cpu_ns"`
 }
@@ -67,22 +72,45 @@ func (t *Traffic) add(o Traffic) {
 	t.Messages += o.Messages
 	t.Bytes += o.Bytes
 	t.CrossRegion += o.CrossRegion
+	t.CrossZone += o.CrossZone
 	t.Connections += o.Connections
 	t.CPU += o.CPU
 }
 
 func (t Traffic) minus(o Traffic) Traffic {
-	return Traffic{t.Messages - o.Messages, t.Bytes - o.Bytes, t.CrossRegion - o.CrossRegion, t.Connections - o.Connections, t.CPU - o.CPU}
+	return Traffic{t.Messages - o.Messages, t.Bytes - o.Bytes, t.CrossRegion - o.CrossRegion, t.CrossZone - o.CrossZone, t.Connections - o.Connections, t.CPU - o.CPU}
 }
 
 // spend takes d of the host's processor from at on, and returns when it is done.
-func (h *host) spend(at mesh.Time, d time.Duration) mesh.Time {
+// On a shared machine it takes the core that is free first.
+func (w *World) spend(h *host, at mesh.Time, d time.Duration) mesh.Time {
+	h.traffic.CPU += d
+	if w.cores != nil {
+		core := 0
+		for i, free := range w.cores {
+			if free < w.cores[core] {
+				core = i
+			}
+		}
+		h.cpuFree = max(h.cpuFree, w.cores[core], at).Add(d)
+		w.cores[core] = h.cpuFree
+		return h.cpuFree
+	}
 	if h.slow > 1 {
 		d = time.Duration(float64(d) * h.slow)
 	}
 	h.cpuFree = max(h.cpuFree, at).Add(d)
-	h.traffic.CPU += d
 	return h.cpuFree
+}
+
+// write is a durable write of a host that takes d: processor first, then the
+// disk, which on a shared machine does one after another.
+func (w *World) write(h *host, at mesh.Time, d time.Duration) mesh.Time {
+	if w.cfg.Machine == nil {
+		return at.Add(w.slowed(h, d))
+	}
+	w.disk = max(w.disk, w.spend(h, at, d)).Add(w.cfg.Machine.Sync)
+	return w.disk
 }
 
 // link is one end of a connection.

@@ -55,12 +55,23 @@ type Config struct {
 	CommitDisk time.Duration
 	// BodyBytes is the size of a version's body; default 1 KiB.
 	BodyBytes int64
+	// PushLimit is the largest body pushed behind its announcement; default 16 KiB,
+	// negative for none.
+	PushLimit int64
+	// Machine, if set, is the one machine on which all hosts run.
+	Machine *Machine
 	// Join is the time over which agents come up at the start; default 20 s.
 	Join time.Duration
 	// SlowShare of the hosts have a processor SlowFactor times slower.
 	SlowShare, SlowFactor float64
 	// ClockSkew is the standard deviation of hosts' clocks.
 	ClockSkew time.Duration
+}
+
+// Machine is a computer that all hosts share: a calibration runs on one.
+type Machine struct {
+	Cores int           // processors they share
+	Sync  time.Duration // one durable write; the disk does one at a time
 }
 
 // Uniform spreads n agents evenly over r regions.
@@ -126,6 +137,9 @@ func (c *Config) complete() error {
 	if c.BodyBytes == 0 {
 		c.BodyBytes = 1 << 10
 	}
+	if c.PushLimit == 0 {
+		c.PushLimit = 16 << 10
+	}
 	if c.SlowFactor == 0 {
 		c.SlowFactor = 10
 	}
@@ -176,8 +190,10 @@ const (
 	manifestSize     = 420
 )
 
-func messageSize(m mesh.Message) int64 {
+func (w *World) messageSize(m mesh.Message) int64 {
 	switch m := m.(type) {
+	case *mesh.Push:
+		return w.bodySize(mesh.VersionKey{Config: m.Config, Version: m.Version}) + manifestSize + packetOverhead
 	case *mesh.Announcement:
 		return announcementSize
 	case *mesh.SignedHead:

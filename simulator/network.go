@@ -65,9 +65,9 @@ func (w *World) transmit(id mesh.PeerID, m mesh.Message, ready mesh.Time) {
 	if !l.alive {
 		return
 	}
-	size := messageSize(m)
+	size := w.messageSize(m)
 	from := &w.hosts[l.owner]
-	done := from.spend(ready, w.cfg.Costs.Send)
+	done := w.spend(from, ready, w.cfg.Costs.Send)
 	from.upFree = max(from.upFree, done).Add(serialize(size, w.upRate(l.owner)))
 	w.count(l.owner, l.remote, size)
 	if w.cutOff(l.owner, l.remote) {
@@ -81,13 +81,16 @@ func (w *World) transmit(id mesh.PeerID, m mesh.Message, ready mesh.Time) {
 func (w *World) arrive(id mesh.PeerID, m mesh.Message, departs mesh.Time) {
 	l := &w.links[id]
 	l.last = max(departs.Add(w.propagation(l.owner, l.remote)), l.last)
-	w.input(l.last, l.remote, mesh.Input{Kind: mesh.InReceived, Peer: l.other, Message: m})
+	w.queue.push(event{at: max(l.last, w.now), host: l.remote, kind: evMessage, ref: w.messages.put(delivery{l.other, m})})
 }
 
 func (w *World) count(from, to int32, size int64) {
 	t := &w.hosts[from].traffic
 	t.Messages++
 	t.Bytes += size
+	if a, b := &w.hosts[from], &w.hosts[to]; a.region == b.region && a.zone != b.zone {
+		t.CrossZone += size
+	}
 	if w.hosts[from].region != w.hosts[to].region {
 		t.CrossRegion += size
 	}
@@ -106,13 +109,30 @@ func (w *World) connect(i int32, address string, ready mesh.Time) {
 	w.links = append(w.links,
 		link{owner: i, remote: to, other: there, alive: true},
 		link{owner: to, remote: i, other: here, alive: true})
-	ready = w.hosts[i].spend(ready, w.cfg.Costs.Connect)
+	w.remember(i, here)
+	w.remember(to, there)
+	ready = w.spend(&w.hosts[i], ready, w.cfg.Costs.Connect)
 	w.hosts[i].traffic.Connections++
 	w.count(i, to, handshakeSize/2)
 	w.count(to, i, handshakeSize/2)
 	out := w.propagation(i, to)
 	w.input(ready.Add(out), to, mesh.Input{Kind: mesh.InPeer, Peer: there, Identity: w.hosts[i].ident})
 	w.input(ready.Add(out+w.propagation(to, i)), i, mesh.Input{Kind: mesh.InConnected, Peer: here, Identity: w.hosts[to].ident, Addr: address})
+}
+
+// remember notes a host's end of a new link, and forgets those that are dead.
+func (w *World) remember(i int32, id mesh.PeerID) {
+	h := &w.hosts[i]
+	if len(h.links) == cap(h.links) {
+		h.links = slices.DeleteFunc(h.links, func(id mesh.PeerID) bool { return !w.links[id].alive })
+	}
+	h.links = append(h.links, id)
+}
+
+// bury ends one end of a link.
+func (w *World) bury(id mesh.PeerID) {
+	l := &w.links[id]
+	l.alive, l.dying, l.held = false, false, nil
 }
 
 // dialTimeout is how long a dial to a host that does not answer takes to fail.

@@ -30,15 +30,18 @@ func (s *signer) head(h record.Head) []byte {
 
 func stamp(tag byte, n int) []byte { return binary.BigEndian.AppendUint64([]byte{tag}, uint64(n)) }
 
-// of yields the signed pointers of a config in a region, oldest first.
-func (s *signer) of(config, region string) (all [][]byte) {
-	for i, p := range s.pointers {
-		if p.Config == config && p.Region == region {
-			all = append(all, stamp('p', i))
+// first is the oldest signed pointer of a config in a region; nil for none.
+func (s *signer) first(config, region string) []byte {
+	for i := range s.pointers {
+		if p := &s.pointers[i]; p.Config == config && p.Region == region {
+			return stamp('p', i)
 		}
 	}
-	return all
+	return nil
 }
+
+// simulatedManifest stands for any signed manifest.
+var simulatedManifest = []byte{'m'}
 
 // VerifyPointer implements mesh.Verifier.
 func (s *signer) VerifyPointer(raw []byte) (record.Pointer, error) {

@@ -23,6 +23,7 @@ func newWorld(t testing.TB, cfg Config) *World {
 func settle(t testing.TB, w *World) {
 	t.Helper()
 	w.Boot()
+	w.BeginHeads()
 	if err := w.Settle(5 * time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ type effect struct {
 
 func keepLedger(t *testing.T, w *World) *ledger {
 	l := &ledger{epochs: map[effect]uint64{}}
-	w.watch = append(w.watch, func(a Applied) {
+	w.watch.applied = append(w.watch.applied, func(a Applied) {
 		on := effect{a.Host, a.Config}
 		if a.Epoch <= l.epochs[on] {
 			t.Errorf("host %d applied epoch %d of %s after %d", a.Host, a.Epoch, a.Config, l.epochs[on])
@@ -87,8 +88,9 @@ func TestOneSeedHasOneHistory(t *testing.T) {
 	history := func(seed uint64) string {
 		w := newWorld(t, Config{Seed: seed, Agents: []int{200, 100, 50}, Fanout: 4, Network: NetworkModel{Jitter: 0.05, Loss: 0.01}, Heads: time.Second})
 		var s []byte
-		w.watch = append(w.watch, func(a Applied) { s = fmt.Appendln(s, a) })
+		w.watch.applied = append(w.watch.applied, func(a Applied) { s = fmt.Appendln(s, a) })
 		w.Boot()
+		w.BeginHeads()
 		w.Run(30 * second)
 		w.Publish("a", 1)
 		w.Crash(5)

@@ -1,0 +1,225 @@
+package simulator
+
+import (
+	"time"
+
+	"banyan/mesh"
+)
+
+// carryOut does what a node asked for.
+func (w *World) carryOut(i int32, o *mesh.Output) {
+	switch o.Op {
+	case mesh.OpSend:
+		if m := w.corrupt(i, o); m != nil {
+			w.transmit(o.Peer, m, w.ready)
+		}
+	case mesh.OpConnect:
+		w.connect(i, o.Addr, w.ready)
+	case mesh.OpDrop:
+		w.closeLink(o.Peer, w.ready)
+	case mesh.OpStore:
+		w.storePushed(i, o.Push)
+	case mesh.OpFetch:
+		w.fetch(i, o)
+	case mesh.OpServe, mesh.OpDeny:
+		w.serve(i, o)
+	case mesh.OpActivate:
+		w.activate(i, o)
+	case mesh.OpAcked:
+		w.countAcks(o.Message.(*mesh.Ack))
+	case mesh.OpAccepted:
+		p := &o.Announcement.Pointer
+		notify(w.watch.verified, Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
+	case mesh.OpAttached:
+		if index, ok := w.hosts[i].node.Index(); ok && !w.isRoot(i) {
+			w.hosts[i].disk.index = index + 1
+		}
+	}
+	if w.trace != nil {
+		w.traceOutput(i, o)
+	}
+}
+
+// corrupt is what a host that misbehaves sends instead of a message.
+func (w *World) corrupt(i int32, o *mesh.Output) mesh.Message {
+	fault := w.hosts[i].fault
+	if fault == honest {
+		return o.Message
+	}
+	switch m := o.Message.(type) {
+	case *mesh.Push:
+		if fault == forges {
+			return &mesh.Push{Config: m.Config, Version: m.Version}
+		}
+		return nil
+	case *mesh.Announcement:
+		switch fault {
+		case withholds:
+			return nil
+		case forges:
+			forged := append([]byte(nil), m.Raw...)
+			forged[len(forged)-1] ^= 0x80
+			return &mesh.Announcement{Revision: m.Revision, Raw: forged}
+		}
+		if old := w.signer.first(m.Pointer.Config, m.Pointer.Region); old != nil {
+			return &mesh.Announcement{Revision: m.Revision, Raw: old}
+		}
+		return nil
+	}
+	return o.Message
+}
+
+// bodySize is the size of a version's body.
+func (w *World) bodySize(v mesh.VersionKey) int64 {
+	if size, ok := w.store.sizes[v]; ok {
+		return size
+	}
+	return w.cfg.BodyBytes
+}
+
+// fetch asks a peer for a body: a small message there, the body back as a flow.
+func (w *World) fetch(i int32, o *mesh.Output) {
+	l := &w.links[o.Peer]
+	if !l.alive || w.cutOff(i, l.remote) {
+		w.input(w.now, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Reason: mesh.ReasonLinkLost})
+		return
+	}
+	w.lastReq++
+	ref := w.lastReq
+	w.requests[ref] = request{i, o.Peer, o.Want}
+	w.count(i, l.remote, controlSize)
+	ready := w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
+	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: ref, Want: o.Want})
+	w.watchRequest(ref)
+}
+
+// watchRequest ends a request whose link is lost before the answer came.
+func (w *World) watchRequest(ref uint64) {
+	w.call(w.now.Add(w.cfg.Idle), func() {
+		r, waits := w.requests[ref]
+		if !waits {
+			return
+		}
+		if w.links[r.peer].alive {
+			w.watchRequest(ref)
+			return
+		}
+		delete(w.requests, ref)
+		w.input(w.now, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Reason: mesh.ReasonLinkLost})
+	})
+}
+
+func (w *World) serve(i int32, o *mesh.Output) {
+	ref := o.Request
+	r, waits := w.requests[ref]
+	if !waits {
+		return // given up
+	}
+	reason := o.Reason
+	size := w.bodySize(r.want) + manifestSize
+	if o.Op == mesh.OpDeny {
+		size = controlSize
+	}
+	w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
+	w.startFlow(i, r.asker, size, func(at mesh.Time) {
+		if _, waits := w.requests[ref]; !waits {
+			return
+		}
+		delete(w.requests, ref)
+		w.storeBody(r.asker, r.want, reason, w.spend(&w.hosts[r.asker], at, w.cfg.Costs.Receive+w.cfg.Costs.Verify))
+	})
+}
+
+func (w *World) storePushed(i int32, m *mesh.Push) {
+	w.storeBody(i, mesh.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
+}
+
+// storeBody writes a body that came, unless reason says why it did not, and tells
+// the node when it is on disk; not if the host dies meanwhile.
+func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.Time) {
+	boots := w.hosts[i].boots
+	done := at
+	if reason == "" {
+		done = w.write(&w.hosts[i], at, w.cfg.Costs.Store)
+	}
+	w.call(done, func() {
+		h := &w.hosts[i]
+		if h.down || h.boots != boots {
+			return
+		}
+		in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason}
+		switch {
+		case reason != "":
+		case h.broken:
+			in.Reason, in.Local = "store: disk failure", true
+		default:
+			if h.disk.held == nil {
+				h.disk.held = map[mesh.VersionKey]struct{}{}
+			}
+			h.disk.held[want] = struct{}{}
+		}
+		w.step(i, in)
+	})
+}
+
+// activate applies a version durably: the disk has it when the apply is done.
+func (w *World) activate(i int32, o *mesh.Output) {
+	h := &w.hosts[i]
+	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
+	notify(w.watch.starts, Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
+	w.call(w.write(h, w.ready, w.cfg.Costs.Apply), func() {
+		h := &w.hosts[i]
+		if h.down || h.boots != boots {
+			return
+		}
+		in := mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version,
+			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros}
+		switch {
+		case h.broken:
+			in.Reason = "apply: disk failure"
+		case w.accepts != nil && !w.accepts(i, mesh.VersionKey{Config: a.Pointer.Config, Version: version}):
+			in.Reason = "check: refused by the host"
+		default:
+			w.persist(i, a, version, watermark)
+		}
+		w.step(i, in)
+	})
+}
+
+func (w *World) persist(i int32, a *mesh.Announcement, version, watermark uint64) {
+	h := &w.hosts[i]
+	if h.disk.applied == nil {
+		h.disk.applied = map[string]onDisk{}
+	}
+	h.disk.applied[a.Pointer.Config] = onDisk{a, version}
+	h.disk.watermark = watermark
+	if !w.isRoot(i) {
+		notify(w.watch.applied, Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
+	}
+}
+
+func (w *World) slowed(h *host, d time.Duration) time.Duration {
+	if h.slow > 1 {
+		return time.Duration(float64(d) * h.slow)
+	}
+	return d
+}
+
+func (w *World) countAcks(m *mesh.Ack) {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		key := ackKey{e.Config, e.Region}
+		held := w.acked[key]
+		if held == nil || held.Epoch < e.Epoch {
+			held = mesh.NewAckEntry(e.Config, e.Region, e.Epoch)
+			w.acked[key] = held
+		}
+		if held.Epoch == e.Epoch {
+			held.Merge(e)
+			notify(w.watch.acked, key)
+		}
+	}
+}
+
+// Acked is what the coordinators know of a config's newest epoch in a region.
+func (w *World) Acked(config, region string) *mesh.AckEntry { return w.acked[ackKey{config, region}] }

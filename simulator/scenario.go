@@ -1,0 +1,438 @@
+package simulator
+
+import (
+	"bytes"
+	"embed"
+	_ "embed"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"banyan/draft"
+	"banyan/record"
+)
+
+//go:embed scenario.schema.json
+var scenarioSchema []byte
+
+//go:embed scenarios/*.yaml
+var library embed.FS
+
+// maxScenario is the largest scenario file, in bytes.
+const maxScenario = 1 << 20
+
+// Scenario is a fleet, what happens to it, and what must come of it: a YAML file
+// that scenario.schema.json describes.
+type Scenario struct {
+	Name     string       `yaml:"name"`
+	About    string       `yaml:"about"`
+	Seed     uint64       `yaml:"seed"`
+	Duration Duration     `yaml:"duration"`
+	Fleet    FleetPart    `yaml:"fleet"`
+	Network  NetworkPart  `yaml:"network"`
+	Costs    *CostsPart   `yaml:"costs"`
+	Traffic  []Traffics   `yaml:"traffic"`
+	Faults   []FaultPart  `yaml:"faults"`
+	Rollouts []RolloutDef `yaml:"rollouts"`
+	Assert   []string     `yaml:"assert"`
+
+	dir string // where its files are
+}
+
+// FleetPart is the fleet of a scenario.
+type FleetPart struct {
+	Agents    int            `yaml:"agents"`  // in all, shared out evenly
+	Regions   int            `yaml:"regions"` // the first so many of the matrix
+	ByRegion  map[string]int `yaml:"byRegion"`
+	Zones     int            `yaml:"zones"`
+	Fanout    int            `yaml:"fanout"`
+	Heads     Duration       `yaml:"heads"`
+	Slow      Percent        `yaml:"slow"`
+	ClockSkew Duration       `yaml:"clockSkew"`
+}
+
+// NetworkPart is the network of a scenario.
+type NetworkPart struct {
+	Matrix      string    `yaml:"matrix"` // a preset, or a CSV file beside the scenario
+	Loss        Percent   `yaml:"loss"`
+	Jitter      Percent   `yaml:"jitter"`
+	Link        Bandwidth `yaml:"link"` // of a host, each way
+	Coordinator Bandwidth `yaml:"coordinator"`
+	Voters      []string  `yaml:"voters"` // regions whose stores vote; default three zones of the first
+}
+
+// CostsPart overrides processor times.
+type CostsPart struct {
+	Receive Duration `yaml:"receive"`
+	Send    Duration `yaml:"send"`
+	Verify  Duration `yaml:"verify"`
+	Connect Duration `yaml:"connect"`
+	Apply   Duration `yaml:"apply"`
+	Store   Duration `yaml:"store"`
+}
+
+// Traffics is a stream of updates.
+type Traffics struct {
+	At       Duration `yaml:"at"`
+	Config   string   `yaml:"config"`
+	Configs  int      `yaml:"configs"` // spread over so many configs, named with a number behind
+	Every    Duration `yaml:"every"`
+	Count    int      `yaml:"count"`
+	Body     Size     `yaml:"body"`
+	Rollback bool     `yaml:"rollback"` // to the version before
+}
+
+// FaultPart is a Fault as it is written.
+type FaultPart struct {
+	At     Duration `yaml:"at"`
+	For    Duration `yaml:"for"`
+	Kind   string   `yaml:"kind"`
+	Target string   `yaml:"target"`
+	To     string   `yaml:"to"`
+	OneWay bool     `yaml:"oneWay"`
+	Factor float64  `yaml:"factor"`
+}
+
+func (f FaultPart) fault() Fault {
+	return Fault{time.Duration(f.At), time.Duration(f.For), f.Kind, f.Target, f.To, f.OneWay, f.Factor}
+}
+
+// Scenarios lists the scenarios that come with the simulator, by name, with what
+// each is about.
+func Scenarios() map[string]string {
+	entries, err := fs.ReadDir(library, "scenarios")
+	if err != nil {
+		panic(err) // embedded
+	}
+	all := map[string]string{}
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), ".yaml")
+		s, err := LoadScenario(name)
+		if err != nil {
+			panic(err) // TestTheLibraryIsValid
+		}
+		all[name] = s.About
+	}
+	return all
+}
+
+// LoadScenario reads a scenario: one of the library by its name, or a file.
+func LoadScenario(name string) (*Scenario, error) {
+	raw, err := library.ReadFile("scenarios/" + name + ".yaml")
+	if err == nil {
+		return ParseScenario(raw, "")
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("scenario %s: %w; the library has %s", name, err, strings.Join(libraryNames(), ", "))
+	}
+	if info.Size() > maxScenario {
+		return nil, fmt.Errorf("scenario %s: %w: %d bytes", name, record.ErrTooLarge, info.Size())
+	}
+	if raw, err = os.ReadFile(name); err != nil {
+		return nil, err
+	}
+	s, err := ParseScenario(raw, filepath.Dir(name))
+	if err != nil {
+		return nil, fmt.Errorf("scenario %s: %w", name, err)
+	}
+	return s, nil
+}
+
+func libraryNames() []string {
+	entries, _ := fs.ReadDir(library, "scenarios")
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
+	}
+	return names
+}
+
+// ParseScenario reads a scenario and holds it against its schema and against
+// itself; dir is where files that it names are looked for.
+func ParseScenario(raw []byte, dir string) (*Scenario, error) {
+	if len(raw) > maxScenario {
+		return nil, fmt.Errorf("%w: a scenario of %d bytes", record.ErrTooLarge, len(raw))
+	}
+	if err := draft.Check(draft.TypeYAML, raw, scenarioSchema); err != nil {
+		return nil, err
+	}
+	s := &Scenario{dir: dir}
+	d := yaml.NewDecoder(bytes.NewReader(raw))
+	d.KnownFields(true)
+	if err := d.Decode(s); err != nil {
+		return nil, fmt.Errorf("%w: %s", record.ErrInvalid, err)
+	}
+	cfg, err := s.Config()
+	if err != nil {
+		return nil, err
+	}
+	return s, s.check(cfg)
+}
+
+// Config is the fleet and its network.
+func (s *Scenario) Config() (Config, error) {
+	matrix, err := OpenMatrix(s.Network.Matrix, s.dir)
+	if err != nil {
+		return Config{}, err
+	}
+	if s.Fleet.Regions > 0 {
+		if matrix, err = matrix.First(s.Fleet.Regions); err != nil {
+			return Config{}, err
+		}
+	}
+	cfg := Config{Seed: s.Seed, Zones: s.Fleet.Zones, Fanout: s.Fleet.Fanout, Heads: time.Duration(s.Fleet.Heads),
+		SlowShare: float64(s.Fleet.Slow), ClockSkew: time.Duration(s.Fleet.ClockSkew)}
+	if cfg.Heads == 0 {
+		cfg.Heads = DefaultHeads
+	}
+	n := s.Network
+	cfg.Network = NetworkModel{Matrix: matrix, Loss: float64(n.Loss), Jitter: float64(n.Jitter),
+		UpBps: float64(n.Link), DownBps: float64(n.Link), RootBps: float64(n.Coordinator)}
+	cfg.Agents = Uniform(s.Fleet.Agents, len(matrix.Regions))
+	for region, agents := range s.Fleet.ByRegion {
+		i := matrix.Index(region)
+		if i < 0 {
+			return cfg, fmt.Errorf("%w: fleet: the matrix has no region %q", record.ErrInvalid, region)
+		}
+		cfg.Agents[i] += agents
+	}
+	for _, region := range n.Voters {
+		i := matrix.Index(region)
+		if i < 0 {
+			return cfg, fmt.Errorf("%w: voters: the matrix has no region %q", record.ErrInvalid, region)
+		}
+		cfg.Voters = append(cfg.Voters, i)
+	}
+	if c := s.Costs; c != nil {
+		cfg.Costs = DefaultCosts()
+		for _, o := range []struct {
+			field *time.Duration
+			value Duration
+		}{{&cfg.Costs.Receive, c.Receive}, {&cfg.Costs.Send, c.Send}, {&cfg.Costs.Verify, c.Verify},
+			{&cfg.Costs.Connect, c.Connect}, {&cfg.Costs.Apply, c.Apply}, {&cfg.Costs.Store, c.Store}} {
+			if o.value != 0 {
+				*o.field = time.Duration(o.value)
+			}
+		}
+	}
+	return cfg, cfg.complete()
+}
+
+// OpenMatrix opens a preset by name ("" for ibm-2024), or a CSV file, looked for in dir.
+func OpenMatrix(name, dir string) (*Matrix, error) {
+	if name == "" {
+		name = "ibm-2024"
+	}
+	if !strings.HasSuffix(name, ".csv") {
+		return Preset(name)
+	}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(dir, name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("matrix: %w", err)
+	}
+	defer f.Close()
+	m, err := ReadMatrix(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return m, nil
+}
+
+// maxSamples bounds what a run remembers: updates times hosts.
+const maxSamples = 200_000_000
+
+// check holds the parts of a scenario against each other.
+func (s *Scenario) check(cfg Config) error {
+	updates := 0
+	for _, t := range s.Traffic {
+		if err := record.ValidateConfig(t.Config); err != nil {
+			return err
+		}
+		if t.Count > 1 && t.Every <= 0 {
+			return fmt.Errorf("%w: traffic on %s: %d updates need an interval, 'every'", record.ErrInvalid, t.Config, t.Count)
+		}
+		updates += max(t.Count, 1)
+	}
+	agents := 0
+	for _, n := range cfg.Agents {
+		agents += n
+	}
+	if updates*agents > maxSamples {
+		return fmt.Errorf("%w: %d updates of %d agents are more than a run can follow; at most %d of both multiplied", record.ErrInvalid, updates, agents, maxSamples)
+	}
+	for _, f := range s.Faults {
+		if err := f.fault().check(&cfg); err != nil {
+			return err
+		}
+		if time.Duration(f.At) > time.Duration(s.Duration) {
+			return fmt.Errorf("%w: fault %q begins after the end of the run", record.ErrInvalid, f.fault())
+		}
+	}
+	for i := range s.Rollouts {
+		if err := s.Rollouts[i].check(); err != nil {
+			return err
+		}
+	}
+	for _, text := range s.Assert {
+		if _, err := parseAssertion(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DefaultHeads is the time between two heads of a region.
+const DefaultHeads = 3 * time.Second
+
+// Duration is a duration as time.ParseDuration reads it.
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// Percent is a share, written 0.1%.
+type Percent float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Percent) UnmarshalText(b []byte) error {
+	number, ok := strings.CutSuffix(string(b), "%")
+	v, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(v >= 0 && v <= 100) {
+		return fmt.Errorf("%q is not a share such as 0.1%%", b)
+	}
+	*p = Percent(v / 100)
+	return nil
+}
+
+// String writes it as it is read.
+func (p Percent) String() string {
+	return strconv.FormatFloat(math.Round(float64(p)*1e8)/1e6, 'f', -1, 64) + "%"
+}
+
+// whole is the number of whole percents.
+func (p Percent) whole() uint8 { return uint8(math.Round(float64(p) * 100)) }
+
+// units are the powers that sizes and rates are written with.
+var units = map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+func parseUnit(text, suffix string) (float64, error) {
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
+	v, err := strconv.ParseFloat(number, 64)
+	factor, known := units[strings.TrimSuffix(text[len(number):], suffix)]
+	if err != nil || !known || !strings.HasSuffix(text, suffix) && text != number || !(v >= 0 && v*factor <= 1e15) {
+		return 0, fmt.Errorf("%q is not a quantity such as %s", text, "16M"+suffix)
+	}
+	return v * factor, nil
+}
+
+// Size is a number of bytes, written 64KiB.
+type Size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(b []byte) error {
+	v, err := parseUnit(string(b), "B")
+	*s = Size(v)
+	return err
+}
+
+// Bandwidth is a rate in bits a second, written 1Gbps.
+type Bandwidth float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Bandwidth) UnmarshalText(b []byte) error {
+	v, err := parseUnit(string(b), "bps")
+	*r = Bandwidth(v)
+	return err
+}
+
+// timelineSamples is how often a run looks at the state of the fleet.
+const timelineSamples = 240
+
+// Run runs the scenario and says whether its assertions hold.
+func (s *Scenario) Run() (*Report, error) {
+	cfg, err := s.Config()
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRun(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.schedule(r)
+	var rollouts []*rollout
+	for i, def := range s.Rollouts {
+		rollouts = append(rollouts, startRollout(r, def, i))
+	}
+	step := max(time.Duration(s.Duration)/timelineSamples, time.Millisecond)
+	for end := r.start.Add(time.Duration(s.Duration)); r.w.now < end; {
+		r.w.Run(min(r.w.now.Add(step), end))
+		up, _ := r.w.Attached()
+		r.timeline = append(r.timeline, Sample{r.second(), r.meter.coverage(), float64(up) / float64(max(r.w.Hosts()-r.w.regions(), 1))})
+	}
+	report := r.report()
+	report.Scenario, report.About, report.Matrix = s.Name, s.About, s.Network.Matrix
+	for _, ro := range rollouts {
+		report.Rollouts = append(report.Rollouts, ro.result())
+	}
+	for _, text := range s.Assert {
+		a, _ := parseAssertion(text)
+		report.Assertions = append(report.Assertions, a.hold(report))
+	}
+	return report, nil
+}
+
+// schedule arranges the traffic and the faults.
+func (s *Scenario) schedule(r *run) {
+	versions := map[string]uint64{}
+	for _, t := range s.Traffic {
+		for i := range max(t.Count, 1) {
+			config := t.Config
+			if t.Configs > 1 {
+				config += "-" + strconv.Itoa(i%t.Configs)
+			}
+			at := r.start.Add(time.Duration(t.At) + time.Duration(i)*time.Duration(t.Every))
+			r.w.call(at, func() {
+				version := versions[config] + 1
+				if t.Rollback {
+					version = max(versions[config], 2) - 1
+				} else {
+					versions[config] = version
+					if t.Body > 0 {
+						r.w.store.sizes[versionKey(config, version)] = int64(t.Body)
+					}
+				}
+				r.meter.move(Change{Config: config, Version: version}, t.Rollback)
+				if t.Count <= 5 {
+					r.note(fmt.Sprintf("%s: version %d", config, version), false)
+				}
+			})
+		}
+	}
+	for i, f := range s.Faults {
+		r.w.strike(f.fault(), r.start, i, func(text string) { r.note(text, true) })
+	}
+}
+
+// Failed lists the assertions of a report that do not hold.
+func (r *Report) Failed() (failed []Assertion) {
+	return slices.DeleteFunc(slices.Clone(r.Assertions), func(a Assertion) bool { return a.Holds })
+}
+
+func metricNames() []string { return slices.Sorted(maps.Keys(metrics)) }

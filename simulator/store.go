@@ -1,0 +1,107 @@
+package simulator
+
+import (
+	"banyan/mesh"
+	"banyan/record"
+)
+
+// store is the leader's: the pointers it has committed. It survives the leader.
+type store struct {
+	revision uint64
+	epochs   map[ackKey]uint64 // of each config and region
+	newest   map[ackKey]uint64 // highest version named so far
+	pointers []*mesh.Announcement
+	place    map[ackKey]int // in pointers
+	sizes    map[mesh.VersionKey]int64
+}
+
+func newStore() store {
+	return store{epochs: map[ackKey]uint64{}, newest: map[ackKey]uint64{}, place: map[ackKey]int{}, sizes: map[mesh.VersionKey]int64{}}
+}
+
+// Change is a move of a config's pointers.
+type Change struct {
+	Config    string
+	Version   uint64 // what hosts run: the baseline
+	Candidate uint64 // what those in the wave run; 0 for none
+	Wave      record.Wave
+	Regions   []string // default all
+}
+
+// Publish moves every region's pointer of config to a version: it is committed by
+// a quorum, then announced. It returns the epoch.
+func (w *World) Publish(config string, version uint64) uint64 {
+	return w.Move(Change{Config: config, Version: version})
+}
+
+// Move moves a config's pointers and returns the new epoch of the last region
+// named. The leader commits them in the order in which they were asked for; one
+// that is down, or loses its disk's quorum before the commit, moves nothing.
+func (w *World) Move(c Change) (epoch uint64) {
+	if len(c.Regions) == 0 {
+		c.Regions = w.cfg.Network.Matrix.Regions
+	}
+	began, boots := w.now, w.hosts[0].boots
+	for _, region := range c.Regions {
+		epoch = w.store.epochs[ackKey{c.Config, region}] + 1
+	}
+	w.call(w.now.Add(w.cfg.commit()), func() {
+		if h := &w.hosts[0]; h.down || h.boots != boots {
+			return // its writer was told nothing: it may not count on it
+		}
+		for _, region := range c.Regions {
+			w.commit(c, region, int64(began)/1000)
+		}
+	})
+	return epoch
+}
+
+// commit is the compare-and-swap: the next epoch, and the announcement of it.
+func (w *World) commit(c Change, region string, micros int64) {
+	key := ackKey{c.Config, region}
+	w.store.epochs[key]++
+	w.store.revision++
+	p := record.Pointer{Config: c.Config, Region: region, Epoch: w.store.epochs[key], Baseline: c.Version,
+		Candidate: c.Candidate, Wave: c.Wave, Phase: record.PhaseActive, TimeMicros: micros}
+	a := &mesh.Announcement{Revision: w.store.revision, Raw: w.signer.pointer(p), Pointer: p}
+	if at, ok := w.store.place[key]; ok {
+		w.store.pointers[at] = a
+	} else {
+		w.store.place[key] = len(w.store.pointers)
+		w.store.pointers = append(w.store.pointers, a)
+	}
+	notify(w.watch.commits, a)
+	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(key, max(c.Version, c.Candidate))})
+}
+
+// pushFor is the version to push behind a pointer that names it first, if it is small.
+func (w *World) pushFor(key ackKey, version uint64) *mesh.Push {
+	if version <= w.store.newest[key] {
+		return nil
+	}
+	w.store.newest[key] = version
+	if w.bodySize(mesh.VersionKey{Config: key.config, Version: version}) > w.cfg.PushLimit {
+		return nil
+	}
+	return &mesh.Push{Config: key.config, Version: version, Manifest: simulatedManifest}
+}
+
+// current is the newest committed pointer of a config in a region; nil for none.
+func (w *World) current(config, region string) *mesh.Announcement {
+	if at, ok := w.store.place[ackKey{config, region}]; ok {
+		return w.store.pointers[at]
+	}
+	return nil
+}
+
+// beat lets the leader sign and send a head for every region, and arranges the next.
+func (w *World) beat() {
+	w.call(w.now.Add(w.cfg.Heads), w.beat)
+	if w.hosts[0].down {
+		return
+	}
+	for _, region := range w.cfg.Network.Matrix.Regions {
+		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region), TimeMicros: int64(w.now)/1000 + 1}
+		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &mesh.SignedHead{Raw: w.signer.head(h)}})
+	}
+}
