@@ -361,7 +361,7 @@ func (c *Coordinator) headsOrCensus(n *mesh.Node) []mesh.Input {
 	var inputs []mesh.Input
 	now := time.Now().UnixMicro()
 	for region, key := range c.keys {
-		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now}
+		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
 		raw, err := record.SignHead(head, key)
 		if err != nil {
 			c.log.Error("head not signed", "of", region, "error", err)

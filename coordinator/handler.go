@@ -31,6 +31,9 @@ func (c *Coordinator) Observe(o mesh.Output) {
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)
+	case mesh.OpAccused:
+		c.metrics.accused.Inc()
+		c.log.Warn("an agent left its parent because it withheld; it relays no more for now", "parent", o.Reason)
 	case mesh.OpHead:
 		c.headTime.Store(o.Head.TimeMicros)
 	case mesh.OpGap:

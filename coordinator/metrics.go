@@ -14,6 +14,7 @@ type coordinatorMetrics struct {
 	set      *metrics.Set
 	versions *metrics.Counter
 	moves    *metrics.Counter
+	accused  *metrics.Counter
 	request  *metrics.PrometheusHistogram
 }
 
@@ -23,6 +24,7 @@ func newMetrics(c *Coordinator) *coordinatorMetrics {
 		set:      s,
 		versions: s.NewCounter("banyan_coordinator_versions_total"),
 		moves:    s.NewCounter("banyan_coordinator_pointer_moves_total"),
+		accused:  s.NewCounter("banyan_coordinator_accused_relays_total"),
 		request:  s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}),
 	}
 	s.NewGauge("banyan_coordinator_children", func() float64 { return float64(c.children.Load()) })

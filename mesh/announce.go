@@ -15,6 +15,20 @@ type configState struct {
 	attempt int           // fetches or activations of latest that failed
 }
 
+// adopt makes an announcement the newest of its config.
+func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
+	state := n.states[key.region]
+	if state == nil {
+		state = &record.State{}
+		n.states[key.region] = state
+	}
+	if s.latest != nil {
+		state.Remove(s.latest.Raw)
+	}
+	state.Add(a.Raw)
+	s.latest = a
+}
+
 // publish takes a pointer from the root's own store, which verified it, and the
 // version to be pushed behind it, if any.
 func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
@@ -29,7 +43,7 @@ func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
 	} else if a.Pointer.Epoch <= s.latest.Pointer.Epoch {
 		return out
 	}
-	s.latest = a
+	n.adopt(key, s, a)
 	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
 	a.Pushed = push != nil
 	out = n.relay(a, out)
@@ -42,7 +56,11 @@ func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
 // restore takes a pointer that was held before the node stopped.
 func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 	key := configKey{a.Pointer.Config, a.Pointer.Region}
-	s := &configState{latest: a}
+	s := n.configs[key]
+	if s == nil {
+		s = &configState{}
+	}
+	n.adopt(key, s, a)
 	if applied {
 		s.applied, s.running = a.Pointer.Epoch, version
 	} else {
@@ -86,7 +104,8 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 		n.sawRevision(a)
 		return out
 	}
-	s.latest, s.attempt = a, 0
+	n.adopt(key, s, a)
+	s.attempt = 0
 	n.lastRaw = a.Raw
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})

@@ -3,8 +3,6 @@ package mesh
 import (
 	"cmp"
 	"slices"
-
-	"banyan/record"
 )
 
 // child is a node that this one relays to.
@@ -33,6 +31,9 @@ func (n *Node) join(from PeerID, m *Join, out []Output) []Output {
 	}
 	if who.Region != n.cfg.Self.Region {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
+	}
+	if m.Accuse != "" {
+		out = append(out, Output{Op: OpAccused, Peer: from, Reason: m.Accuse})
 	}
 	placement, err := n.cfg.Planner.Join(who.Name, m)
 	if err != nil {
@@ -171,67 +172,6 @@ func (n *Node) relay(a *Announcement, out []Output) []Output {
 	for i := range n.children {
 		if n.children[i].region == a.Pointer.Region {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: a})
-		}
-	}
-	return out
-}
-
-// receiveHead verifies a head from the parent, relays it, and asks for what is missing.
-func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) []Output {
-	if from != n.up.parent || n.up.state != upAttached {
-		return out
-	}
-	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
-	if err != nil {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
-	}
-	if head.Region != n.cfg.Self.Region {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
-	}
-	if head.TimeMicros <= n.head.TimeMicros {
-		return out
-	}
-	out = n.relayHead(head, m, out)
-	return n.compareHead(now, from, head, out)
-}
-
-// compareHead holds what the parent sent against a signed head. Revisions in
-// announcements are not signed: a parent that states one the head has not
-// reached lied, to hide that it withholds; one that stays behind withholds.
-func (n *Node) compareHead(now Time, from PeerID, head record.Head, out []Output) []Output {
-	seen := n.revisions[head.Region]
-	switch {
-	case head.Revision == seen:
-		n.confirmed, n.gaps = seen, 0
-		return out
-	case head.Revision < n.confirmed: // the store itself went back: it was restored from a backup
-		n.revisions[head.Region], n.confirmed = head.Revision, head.Revision
-		return out
-	case head.Revision < seen:
-		n.revisions[head.Region] = n.confirmed
-		out = append(out, Output{Op: OpRefused, Peer: from, Reason: "revision_ahead_of_head"})
-		return n.leaveParent(now, "stated a revision that does not exist", out)
-	}
-	out = append(out, Output{Op: OpGap, Peer: from, Revision: head.Revision})
-	if n.gaps++; n.gaps >= gapsToLeave {
-		n.gaps = 0
-		return n.leaveParent(now, "withholds announcements", out)
-	}
-	return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: seen}})
-}
-
-// relayHead takes a verified head if it is newer than the one held, and passes it on.
-func (n *Node) relayHead(head record.Head, raw *SignedHead, out []Output) []Output {
-	if head.Region == n.cfg.Self.Region {
-		if head.TimeMicros <= n.head.TimeMicros {
-			return out
-		}
-		n.head, n.headRaw = head, raw
-		out = append(out, Output{Op: OpHead, Head: head})
-	}
-	for i := range n.children {
-		if n.children[i].region == head.Region {
-			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: raw})
 		}
 	}
 	return out

@@ -184,8 +184,13 @@ func decodeAs[T any](b []byte) (*T, error) {
 }
 
 func (m *Join) validate() error {
-	if len(m.Addr) > MaxAddress || len(m.Lost) > MaxAddress || len(m.Labels) > MaxLabels {
+	if len(m.Addr) > MaxAddress || len(m.Avoid) > MaxAvoid || len(m.Accuse) > MaxAddress || len(m.Labels) > MaxLabels {
 		return fmt.Errorf("%w: join: address, name or labels too long", ErrMalformed)
+	}
+	for _, name := range m.Avoid {
+		if len(name) > MaxAddress {
+			return fmt.Errorf("%w: join: name too long", ErrMalformed)
+		}
 	}
 	for k, v := range m.Labels {
 		if len(k) > MaxLabelBytes || len(v) > MaxLabelBytes {

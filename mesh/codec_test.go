@@ -24,7 +24,7 @@ func sampleMessages() []Message {
 	single.Applied.Add(7)
 	single.Latency.Add(1234)
 	return []Message{
-		&Join{Addr: "127.0.0.1:7", Relay: true, Labels: map[string]string{"zone": "a"}, Index: 3, Lost: "x"},
+		&Join{Addr: "127.0.0.1:7", Relay: true, Labels: map[string]string{"zone": "a"}, Index: 3, Avoid: []string{"x"}, Accuse: "x"},
 		&Placement{Index: 5, Parent: Location{Name: "p", Addr: "127.0.0.1:8"}},
 		&Placement{},
 		&Attach{Index: 5, Since: 1 << 40},
@@ -69,7 +69,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		entries[i] = *newAckEntry(configKey{"a", "eu"}, 1)
 	}
 	for _, m := range []Message{
-		&Join{Addr: long}, &Join{Lost: long}, &Join{Labels: map[string]string{long: ""}},
+		&Join{Addr: long}, &Join{Avoid: []string{long}}, &Join{Avoid: make([]string, MaxAvoid+1)}, &Join{Labels: map[string]string{long: ""}},
 		&Placement{Parent: Location{Addr: long}}, &Rejected{Reason: long},
 		&Announcement{Raw: make([]byte, 513)}, &SignedHead{Raw: make([]byte, 513)},
 		&Push{Config: long}, &Push{Manifest: make([]byte, record.MaxManifest+1)}, &Push{Body: make([]byte, MaxPush+1)},

@@ -15,6 +15,8 @@ const (
 	MaxConfigs = 100_000
 	// MaxWaiting is the most body requests that wait at a node for a body to arrive.
 	MaxWaiting = 4096
+	// MaxAvoid is how many parents a node asks not to be given again.
+	MaxAvoid = 8
 	// MaxLabels is the most labels an agent may carry.
 	MaxLabels = 32
 	// MaxLabelBytes is the longest label key or value, in bytes.
@@ -41,4 +43,5 @@ const (
 	pushGrace      = Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
 	fetchesToLeave = 3                            // failed fetches in a row from one parent before it is left
 	gapsToLeave    = 2                            // heads in a row that show a gap before the parent is left
+	hasty          = 6                            // gaps up to which the next parent is left as soon as the first
 )

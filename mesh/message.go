@@ -50,8 +50,9 @@ type Join struct {
 	Addr   string            `cbor:"1,keyasint"` // where the sender listens
 	Relay  bool              `cbor:"2,keyasint"` // whether it may have children
 	Labels map[string]string `cbor:"3,keyasint"`
-	Index  uint32            `cbor:"4,keyasint"` // the index it had, plus one; 0 for none
-	Lost   string            `cbor:"5,keyasint"` // name of the parent it lost; "" for none
+	Index  uint32            `cbor:"4,keyasint"`           // the index it had, plus one; 0 for none
+	Avoid  []string          `cbor:"5,keyasint"`           // names of parents it left or lost lately; at most MaxAvoid
+	Accuse string            `cbor:"6,keyasint,omitempty"` // name of the parent it left because that withheld, or sent damaged bodies
 }
 
 // Placement answers Join.

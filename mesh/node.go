@@ -55,10 +55,12 @@ type Node struct {
 
 	configs   map[configKey]*configState
 	revisions map[string]uint64 // by region, newest revision seen in order
+	states    map[string]*record.State
 	unsettled map[configKey]struct{}
-	confirmed uint64 // revision of the newest head that matched what was seen
-	gaps      int    // heads in a row that were ahead of what was seen
-	head      record.Head
+	confirmed uint64      // revision of the newest head that matched what was seen
+	gaps      int         // heads in a row that told of another state than this node's
+	headTime  int64       // of the newest head verified
+	head      record.Head // the newest that agreed with what this node has
 	headRaw   *SignedHead
 
 	bodies  bodies
@@ -76,6 +78,7 @@ func NewNode(cfg Config) *Node {
 		peers:     map[PeerID]Identity{},
 		configs:   map[configKey]*configState{},
 		revisions: map[string]uint64{},
+		states:    map[string]*record.State{},
 		unsettled: map[configKey]struct{}{},
 		bodies:    newBodies(),
 		acks:      newAcks(),
@@ -155,6 +158,7 @@ const (
 	OpAttached               // Peer: the node has a parent again
 	OpPlaced                 // Count: so many agents have a place in this root's tree now
 	OpCensus                 // Region, Count: a following region has so many agents
+	OpAccused                // Peer, Reason: an agent left the parent of that name because it withheld
 	OpGap                    // Revision, Peer: the head is ahead of what the parent sent
 )
 
@@ -301,7 +305,16 @@ func (n *Node) Planner() *Planner { return n.cfg.Planner }
 // Revision is the newest revision of a region that the node has seen.
 func (n *Node) Revision(region string) uint64 { return n.revisions[region] }
 
-// Head is the newest head seen; its zero value before the first.
+// State is the state of a region's pointers that the node has.
+func (n *Node) State(region string) record.State {
+	if s := n.states[region]; s != nil {
+		return *s
+	}
+	return record.State{}
+}
+
+// Head is the newest head seen that agreed with what the node has; its zero value
+// before the first.
 func (n *Node) Head() record.Head { return n.head }
 
 // Watermark is the revision up to which everything of the node's region has been

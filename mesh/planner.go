@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // PlannerConfig shapes a tree.
@@ -32,8 +33,12 @@ type Planner struct {
 	places map[uint32]*place
 	byName map[string]uint32
 	root   place
-	placed int      // agents that have a parent
-	room   roomHeap // relays that may have room, nearest the root first; entries can be stale
+	placed int // agents that have a parent
+	// suspects are relays that a child left because they withheld, oldest first. They
+	// are given no more children; the list is short, so that liars can't take the
+	// duty from everyone.
+	suspects []*place
+	room     roomHeap // relays that may have room, nearest the root first; entries can be stale
 }
 
 // place is an agent's place in the tree.
@@ -45,7 +50,8 @@ type place struct {
 	labels   map[string]string
 	parent   *place // nil: has none now (or is the root)
 	children int
-	offered  bool // it stands in the planner's room heap
+	accuser  uint32 // who accused it, plus one; 0: nobody
+	offered  bool   // it stands in the planner's room heap
 }
 
 // ErrFull says that the tree takes no more agents.
@@ -66,15 +72,16 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 }
 
 // Join places the agent name, which described itself by join. An agent that
-// comes back keeps its index and its children; one that lost a parent is not
-// placed under it again while there is other room.
+// comes back keeps its index and its children; it is not placed
+// under a parent that it asks to avoid.
 func (p *Planner) Join(name string, join *Join) (Placement, error) {
 	agent, err := p.admit(name, join)
 	if err != nil {
 		return Placement{}, err
 	}
 	p.detach(agent)
-	parent := p.findParent(agent, join.Lost)
+	p.suspect(agent, join.Accuse)
+	parent := p.findParent(agent, join.Avoid)
 	p.attach(agent, parent)
 	placement := Placement{Index: agent.index}
 	if parent != &p.root {
@@ -115,8 +122,8 @@ func (p *Planner) admit(name string, join *Join) (*place, error) {
 }
 
 // findParent returns the place with room nearest the root that is not agent,
-// below agent, or the parent it lost. The root takes what fits nowhere else.
-func (p *Planner) findParent(agent *place, lost string) *place {
+// below agent, or to be avoided. The root takes what fits nowhere else.
+func (p *Planner) findParent(agent *place, avoid []string) *place {
 	var skipped []roomEntry
 	defer func() {
 		for _, e := range skipped {
@@ -143,7 +150,7 @@ func (p *Planner) findParent(agent *place, lost string) *place {
 			continue
 		}
 		skipped = append(skipped, e) // it may have room for more
-		if candidate != &p.root && (candidate.name == lost || p.isBelow(candidate, agent)) {
+		if candidate != &p.root && (slices.Contains(avoid, candidate.name) || p.isBelow(candidate, agent)) {
 			continue
 		}
 		return candidate
@@ -156,7 +163,7 @@ const maxSkipped = 4096
 
 func (p *Planner) hasRoom(c *place) bool {
 	alive := c == &p.root || p.places[c.index] == c
-	return alive && c.relay && c.children < p.cfg.Fanout
+	return alive && c.relay && c.accuser == 0 && c.children < p.cfg.Fanout
 }
 
 // depth is the number of hops from the root; attached is false when the path
@@ -170,6 +177,38 @@ func (p *Planner) depth(c *place) (hops int, attached bool) {
 	}
 	return hops, true
 }
+
+// suspect takes relay duty from the agent that another accuses. One accusation is
+// enough, as it costs little to be wrong; but each agent can have one other under
+// suspicion, and only so many can be at a time: the oldest is pardoned.
+func (p *Planner) suspect(accuser *place, name string) {
+	index, known := p.byName[name]
+	if !known || name == accuser.name || p.places[index].accuser != 0 {
+		return
+	}
+	earlier := func(s *place) bool { return s.accuser == accuser.index+1 }
+	if i := slices.IndexFunc(p.suspects, earlier); i >= 0 {
+		p.pardon(i)
+	}
+	if len(p.suspects) >= max(minSuspects, len(p.places)/suspectShare) {
+		p.pardon(0)
+	}
+	p.places[index].accuser = accuser.index + 1
+	p.suspects = append(p.suspects, p.places[index])
+}
+
+func (p *Planner) pardon(i int) {
+	s := p.suspects[i]
+	p.suspects = slices.Delete(p.suspects, i, i+1)
+	s.accuser = 0
+	p.offer(s)
+}
+
+// At most one agent in suspectShare, but minSuspects in any case, can be suspected.
+const (
+	minSuspects  = 8
+	suspectShare = 16
+)
 
 func (p *Planner) isBelow(c, ancestor *place) bool {
 	for ; c != nil; c = c.parent {
@@ -239,7 +278,8 @@ type AgentPlace struct {
 	Parent   string            `json:"parent"` // "" for the coordinator
 	Depth    int               `json:"depth"`  // hops from the coordinator
 	Children int               `json:"children"`
-	Attached bool              `json:"attached"` // false: it left and has not come back
+	Attached bool              `json:"attached"`          // false: it left and has not come back
+	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
 }
 
 // Agents lists every agent the planner knows, in no particular order.
@@ -251,6 +291,9 @@ func (p *Planner) Agents() []AgentPlace {
 			Depth: depth, Children: a.children, Attached: attached}
 		if a.parent != nil {
 			out.Parent = a.parent.name
+		}
+		if a.accuser != 0 {
+			out.Accuser = p.Name(a.accuser - 1)
 		}
 		agents = append(agents, out)
 	}

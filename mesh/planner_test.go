@@ -34,7 +34,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			}
 			join := &Join{Addr: name, Relay: rapid.IntRange(0, 3).Draw(t, "relay") > 0}
 			if m.present[name] {
-				join.Lost = m.parent[name]
+				join.Avoid = []string{m.parent[name]}
 			}
 			placed, err := p.Join(name, join)
 			if err != nil {
@@ -98,6 +98,40 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 	}
 }
 
+func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2})
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if _, err := p.Join(name, &Join{Addr: name, Relay: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if placed, err := p.Join("c", &Join{Addr: "c", Relay: true, Accuse: "a"}); err != nil || placed.Parent.Name != "b" {
+		t.Fatalf("who accuses a was placed under %q (%v), want b", placed.Parent.Name, err)
+	}
+	// One agent can have one other under suspicion: the second accusation frees a.
+	if _, err := p.Join("c", &Join{Addr: "c", Relay: true, Accuse: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	accused := map[string]string{}
+	for _, a := range p.Agents() {
+		if a.Accuser != "" {
+			accused[a.Name] = a.Accuser
+		}
+	}
+	if len(accused) != 1 || accused["b"] != "c" {
+		t.Fatalf("suspects and their accusers: %v", accused)
+	}
+	for i := range 50 {
+		name := fmt.Sprintf("liar-%d", i)
+		if _, err := p.Join(name, &Join{Addr: name, Relay: true, Accuse: fmt.Sprintf("liar-%d", i-1)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.suspects) > minSuspects {
+		t.Errorf("%d of %d agents are under suspicion", len(p.suspects), len(p.places))
+	}
+}
+
 func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "child"} {
@@ -105,7 +139,7 @@ func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	placed, err := p.Join("child", &Join{Addr: "child", Lost: "a"})
+	placed, err := p.Join("child", &Join{Addr: "child", Avoid: []string{"a"}})
 	if err != nil || placed.Parent.Name != "b" {
 		t.Errorf("placed under %q, %v; want b", placed.Parent.Name, err)
 	}

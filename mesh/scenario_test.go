@@ -47,7 +47,9 @@ func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
 	if strings.HasPrefix(string(raw), "forged") {
 		return h, record.ErrSignature
 	}
-	_, err = fmt.Sscanf(string(raw), "head %s %d %d", &h.Region, &h.Revision, &h.TimeMicros)
+	var state []byte
+	_, err = fmt.Sscanf(string(raw), "head %s %d %d %x", &h.Region, &h.Revision, &h.TimeMicros, &state)
+	copy(h.State[:], state)
 	return h, err
 }
 
@@ -126,7 +128,11 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "attached":
 		return receive(&Attached{})
 	case "join":
-		return receive(&Join{Addr: arg("peer", "") + ":1", Relay: true, Lost: arg("lost", "")})
+		var avoided []string
+		if d.HasArg("avoids") {
+			avoided = []string{arg("avoids", "")}
+		}
+		return receive(&Join{Addr: arg("peer", "") + ":1", Relay: true, Avoid: avoided, Accuse: arg("accuses", "")})
 	case "attach":
 		return receive(&Attach{Index: uint32(num("index")), Since: num("since")})
 	case "catch-up":
@@ -136,7 +142,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "announce-forged":
 		return receive(announcement("forged"))
 	case "head":
-		return receive(&SignedHead{Raw: fmt.Appendf(nil, "head eu %d %d", num("revision"), num("time"))})
+		return receive(&SignedHead{Raw: fmt.Appendf(nil, "head eu %d %d %x", num("revision"), num("time"), stateOf(d))})
 	case "publish":
 		a := announcement("pointer")
 		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
@@ -161,6 +167,21 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	}
 	t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
 	return ""
+}
+
+// stateOf is the state that a head tells of: of=(config@epoch@version, …).
+func stateOf(d *datadriven.TestData) []byte {
+	var s record.State
+	for _, a := range d.CmdArgs {
+		if a.Key != "of" {
+			continue
+		}
+		for _, v := range a.Vals {
+			parts := strings.Split(v, "@")
+			s.Add([]byte(fmt.Sprintf("pointer %s eu %s %s", parts[0], parts[1], parts[2])))
+		}
+	}
+	return s[:]
 }
 
 // pass lets time go by, with a tick at each deadline on the way.
@@ -218,16 +239,25 @@ func (s *scenario) describe(o Output) string {
 		return "attached to " + to
 	case OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
+	case OpAccused:
+		return fmt.Sprintf("%s accuses %s", to, o.Reason)
 	case OpGap:
 		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
 	}
 	return fmt.Sprintf("output %d", o.Op)
 }
 
+func accusation(m *Join) string {
+	if m.Accuse == "" {
+		return ""
+	}
+	return ", accuses " + m.Accuse
+}
+
 func describeMessage(m Message) string {
 	switch m := m.(type) {
 	case *Join:
-		return fmt.Sprintf("join (index %d, lost %q)", int(m.Index)-1, m.Lost)
+		return fmt.Sprintf("join (index %d, avoids %q)", int(m.Index)-1, m.Avoid) + accusation(m)
 	case *Placement:
 		return fmt.Sprintf("placement index %d parent %q", m.Index, m.Parent.Name)
 	case *Attach:
@@ -240,7 +270,7 @@ func describeMessage(m Message) string {
 	case *Push:
 		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
 	case *SignedHead:
-		return fmt.Sprintf("%q", m.Raw)
+		return strings.Join(strings.Fields(string(m.Raw))[:4], " ")
 	case *CatchUp:
 		return fmt.Sprintf("catch up since %d", m.Since)
 	case *Gone:

@@ -1,5 +1,7 @@
 package mesh
 
+import "slices"
+
 // upstream is a node's side of having a parent:
 //
 //	idle ─connect─► dialing ─► joining ─Placement: stay─────────────► attaching ─► attached
@@ -14,8 +16,9 @@ type upstream struct {
 	seedPeer PeerID // link to the coordinator that places us; 0 for none
 	parent   PeerID // link to the parent; 0 for none
 	place    Placement
-	index    uint32 // index given, plus one; 0 for none yet
-	lost     string // name of the parent lost last
+	index    uint32   // index given, plus one; 0 for none yet
+	avoid    []string // parents left or lost since all was well, newest last
+	accuse   string   // the one left for what it did; told with the next Join
 	backoff  Time
 	wakeAt   Time // when the present state times out
 	failures int  // fetches from this parent that failed in a row
@@ -93,7 +96,7 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 
 func (n *Node) sendJoin(out []Output) []Output {
 	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: &Join{
-		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Lost: n.up.lost,
+		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse,
 	}})
 }
 
@@ -115,10 +118,20 @@ func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
 	return out
 }
 
+// avoid remembers a parent that was of no use, until a head says that all is well
+// under another.
+func (n *Node) avoid(name string) {
+	n.up.avoid = slices.DeleteFunc(n.up.avoid, func(s string) bool { return s == name })
+	if len(n.up.avoid) == MaxAvoid {
+		n.up.avoid = slices.Delete(n.up.avoid, 0, 1)
+	}
+	n.up.avoid = append(n.up.avoid, name)
+}
+
 // askAgain tells the coordinator, whose link is still up, that the parent it
 // gave is of no use.
 func (n *Node) askAgain(now Time, out []Output) []Output {
-	n.up.lost = n.up.place.Parent.Name
+	n.avoid(n.up.place.Parent.Name)
 	n.up.parent = 0
 	if n.up.seedPeer == 0 {
 		return n.retreat(now, "parent unreachable", out)
@@ -133,7 +146,7 @@ func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Outpu
 	if n.up.state != upJoining || from != n.up.seedPeer {
 		return out
 	}
-	n.up.place = *m
+	n.up.place, n.up.accuse = *m, ""
 	n.up.index = m.Index + 1
 	if m.Parent.Addr == "" {
 		n.up.parent, n.up.seedPeer = n.up.seedPeer, 0
@@ -151,7 +164,6 @@ func (n *Node) attached(now Time, from PeerID, out []Output) []Output {
 	n.up.state = upAttached
 	n.up.wakeAt = Never
 	n.up.backoff = 0
-	n.up.lost = ""
 	n.up.failures = 0
 	if n.up.seedPeer != 0 {
 		out = append(out, Output{Op: OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
@@ -184,7 +196,7 @@ func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
 	case peer == n.up.parent && n.up.state == upAttaching:
 		return n.askAgain(now, out)
 	case peer == n.up.parent && n.up.parent != 0:
-		n.up.lost = name
+		n.avoid(name)
 		return n.loseParent(now, out)
 	case peer == n.up.seedPeer && n.up.seedPeer != 0:
 		n.up.seedPeer = 0
@@ -204,10 +216,12 @@ func (n *Node) loseParent(now Time, out []Output) []Output {
 	return out
 }
 
-// leaveParent drops a parent that is of no use and looks for another.
+// leaveParent drops a parent that does not do its duty, looks for another, and
+// tells the coordinator.
 func (n *Node) leaveParent(now Time, reason string, out []Output) []Output {
 	parent := n.up.parent
-	n.up.lost = n.peers[parent].Name
+	n.up.accuse = n.peers[parent].Name
+	n.avoid(n.up.accuse)
 	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: reason})
 	delete(n.peers, parent)
 	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)

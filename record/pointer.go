@@ -118,6 +118,7 @@ type Head struct {
 	Region     string `cbor:"1,keyasint" json:"region"`
 	Revision   uint64 `cbor:"2,keyasint" json:"revision"` // of the region's newest pointer
 	TimeMicros int64  `cbor:"3,keyasint" json:"time_us"`  // since the Unix epoch
+	State      State  `cbor:"4,keyasint" json:"state"`    // of the region's pointers
 }
 
 // SignHead signs h with an activation key.

@@ -62,7 +62,9 @@ func testPointer() Pointer {
 	return Pointer{Config: "payments/limits", Region: "eu", Epoch: 7, Baseline: 2, Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
 }
 
-func testHead() Head { return Head{Region: "eu", Revision: 42, TimeMicros: 1_800_000_000_000_000} }
+func testHead() Head {
+	return Head{Region: "eu", Revision: 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
+}
 
 // sealed makes one record of each kind and the function that verifies it.
 func sealed(t testing.TB, k trust) map[string]struct {
@@ -178,19 +180,22 @@ func last[A any](_ A, err error) error           { return err }
 // not pass: else one record would have many encodings, and so many hashes.
 func TestPayloadThatIsNotCanonicalIsRefused(t *testing.T) {
 	k := newTrust(t)
+	with := func(fields ...byte) []byte { // a state behind the other fields
+		return append(append(fields, 0x04, 0x58, 0x20), make([]byte, 32)...)
+	}
 	for name, payload := range map[string][]byte{
-		"long integer":  {0xa3, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01},
-		"keys unsorted": {0xa3, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01},
-		"unknown field": {0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01, 0x09, 0x01},
-		"key twice":     {0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01},
+		"long integer":  with(0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01),
+		"keys unsorted": with(0xa4, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01),
+		"unknown field": append(with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0x09, 0x01),
+		"key twice":     with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01),
 		"missing field": {0xa2, 0x01, 0x62, 'e', 'u', 0x02, 0x05},
-		"indefinite":    {0xbf, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01, 0xff},
+		"indefinite":    append(with(0xbf, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0xff),
 	} {
 		if _, err := k.policy.VerifyHead(signPayload(t, kindHead, payload, k.activator)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
 		}
 	}
-	good := []byte{0xa3, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01}
+	good := with(0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01)
 	if h, err := k.policy.VerifyHead(signPayload(t, kindHead, good, k.activator)); err != nil || h.Revision != 5 {
 		t.Errorf("canonical payload: %+v, %v", h, err)
 	}

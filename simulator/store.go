@@ -101,7 +101,8 @@ func (w *World) beat() {
 		return
 	}
 	for _, region := range w.cfg.Network.Matrix.Regions {
-		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region), TimeMicros: int64(w.now)/1000 + 1}
+		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region),
+			TimeMicros: int64(w.now)/1000 + 1, State: w.hosts[0].node.State(region)}
 		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &mesh.SignedHead{Raw: w.signer.head(h)}})
 	}
 }
