@@ -7,12 +7,14 @@ import (
 )
 
 // flow is bytes on their way from one host to another, in chunks that share both
-// ends' links with other flows chunk by chunk, as fair queueing would. Control
-// messages do not wait behind it.
+// ends' links with other flows chunk by chunk, as fair queueing would. Messages do
+// not wait behind it.
 type flow struct {
 	from, to  int32
 	bytes     int64 // still to be sent
+	ready     int64 // of those, at hand at the sender
 	chunk     int64
+	moving    bool                        // the next chunk is scheduled
 	delivered func(at mesh.Time)          // the last byte is there
 	onChunk   func(at mesh.Time, n int64) // a chunk is there; may be nil
 }
@@ -27,8 +29,21 @@ const (
 
 // startFlow sends bytes; delivered is called when the last has arrived.
 func (w *World) startFlow(from, to int32, bytes int64, delivered func(at mesh.Time)) {
-	chunk := max(bytes/chunksPerFlow, minChunk)
-	w.flowOn(&flow{from: from, to: to, bytes: max(bytes, 1), chunk: chunk, delivered: delivered})
+	w.feed(w.openFlow(from, to, bytes, delivered), max(bytes, 1))
+}
+
+// openFlow makes a flow whose bytes are fed to it as the sender gets them itself.
+func (w *World) openFlow(from, to int32, bytes int64, delivered func(at mesh.Time)) *flow {
+	return &flow{from: from, to: to, bytes: max(bytes, 1), chunk: max(bytes/chunksPerFlow, minChunk), delivered: delivered}
+}
+
+// feed tells that n more bytes are at hand at the sender.
+func (w *World) feed(f *flow, n int64) {
+	f.ready += n
+	if !f.moving {
+		f.moving = true
+		w.flowOn(f)
+	}
 }
 
 // flowOn sends the next chunk of a flow. The next but one is scheduled for when
@@ -42,8 +57,12 @@ func (w *World) flowOn(f *flow) {
 		w.call(w.now.Add(retransmit), func() { w.flowOn(f) })
 		return
 	}
-	n := min(f.chunk, f.bytes)
+	n := min(f.chunk, f.bytes, f.ready)
+	if f.moving = n > 0; !f.moving {
+		return // until it is fed
+	}
 	f.bytes -= n
+	f.ready -= n
 	from.upFree = max(from.upFree, w.now).Add(serialize(n, w.upRate(f.from)))
 	w.count(f.from, f.to, n)
 	last := f.bytes == 0

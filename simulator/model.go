@@ -58,6 +58,8 @@ type Config struct {
 	// PushLimit is the largest body pushed behind its announcement; default 16 KiB,
 	// negative for none.
 	PushLimit int64
+	// Done, if not nil, ends the run when it is closed.
+	Done <-chan struct{}
 	// Machine, if set, is the one machine on which all hosts run.
 	Machine *Machine
 	// Join is the time over which agents come up at the start; default 20 s.

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,9 @@ type run struct {
 	notes    []Note
 }
 
+// ErrStopped says that a run was ended from outside.
+var ErrStopped = errors.New("the run was stopped")
+
 // joinLimit is how much virtual time a fleet has to join.
 const joinLimit = 10 * time.Minute
 
@@ -30,7 +34,11 @@ func newRun(cfg Config) (*run, error) {
 	}
 	r := &run{w: w, meter: newMeter(w)}
 	w.Boot()
-	if err := w.Settle(joinLimit); err != nil {
+	err = w.Settle(joinLimit)
+	if w.stopped {
+		return nil, ErrStopped
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the fleet does not join: %w", err)
 	}
 	w.BeginHeads()
@@ -74,6 +82,9 @@ func Simulate(cfg Config) (*Report, error) {
 			return u.missing == 0 && len(r.meter.newest) > 0 && r.committed(u)
 		})
 		r.w.Run(r.w.now.Add(500 * time.Millisecond)) // acknowledgements on their way
+	}
+	if r.w.stopped {
+		return nil, ErrStopped
 	}
 	return r.report(), nil
 }
@@ -190,6 +201,27 @@ func (r *run) idle() []RoleTraffic {
 		out[i].Total, out[i].Busiest = out[i].Total.times(scale), out[i].Busiest.times(scale)
 	}
 	return out
+}
+
+// withoutIdle measures the fleet at rest, and takes from the cost of the updates
+// what the fleet would have cost in that time without them.
+func (r *run) withoutIdle(out *Report) {
+	minutes := time.Duration(r.w.now - r.start).Minutes()
+	out.Idle = r.idle()
+	for i := range out.Roles {
+		t := &out.Roles[i]
+		rest := Role(out.Idle, t.Role)
+		t.Total = t.Total.without(rest.Total, minutes)
+		t.Busiest = t.Busiest.without(rest.Busiest, minutes)
+	}
+	out.Capacity = capacityOf(r.w.cfg, out)
+}
+
+// without takes o, scaled, from t; nothing becomes negative.
+func (t Traffic) without(o Traffic, scale float64) Traffic {
+	less := func(a, b int64) int64 { return max(a-int64(float64(b)*scale), 0) }
+	return Traffic{less(t.Messages, o.Messages), less(t.Bytes, o.Bytes), less(t.CrossRegion, o.CrossRegion),
+		less(t.CrossZone, o.CrossZone), t.Connections, time.Duration(less(int64(t.CPU), int64(o.CPU)))}
 }
 
 func (t Traffic) times(n int64) Traffic {

@@ -133,7 +133,7 @@ func LoadScenario(name string) (*Scenario, error) {
 	}
 	info, err := os.Stat(name)
 	if err != nil {
-		return nil, fmt.Errorf("scenario %s: %w; the library has %s", name, err, strings.Join(libraryNames(), ", "))
+		return nil, fmt.Errorf("scenario %s: %w; the library has %s", name, err, strings.Join(ScenarioNames(), ", "))
 	}
 	if info.Size() > maxScenario {
 		return nil, fmt.Errorf("scenario %s: %w: %d bytes", name, record.ErrTooLarge, info.Size())
@@ -148,7 +148,8 @@ func LoadScenario(name string) (*Scenario, error) {
 	return s, nil
 }
 
-func libraryNames() []string {
+// ScenarioNames lists the scenarios that come with the simulator, in order.
+func ScenarioNames() []string {
 	entries, _ := fs.ReadDir(library, "scenarios")
 	var names []string
 	for _, e := range entries {
@@ -365,12 +366,14 @@ func (r *Bandwidth) UnmarshalText(b []byte) error {
 // timelineSamples is how often a run looks at the state of the fleet.
 const timelineSamples = 240
 
-// Run runs the scenario and says whether its assertions hold.
-func (s *Scenario) Run() (*Report, error) {
+// Run runs the scenario and says whether its assertions hold. It ends early, with
+// ErrStopped, when done is closed.
+func (s *Scenario) Run(done <-chan struct{}) (*Report, error) {
 	cfg, err := s.Config()
 	if err != nil {
 		return nil, err
 	}
+	cfg.Done = done
 	r, err := newRun(cfg)
 	if err != nil {
 		return nil, err
@@ -381,12 +384,16 @@ func (s *Scenario) Run() (*Report, error) {
 		rollouts = append(rollouts, startRollout(r, def, i))
 	}
 	step := max(time.Duration(s.Duration)/timelineSamples, time.Millisecond)
-	for end := r.start.Add(time.Duration(s.Duration)); r.w.now < end; {
+	for end := r.start.Add(time.Duration(s.Duration)); r.w.now < end && !r.w.stopped; {
 		r.w.Run(min(r.w.now.Add(step), end))
 		up, _ := r.w.Attached()
 		r.timeline = append(r.timeline, Sample{r.second(), r.meter.coverage(), float64(up) / float64(max(r.w.Hosts()-r.w.regions(), 1))})
 	}
+	if r.w.stopped {
+		return nil, ErrStopped
+	}
 	report := r.report()
+	r.withoutIdle(report)
 	report.Scenario, report.About, report.Matrix = s.Name, s.About, s.Network.Matrix
 	for _, ro := range rollouts {
 		report.Rollouts = append(report.Rollouts, ro.result())

@@ -107,6 +107,9 @@ func Compare(cfg Config, c Comparison) ([]StrategyResult, error) {
 			return nil, err
 		}
 		s.plan(r)
+		if r.w.stopped {
+			return nil, ErrStopped
+		}
 		out = append(out, r.result(s.name, s.how))
 	}
 	for i := range out {

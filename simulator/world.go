@@ -40,8 +40,9 @@ type World struct {
 	signer     *signer
 	out        []mesh.Output
 	events     uint64
-	up         int // agents
-	attached   int // those that have a parent
+	stopped    bool // from outside
+	up         int  // agents
+	attached   int  // those that have a parent
 
 	store store
 	acked map[ackKey]*mesh.AckEntry
@@ -244,16 +245,28 @@ func (w *World) Crash(i int32) {
 
 // Run handles events until the virtual time is until.
 func (w *World) Run(until mesh.Time) {
-	for w.queue.len() > 0 && w.queue.heap[0].at <= until {
+	for w.queue.len() > 0 && w.queue.heap[0].at <= until && !w.interrupted() {
 		w.handle(w.queue.pop())
 	}
 	w.now = max(w.now, until)
 }
 
+// interrupted looks now and then whether the run is to end.
+func (w *World) interrupted() bool {
+	if w.events&0xfff == 0 && w.cfg.Done != nil {
+		select {
+		case <-w.cfg.Done:
+			w.stopped = true
+		default:
+		}
+	}
+	return w.stopped
+}
+
 // RunUntil handles events until done reports true, asked every interval, or the
 // virtual time is limit; it reports whether done did.
 func (w *World) RunUntil(limit mesh.Time, interval time.Duration, done func() bool) bool {
-	for w.now < limit {
+	for w.now < limit && !w.stopped {
 		w.Run(min(w.now.Add(interval), limit))
 		if done() {
 			return true
