@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint vuln fuzz bench sim vectors docs clean
+.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz calibrate vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,8 +41,15 @@ bench: build ## measure on this machine
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./record ./fec ./mesh
 	./bin/banyan bench fanout
 
-sim: ## the overlay under a virtual clock, 10,000 nodes
-	$(GO) test -count 1 -v ./simulator
+sim: build ## every scenario of the library, at full size
+	@for s in $$(./bin/banyan simulate scenarios | cut -d' ' -f1); do ./bin/banyan simulate run $$s || exit 1; echo; done
+
+SEEDS ?= 20000
+simfuzz: build ## SEEDS hostile histories against every invariant
+	./bin/banyan simulate fuzz --seeds $(SEEDS)
+
+calibrate: build ## this machine's costs, and predicted beside measured on real agents
+	./bin/banyan bench calibrate --agents 1000 --costs costs.json
 
 vectors: ## check the test vectors with a COSE library in another language; needs npm
 	cd testdata/verify && npm install --no-save --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error && node verify.mjs ../vectors.json

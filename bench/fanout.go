@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 
 // FanoutConfig shapes a fan-out measurement. A zero value means the default where one is named.
 type FanoutConfig struct {
-	Dir     string // default: a temporary directory, removed at the end
-	Agents  int    // default 1000
-	Fanout  int    // default 16
-	Updates int    // default 7; the first is not counted
-	Body    int    // bytes; default 256
-	Say     func(format string, args ...any)
+	Dir       string // where a temporary directory is made; default the system's
+	Agents    int    // default 1000
+	Fanout    int    // default 16
+	Updates   int    // default 7; the first is not counted
+	Rollbacks int    // default 4; likewise
+	Body      int    // bytes; default 256
+	Say       func(format string, args ...any)
 }
 
 // FanoutResult is what a fan-out measurement found: medians over the updates.
@@ -57,41 +59,48 @@ type FanoutResult struct {
 
 // Fanout starts a fleet of one region and times updates from the signing of a
 // pointer to its verification, and to its durable apply, on every agent.
-func Fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, err error) {
-	cfg.setDefaults()
-	if cfg.Dir == "" {
-		if cfg.Dir, err = os.MkdirTemp("", "banyan-bench-"); err != nil {
-			return result, err
-		}
-		defer os.RemoveAll(cfg.Dir)
+func Fanout(ctx context.Context, cfg FanoutConfig) (FanoutResult, error) {
+	result, publishes, rollbacks, err := fanout(ctx, cfg)
+	if err == nil {
+		result.fill(publishes, rollbacks)
 	}
+	return result, err
+}
+
+// fanout measures, and returns every update's sample.
+func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publishes, rollbacks samples, err error) {
+	cfg.setDefaults()
+	if cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-"); err != nil {
+		return result, nil, nil, err
+	}
+	defer os.RemoveAll(cfg.Dir)
 	events := newRecorder()
 	began := time.Now()
 	f, err := fleet.Start(ctx, fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout,
 		KeepAlive: 10 * time.Second, IdleTimeout: time.Minute, OnEvent: events.event})
 	if err != nil {
-		return result, err
+		return result, nil, nil, err
 	}
 	defer func() { err = errors.Join(err, f.Stop()) }()
 	if err := f.WaitAttached(ctx); err != nil {
-		return result, fmt.Errorf("agents did not all join: %w", err)
+		return result, nil, nil, fmt.Errorf("agents did not all join: %w", err)
 	}
 	result = FanoutResult{Agents: cfg.Agents, Fanout: cfg.Fanout, Updates: cfg.Updates - 1, BodyBytes: cfg.Body,
 		Cores: runtime.GOMAXPROCS(0), JoinSeconds: time.Since(began).Seconds(),
 		StoredPerAgentNote: "each agent: one synchronous Badger commit and the version's files, fsynced; all on one disk"}
 	cfg.Say("%d agents joined in %.1f s", cfg.Agents, result.JoinSeconds)
-	if err := measureFanout(ctx, cfg, f, events, &result); err != nil {
-		return result, err
+	if publishes, rollbacks, err = measureFanout(ctx, cfg, f, events); err != nil {
+		return result, nil, nil, err
 	}
 	result.PeakRSSBytes, result.DiskBytes = peakRSS(), allocated(cfg.Dir)
-	return result, nil
+	return result, publishes, rollbacks, nil
 }
 
 func (c *FanoutConfig) setDefaults() {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.Agents, 1000}, {&c.Fanout, 16}, {&c.Updates, 7}, {&c.Body, 256}} {
+	}{{&c.Agents, 1000}, {&c.Fanout, 16}, {&c.Updates, 7}, {&c.Rollbacks, 4}, {&c.Body, 256}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -101,18 +110,17 @@ func (c *FanoutConfig) setDefaults() {
 	}
 }
 
-func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *recorder, result *FanoutResult) error {
-	var publishes, rollbacks samples
+func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *recorder) (publishes, rollbacks samples, err error) {
 	for i := range cfg.Updates {
 		body := make([]byte, cfg.Body)
 		copy(body, fmt.Sprintf("update %d", i))
 		v, err := f.Client.Publish(ctx, api.Draft{Config: "bench/fanout", Body: body, ContentType: "application/octet-stream"}, f.Key)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		s, err := timeUpdate(ctx, f, events, v.Manifest.Version)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		cfg.Say("update %d: verified p99 %.1f ms, applied p99 %.1f ms, %.0f µs of CPU an agent", i, s.verified.p99, s.applied.p99, s.cpuPerAgent)
 		if i > 0 { // the first warms caches up
@@ -120,24 +128,28 @@ func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events
 		}
 	}
 	last := uint64(cfg.Updates)
-	for i := range 4 {
+	for i := range cfg.Rollbacks {
 		s, err := timeUpdate(ctx, f, events, last-uint64(1-i%2))
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if i > 0 {
 			rollbacks = append(rollbacks, s)
 		}
 	}
-	publishes.fill(&result.VerifiedP50, &result.VerifiedP99, &result.VerifiedMax, func(s sample) summary { return s.verified })
-	publishes.fill(&result.AppliedP50, &result.AppliedP99, &result.AppliedMax, func(s sample) summary { return s.applied })
-	rollbacks.fill(&result.AnnounceP50, &result.AnnounceP99, &result.AnnounceMax, func(s sample) summary { return s.verified })
-	rollbacks.fill(&result.RollbackP50, &result.RollbackP99, &result.RollbackMax, func(s sample) summary { return s.applied })
-	result.CPUPerAgentUs, result.RollbackCPUPerUs = publishes.cpu(), rollbacks.cpu()
-	for _, s := range append(publishes, rollbacks...) {
-		result.Missed += cfg.Agents - s.applied.count
+	return publishes, rollbacks, nil
+}
+
+// fill takes the medians of the samples.
+func (r *FanoutResult) fill(publishes, rollbacks samples) {
+	publishes.fill(&r.VerifiedP50, &r.VerifiedP99, &r.VerifiedMax, func(s sample) summary { return s.verified })
+	publishes.fill(&r.AppliedP50, &r.AppliedP99, &r.AppliedMax, func(s sample) summary { return s.applied })
+	rollbacks.fill(&r.AnnounceP50, &r.AnnounceP99, &r.AnnounceMax, func(s sample) summary { return s.verified })
+	rollbacks.fill(&r.RollbackP50, &r.RollbackP99, &r.RollbackMax, func(s sample) summary { return s.applied })
+	r.CPUPerAgentUs, r.RollbackCPUPerUs = publishes.cpu(), rollbacks.cpu()
+	for _, s := range append(slices.Clone(publishes), rollbacks...) {
+		r.Missed += r.Agents - s.applied.count
 	}
-	return nil
 }
 
 // sample is one update's outcome.

@@ -138,11 +138,7 @@ func (w *World) storePushed(i int32, m *mesh.Push) {
 // the node when it is on disk; not if the host dies meanwhile.
 func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.Time) {
 	boots := w.hosts[i].boots
-	done := at
-	if reason == "" {
-		done = w.write(&w.hosts[i], at, w.cfg.Costs.Store)
-	}
-	w.call(done, func() {
+	end := func() {
 		h := &w.hosts[i]
 		if h.down || h.boots != boots {
 			return
@@ -159,7 +155,12 @@ func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.
 			h.disk.held[want] = struct{}{}
 		}
 		w.step(i, in)
-	})
+	}
+	if reason != "" {
+		w.call(at, end)
+		return
+	}
+	w.write(i, at, w.cfg.Costs.Store, storeSync, end)
 }
 
 // activate applies a version durably: the disk has it when the apply is done.
@@ -167,7 +168,7 @@ func (w *World) activate(i int32, o *mesh.Output) {
 	h := &w.hosts[i]
 	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
 	notify(w.watch.starts, Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
-	w.call(w.write(h, w.ready, w.cfg.Costs.Apply), func() {
+	w.write(i, w.ready, w.cfg.Costs.Apply, applySync, func() {
 		h := &w.hosts[i]
 		if h.down || h.boots != boots {
 			return

@@ -82,35 +82,10 @@ func (t Traffic) minus(o Traffic) Traffic {
 }
 
 // spend takes d of the host's processor from at on, and returns when it is done.
-// On a shared machine it takes the core that is free first.
 func (w *World) spend(h *host, at mesh.Time, d time.Duration) mesh.Time {
 	h.traffic.CPU += d
-	if w.cores != nil {
-		core := 0
-		for i, free := range w.cores {
-			if free < w.cores[core] {
-				core = i
-			}
-		}
-		h.cpuFree = max(h.cpuFree, w.cores[core], at).Add(d)
-		w.cores[core] = h.cpuFree
-		return h.cpuFree
-	}
-	if h.slow > 1 {
-		d = time.Duration(float64(d) * h.slow)
-	}
-	h.cpuFree = max(h.cpuFree, at).Add(d)
+	h.cpuFree = max(h.cpuFree, at).Add(w.slowed(h, d))
 	return h.cpuFree
-}
-
-// write is a durable write of a host that takes d: processor first, then the
-// disk, which on a shared machine does one after another.
-func (w *World) write(h *host, at mesh.Time, d time.Duration) mesh.Time {
-	if w.cfg.Machine == nil {
-		return at.Add(w.slowed(h, d))
-	}
-	w.disk = max(w.disk, w.spend(h, at, d)).Add(w.cfg.Machine.Sync)
-	return w.disk
 }
 
 // link is one end of a connection.

@@ -70,12 +70,6 @@ type Config struct {
 	ClockSkew time.Duration
 }
 
-// Machine is a computer that all hosts share: a calibration runs on one.
-type Machine struct {
-	Cores int           // processors they share
-	Sync  time.Duration // one durable write; the disk does one at a time
-}
-
 // Uniform spreads n agents evenly over r regions.
 func Uniform(n, r int) []int {
 	agents := make([]int, r)
@@ -184,8 +178,8 @@ func (c *Config) Bound() time.Duration {
 // what the codec makes.
 const (
 	packetOverhead   = 60
-	announcementSize = 245 + packetOverhead
-	headSize         = 190 + packetOverhead
+	announcementSize = 200 + packetOverhead
+	headSize         = 225 + packetOverhead
 	controlSize      = 40 + packetOverhead
 	ackEntrySize     = 60
 	handshakeSize    = 6000

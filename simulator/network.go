@@ -67,6 +67,11 @@ func (w *World) transmit(id mesh.PeerID, m mesh.Message, ready mesh.Time) {
 	}
 	size := w.messageSize(m)
 	from := &w.hosts[l.owner]
+	if w.machine != nil && !w.cutOff(l.owner, l.remote) {
+		w.count(l.owner, l.remote, size)
+		w.machine.arrive(l.owner, w.cfg.Costs.Send, func() { w.arrive(id, m, w.now) })
+		return
+	}
 	done := w.spend(from, ready, w.cfg.Costs.Send)
 	from.upFree = max(from.upFree, done).Add(serialize(size, w.upRate(l.owner)))
 	w.count(l.owner, l.remote, size)

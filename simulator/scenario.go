@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -165,7 +166,7 @@ func ParseScenario(raw []byte, dir string) (*Scenario, error) {
 		return nil, fmt.Errorf("%w: a scenario of %d bytes", record.ErrTooLarge, len(raw))
 	}
 	if err := draft.Check(draft.TypeYAML, raw, scenarioSchema); err != nil {
-		return nil, err
+		return nil, inScenario(err)
 	}
 	s := &Scenario{dir: dir}
 	d := yaml.NewDecoder(bytes.NewReader(raw))
@@ -178,6 +179,22 @@ func ParseScenario(raw []byte, dir string) (*Scenario, error) {
 		return nil, err
 	}
 	return s, s.check(cfg)
+}
+
+// inScenario tells of what is wrong with a file as something wrong with a scenario.
+func inScenario(err error) error {
+	var r *draft.Rejection
+	if !errors.As(err, &r) {
+		return err
+	}
+	place := ""
+	if r.Line > 0 {
+		place = fmt.Sprintf("line %d: ", r.Line)
+	}
+	if r.Path != "" {
+		place += r.Path + ": "
+	}
+	return fmt.Errorf("%w: %s%s", record.ErrInvalid, place, r.Reason)
 }
 
 // Config is the fleet and its network.

@@ -249,7 +249,7 @@ func (r *rival) send(from, to int32, size int64, cost func() time.Duration, then
 // apply lets a host write and apply what it has received.
 func (r *rival) apply(i int32) {
 	w := r.w
-	w.call(w.write(&w.hosts[i], w.now, w.cfg.Costs.Store+w.cfg.Costs.Apply), func() { r.has[i] = toMicros(time.Duration(w.now)) })
+	w.write(i, w.now, w.cfg.Costs.Store+w.cfg.Costs.Apply, applySync, func() { r.has[i] = toMicros(time.Duration(w.now)) })
 }
 
 // toCoordinators commits the update and brings it to every region's coordinator.

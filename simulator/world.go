@@ -35,8 +35,8 @@ type World struct {
 	requests   map[uint64]request
 	lastReq    uint64
 	partitions []*partition
-	cores      []mesh.Time // when each core of a shared machine is free
-	disk       mesh.Time   // when its disk is free
+	disk       mesh.Time  // when a shared machine's disk is free
+	machine    *scheduler // of a shared machine; nil: each host is its own
 	signer     *signer
 	out        []mesh.Output
 	events     uint64
@@ -83,7 +83,7 @@ func NewWorld(cfg Config) (*World, error) {
 	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), links: make([]link, 1), signer: newSigner(),
 		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
-		w.cores = make([]mesh.Time, max(cfg.Machine.Cores, 1))
+		w.machine = newScheduler(w, cfg.Machine.Cores)
 	}
 	total := len(cfg.Agents)
 	for _, n := range cfg.Agents {
@@ -295,8 +295,7 @@ func (w *World) handle(e event) {
 		if w.hosts[e.host].down || !w.links[d.peer].alive {
 			return
 		}
-		w.ready = w.spend(&w.hosts[e.host], w.now, w.receiveCost(d.message))
-		w.step(e.host, mesh.Input{Kind: mesh.InReceived, Peer: d.peer, Message: d.message})
+		w.receive(e.host, d)
 	}
 	w.events++
 }

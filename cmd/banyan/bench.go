@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/examples"
+	"banyan/internal/atomicfile"
 )
 
 func newDemo(a *app) *cobra.Command {
@@ -73,7 +75,7 @@ func printDemo(w io.Writer, r bench.DemoResult) {
 
 func newBench(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure Banyan on this machine"}
-	cmd.AddCommand(newBenchFanout(a))
+	cmd.AddCommand(newBenchFanout(a), newBenchCalibrate(a))
 	return cmd
 }
 
@@ -102,6 +104,57 @@ func newBenchFanout(a *app) *cobra.Command {
 	f.IntVar(&cfg.Updates, "updates", 7, "versions to publish; the first is not counted")
 	f.IntVar(&cfg.Body, "body", 256, "size of a body, in bytes")
 	return cmd
+}
+
+func newBenchCalibrate(a *app) *cobra.Command {
+	var (
+		cfg  bench.CalibrateConfig
+		file string
+	)
+	cmd := &cobra.Command{
+		Use:   "calibrate",
+		Short: "Measure this machine's costs on real agents, simulate the same fleet, and hold the two against each other",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Say = func(format string, args ...any) {
+				if a.output == "text" {
+					fmt.Fprintf(a.stderr, format+"\n", args...)
+				}
+			}
+			c, err := bench.Calibrate(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if file != "" {
+				costs, err := json.MarshalIndent(c.Costs, "", "  ")
+				if err != nil {
+					return err
+				}
+				if err := atomicfile.Write(file, append(costs, '\n'), 0o644); err != nil {
+					return err
+				}
+			}
+			return a.print(c, func(w io.Writer) { printCalibration(w, c) })
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Agents, "agents", 1000, "agents, each with its own socket, connection and store")
+	f.IntVar(&cfg.Fanout, "fanout", 16, "children each node gets")
+	f.StringVar(&file, "costs", "", "write the costs to this JSON file, for 'banyan simulate --costs'")
+	return cmd
+}
+
+func printCalibration(w io.Writer, c bench.Calibration) {
+	fmt.Fprintf(w, "receive %s, send %s, verify %s, apply %s + disk %s, store %s + disk %s; cores wait for %.0f%% of the disk time\n\n",
+		c.Costs.Receive, c.Costs.Send, c.Costs.Verify, c.Costs.Apply, c.Machine.ApplySync, c.Costs.Store, c.Machine.StoreSync, 100*c.Machine.Held)
+	fmt.Fprintf(w, "%d AGENTS\t\tMEASURED MS\tPREDICTED MS\tRATIO\t\n", c.Agents)
+	for _, r := range c.Rows {
+		verdict := "within 20%"
+		if r.Off() {
+			verdict = "off by more than 20%"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%.1f\t%.2f\t%s\n", r.What, r.Quantile, r.Measured, r.Predicted, r.Ratio, verdict)
+	}
 }
 
 func printFanout(w io.Writer, r bench.FanoutResult) {

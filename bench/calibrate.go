@@ -1,0 +1,256 @@
+package bench
+
+import (
+	"context"
+	"crypto/ed25519"
+	"math"
+	"os"
+	"runtime"
+	"time"
+
+	"banyan/bench/fleet"
+	"banyan/record"
+	"banyan/simulator"
+)
+
+// CalibrateConfig shapes a calibration. A zero value means the default where one is named.
+type CalibrateConfig struct {
+	Dir    string
+	Agents int // default 1000
+	Fanout int // default 16
+	Say    func(format string, args ...any)
+}
+
+// Calibration is what this machine's costs are, and how well the simulator
+// predicts a fleet from them. All its agents share the machine.
+type Calibration struct {
+	Agents  int               `json:"agents"`
+	Fanout  int               `json:"fanout"`
+	Machine simulator.Machine `json:"machine"`
+	Costs   simulator.Costs   `json:"costs"`
+	Rows    []CalibrationRow  `json:"rows"`
+	Within  bool              `json:"all_within_20_percent"`
+}
+
+// CalibrationRow is one figure, predicted beside measured, in milliseconds.
+type CalibrationRow struct {
+	What      string  `json:"what"`
+	Quantile  string  `json:"quantile"`
+	Measured  float64 `json:"measured_ms"`
+	Predicted float64 `json:"predicted_ms"`
+	Ratio     float64 `json:"ratio"` // predicted ÷ measured
+}
+
+// tolerance is how far a prediction may be off, as a share of what was measured.
+const tolerance = 0.20
+
+// Calibrate times updates of a fleet of real agents. From every second one it takes
+// the costs of this machine; with those it simulates the same fleet; and holds the
+// result against the updates between them. The machine's speed wanders, so the two
+// halves are measured in turns.
+func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
+	if cfg.Agents == 0 {
+		cfg.Agents = 1000
+	}
+	if cfg.Fanout == 0 {
+		cfg.Fanout = 16
+	}
+	if cfg.Say == nil {
+		cfg.Say = func(string, ...any) {}
+	}
+	c := Calibration{Agents: cfg.Agents, Fanout: cfg.Fanout, Machine: simulator.Machine{Cores: runtime.GOMAXPROCS(0)}}
+	var err error
+	if c.Costs.Verify, err = verifyCost(); err != nil {
+		return c, err
+	}
+	cfg.Say("a signature takes %s to verify", c.Costs.Verify)
+	hop, err := headCost(ctx, cfg)
+	if err != nil {
+		return c, err
+	}
+	cfg.Say("a head costs an agent %s", hop)
+	all, publishes, rollbacks, err := fanout(ctx, FanoutConfig{Dir: cfg.Dir, Agents: cfg.Agents, Fanout: cfg.Fanout, Updates: 13, Rollbacks: 13, Say: cfg.Say})
+	if err != nil {
+		return c, err
+	}
+	fitted, measured := all, all
+	fitted.fill(publishes.every(0), rollbacks.every(0))
+	measured.fill(publishes.every(1), rollbacks.every(1))
+	c.divide(hop, fitted)
+	if err := c.fitDisk(fitted); err != nil {
+		return c, err
+	}
+	cfg.Say("costs: %+v; machine: %+v", c.Costs, c.Machine)
+	predicted, err := c.simulate(cfg.Agents)
+	if err != nil {
+		return c, err
+	}
+	c.compare(measured, predicted)
+	return c, nil
+}
+
+// verifyCost is the median time of the check of a pointer.
+func verifyCost() (time.Duration, error) {
+	root, key := record.KeyFromSeed([32]byte{1}), record.KeyFromSeed([32]byte{2})
+	policy, err := record.SignPolicy(record.PolicyDocument{Version: 1, ExpiresSec: time.Now().Unix() + 3600,
+		Activators: []record.ActivatorEntry{{Name: "bench", Public: key.Public(), Regions: []string{"bench"}}}}, root)
+	if err != nil {
+		return 0, err
+	}
+	trust, err := record.OpenPolicy(policy, []ed25519.PublicKey{root.Public()}, time.Now())
+	if err != nil {
+		return 0, err
+	}
+	raw, err := record.SignPointer(record.Pointer{Config: "bench/calibrate", Region: "bench", Epoch: 1, Baseline: 1, Phase: record.PhaseActive, TimeMicros: 1}, key)
+	if err != nil {
+		return 0, err
+	}
+	var times []float64
+	for range 21 {
+		began := time.Now()
+		for range 100 {
+			if _, err := trust.VerifyPointer(raw); err != nil {
+				return 0, err
+			}
+		}
+		times = append(times, float64(time.Since(began))/100)
+	}
+	return time.Duration(median(times)), nil
+}
+
+// headCost is the processor time of one head at one agent: it is received,
+// verified and relayed, and nothing is written.
+func headCost(ctx context.Context, cfg CalibrateConfig) (time.Duration, error) {
+	const interval, window = 100 * time.Millisecond, 4 * time.Second
+	measure := func(interval time.Duration) (time.Duration, error) {
+		dir, err := os.MkdirTemp(cfg.Dir, "banyan-calibrate-")
+		if err != nil {
+			return 0, err
+		}
+		f, err := fleet.Start(ctx, fleet.Config{Dir: dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout,
+			HeadInterval: interval, KeepAlive: 10 * time.Second, IdleTimeout: time.Minute})
+		if err != nil {
+			return 0, err
+		}
+		defer f.RemoveAll()
+		if err := f.WaitAttached(ctx); err != nil {
+			return 0, err
+		}
+		before := cpuTime()
+		select {
+		case <-time.After(window):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		return cpuTime() - before, nil
+	}
+	busy, err := measure(interval)
+	if err != nil {
+		return 0, err
+	}
+	idle, err := measure(time.Hour)
+	return max(busy-idle, 0) / time.Duration(cfg.Agents) / time.Duration(window/interval), err
+}
+
+// divide shares the measured processor time out between the model's costs.
+func (c *Calibration) divide(hop time.Duration, r FanoutResult) {
+	wire := max(hop-c.Costs.Verify, 2*time.Microsecond)
+	c.Costs.Receive, c.Costs.Send = wire/2, wire/2
+	c.Costs.Connect = 750 * time.Microsecond // FACTS: 1.5 ms for both ends
+	micros := func(us float64) time.Duration { return time.Duration(us * float64(time.Microsecond)) }
+	rollback, publish := micros(r.RollbackCPUPerUs), micros(r.CPUPerAgentUs)
+	// A rollback is a hop down, an apply, and an acknowledgement up.
+	c.Costs.Apply = max(rollback-hop-wire, 0)
+	// A publish is a second message down with a second signature, and a stored body.
+	c.Costs.Store = max(publish-rollback-hop, 0)
+}
+
+func (c *Calibration) simulate(agents int) (*simulator.Report, error) {
+	machine := c.Machine
+	return simulator.Simulate(simulator.Config{Seed: 1, Agents: []int{agents}, Zones: 1, Fanout: c.Fanout, Costs: c.Costs, Machine: &machine,
+		BodyBytes: 256, Heads: simulator.DefaultHeads, Join: time.Minute,
+		Network: simulator.NetworkModel{Zone: 20 * time.Microsecond, CrossAZ: 20 * time.Microsecond}})
+}
+
+// every takes one sample of two, from the first or from the second on.
+func (all samples) every(from int) (some samples) {
+	for i := from; i < len(all); i += 2 {
+		some = append(some, all[i])
+	}
+	return some
+}
+
+// fitDisk finds the disk times at which the slowest percent of the simulated
+// fleet ends when that of the measured one did: first of the apply, from the
+// rollback, then of the body. How much of them a core waits out is what brings
+// the middle nearest.
+func (c *Calibration) fitDisk(r FanoutResult) error {
+	var best simulator.Machine
+	least := math.Inf(1)
+	for _, held := range []float64{0, 0.25, 0.5, 0.75, 1} {
+		c.Machine.Held = held
+		err := c.bisect(&c.Machine.ApplySync, r.RollbackP99, func(s *simulator.Report) float64 { return s.Rollback.P99 })
+		if err != nil {
+			return err
+		}
+		if err := c.bisect(&c.Machine.StoreSync, r.AppliedP99, func(s *simulator.Report) float64 { return s.P99 }); err != nil {
+			return err
+		}
+		s, err := c.simulate(c.Agents)
+		if err != nil {
+			return err
+		}
+		off := 0.0
+		for _, pair := range [][2]float64{{s.P50, r.AppliedP50}, {s.Verified.P50, r.VerifiedP50}, {s.Verified.P99, r.VerifiedP99}, {s.Rollback.P50, r.RollbackP50}} {
+			off += math.Abs(math.Log(pair[0] / pair[1]))
+		}
+		if off < least {
+			least, best = off, c.Machine
+		}
+	}
+	c.Machine = best
+	return nil
+}
+
+// bisect finds the time at which the simulated figure is as wanted.
+func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*simulator.Report) float64) error {
+	low, high := time.Duration(0), 20*time.Millisecond
+	for range 11 {
+		*sync = (low + high) / 2
+		s, err := c.simulate(c.Agents)
+		if err != nil {
+			return err
+		}
+		if of(s) < want {
+			low = *sync
+		} else {
+			high = *sync
+		}
+	}
+	return nil
+}
+
+func (c *Calibration) compare(m FanoutResult, p *simulator.Report) {
+	c.Within = true
+	add := func(what, quantile string, measured, predicted float64) {
+		row := CalibrationRow{what, quantile, measured, predicted, predicted / measured}
+		c.Within = c.Within && !row.Off()
+		c.Rows = append(c.Rows, row)
+	}
+	for _, r := range []struct {
+		what          string
+		p50, p99, max float64
+		predicted     simulator.Latency
+	}{
+		{"new version, applied", m.AppliedP50, m.AppliedP99, m.AppliedMax, p.Rest},
+		{"new version, verified", m.VerifiedP50, m.VerifiedP99, m.VerifiedMax, p.Verified},
+		{"rollback, applied", m.RollbackP50, m.RollbackP99, m.RollbackMax, p.Rollback},
+	} {
+		add(r.what, "p50", r.p50, r.predicted.P50)
+		add(r.what, "p99", r.p99, r.predicted.P99)
+		add(r.what, "max", r.max, r.predicted.Max)
+	}
+}
+
+// Off tells whether the prediction is off by more than is promised.
+func (r CalibrationRow) Off() bool { return math.Abs(r.Ratio-1) > tolerance }
