@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	_ "embed"
 	"errors"
@@ -67,6 +68,8 @@ type NetworkPart struct {
 	Loss        Percent   `yaml:"loss"`
 	Jitter      Percent   `yaml:"jitter"`
 	Link        Bandwidth `yaml:"link"` // of a host, each way
+	Up          Bandwidth `yaml:"up"`   // of a host, where it differs from link
+	Down        Bandwidth `yaml:"down"`
 	Coordinator Bandwidth `yaml:"coordinator"`
 	Voters      []string  `yaml:"voters"` // regions whose stores vote; default three zones of the first
 }
@@ -215,7 +218,7 @@ func (s *Scenario) Config() (Config, error) {
 	}
 	n := s.Network
 	cfg.Network = NetworkModel{Matrix: matrix, Loss: float64(n.Loss), Jitter: float64(n.Jitter),
-		UpBps: float64(n.Link), DownBps: float64(n.Link), RootBps: float64(n.Coordinator)}
+		UpBps: float64(cmp.Or(n.Up, n.Link)), DownBps: float64(cmp.Or(n.Down, n.Link)), RootBps: float64(n.Coordinator)}
 	cfg.Agents = Uniform(s.Fleet.Agents, len(matrix.Regions))
 	for region, agents := range s.Fleet.ByRegion {
 		i := matrix.Index(region)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding"
 	"encoding/json"
@@ -30,7 +31,7 @@ type fleetFlags struct {
 	matrix, costs                 string
 	loss, jitter, slow            simulator.Percent
 	body, push                    simulator.Size
-	link, rootLink                simulator.Bandwidth
+	link, up, down, rootLink      simulator.Bandwidth
 	heads                         time.Duration
 }
 
@@ -46,6 +47,8 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	textVar(f, &o.body, "body", "1KiB", "size of a version")
 	textVar(f, &o.push, "push-limit", "16KiB", "largest version pushed behind its announcement")
 	textVar(f, &o.link, "link", "0bps", "rate of a host's link, each way; 0 for no limit")
+	textVar(f, &o.up, "up", "0bps", "rate at which a host sends, where it differs from --link")
+	textVar(f, &o.down, "down", "0bps", "rate at which a host receives, where it differs from --link")
 	textVar(f, &o.rootLink, "coordinator-link", "0bps", "rate of a coordinator's link; 0: as a host's")
 	f.DurationVar(&o.heads, "heads", simulator.DefaultHeads, "time between signed proofs of freshness")
 }
@@ -65,7 +68,7 @@ func (o *fleetFlags) config(ctx context.Context) (simulator.Config, error) {
 	cfg := simulator.Config{Seed: o.seed, Agents: simulator.Uniform(o.nodes, o.regions), Zones: o.zones, Fanout: o.fanout, Heads: o.heads,
 		BodyBytes: int64(o.body), PushLimit: int64(o.push), SlowShare: float64(o.slow), Done: ctx.Done(),
 		Network: simulator.NetworkModel{Matrix: matrix, Loss: float64(o.loss), Jitter: float64(o.jitter),
-			UpBps: float64(o.link), DownBps: float64(o.link), RootBps: float64(o.rootLink)}}
+			UpBps: float64(cmp.Or(o.up, o.link)), DownBps: float64(cmp.Or(o.down, o.link)), RootBps: float64(o.rootLink)}}
 	if o.costs != "" {
 		raw, err := os.ReadFile(o.costs)
 		if err != nil {
