@@ -31,7 +31,7 @@ func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
 
 // publish takes a pointer from the root's own store, which verified it, and the
 // version to be pushed behind it, if any.
-func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
+func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Output {
 	key := configKey{a.Pointer.Config, a.Pointer.Region}
 	s := n.configs[key]
 	if s == nil {
@@ -46,7 +46,7 @@ func (n *Node) publish(a *Announcement, push *Push, out []Output) []Output {
 	n.adopt(key, s, a)
 	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
 	a.Pushed = push != nil
-	out = n.relay(a, out)
+	out = n.relay(now, a, out)
 	if push != nil {
 		out = n.relayPush(key.region, push, out)
 	}
@@ -109,7 +109,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	n.lastRaw = a.Raw
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
-	out = n.relay(a, out)
+	out = n.relay(now, a, out)
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}
 		n.settleAt(now+pushGrace, key) // in case it does not come

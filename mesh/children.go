@@ -11,6 +11,7 @@ type child struct {
 	index  uint32
 	region string
 	role   Role
+	member Member // as it described itself
 }
 
 func (n *Node) childIndex(peer PeerID) int {
@@ -18,7 +19,7 @@ func (n *Node) childIndex(peer PeerID) int {
 }
 
 // join answers an agent, or a following coordinator, that asks for a place.
-func (n *Node) join(from PeerID, m *Join, out []Output) []Output {
+func (n *Node) join(now Time, from PeerID, m *Join, out []Output) []Output {
 	who, known := n.peers[from]
 	if !known || n.cfg.Planner == nil {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "not a coordinator"}})
@@ -32,10 +33,13 @@ func (n *Node) join(from PeerID, m *Join, out []Output) []Output {
 	if who.Region != n.cfg.Self.Region {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
 	}
+	if after := n.gate.wait(now, n.cfg.JoinRate); after > 0 {
+		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
+	}
 	if m.Accuse != "" {
 		out = append(out, Output{Op: OpAccused, Peer: from, Reason: m.Accuse})
 	}
-	placement, err := n.cfg.Planner.Join(who.Name, m)
+	placement, err := n.cfg.Planner.Join(now, who.Name, m)
 	if err != nil {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: err.Error()}})
 	}
@@ -67,6 +71,10 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 		reason = "not a peer that may attach"
 	case !n.cfg.Relay && n.cfg.Planner == nil:
 		reason = "not a relay"
+	case !n.Attached() && n.cfg.Planner == nil:
+		reason = "has no parent itself"
+	case who.Role == RoleAgent && n.isBelow(m.Index):
+		reason = "is below the one that asks"
 	case who.Role == RoleCoordinator:
 		reason = n.refuseFollower(who)
 	case who.Region != n.cfg.Self.Region:
@@ -79,8 +87,13 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: reason}})
 	}
 	out = n.replaceChild(from, who, out)
-	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role})
-	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{}})
+	n.shadows.forget(from)
+	member := Member{Index: m.Index, Name: who.Name, Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels}
+	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
+	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{Path: n.pathOfChildren()}})
+	if who.Role == RoleAgent {
+		out = n.enroll(now, from, member, m.Children, out)
+	}
 	return n.sendSince(from, who.Region, m.Since, out)
 }
 
@@ -129,7 +142,7 @@ func (n *Node) sendSince(to PeerID, region string, since uint64, out []Output) [
 }
 
 // loseChild forgets a child and tells the planner, or the parent, that it is gone.
-func (n *Node) loseChild(peer PeerID, out []Output) []Output {
+func (n *Node) loseChild(now Time, peer PeerID, out []Output) []Output {
 	i := n.childIndex(peer)
 	if i < 0 {
 		return out
@@ -141,34 +154,31 @@ func (n *Node) loseChild(peer PeerID, out []Output) []Output {
 		return out
 	}
 	if n.cfg.Planner != nil {
-		n.cfg.Planner.Leave(gone.index, true, 0)
+		n.cfg.Planner.Leave(now, gone.index, true, 0)
 		return n.tellPlaced(out)
 	}
-	if n.up.state == upAttached {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}})
-	}
-	return out
+	return n.sendUp(&Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}, out)
 }
 
 // gone hears from a child that agents left its subtree.
-func (n *Node) gone(from PeerID, m *Gone, out []Output) []Output {
+func (n *Node) gone(now Time, from PeerID, m *Gone, out []Output) []Output {
 	if n.childIndex(from) < 0 {
 		return out
 	}
 	if n.cfg.Planner != nil {
 		for _, index := range m.Agents {
-			n.cfg.Planner.Leave(index, false, m.Parent)
+			n.cfg.Planner.Leave(now, index, false, m.Parent)
 		}
 		return n.tellPlaced(out)
 	}
-	if n.up.state == upAttached {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
-	}
-	return out
+	return n.sendUp(m, out)
 }
 
 // relay sends an announcement to every child of its region.
-func (n *Node) relay(a *Announcement, out []Output) []Output {
+func (n *Node) relay(now Time, a *Announcement, out []Output) []Output {
+	if a.Pointer.Region == n.cfg.Self.Region {
+		n.newsForShadows(now)
+	}
 	for i := range n.children {
 		if n.children[i].region == a.Pointer.Region {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: a})

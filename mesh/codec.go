@@ -27,6 +27,11 @@ const (
 	tagAck       = 10
 	tagCensus    = 11
 	tagPush      = 12
+	tagAdopted   = 13
+	tagRollCall  = 14
+	tagShadow    = 15
+	tagNotice    = 16
+	tagAccuse    = 17
 )
 
 var (
@@ -90,6 +95,16 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagCensus
 	case *Push:
 		tag = tagPush
+	case *Adopted:
+		tag = tagAdopted
+	case *RollCall:
+		tag = tagRollCall
+	case *Shadow:
+		tag = tagShadow
+	case *Notice:
+		tag = tagNotice
+	case *Accusation:
+		tag = tagAccuse
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {
@@ -123,14 +138,40 @@ func DecodeMessage(b []byte) (Message, error) {
 		return orNil(m, err)
 	case tagPlacement:
 		m, err := decodeAs[Placement](b)
-		if err == nil && (len(m.Parent.Addr) > MaxAddress || len(m.Parent.Name) > MaxAddress) {
-			err = fmt.Errorf("%w: placement: address too long", ErrMalformed)
+		if err == nil {
+			err = m.validate()
 		}
 		return orNil(m, err)
 	case tagAttach:
-		return orNil(decodeAs[Attach](b))
+		m, err := decodeAs[Attach](b)
+		if err == nil {
+			err = (&Member{Addr: m.Addr, Labels: m.Labels}).validate()
+		}
+		return orNil(m, err)
 	case tagAttached:
-		return orNil(decodeAs[Attached](b))
+		m, err := decodeAs[Attached](b)
+		if err == nil && len(m.Path) > MaxPath {
+			err = fmt.Errorf("%w: a path of %d hops", ErrMalformed, len(m.Path))
+		}
+		return orNil(m, err)
+	case tagAdopted:
+		m, err := decodeAs[Adopted](b)
+		if err == nil {
+			err = m.validate()
+		}
+		return orNil(m, err)
+	case tagRollCall:
+		return orNil(decodeAs[RollCall](b))
+	case tagShadow:
+		return orNil(decodeAs[Shadow](b))
+	case tagNotice:
+		return orNil(decodeAs[Notice](b))
+	case tagAccuse:
+		m, err := decodeAs[Accusation](b)
+		if err == nil && len(m.Name) > MaxAddress {
+			err = fmt.Errorf("%w: accusation: name too long", ErrMalformed)
+		}
+		return orNil(m, err)
 	case tagRejected:
 		m, err := decodeAs[Rejected](b)
 		if err == nil && len(m.Reason) > MaxReason {
@@ -181,6 +222,37 @@ func decodeAs[T any](b []byte) (*T, error) {
 		return nil, fmt.Errorf("%w: %T: %s", ErrMalformed, *v, err)
 	}
 	return v, nil
+}
+
+func (m *Placement) validate() error {
+	if len(m.Backups) > MaxBackups {
+		return fmt.Errorf("%w: placement: %d backups", ErrMalformed, len(m.Backups))
+	}
+	for _, l := range append(m.Backups, m.Parent) {
+		if len(l.Addr) > MaxAddress || len(l.Name) > MaxAddress {
+			return fmt.Errorf("%w: placement: address too long", ErrMalformed)
+		}
+	}
+	return nil
+}
+
+func (m *Member) validate() error {
+	if len(m.Name) > MaxAddress {
+		return fmt.Errorf("%w: member: name too long", ErrMalformed)
+	}
+	return (&Join{Addr: m.Addr, Labels: m.Labels}).validate()
+}
+
+func (m *Adopted) validate() error {
+	if len(m.Members) > MaxMembers {
+		return fmt.Errorf("%w: %d agents adopted", ErrMalformed, len(m.Members))
+	}
+	for i := range m.Members {
+		if err := m.Members[i].validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Join) validate() error {

@@ -22,7 +22,7 @@ func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) [
 	if head.State == n.State(head.Region) {
 		n.revisions[head.Region], n.confirmed = head.Revision, head.Revision
 		n.gaps, n.up.avoid = 0, nil
-		return n.relayHead(head, m, out)
+		return n.relayHead(now, head, m, out)
 	}
 	return n.repair(now, from, head, m, out)
 }
@@ -41,31 +41,36 @@ func (n *Node) repair(now Time, from PeerID, head record.Head, m *SignedHead, ou
 	n.gaps++
 	out = append(out, Output{Op: OpGap, Peer: from, Revision: head.Revision})
 	if n.gaps > gapsToLeave {
-		out = n.relayHead(head, m, out)
+		out = n.relayHead(now, head, m, out)
 	}
 	if n.revisions[head.Region] > head.Revision && head.Revision >= n.confirmed {
 		out = append(out, Output{Op: OpRefused, Peer: from, Reason: "revision_ahead_of_head"})
 		n.gaps = max(n.gaps, gapsToLeave)
 	}
-	if n.gaps < gapsToLeave {
-		n.revisions[head.Region] = min(n.confirmed, head.Revision)
+	n.up.gaps++
+	n.revisions[head.Region] = min(n.confirmed, head.Revision)
+	if n.up.gaps < gapsToLeave && n.gaps != gapsToLeave {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: n.revisions[head.Region]}})
 	}
-	if soon := n.gaps <= hasty && n.gaps%gapsToLeave == 0; !soon && n.gaps&(n.gaps-1) != 0 {
-		return out // neither 2, 4, 6 nor a power of two
-	}
 	n.revisions[head.Region], n.confirmed = 0, 0
-	return n.leaveParent(now, "withholds announcements", out)
+	if soon := n.gaps <= hasty && n.gaps%gapsToLeave == 0; soon || n.gaps&(n.gaps-1) == 0 {
+		return n.leaveParent(now, "withholds announcements", out)
+	}
+	if n.up.gaps&(n.up.gaps-1) == 0 { // neither 2, 4, 6 nor a power of two in all, but one of this parent's
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: 0}})
+	}
+	return out
 }
 
 // relayHead takes a verified head if it is newer than the one held, and passes it on.
-func (n *Node) relayHead(head record.Head, raw *SignedHead, out []Output) []Output {
+func (n *Node) relayHead(now Time, head record.Head, raw *SignedHead, out []Output) []Output {
 	if head.Region == n.cfg.Self.Region {
 		if head.TimeMicros <= n.head.TimeMicros {
 			return out
 		}
 		n.head, n.headRaw = head, raw
 		out = append(out, Output{Op: OpHead, Head: head})
+		n.newsForShadows(now)
 	}
 	for i := range n.children {
 		if n.children[i].region == head.Region {

@@ -15,6 +15,16 @@ const (
 	MaxConfigs = 100_000
 	// MaxWaiting is the most body requests that wait at a node for a body to arrive.
 	MaxWaiting = 4096
+	// MaxBackups is how many places to go to a node is given beside its parent.
+	MaxBackups = 4
+	// MaxShadows is how many nodes one is a backup of.
+	MaxShadows = 1024
+	// MaxPath is the longest way from the root, in hops.
+	MaxPath = 64
+	// MaxMembers is the most agents told of in one message.
+	MaxMembers = 128
+	// MaxUpward is how many messages for the planner wait while there is no parent.
+	MaxUpward = 256
 	// MaxAvoid is how many parents a node asks not to be given again.
 	MaxAvoid = 8
 	// MaxLabels is the most labels an agent may carry.
@@ -37,6 +47,15 @@ const (
 	joinTimeout    = Time(10 * time.Second)
 	minBackoff     = Time(50 * time.Millisecond)
 	maxBackoff     = Time(10 * time.Second)
+	standbyDelay   = Time(300 * time.Millisecond) // before a backup is dialed, so that a start is not twice the work
+	minStandbyWait = Time(time.Second)
+	maxStandbyWait = Time(time.Minute)
+	noticeDelay    = Time(50 * time.Millisecond) // gathers what backups are told
+	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
+	// between it and the root: who is nearest to what broke mends it first, and those
+	// below need not move.
+	lagGrace       = Time(150 * time.Millisecond)
+	lagHop         = Time(100 * time.Millisecond)
 	ackDelay       = Time(25 * time.Millisecond)
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)

@@ -47,32 +47,82 @@ type Message interface{ message() }
 
 // Join asks a coordinator for a place in its tree.
 type Join struct {
-	Addr   string            `cbor:"1,keyasint"` // where the sender listens
-	Relay  bool              `cbor:"2,keyasint"` // whether it may have children
-	Labels map[string]string `cbor:"3,keyasint"`
-	Index  uint32            `cbor:"4,keyasint"`           // the index it had, plus one; 0 for none
-	Avoid  []string          `cbor:"5,keyasint"`           // names of parents it left or lost lately; at most MaxAvoid
-	Accuse string            `cbor:"6,keyasint,omitempty"` // name of the parent it left because that withheld, or sent damaged bodies
+	Addr     string            `cbor:"1,keyasint"` // where the sender listens
+	Relay    bool              `cbor:"2,keyasint"` // whether it may have children
+	Labels   map[string]string `cbor:"3,keyasint"`
+	Index    uint32            `cbor:"4,keyasint"`           // the index it had, plus one; 0 for none
+	Avoid    []string          `cbor:"5,keyasint"`           // names of parents it left or lost lately; at most MaxAvoid
+	Capacity uint32            `cbor:"7,keyasint,omitempty"` // children it takes; 0: as many as the planner likes
+	Accuse   string            `cbor:"6,keyasint,omitempty"` // name of the parent it left because that withheld, or sent damaged bodies
 }
 
 // Placement answers Join.
 type Placement struct {
 	Index  uint32   `cbor:"1,keyasint"`
 	Parent Location `cbor:"2,keyasint"` // empty: stay with the sender
+	// Backups are where to go at once when the parent is lost, best first; an empty
+	// one is the sender. At most MaxBackups.
+	Backups []Location `cbor:"3,keyasint,omitempty"`
 }
 
 // Attach asks a node to be the sender's parent and to send what changed since.
 type Attach struct {
-	Index uint32 `cbor:"1,keyasint"`
-	Since uint64 `cbor:"2,keyasint"`
+	Index    uint32            `cbor:"1,keyasint"`
+	Since    uint64            `cbor:"2,keyasint"`
+	Addr     string            `cbor:"3,keyasint,omitempty"` // where the sender listens
+	Relay    bool              `cbor:"4,keyasint,omitempty"`
+	Capacity uint32            `cbor:"5,keyasint,omitempty"`
+	Labels   map[string]string `cbor:"6,keyasint,omitempty"`
+	Children uint32            `cbor:"7,keyasint,omitempty"` // that it has now
 }
 
-// Attached accepts a child.
-type Attached struct{}
+// Attached accepts a child, or tells it that the way to the root has changed.
+type Attached struct {
+	Path []uint32 `cbor:"1,keyasint,omitempty"` // indices of the agents between root and child, from the root on
+}
+
+// Member is an agent, as its parent describes it to the planner.
+type Member struct {
+	Index    uint32            `cbor:"1,keyasint"`
+	Name     string            `cbor:"2,keyasint"`
+	Addr     string            `cbor:"3,keyasint"`
+	Relay    bool              `cbor:"4,keyasint"`
+	Capacity uint32            `cbor:"5,keyasint,omitempty"`
+	Labels   map[string]string `cbor:"6,keyasint,omitempty"`
+}
+
+// Adopted tells that agents are children of one now.
+type Adopted struct {
+	Parent  uint32   `cbor:"1,keyasint"` // its index
+	Members []Member `cbor:"2,keyasint"` // at most MaxMembers
+}
+
+// RollCall asks a subtree to tell of all its agents: the planner knows fewer.
+type RollCall struct{}
+
+// Shadow asks a node to be the sender's backup: to tell when there is news.
+type Shadow struct {
+	Index uint32 `cbor:"1,keyasint"`
+}
+
+// Notice tells a node whose backup the sender is how far the sender is.
+type Notice struct {
+	Revision   uint64 `cbor:"1,keyasint"`
+	HeadMicros int64  `cbor:"2,keyasint"` // of the newest head
+}
+
+// Accusation tells the planner that an agent left its parent because that withheld,
+// or sent damaged bodies.
+type Accusation struct {
+	Accuser uint32 `cbor:"1,keyasint"`
+	Name    string `cbor:"2,keyasint"` // of the parent
+}
 
 // Rejected refuses a Join or Attach.
 type Rejected struct {
 	Reason string `cbor:"1,keyasint"`
+	// After is how many milliseconds to wait before asking again; 0: as the sender likes.
+	After uint32 `cbor:"2,keyasint,omitempty"`
 }
 
 // Announcement is a pointer on its way down the tree.
@@ -132,3 +182,8 @@ func (*Gone) message()         {}
 func (*Census) message()       {}
 func (*Ack) message()          {}
 func (*Push) message()         {}
+func (*Adopted) message()      {}
+func (*RollCall) message()     {}
+func (*Shadow) message()       {}
+func (*Notice) message()       {}
+func (*Accusation) message()   {}

@@ -16,10 +16,15 @@ type Verifier interface {
 
 // Config says what a node is.
 type Config struct {
-	Self   Identity
-	Addr   string            // where it listens, as others should dial it
-	Relay  bool              // whether it may have children
-	Labels map[string]string // an agent's labels, for waves
+	Self  Identity
+	Addr  string // where it listens, as others should dial it
+	Relay bool   // whether it may have children
+	// Capacity is how many children it takes; 0: as many as the planner gives it.
+	Capacity uint32
+	// JoinRate is how many joins a second a root answers; 0 means 2000. Those beyond
+	// are asked to come again.
+	JoinRate int
+	Labels   map[string]string // an agent's labels, for waves
 	// Seeds are the addresses of the region's coordinators (for a follower, of the
 	// leader). A node without seeds is a root: its announcements come from its store.
 	Seeds []string
@@ -51,7 +56,11 @@ type Node struct {
 
 	up       upstream
 	peers    map[PeerID]Identity
-	children []child // in order of attachment
+	children []child  // in order of attachment
+	path     []uint32 // agents between the root and this one, from the root on
+	roster   roster
+	shadows  shadows
+	gate     admission
 
 	configs   map[configKey]*configState
 	revisions map[string]uint64 // by region, newest revision seen in order
@@ -83,7 +92,9 @@ func NewNode(cfg Config) *Node {
 		bodies:    newBodies(),
 		acks:      newAcks(),
 		retryAt:   Never,
-		up:        upstream{wakeAt: Never, index: cfg.Index},
+		roster:    roster{flushAt: Never},
+		shadows:   shadows{flushAt: Never},
+		up:        upstream{wakeAt: Never, lagAt: Never, standby: standby{wakeAt: Never}, index: cfg.Index},
 	}
 }
 
@@ -195,9 +206,9 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InHold:
 		n.bodies.hold(in.Want)
 	case InPublish:
-		return n.publish(in.Announcement, in.Push, out)
+		return n.publish(now, in.Announcement, in.Push, out)
 	case InPublishHead:
-		return n.relayHead(in.Head, in.HeadRaw, out)
+		return n.relayHead(now, in.Head, in.HeadRaw, out)
 	case InPeer:
 		n.peers[in.Peer] = in.Identity
 	case InConnected:
@@ -233,7 +244,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 	case *SignedHead:
 		return n.receiveHead(now, from, m, out)
 	case *Join:
-		return n.join(from, m, out)
+		return n.join(now, from, m, out)
 	case *Attach:
 		return n.attachChild(now, from, m, out)
 	case *CatchUp:
@@ -241,11 +252,21 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 			return n.sendSince(from, n.children[i].region, m.Since, out)
 		}
 	case *Gone:
-		return n.gone(from, m, out)
+		return n.gone(now, from, m, out)
 	case *Census:
 		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
 			return append(out, Output{Op: OpCensus, Peer: from, Region: n.children[i].region, Count: int(m.Agents)})
 		}
+	case *Adopted:
+		return n.adopted(now, from, m, out)
+	case *RollCall:
+		return n.rollCalled(now, from, m, out)
+	case *Shadow:
+		return n.shadowed(now, from, out)
+	case *Notice:
+		return n.noticed(now, from, m, out)
+	case *Accusation:
+		return n.accused(from, m, out)
 	case *Push:
 		return n.pushed(now, from, m, out)
 	case *Ack:
@@ -253,7 +274,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 	case *Placement:
 		return n.placed(now, from, m, out)
 	case *Attached:
-		return n.attached(now, from, out)
+		return n.attached(now, from, m, out)
 	case *Rejected:
 		return n.rejected(now, from, m, out)
 	}
@@ -262,15 +283,27 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
-	return min(n.up.wakeAt, n.acks.flushAt, n.retryAt)
+	return min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt)
 }
 
 func (n *Node) tick(now Time, out []Output) []Output {
 	if now >= n.up.wakeAt {
 		out = n.wakeUpstream(now, out)
 	}
+	if now >= n.up.lagAt {
+		out = n.wakeLag(now, out)
+	}
+	if now >= n.up.standby.wakeAt {
+		out = n.wakeStandby(now, out)
+	}
 	if now >= n.acks.flushAt {
 		out = n.flushAcks(out)
+	}
+	if now >= n.roster.flushAt {
+		out = n.flushRoster(out)
+	}
+	if now >= n.shadows.flushAt {
+		out = n.flushNotices(out)
 	}
 	if now >= n.retryAt {
 		out = n.retryDue(now, out)

@@ -1,21 +1,24 @@
 package mesh
 
 import (
-	"container/heap"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // PlannerConfig shapes a tree.
 type PlannerConfig struct {
-	// Fanout is how many children each node gets; 0 means 16.
+	// Fanout is how many children each node gets; 0 means 16. A node that states a
+	// capacity gets as many as that.
 	Fanout int
 	// FirstIndex is the first agent index to give out. Indices below it belong to
 	// agents of earlier incarnations of this coordinator.
 	FirstIndex uint32
 	// MaxAgents is the most agents the tree takes; 0 means 131072.
 	MaxAgents int
+	// Grace is how long the place of an agent that left is kept for it; 0 means 30 s.
+	Grace time.Duration
 }
 
 // DefaultFanout is the fan-out of a tree that nobody configured.
@@ -24,9 +27,16 @@ const DefaultFanout = 16
 // DefaultMaxAgents is how many agents one coordinator takes unless told otherwise.
 const DefaultMaxAgents = 1 << 17
 
-// Planner gives agents their places in a k-ary tree: as near the root as there
-// is room, in the order in which they come. It is pure and not safe for
-// concurrent use.
+// DefaultGrace is how long a place is kept for an agent that left.
+const DefaultGrace = 30 * time.Second
+
+// ZoneLabel is the label that says in which zone an agent is.
+const ZoneLabel = "zone"
+
+// Planner gives agents their places in a k-ary tree: as near the root as there is
+// room, in their own zone if that costs no more than a hop, below the oldest first.
+// It moves nobody who has a place: a join moves the one that joins, a leave those
+// that were below. It is pure and not safe for concurrent use.
 type Planner struct {
 	cfg    PlannerConfig
 	next   uint32
@@ -34,11 +44,17 @@ type Planner struct {
 	byName map[string]uint32
 	root   place
 	placed int // agents that have a parent
+	now    Time
+	rooms  rooms
+	// leavers are agents that left, oldest first, and whose places are kept for now.
+	leavers []*place
+	// relays are asked in turn to be backups; some are no relays any more.
+	relays []*place
+	turn   int
 	// suspects are relays that a child left because they withheld, oldest first. They
 	// are given no more children; the list is short, so that liars can't take the
 	// duty from everyone.
 	suspects []*place
-	room     roomHeap // relays that may have room, nearest the root first; entries can be stale
 }
 
 // place is an agent's place in the tree.
@@ -47,12 +63,32 @@ type place struct {
 	name     string
 	addr     string
 	relay    bool
+	capacity int // children it takes
 	labels   map[string]string
 	parent   *place // nil: has none now (or is the root)
-	children int
-	accuser  uint32 // who accused it, plus one; 0: nobody
-	offered  bool   // it stands in the planner's room heap
+	children int    // of them and of those that left and may come back
+	shadows  int    // agents whose backup it is
+	backups  []*place
+	since    Time // when it came, or came back
+	leftAt   Time // when it left, if gone
+	gone     bool // it left; its parent is kept for it
+	flaps    int  // short stays in a row
+	doubted  Time // until then it may be dead: a child lost it
+	accuser  uint32
+	offered  bool // it stands among those that may have room
+	listed   bool // it stands in Planner.relays
 }
+
+// A stay shorter than flapStay is a flap; an agent with maxFlaps of them in a row
+// relays no more, until it has stayed for steadyStay.
+const (
+	flapStay   = Time(time.Minute)
+	steadyStay = Time(10 * time.Minute)
+	maxFlaps   = 3
+	// doubtFor is how long an agent that a child could not reach gets no others: the
+	// news that it is dead may still be on its way.
+	doubtFor = Time(10 * time.Second)
+)
 
 // ErrFull says that the tree takes no more agents.
 var ErrFull = errors.New("the tree is full")
@@ -65,46 +101,54 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 	if cfg.MaxAgents <= 0 {
 		cfg.MaxAgents = DefaultMaxAgents
 	}
+	if cfg.Grace <= 0 {
+		cfg.Grace = DefaultGrace
+	}
 	p := &Planner{cfg: cfg, next: cfg.FirstIndex, places: map[uint32]*place{}, byName: map[string]uint32{}}
-	p.root.relay = true
+	p.root.relay, p.root.capacity = true, cfg.Fanout
 	p.offer(&p.root)
 	return p
 }
 
-// Join places the agent name, which described itself by join. An agent that
-// comes back keeps its index and its children; it is not placed
-// under a parent that it asks to avoid.
-func (p *Planner) Join(name string, join *Join) (Placement, error) {
-	agent, err := p.admit(name, join)
+// Join places the agent name, which described itself by join. An agent that comes
+// back keeps its index, its children and, within the grace time, its parent, unless
+// it asks to avoid that.
+func (p *Planner) Join(now Time, name string, join *Join) (Placement, error) {
+	p.expire(now)
+	agent, err := p.admit(now, name, join)
 	if err != nil {
 		return Placement{}, err
 	}
-	p.detach(agent)
 	p.suspect(agent, join.Accuse)
-	parent := p.findParent(agent, join.Avoid)
+	p.doubt(now, join.Avoid)
+	parent := agent.parent
+	p.detach(agent)
+	if parent == nil || slices.Contains(join.Avoid, parent.name) || !p.mayHaveChild(parent, agent) {
+		parent = p.findParent(agent, join.Avoid)
+	}
 	p.attach(agent, parent)
-	placement := Placement{Index: agent.index}
-	if parent != &p.root {
-		placement.Parent = Location{Name: parent.name, Addr: parent.addr}
+	agent.since = now
+	placement := Placement{Index: agent.index, Parent: p.location(parent)}
+	for _, b := range p.chooseBackups(agent, join.Avoid) {
+		placement.Backups = append(placement.Backups, p.location(b))
 	}
 	return placement, nil
 }
 
-func (p *Planner) admit(name string, join *Join) (*place, error) {
+// location of the root is empty: it is the one that answers.
+func (p *Planner) location(c *place) Location { return Location{Name: c.name, Addr: c.addr} }
+
+func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
-		agent.addr, agent.labels = join.Addr, join.Labels
-		if join.Relay && !agent.relay {
-			agent.relay = true
-			p.offer(agent)
-		}
-		agent.relay = join.Relay
+		agent.countFlap(now)
+		p.describe(agent, join.Addr, join.Relay, int(join.Capacity), join.Labels)
 		return agent, nil
 	}
 	if len(p.places) >= p.cfg.MaxAgents {
 		return nil, fmt.Errorf("%w: it has %d agents", ErrFull, len(p.places))
 	}
-	agent := &place{index: p.next, name: name, addr: join.Addr, relay: join.Relay, labels: join.Labels}
+	agent := &place{index: p.next, name: name, since: now}
 	if held := join.Index; held > 0 && held-1 < p.cfg.FirstIndex && p.places[held-1] == nil {
 		agent.index = held - 1 // from an earlier incarnation; nobody else can have it
 	} else {
@@ -115,146 +159,146 @@ func (p *Planner) admit(name string, join *Join) (*place, error) {
 	}
 	p.places[agent.index] = agent
 	p.byName[name] = agent.index
-	if agent.relay {
-		p.offer(agent)
-	}
+	p.describe(agent, join.Addr, join.Relay, int(join.Capacity), join.Labels)
 	return agent, nil
 }
 
-// findParent returns the place with room nearest the root that is not agent,
-// below agent, or to be avoided. The root takes what fits nowhere else.
-func (p *Planner) findParent(agent *place, avoid []string) *place {
-	var skipped []roomEntry
-	defer func() {
-		for _, e := range skipped {
-			heap.Push(&p.room, e)
-		}
-	}()
-	for p.room.Len() > 0 {
-		e := heap.Pop(&p.room).(roomEntry)
-		candidate := e.place
-		if !p.hasRoom(candidate) {
-			candidate.offered = false
-			continue
-		}
-		depth, attached := p.depth(candidate)
-		if !attached {
-			skipped = append(skipped, e)
-			if len(skipped) > maxSkipped {
-				break
-			}
-			continue
-		}
-		if depth != e.depth {
-			heap.Push(&p.room, roomEntry{place: candidate, depth: depth})
-			continue
-		}
-		skipped = append(skipped, e) // it may have room for more
-		if candidate != &p.root && (slices.Contains(avoid, candidate.name) || p.isBelow(candidate, agent)) {
-			continue
-		}
-		return candidate
+// describe takes what an agent says of itself.
+func (p *Planner) describe(agent *place, addr string, relay bool, capacity int, labels map[string]string) {
+	agent.addr, agent.relay, agent.labels = addr, relay, labels
+	if agent.capacity = p.cfg.Fanout; capacity > 0 {
+		agent.capacity = min(capacity, MaxChildren)
 	}
-	return &p.root
+	p.offer(agent)
+	if agent.eligible() && !agent.listed {
+		agent.listed = true
+		p.relays = append(p.relays, agent)
+	}
 }
 
-// maxSkipped bounds the search past relays that are themselves without a parent.
-const maxSkipped = 4096
-
-func (p *Planner) hasRoom(c *place) bool {
-	alive := c == &p.root || p.places[c.index] == c
-	return alive && c.relay && c.accuser == 0 && c.children < p.cfg.Fanout
+// countFlap notes whether the stay that has ended was a short one.
+func (c *place) countFlap(now Time) {
+	end := now
+	if c.gone {
+		end = c.leftAt
+	}
+	switch stay := end - c.since; {
+	case stay >= steadyStay:
+		c.flaps = 0
+	case stay < flapStay:
+		c.flaps++
+	}
 }
 
-// depth is the number of hops from the root; attached is false when the path
-// does not lead there.
-func (p *Planner) depth(c *place) (hops int, attached bool) {
-	for ; c != &p.root; c = c.parent {
-		if c.parent == nil {
-			return 0, false
-		}
-		hops++
-	}
-	return hops, true
-}
+// eligible tells whether an agent may have children.
+func (c *place) eligible() bool { return c.relay && c.accuser == 0 && c.flaps < maxFlaps }
 
-// suspect takes relay duty from the agent that another accuses. One accusation is
-// enough, as it costs little to be wrong; but each agent can have one other under
-// suspicion, and only so many can be at a time: the oldest is pardoned.
-func (p *Planner) suspect(accuser *place, name string) {
-	index, known := p.byName[name]
-	if !known || name == accuser.name || p.places[index].accuser != 0 {
-		return
-	}
-	earlier := func(s *place) bool { return s.accuser == accuser.index+1 }
-	if i := slices.IndexFunc(p.suspects, earlier); i >= 0 {
-		p.pardon(i)
-	}
-	if len(p.suspects) >= max(minSuspects, len(p.places)/suspectShare) {
-		p.pardon(0)
-	}
-	p.places[index].accuser = accuser.index + 1
-	p.suspects = append(p.suspects, p.places[index])
-}
-
-func (p *Planner) pardon(i int) {
-	s := p.suspects[i]
-	p.suspects = slices.Delete(p.suspects, i, i+1)
-	s.accuser = 0
-	p.offer(s)
-}
-
-// At most one agent in suspectShare, but minSuspects in any case, can be suspected.
-const (
-	minSuspects  = 8
-	suspectShare = 16
-)
-
-func (p *Planner) isBelow(c, ancestor *place) bool {
-	for ; c != nil; c = c.parent {
-		if c == ancestor {
-			return true
-		}
-	}
-	return false
-}
+func (c *place) zone() string { return c.labels[ZoneLabel] }
 
 func (p *Planner) attach(agent, parent *place) {
-	agent.parent = parent
+	agent.parent, agent.gone = parent, false
 	parent.children++
 	p.placed++
+	p.offer(agent) // it may have room, and is now at some depth
 }
 
+// detach gives an agent's place back.
 func (p *Planner) detach(agent *place) {
-	if parent := agent.parent; parent != nil {
-		agent.parent = nil
-		parent.children--
-		p.placed--
-		p.offer(parent)
-	}
-}
-
-// offer puts a place among those that may have room, once.
-func (p *Planner) offer(c *place) {
-	if c.offered {
+	parent := agent.parent
+	if parent == nil {
 		return
 	}
-	c.offered = true
-	depth, _ := p.depth(c)
-	heap.Push(&p.room, roomEntry{place: c, depth: depth})
+	if !agent.gone {
+		p.placed--
+	}
+	agent.parent, agent.gone = nil, false
+	parent.children--
+	p.offer(parent)
 }
 
 // Leave tells that an agent is gone from under a parent, the root being
-// parentIsRoot. It is ignored if the agent has since been placed elsewhere.
-func (p *Planner) Leave(index uint32, parentIsRoot bool, parent uint32) {
+// parentIsRoot. It is ignored if the agent has since been placed elsewhere. The
+// place is kept for the grace time.
+func (p *Planner) Leave(now Time, index uint32, parentIsRoot bool, parent uint32) {
 	agent := p.places[index]
-	if agent == nil || agent.parent == nil {
+	if agent == nil || agent.parent == nil || agent.gone {
 		return
 	}
 	if parentIsRoot != (agent.parent == &p.root) || !parentIsRoot && agent.parent.index != parent {
 		return
 	}
+	agent.gone, agent.leftAt = true, now
+	p.placed--
+	p.leavers = append(p.leavers, agent)
+	p.expire(now)
+}
+
+// expire gives back the places whose grace has ended.
+func (p *Planner) expire(now Time) {
+	for len(p.leavers) > 0 && now >= p.leavers[0].leftAt.Add(p.cfg.Grace) {
+		agent := p.leavers[0]
+		p.leavers = p.leavers[1:]
+		if agent.gone && now >= agent.leftAt.Add(p.cfg.Grace) {
+			p.detach(agent)
+		}
+	}
+}
+
+// doubt notes agents that another could not reach, or left.
+func (p *Planner) doubt(now Time, names []string) {
+	p.now = now
+	for _, name := range names {
+		if index, ok := p.byName[name]; ok {
+			p.places[index].doubted = now + doubtFor
+		}
+	}
+}
+
+// Adopt tells that an agent has come under a parent without asking here: it went
+// to a backup, or it was there before this planner was. parentIsRoot as in Leave.
+func (p *Planner) Adopt(now Time, m Member, parentIsRoot bool, parentIndex uint32) {
+	parent := &p.root
+	if !parentIsRoot {
+		if parent = p.places[parentIndex]; parent == nil {
+			return // it is to be told of first; the next roll call finds both
+		}
+	}
+	agent := p.places[m.Index]
+	if agent == nil {
+		if _, other := p.byName[m.Name]; other || len(p.places) >= p.cfg.MaxAgents || m.Name == "" {
+			return
+		}
+		agent = &place{index: m.Index, name: m.Name, since: now}
+		p.places[m.Index] = agent
+		p.byName[m.Name] = m.Index
+		if m.Index >= p.next && m.Index-p.cfg.FirstIndex < uint32(p.cfg.MaxAgents) {
+			p.next = m.Index + 1
+		}
+	}
+	if agent.name != m.Name || p.isBelow(parent, agent) {
+		return
+	}
+	p.describe(agent, m.Addr, m.Relay, int(m.Capacity), m.Labels)
+	if agent.parent == parent && !agent.gone {
+		return
+	}
 	p.detach(agent)
+	p.attach(agent, parent)
+}
+
+// Accuse tells that an agent left the parent of that name because it withheld.
+func (p *Planner) Accuse(index uint32, name string) {
+	if accuser := p.places[index]; accuser != nil {
+		p.suspect(accuser, name)
+	}
+}
+
+// Children is how many agents the planner knows under an agent.
+func (p *Planner) Children(index uint32) int {
+	if agent := p.places[index]; agent != nil {
+		return agent.children
+	}
+	return 0
 }
 
 // Placed is the number of agents that have a parent.
@@ -288,7 +332,7 @@ func (p *Planner) Agents() []AgentPlace {
 	for _, a := range p.places {
 		depth, attached := p.depth(a)
 		out := AgentPlace{Index: a.index, Name: a.name, Addr: a.addr, Relay: a.relay, Labels: a.labels,
-			Depth: depth, Children: a.children, Attached: attached}
+			Depth: depth, Children: a.children, Attached: attached && !a.gone}
 		if a.parent != nil {
 			out.Parent = a.parent.name
 		}
@@ -298,27 +342,4 @@ func (p *Planner) Agents() []AgentPlace {
 		agents = append(agents, out)
 	}
 	return agents
-}
-
-// roomEntry is a place that had room when it was offered, at the depth it had then.
-type roomEntry struct {
-	place *place
-	depth int
-}
-
-type roomHeap []roomEntry
-
-func (h roomHeap) Len() int { return len(h) }
-func (h roomHeap) Less(i, j int) bool {
-	if h[i].depth != h[j].depth {
-		return h[i].depth < h[j].depth
-	}
-	return h[i].place.index < h[j].place.index
-}
-func (h roomHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *roomHeap) Push(x any)   { *h = append(*h, x.(roomEntry)) }
-func (h *roomHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
 }

@@ -3,7 +3,9 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -27,7 +29,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			name := fmt.Sprintf("a%d", rapid.IntRange(0, 40).Draw(t, "agent"))
 			if m.present[name] && rapid.Bool().Draw(t, "leave") {
 				parent := m.parent[name]
-				p.Leave(index[name], parent == "", index[parent])
+				p.Leave(0, index[name], parent == "", index[parent])
 				delete(m.present, name)
 				delete(m.parent, name)
 				continue
@@ -36,7 +38,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			if m.present[name] {
 				join.Avoid = []string{m.parent[name]}
 			}
-			placed, err := p.Join(name, join)
+			placed, err := p.Join(0, name, join)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +87,7 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 	const fanout, agents = 4, 4 + 16 + 64 + 1
 	p := NewPlanner(PlannerConfig{Fanout: fanout})
 	for i := range agents {
-		if _, err := p.Join(fmt.Sprint(i), &Join{Relay: true}); err != nil {
+		if _, err := p.Join(0, fmt.Sprint(i), &Join{Relay: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -101,15 +103,15 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "c", "d"} {
-		if _, err := p.Join(name, &Join{Addr: name, Relay: true}); err != nil {
+		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if placed, err := p.Join("c", &Join{Addr: "c", Relay: true, Accuse: "a"}); err != nil || placed.Parent.Name != "b" {
+	if placed, err := p.Join(0, "c", &Join{Addr: "c", Relay: true, Accuse: "a"}); err != nil || placed.Parent.Name != "b" {
 		t.Fatalf("who accuses a was placed under %q (%v), want b", placed.Parent.Name, err)
 	}
 	// One agent can have one other under suspicion: the second accusation frees a.
-	if _, err := p.Join("c", &Join{Addr: "c", Relay: true, Accuse: "b"}); err != nil {
+	if _, err := p.Join(0, "c", &Join{Addr: "c", Relay: true, Accuse: "b"}); err != nil {
 		t.Fatal(err)
 	}
 	accused := map[string]string{}
@@ -123,7 +125,7 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	}
 	for i := range 50 {
 		name := fmt.Sprintf("liar-%d", i)
-		if _, err := p.Join(name, &Join{Addr: name, Relay: true, Accuse: fmt.Sprintf("liar-%d", i-1)}); err != nil {
+		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true, Accuse: fmt.Sprintf("liar-%d", i-1)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -135,25 +137,200 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "child"} {
-		if _, err := p.Join(name, &Join{Addr: name, Relay: true}); err != nil {
+		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	placed, err := p.Join("child", &Join{Addr: "child", Avoid: []string{"a"}})
+	placed, err := p.Join(0, "child", &Join{Addr: "child", Avoid: []string{"a"}})
 	if err != nil || placed.Parent.Name != "b" {
 		t.Errorf("placed under %q, %v; want b", placed.Parent.Name, err)
+	}
+}
+
+// fill places n agents in three zones.
+func fill(t testing.TB, p *Planner, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := p.Join(Time(i)*Time(time.Millisecond), fmt.Sprint(i), &Join{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{ZoneLabel: fmt.Sprint(i % 3)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The bound: a leave moves those that were right below it, and nobody else; so of
+// 50,000 agents, 1% that leave for good move about as many others.
+func TestChurnMovesFewOthers(t *testing.T) {
+	const agents, fanout = 50_000, 32
+	p := NewPlanner(PlannerConfig{Fanout: fanout})
+	fill(t, p, agents)
+	parents := func() map[uint32]*place {
+		m := map[uint32]*place{}
+		for i, c := range p.places {
+			m[i] = c.parent
+		}
+		return m
+	}
+	before := parents()
+	now := Time(time.Hour)
+	r := rand.New(rand.NewPCG(1, 1))
+	left := map[uint32]bool{}
+	for len(left) < agents/100 {
+		left[uint32(r.IntN(agents))] = true
+	}
+	for index := range uint32(agents) {
+		if !left[index] {
+			continue
+		}
+		c := p.places[index]
+		p.Leave(now, index, c.parent == &p.root, c.parent.index)
+	}
+	now += Time(time.Hour)
+	// Orphans ask for another place; so does everyone who left, an hour later.
+	for index := range uint32(agents) {
+		c := p.places[index]
+		switch {
+		case left[index]:
+			if _, err := p.Join(now, c.name, &Join{Addr: c.addr, Relay: true, Labels: c.labels}); err != nil {
+				t.Fatal(err)
+			}
+		case c.parent != &p.root && c.parent != nil && left[c.parent.index]:
+			if _, err := p.Join(now, c.name, &Join{Addr: c.addr, Relay: true, Labels: c.labels, Avoid: []string{c.parent.name}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	moved := 0
+	for index, parent := range parents() {
+		if !left[index] && parent != before[index] {
+			moved++
+		}
+	}
+	if moved > 3*agents/100 {
+		t.Errorf("1%% left, and %d of the other %d moved", moved, agents)
+	}
+	t.Logf("%d left and came back, %d others moved", len(left), moved)
+}
+
+func TestBackupsAreNeverBelowWhoHasThemAndElsewhere(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 8})
+	fill(t, p, 3000)
+	with, far := 0, 0
+	for _, c := range p.places {
+		for _, b := range c.backups {
+			if p.isBelow(b, c) || b == c.parent {
+				t.Fatalf("%s has %s as its backup, which is its parent or below it", c.name, b.name)
+			}
+		}
+		if len(c.backups) > 0 && c.parent != &p.root {
+			with++
+			if p.branch(c.backups[0]) != p.branch(c) {
+				far++
+			}
+		}
+		if c.shadows > 2*c.capacity {
+			t.Errorf("%s is the backup of %d", c.name, c.shadows)
+		}
+	}
+	if with < 2500 || far < with*9/10 {
+		t.Errorf("of 3000 agents %d have a relay as backup, %d in another branch", with, far)
+	}
+}
+
+func TestAgentsHangInTheirOwnZone(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 16})
+	fill(t, p, 3000)
+	own, deepest := 0, 0
+	for _, c := range p.places {
+		if c.parent == &p.root || c.parent.zone() == c.zone() {
+			own++
+		}
+		depth, _ := p.depth(c)
+		deepest = max(deepest, depth)
+	}
+	if own < 2900 || deepest > 4 {
+		t.Errorf("%d of 3000 agents hang in their own zone, %d hops deep", own, deepest)
+	}
+}
+
+func TestAPlaceIsKeptForAWhile(t *testing.T) {
+	join := &Join{Addr: "x", Relay: true}
+	p := NewPlanner(PlannerConfig{Fanout: 1, Grace: 30 * time.Second})
+	for _, name := range []string{"a", "b", "c"} { // a chain
+		if _, err := p.Join(0, name, join); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Leave(Time(time.Second), 2, false, 1)
+	late, _ := p.Join(Time(2*time.Second), "late", join)
+	if late.Parent.Name == "b" {
+		t.Error("the place of one that left a second ago was given to another")
+	}
+	if back, _ := p.Join(Time(3*time.Second), "c", join); back.Parent.Name != "b" || back.Index != 2 {
+		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
+	}
+	p.Leave(Time(4*time.Second), 2, false, 1)
+	if other, _ := p.Join(Time(40*time.Second), "other", &Join{Addr: "x", Avoid: []string{"late"}}); other.Parent.Name != "b" {
+		t.Errorf("after the grace time the next was placed under %q", other.Parent.Name)
+	}
+}
+
+func TestOneThatFlapsRelaysNoMore(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 4, Grace: time.Millisecond})
+	now := Time(0)
+	for range maxFlaps + 1 {
+		if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil {
+			t.Fatal(err)
+		}
+		now += Time(time.Second)
+		p.Leave(now, 0, true, 0)
+	}
+	if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil {
+		t.Fatal(err)
+	}
+	if p.places[0].eligible() {
+		t.Error("one that stays for a second each time may still have children")
+	}
+	now += steadyStay
+	if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil || !p.places[0].eligible() {
+		t.Errorf("after a long stay it may not (%v)", err)
+	}
+}
+
+func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100})
+	// Agents of an earlier incarnation are told of from the root on.
+	p.Adopt(0, Member{Index: 1, Name: "a", Addr: "a", Relay: true}, true, 0)
+	p.Adopt(0, Member{Index: 2, Name: "b", Addr: "b", Relay: true}, false, 1)
+	p.Adopt(0, Member{Index: 3, Name: "c", Addr: "c", Relay: true}, false, 2)
+	if p.Placed() != 3 || p.places[3].parent != p.places[2] {
+		t.Fatalf("%d placed", p.Placed())
+	}
+	// A cycle, an unknown parent, and another name for a known index change nothing.
+	p.Adopt(0, Member{Index: 1, Name: "a", Relay: true}, false, 3)
+	p.Adopt(0, Member{Index: 4, Name: "d", Relay: true}, false, 77)
+	p.Adopt(0, Member{Index: 3, Name: "thief", Relay: true}, true, 0)
+	if p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
+		t.Errorf("%d placed, a under %v, 3 is %q", p.Placed(), p.places[1].parent, p.Name(3))
+	}
+	p.Adopt(0, Member{Index: 3, Name: "c", Relay: true}, false, 1) // it went to its backup
+	p.Leave(0, 3, false, 2)                                        // and the old parent says it is gone
+	if p.places[3].parent != p.places[1] || p.places[3].gone {
+		t.Error("old news of an agent that moved was believed")
+	}
+	if late, err := p.Join(0, "new", &Join{}); err != nil || late.Index < 100 {
+		t.Errorf("a new agent was given index %d, %v", late.Index, err)
 	}
 }
 
 func TestAFullTreeSaysSo(t *testing.T) {
 	p := NewPlanner(PlannerConfig{MaxAgents: 2})
 	for i := range 3 {
-		_, err := p.Join(fmt.Sprint(i), &Join{})
+		_, err := p.Join(0, fmt.Sprint(i), &Join{})
 		if full := errors.Is(err, ErrFull); full != (i == 2) {
 			t.Errorf("agent %d: %v", i, err)
 		}
 	}
-	if _, err := p.Join("1", &Join{}); err != nil {
+	if _, err := p.Join(0, "1", &Join{}); err != nil {
 		t.Errorf("an agent that has a place was refused: %v", err)
 	}
 }
@@ -162,15 +339,15 @@ func TestAFullTreeSaysSo(t *testing.T) {
 // ones never get an index that such an agent may still hold.
 func TestIndicesSurviveARestartOfTheCoordinator(t *testing.T) {
 	p := NewPlanner(PlannerConfig{FirstIndex: 1000})
-	old, err := p.Join("old", &Join{Index: 43})
+	old, err := p.Join(0, "old", &Join{Index: 43})
 	if err != nil || old.Index != 42 {
 		t.Errorf("an agent with index 42 was given %d, %v", old.Index, err)
 	}
-	thief, err := p.Join("thief", &Join{Index: 43})
+	thief, err := p.Join(0, "thief", &Join{Index: 43})
 	if err != nil || thief.Index < 1000 {
 		t.Errorf("a second agent that claims index 42 was given %d, %v", thief.Index, err)
 	}
-	liar, err := p.Join("liar", &Join{Index: 2000})
+	liar, err := p.Join(0, "liar", &Join{Index: 2000})
 	if err != nil || liar.Index < 1000 || liar.Index >= 1010 {
 		t.Errorf("an agent that claims an index nobody gave was given %d, %v", liar.Index, err)
 	}
@@ -180,7 +357,7 @@ func BenchmarkPlanner50kJoins(b *testing.B) {
 	for b.Loop() {
 		p := NewPlanner(PlannerConfig{Fanout: 32})
 		for i := range 50_000 {
-			if _, err := p.Join(fmt.Sprint(i), &Join{Relay: true}); err != nil {
+			if _, err := p.Join(0, fmt.Sprint(i), &Join{Relay: true}); err != nil {
 				b.Fatal(err)
 			}
 		}

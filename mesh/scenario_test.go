@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -124,9 +125,28 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		if d.HasArg("parent") {
 			m.Parent = Location{Name: arg("parent", ""), Addr: arg("parent", "") + ":1"}
 		}
+		if d.HasArg("backup") {
+			m.Backups = []Location{{Name: arg("backup", ""), Addr: arg("backup", "") + ":1"}}
+		}
 		return receive(m)
 	case "attached":
-		return receive(&Attached{})
+		m := &Attached{}
+		for _, a := range d.CmdArgs {
+			for _, v := range a.Vals {
+				if index, err := strconv.Atoi(v); a.Key == "path" && err == nil {
+					m.Path = append(m.Path, uint32(index))
+				}
+			}
+		}
+		return receive(m)
+	case "shadow":
+		return receive(&Shadow{Index: uint32(num("index"))})
+	case "notice":
+		return receive(&Notice{Revision: num("revision"), HeadMicros: int64(num("head"))})
+	case "roll-call":
+		return receive(&RollCall{})
+	case "rejected":
+		return receive(&Rejected{Reason: arg("reason", "no"), After: uint32(num("after"))})
 	case "join":
 		var avoided []string
 		if d.HasArg("avoids") {
@@ -134,7 +154,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return receive(&Join{Addr: arg("peer", "") + ":1", Relay: true, Avoid: avoided, Accuse: arg("accuses", "")})
 	case "attach":
-		return receive(&Attach{Index: uint32(num("index")), Since: num("since")})
+		return receive(&Attach{Index: uint32(num("index")), Since: num("since"), Relay: true, Children: uint32(num("children"))})
 	case "catch-up":
 		return receive(&CatchUp{Since: num("since")})
 	case "announce":
@@ -273,6 +293,24 @@ func describeMessage(m Message) string {
 		return strings.Join(strings.Fields(string(m.Raw))[:4], " ")
 	case *CatchUp:
 		return fmt.Sprintf("catch up since %d", m.Since)
+	case *Adopted:
+		var names []string
+		for _, a := range m.Members {
+			names = append(names, a.Name)
+		}
+		return fmt.Sprintf("adopted under %d: %s", m.Parent, strings.Join(names, " "))
+	case *Attached:
+		if len(m.Path) > 0 {
+			return fmt.Sprintf("attached, path %v", m.Path)
+		}
+	case *Shadow:
+		return "be my backup"
+	case *RollCall:
+		return "roll call"
+	case *Notice:
+		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
+	case *Accusation:
+		return fmt.Sprintf("%d accuses %s", m.Accuser, m.Name)
 	case *Gone:
 		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
 	case *Rejected:

@@ -1,6 +1,12 @@
 package mesh
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
+
+// maxAfter is the longest that a coordinator can put a node off, in milliseconds.
+const maxAfter = 60_000
 
 // upstream is a node's side of having a parent:
 //
@@ -21,7 +27,11 @@ type upstream struct {
 	accuse   string   // the one left for what it did; told with the next Join
 	backoff  Time
 	wakeAt   Time // when the present state times out
-	failures int  // fetches from this parent that failed in a row
+	standby  standby
+	gaps     int    // heads that told of another state, since this parent is one
+	lagAt    Time   // when the parent must have caught up with the backup; Never: it is not behind
+	noticed  Notice // what the backup had that the parent had not
+	failures int    // fetches from this parent that failed in a row
 }
 
 type upState uint8
@@ -45,8 +55,11 @@ func (n *Node) startUpstream(now Time, out []Output) []Output {
 func (n *Node) dialSeed(now Time, out []Output) []Output {
 	n.up.state = upDialing
 	n.up.wakeAt = now + joinTimeout
-	return append(out, Output{Op: OpConnect, Addr: n.cfg.Seeds[n.up.seed%len(n.cfg.Seeds)]})
+	return append(out, Output{Op: OpConnect, Addr: n.seed()})
 }
+
+// seed is the address of the coordinator whose turn it is.
+func (n *Node) seed() string { return n.cfg.Seeds[n.up.seed%len(n.cfg.Seeds)] }
 
 // wakeUpstream ends a back-off, or a state that took too long.
 func (n *Node) wakeUpstream(now Time, out []Output) []Output {
@@ -78,17 +91,18 @@ func (n *Node) retreat(now Time, reason string, out []Output) []Output {
 }
 
 func (n *Node) connected(now Time, in Input, out []Output) []Output {
-	switch n.up.state {
-	case upDialing:
+	if n.isStandby(in.Addr) {
+		return n.standbyUp(in.Peer, out)
+	}
+	switch {
+	case n.up.state == upDialing && in.Addr == n.seed():
 		n.up.seedPeer = in.Peer
 		n.up.state = upJoining
 		n.up.wakeAt = now + joinTimeout
 		return n.sendJoin(out)
-	case upRedialing:
-		if in.Addr == n.up.place.Parent.Addr && in.Identity.Name == n.up.place.Parent.Name {
-			n.up.parent = in.Peer
-			return n.sendAttach(now, out)
-		}
+	case n.up.state == upRedialing && in.Addr == n.up.place.Parent.Addr && in.Identity.Name == n.up.place.Parent.Name:
+		n.up.parent = in.Peer
+		return n.sendAttach(now, out)
 	}
 	delete(n.peers, in.Peer)
 	return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
@@ -96,7 +110,8 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 
 func (n *Node) sendJoin(out []Output) []Output {
 	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: &Join{
-		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse,
+		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Capacity: n.cfg.Capacity,
+		Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse,
 	}})
 }
 
@@ -104,13 +119,16 @@ func (n *Node) sendAttach(now Time, out []Output) []Output {
 	n.up.state = upAttaching
 	n.up.wakeAt = now + joinTimeout
 	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Attach{
-		Index: n.up.place.Index, Since: n.Watermark(),
+		Index: n.up.place.Index, Since: min(n.Watermark(), n.confirmed), Addr: n.cfg.Addr, Relay: n.cfg.Relay, Capacity: n.cfg.Capacity,
+		Labels: n.cfg.Labels, Children: uint32(len(n.children)),
 	}})
 }
 
 func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
 	switch {
-	case n.up.state == upDialing:
+	case n.isStandby(addr):
+		return n.standbyDown(now, out)
+	case n.up.state == upDialing && addr == n.seed():
 		return n.retreat(now, "coordinator unreachable", out)
 	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
 		return n.askAgain(now, out)
@@ -147,6 +165,7 @@ func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Outpu
 		return out
 	}
 	n.up.place, n.up.accuse = *m, ""
+	n.up.standby.backups = m.Backups
 	n.up.index = m.Index + 1
 	if m.Parent.Addr == "" {
 		n.up.parent, n.up.seedPeer = n.up.seedPeer, 0
@@ -157,13 +176,21 @@ func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Outpu
 	return append(out, Output{Op: OpConnect, Addr: m.Parent.Addr})
 }
 
-func (n *Node) attached(now Time, from PeerID, out []Output) []Output {
-	if n.up.state != upAttaching || from != n.up.parent {
+func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Output {
+	if from != n.up.parent || n.up.state != upAttaching && n.up.state != upAttached {
 		return out
+	}
+	out = n.setPath(m.Path, out)
+	if slices.Contains(m.Path, n.up.index-1) {
+		return n.leaveParent(now, "hangs on this node itself", out)
+	}
+	if n.up.state == upAttached {
+		return out // the way to the root has changed above
 	}
 	n.up.state = upAttached
 	n.up.wakeAt = Never
 	n.up.backoff = 0
+	n.up.gaps = 0
 	n.up.failures = 0
 	if n.up.seedPeer != 0 {
 		out = append(out, Output{Op: OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
@@ -172,13 +199,21 @@ func (n *Node) attached(now Time, from PeerID, out []Output) []Output {
 	}
 	n.acks.resend(now)
 	out = append(out, Output{Op: OpAttached, Peer: from})
+	out = n.tellPlanner(now, out)
+	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
 	return n.resumeFetches(now, out)
 }
 
 func (n *Node) rejected(now Time, from PeerID, m *Rejected, out []Output) []Output {
 	switch {
 	case n.up.state == upJoining && from == n.up.seedPeer:
-		return n.retreat(now, "join refused: "+m.Reason, out)
+		out = n.retreat(now, "join refused: "+m.Reason, out)
+		if m.After > 0 { // the same coordinator, later
+			n.up.seed--
+			n.up.backoff = 0
+			n.up.wakeAt = now + n.jittered(Time(min(m.After, maxAfter))*Time(time.Millisecond))
+		}
+		return out
 	case n.up.state == upAttaching && from == n.up.parent:
 		out = append(out, Output{Op: OpDrop, Peer: from, Reason: "attach refused: " + m.Reason})
 		delete(n.peers, from)
@@ -189,10 +224,13 @@ func (n *Node) rejected(now Time, from PeerID, m *Rejected, out []Output) []Outp
 
 // disconnected forgets a link, and what hung on it.
 func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
-	out = n.loseChild(peer, out)
+	out = n.loseChild(now, peer, out)
+	n.shadows.forget(peer)
 	name := n.peers[peer].Name
 	delete(n.peers, peer)
 	switch {
+	case peer == n.up.standby.peer && peer != 0:
+		return n.standbyDown(now, out)
 	case peer == n.up.parent && n.up.state == upAttaching:
 		return n.askAgain(now, out)
 	case peer == n.up.parent && n.up.parent != 0:
@@ -207,10 +245,15 @@ func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
 	return out
 }
 
-// loseParent starts over after a short random pause, so that the children of a
+// loseParent goes to the backup, if one stands by. Else it starts over after a short random pause, so that the children of a
 // dead relay do not reach the coordinator in the same instant.
 func (n *Node) loseParent(now Time, out []Output) []Output {
 	n.up.parent = 0
+	n.up.lagAt = Never
+	if n.up.standby.peer != 0 {
+		return n.graft(now, out)
+	}
+	n.up.standby.addr, n.up.standby.wakeAt = "", Never
 	n.up.state = upIdle
 	n.up.wakeAt = now + n.jittered(minBackoff)
 	return out
@@ -222,6 +265,11 @@ func (n *Node) leaveParent(now Time, reason string, out []Output) []Output {
 	parent := n.up.parent
 	n.up.accuse = n.peers[parent].Name
 	n.avoid(n.up.accuse)
+	if s := &n.up.standby; s.peer != 0 && n.gaps > gapsToLeave { // it is no better: the planner is to find another
+		out = append(out, Output{Op: OpDrop, Peer: s.peer, Reason: reason})
+		delete(n.peers, s.peer)
+		s.peer, s.addr = 0, ""
+	}
 	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: reason})
 	delete(n.peers, parent)
 	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)

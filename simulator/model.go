@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"banyan/mesh"
@@ -47,7 +48,7 @@ type Config struct {
 	Zones   int           // zones a region; default 3
 	Fanout  int           // default 32
 	Heads   time.Duration // time between heads; 0: none
-	Idle    time.Duration // silence after which a link is dead; default 15 s
+	Idle    time.Duration // silence after which a link is dead; default 5 s
 	// Voters are the regions, by index, whose stores vote on a commit; default three
 	// zones of the leader's region.
 	Voters []int
@@ -62,7 +63,8 @@ type Config struct {
 	Done <-chan struct{}
 	// Machine, if set, is the one machine on which all hosts run.
 	Machine *Machine
-	// Join is the time over which agents come up at the start; default 20 s.
+	// Join is the time over which agents come up at the start; default 20 s, and no
+	// more than 1,000 a second in a region.
 	Join time.Duration
 	// SlowShare of the hosts have a processor SlowFactor times slower.
 	SlowShare, SlowFactor float64
@@ -119,7 +121,7 @@ func (c *Config) complete() error {
 		field *time.Duration
 		value time.Duration
 	}{{&n.Zone, 100 * time.Microsecond}, {&n.CrossAZ, 2200 * time.Microsecond}, {&n.AckDelay, 25 * time.Millisecond},
-		{&c.Idle, 15 * time.Second}, {&c.CommitDisk, time.Millisecond}, {&c.Join, 20 * time.Second}} {
+		{&c.Idle, 5 * time.Second}, {&c.CommitDisk, time.Millisecond}, {&c.Join, max(20*time.Second, time.Duration(slices.Max(c.Agents))*time.Millisecond)}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -141,7 +141,7 @@ func (w *World) bury(id mesh.PeerID) {
 }
 
 // dialTimeout is how long a dial to a host that does not answer takes to fail.
-func (c *Config) dialTimeout() time.Duration { return 5 * time.Second }
+func (c *Config) dialTimeout() time.Duration { return 3 * time.Second }
 
 // closeLink ends a connection; the far end hears of it if a packet can reach it.
 func (w *World) closeLink(id mesh.PeerID, ready mesh.Time) {

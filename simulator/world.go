@@ -35,8 +35,9 @@ type World struct {
 	requests   map[uint64]request
 	lastReq    uint64
 	partitions []*partition
-	disk       mesh.Time  // when a shared machine's disk is free
-	machine    *scheduler // of a shared machine; nil: each host is its own
+	disk       mesh.Time           // when a shared machine's disk is free
+	zones      []map[string]string // labels of the agents of each zone
+	machine    *scheduler          // of a shared machine; nil: each host is its own
 	signer     *signer
 	out        []mesh.Output
 	events     uint64
@@ -84,6 +85,9 @@ func NewWorld(cfg Config) (*World, error) {
 		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
 		w.machine = newScheduler(w, cfg.Machine.Cores)
+	}
+	for z := range cfg.Zones {
+		w.zones = append(w.zones, map[string]string{mesh.ZoneLabel: strconv.Itoa(z)})
 	}
 	total := len(cfg.Agents)
 	for _, n := range cfg.Agents {
@@ -192,6 +196,7 @@ func (w *World) Start(i int32) {
 		}
 	default:
 		cfg.Seeds = []string{address(int32(region))}
+		cfg.Labels = w.zones[h.zone]
 	}
 	h.node = mesh.NewNode(cfg)
 	w.observe(i, true, false)

@@ -23,9 +23,9 @@ type Config struct {
 	Listen string
 	// Identity is who this process is.
 	Identity *identity.Bundle
-	// KeepAlive is the time between keep-alives on an idle link; default 5 s.
+	// KeepAlive is the time between keep-alives on an idle link; default 1.5 s.
 	KeepAlive time.Duration
-	// IdleTimeout is how long a silent link lives; default 15 s.
+	// IdleTimeout is how long a silent link lives; default 5 s.
 	IdleTimeout time.Duration
 	// PacketConn, if set, is used instead of binding Listen. The endpoint closes it.
 	PacketConn net.PacketConn

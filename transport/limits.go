@@ -20,9 +20,9 @@ const (
 
 // Defaults of Config.
 const (
-	defaultKeepAlive   = 5 * time.Second
-	defaultIdleTimeout = 15 * time.Second
-	handshakeTimeout   = 5 * time.Second
+	defaultKeepAlive   = 1500 * time.Millisecond
+	defaultIdleTimeout = 5 * time.Second // three keep-alives missed
+	handshakeTimeout   = 3 * time.Second
 	// bodyTimeout bounds how long a body request may go without progress.
 	bodyTimeout = 30 * time.Second
 )

@@ -1,0 +1,176 @@
+package mesh
+
+import (
+	"slices"
+	"time"
+)
+
+// roster is what a node has to tell the planner of its subtree: who came to it
+// without being sent, who went. Messages wait here while there is no parent.
+type roster struct {
+	members []Member  // own children to be told of
+	waiting []Message // from below, and own ones
+	flushAt Time
+}
+
+// sendUp sends a message toward the planner, now or when there is a parent again.
+// Past MaxUpward the oldest are dropped: a roll call finds what they said.
+func (n *Node) sendUp(m Message, out []Output) []Output {
+	if n.up.state == upAttached {
+		return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+	}
+	if len(n.roster.waiting) >= MaxUpward {
+		n.roster.waiting = slices.Delete(n.roster.waiting, 0, 1)
+	}
+	n.roster.waiting = append(n.roster.waiting, m)
+	return out
+}
+
+// enroll notes a new child for the planner. At the root the planner is here; if it
+// knows fewer children of that agent than the agent has, it calls the roll: it is
+// younger than the tree.
+func (n *Node) enroll(now Time, from PeerID, m Member, children uint32, out []Output) []Output {
+	if n.cfg.Planner == nil {
+		return n.tellOf(now, m, out)
+	}
+	n.cfg.Planner.Adopt(now, m, true, 0)
+	if int(children) > n.cfg.Planner.Children(m.Index) {
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &RollCall{}})
+	}
+	return n.tellPlaced(out)
+}
+
+func (n *Node) tellOf(now Time, m Member, out []Output) []Output {
+	n.roster.members = append(n.roster.members, m)
+	if n.roster.flushAt == Never {
+		n.roster.flushAt = now + ackDelay
+	}
+	return out
+}
+
+// flushRoster tells of the children noted.
+func (n *Node) flushRoster(out []Output) []Output {
+	n.roster.flushAt = Never
+	for chunk := range slices.Chunk(n.roster.members, MaxMembers) {
+		out = n.sendUp(&Adopted{Parent: n.up.index - 1, Members: slices.Clone(chunk)}, out)
+	}
+	n.roster.members = nil
+	return out
+}
+
+// tellPlanner sends what waited for a parent, and an accusation.
+func (n *Node) tellPlanner(now Time, out []Output) []Output {
+	waiting := n.roster.waiting
+	n.roster.waiting = nil
+	for _, m := range waiting {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+	}
+	if n.up.accuse != "" {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Accusation{Accuser: n.up.index - 1, Name: n.up.accuse}})
+		n.up.accuse = ""
+	}
+	return out
+}
+
+// adopted hears from a child of agents in its subtree.
+func (n *Node) adopted(now Time, from PeerID, m *Adopted, out []Output) []Output {
+	i := n.childIndex(from)
+	if i < 0 || n.children[i].role != RoleAgent {
+		return out
+	}
+	if n.cfg.Planner == nil {
+		return n.sendUp(m, out)
+	}
+	for _, member := range m.Members {
+		n.cfg.Planner.Adopt(now, member, false, m.Parent)
+	}
+	return n.tellPlaced(out)
+}
+
+// rollCalled tells of all children, and has them do the same.
+func (n *Node) rollCalled(now Time, from PeerID, m *RollCall, out []Output) []Output {
+	if from != n.up.parent || n.up.state != upAttached {
+		return out
+	}
+	for i := range n.children {
+		if c := &n.children[i]; c.role == RoleAgent {
+			out = n.tellOf(now, c.member, out)
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
+		}
+	}
+	return out
+}
+
+// accused passes an accusation on to the planner.
+func (n *Node) accused(from PeerID, m *Accusation, out []Output) []Output {
+	if n.childIndex(from) < 0 {
+		return out
+	}
+	if n.cfg.Planner == nil {
+		return n.sendUp(m, out)
+	}
+	n.cfg.Planner.Accuse(m.Accuser, m.Name)
+	return append(out, Output{Op: OpAccused, Peer: from, Reason: m.Name})
+}
+
+// isBelow tells whether this node hangs on the agent of that index, or is it.
+func (n *Node) isBelow(index uint32) bool {
+	if n.cfg.Planner != nil {
+		return false
+	}
+	return n.up.index != 0 && n.up.index-1 == index || slices.Contains(n.path, index)
+}
+
+// pathOfChildren is the way from the root to this node's children.
+func (n *Node) pathOfChildren() []uint32 {
+	if n.cfg.Planner != nil {
+		return nil
+	}
+	return append(slices.Clone(n.path), n.up.index-1)
+}
+
+// setPath takes the way from the root, and tells those below if it is another.
+func (n *Node) setPath(path []uint32, out []Output) []Output {
+	if slices.Equal(n.path, path) {
+		return out
+	}
+	n.path = path
+	if n.cfg.Planner != nil || len(path) >= MaxPath {
+		return out
+	}
+	m := &Attached{Path: n.pathOfChildren()}
+	for i := range n.children {
+		if n.children[i].role == RoleAgent {
+			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
+		}
+	}
+	return out
+}
+
+// admission bounds how many joins a second a root answers, by a token bucket that
+// holds two seconds' worth.
+type admission struct {
+	tokens float64
+	at     Time
+	used   bool
+}
+
+const defaultJoinRate = 2000
+
+// wait takes a token; if there is none, it says how long until there will be.
+func (a *admission) wait(now Time, rate int) time.Duration {
+	if rate <= 0 {
+		rate = defaultJoinRate
+	}
+	most := 2 * float64(rate)
+	if !a.used {
+		a.tokens, a.at, a.used = most, now, true
+	}
+	a.tokens = min(a.tokens+time.Duration(now-a.at).Seconds()*float64(rate), most)
+	a.at = now
+	if a.tokens >= 1 {
+		a.tokens--
+		return 0
+	}
+	return time.Second
+}

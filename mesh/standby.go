@@ -1,0 +1,165 @@
+package mesh
+
+import "slices"
+
+// standby is a node's link to its backup: another relay, or the root, that tells it
+// how far it is. When the parent is lost, or falls behind the backup, the backup
+// becomes the parent: the link is there, so that takes a round trip.
+//
+// Source: Plumtree's lazy links (Leitão, Pereira, Rodrigues, SRDS 2007), with one
+// lazy peer, that announces revisions and not single messages.
+type standby struct {
+	backups []Location // to try, next first
+	name    string     // of the one dialed, or up
+	addr    string     // likewise; "" for none
+	peer    PeerID     // the link; 0 while there is none
+	wait    Time       // back-off between tries
+	wakeAt  Time       // when to dial the next; Never while one is up
+}
+
+// wakeStandby dials the next backup that was not left before; if there is none, the
+// coordinator.
+func (n *Node) wakeStandby(now Time, out []Output) []Output {
+	s := &n.up.standby
+	s.wakeAt = Never
+	if n.up.state != upAttached || s.peer != 0 {
+		return out
+	}
+	for i := range len(s.backups) + 1 {
+		next := Location{}
+		if i < len(s.backups) {
+			next = s.backups[0]
+			s.backups = append(s.backups[1:], next)
+		}
+		if next.Addr == "" {
+			next.Addr = n.seed()
+		}
+		if next.Addr == n.parentAddr() || slices.Contains(n.up.avoid, next.Name) {
+			continue
+		}
+		s.name, s.addr = next.Name, next.Addr
+		s.wakeAt = now + joinTimeout // if nothing comes of it
+		return append(out, Output{Op: OpConnect, Addr: next.Addr})
+	}
+	return out
+}
+
+func (n *Node) parentAddr() string {
+	if addr := n.up.place.Parent.Addr; addr != "" {
+		return addr
+	}
+	return n.seed()
+}
+
+// isStandby tells whether a dial that ended was one to a backup.
+func (n *Node) isStandby(addr string) bool {
+	s := &n.up.standby
+	return n.up.state == upAttached && s.peer == 0 && s.addr != "" && s.addr == addr
+}
+
+func (n *Node) standbyUp(peer PeerID, out []Output) []Output {
+	s := &n.up.standby
+	s.peer, s.wait, s.wakeAt = peer, 0, Never
+	return append(out, Output{Op: OpSend, Peer: peer, Message: &Shadow{Index: n.up.place.Index}})
+}
+
+// standbyDown tries the next backup after a while.
+func (n *Node) standbyDown(now Time, out []Output) []Output {
+	s := &n.up.standby
+	s.peer, s.addr = 0, ""
+	s.wait = min(max(2*s.wait, minStandbyWait), maxStandbyWait)
+	s.wakeAt = now + n.jittered(s.wait)
+	n.up.lagAt = Never
+	return out
+}
+
+// noticed hears how far the backup is. If the parent is behind, it has a moment to
+// catch up.
+func (n *Node) noticed(now Time, from PeerID, m *Notice, out []Output) []Output {
+	if from != n.up.standby.peer || n.up.state != upAttached {
+		return out
+	}
+	if n.isBehind(m) && n.up.lagAt == Never {
+		n.up.noticed, n.up.lagAt = *m, now+lagGrace+Time(len(n.path))*lagHop
+	}
+	return out
+}
+
+func (n *Node) isBehind(m *Notice) bool {
+	return m.Revision > n.revisions[n.cfg.Self.Region] || m.HeadMicros > n.headTime
+}
+
+// wakeLag leaves a parent that did not catch up with the backup.
+func (n *Node) wakeLag(now Time, out []Output) []Output {
+	n.up.lagAt = Never
+	if n.up.state != upAttached || !n.isBehind(&n.up.noticed) {
+		return out
+	}
+	parent := n.up.parent
+	n.avoid(n.peers[parent].Name)
+	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: "behind the backup"})
+	delete(n.peers, parent)
+	return n.loseParent(now, out)
+}
+
+// graft makes the backup the parent.
+func (n *Node) graft(now Time, out []Output) []Output {
+	s := &n.up.standby
+	n.up.parent = s.peer
+	n.up.place.Parent = Location{Name: s.name, Addr: s.addr}
+	s.peer, s.addr, s.wakeAt = 0, "", Never
+	return n.sendAttach(now, out)
+}
+
+// shadows are the nodes whose backup this one is.
+type shadows struct {
+	peers   []PeerID // in the order in which they came
+	flushAt Time     // when they are told of news; Never: there is none
+}
+
+func (s *shadows) forget(peer PeerID) {
+	for i, p := range s.peers {
+		if p == peer {
+			s.peers = append(s.peers[:i], s.peers[i+1:]...)
+			return
+		}
+	}
+}
+
+// shadowed takes a node as one to be told of news.
+func (n *Node) shadowed(now Time, from PeerID, out []Output) []Output {
+	who, known := n.peers[from]
+	reason := ""
+	switch {
+	case !known || from == n.up.parent || from == n.up.seedPeer || n.childIndex(from) >= 0:
+		reason = "not a peer that may stand by"
+	case who.Region != n.cfg.Self.Region || who.Role != RoleAgent:
+		reason = "this node is of region " + n.cfg.Self.Region
+	case len(n.shadows.peers) >= MaxShadows:
+		reason = "backup of too many"
+	}
+	if reason != "" {
+		return append(out, Output{Op: OpDrop, Peer: from, Reason: reason})
+	}
+	n.shadows.forget(from)
+	n.shadows.peers = append(n.shadows.peers, from)
+	n.newsForShadows(now)
+	return out
+}
+
+// newsForShadows arranges for the shadows to be told, soon and once for all news
+// that comes meanwhile: what matters is that they hear, not that they hear first.
+func (n *Node) newsForShadows(now Time) {
+	if len(n.shadows.peers) > 0 && n.shadows.flushAt == Never {
+		n.shadows.flushAt = now + noticeDelay
+	}
+}
+
+func (n *Node) flushNotices(out []Output) []Output {
+	n.shadows.flushAt = Never
+	m := &Notice{Revision: n.revisions[n.cfg.Self.Region], HeadMicros: n.head.TimeMicros}
+	for _, peer := range n.shadows.peers {
+		out = append(out, Output{Op: OpSend, Peer: peer, Message: m})
+	}
+	return out
+}
