@@ -22,11 +22,18 @@ func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
 		state = &record.State{}
 		n.states[key.region] = state
 	}
-	if s.latest != nil {
+	l := n.ledgers[key.region]
+	if l == nil {
+		l = &ledger{}
+		n.ledgers[key.region] = l
+	}
+	replaces := s.latest != nil
+	if replaces {
 		state.Remove(s.latest.Raw)
 	}
 	state.Add(a.Raw)
 	s.latest = a
+	l.add(a, replaces, n.isCurrent)
 }
 
 // publish takes a pointer from the root's own store, which verified it, and the
@@ -59,6 +66,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 	s := n.configs[key]
 	if s == nil {
 		s = &configState{}
+		n.configs[key] = s
 	}
 	n.adopt(key, s, a)
 	if applied {
@@ -67,7 +75,6 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 		n.unsettled[key] = struct{}{}
 		n.settleAt(0, key)
 	}
-	n.configs[key] = s
 }
 
 // announced handles a pointer from the parent: verify, then relay, then act.

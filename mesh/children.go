@@ -1,9 +1,6 @@
 package mesh
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // child is a node that this one relays to.
 type child struct {
@@ -12,6 +9,8 @@ type child struct {
 	region string
 	role   Role
 	member Member // as it described itself
+	behind bool   // it is sent what it missed, and nothing else, until it has caught up
+	since  uint64 // revision up to which it was sent everything, while behind
 }
 
 func (n *Node) childIndex(peer PeerID) int {
@@ -94,7 +93,7 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 	if who.Role == RoleAgent {
 		out = n.enroll(now, from, member, m.Children, out)
 	}
-	return n.sendSince(from, who.Region, m.Since, out)
+	return n.sendSince(len(n.children)-1, m.Since, out)
 }
 
 // replaceChild drops an older link of the node that attaches anew: it came back
@@ -114,29 +113,52 @@ func (n *Node) replaceChild(from PeerID, who Identity, out []Output) []Output {
 	return append(out, Output{Op: OpDrop, Peer: peer, Reason: "replaced by a newer link"})
 }
 
-// sendSince sends the pointers of region that changed after a revision, oldest
-// first, then the newest head: what a child that was away has missed, whatever
-// the number of changes between.
-func (n *Node) sendSince(to PeerID, region string, since uint64, out []Output) []Output {
-	var missed []*Announcement
-	for key, s := range n.configs {
-		if key.region == region && s.latest.Revision > since {
-			missed = append(missed, s.latest)
-		}
+// sendSince sends a child the pointers that changed after a revision, oldest first,
+// then the newest head: what one that was away has missed, whatever the number of
+// changes between. It goes page by page: the next is sent when the last has left,
+// so that a slow child costs no memory.
+func (n *Node) sendSince(i int, since uint64, out []Output) []Output {
+	c := &n.children[i]
+	var page []*Announcement
+	more := false
+	if l := n.ledgers[c.region]; l != nil {
+		page, more = l.since(since, catchUpPage, n.isCurrent)
 	}
-	slices.SortFunc(missed, func(a, b *Announcement) int {
-		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.Pointer.Config, b.Pointer.Config))
-	})
-	for _, a := range missed {
+	for _, a := range page {
 		if a.Pushed { // that was then
 			fresh := *a
 			fresh.Pushed = false
 			a = &fresh
 		}
-		out = append(out, Output{Op: OpSend, Peer: to, Message: a})
+		out = append(out, Output{Op: OpSend, Peer: c.peer, Message: a})
 	}
-	if n.headRaw != nil && n.head.Region == region {
-		out = append(out, Output{Op: OpSend, Peer: to, Message: n.headRaw})
+	if c.behind = more; more {
+		c.since = page[len(page)-1].Revision
+		return append(out, Output{Op: OpAwaitDrain, Peer: c.peer})
+	}
+	if n.headRaw != nil && n.head.Region == c.region {
+		out = append(out, Output{Op: OpSend, Peer: c.peer, Message: n.headRaw})
+	}
+	return out
+}
+
+// congested stops relaying to a child that does not keep up. When it has taken what
+// waits for it, it is sent the newest of what it missed: of many changes to one
+// config, the last.
+func (n *Node) congested(peer PeerID, out []Output) []Output {
+	i := n.childIndex(peer)
+	if i < 0 || n.children[i].behind {
+		return out
+	}
+	c := &n.children[i]
+	c.behind, c.since = true, n.revisions[c.region]
+	out = append(out, Output{Op: OpSlow, Peer: peer})
+	return append(out, Output{Op: OpAwaitDrain, Peer: peer})
+}
+
+func (n *Node) drained(peer PeerID, out []Output) []Output {
+	if i := n.childIndex(peer); i >= 0 && n.children[i].behind {
+		return n.sendSince(i, n.children[i].since, out)
 	}
 	return out
 }
@@ -180,7 +202,7 @@ func (n *Node) relay(now Time, a *Announcement, out []Output) []Output {
 		n.newsForShadows(now)
 	}
 	for i := range n.children {
-		if n.children[i].region == a.Pointer.Region {
+		if c := &n.children[i]; c.region == a.Pointer.Region && !c.behind {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: a})
 		}
 	}

@@ -73,7 +73,7 @@ func (n *Node) relayHead(now Time, head record.Head, raw *SignedHead, out []Outp
 		n.newsForShadows(now)
 	}
 	for i := range n.children {
-		if n.children[i].region == head.Region {
+		if c := &n.children[i]; c.region == head.Region && !c.behind {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: raw})
 		}
 	}

@@ -17,6 +17,8 @@ const (
 	MaxWaiting = 4096
 	// MaxBackups is how many places to go to a node is given beside its parent.
 	MaxBackups = 4
+	// catchUpPage is how many announcements a child is sent before it has taken them.
+	catchUpPage = 128
 	// MaxShadows is how many nodes one is a backup of.
 	MaxShadows = 1024
 	// MaxPath is the longest way from the root, in hops.

@@ -65,6 +65,7 @@ type Node struct {
 	configs   map[configKey]*configState
 	revisions map[string]uint64 // by region, newest revision seen in order
 	states    map[string]*record.State
+	ledgers   map[string]*ledger
 	unsettled map[configKey]struct{}
 	confirmed uint64      // revision of the newest head that matched what was seen
 	gaps      int         // heads in a row that told of another state than this node's
@@ -88,6 +89,7 @@ func NewNode(cfg Config) *Node {
 		configs:   map[configKey]*configState{},
 		revisions: map[string]uint64{},
 		states:    map[string]*record.State{},
+		ledgers:   map[string]*ledger{},
 		unsettled: map[configKey]struct{}{},
 		bodies:    newBodies(),
 		acks:      newAcks(),
@@ -126,6 +128,8 @@ const (
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
+	InCongested                          // Peer: what was sent to it waits; more would cost memory
+	InDrained                            // Peer: all that was sent to it has left, as OpAwaitDrain asked
 )
 
 // Input is one thing that happened to a node.
@@ -154,23 +158,25 @@ type Op uint8
 
 // The outputs of a node, and the fields of Output each uses.
 const (
-	OpSend     Op = iota + 1 // Peer, Message: send it
-	OpConnect                // Addr: dial; answer InConnected or InConnectFailed
-	OpDrop                   // Peer, Reason: close the link; answer InDisconnected
-	OpStore                  // Push: store a version that was pushed and verified; answer InFetched
-	OpFetch                  // Peer, Want: fetch and verify a body; answer InFetched
-	OpServe                  // Request: send the body asked for
-	OpDeny                   // Request, Reason: refuse it
-	OpActivate               // Announcement, Version: apply it durably; answer InActivated
-	OpAccepted               // Announcement: a pointer verified as new
-	OpRefused                // Reason, Peer: a pointer, head or message was refused
-	OpHead                   // Head: a newer head verified
-	OpAcked                  // Message (*Ack): acknowledgements reached the root
-	OpAttached               // Peer: the node has a parent again
-	OpPlaced                 // Count: so many agents have a place in this root's tree now
-	OpCensus                 // Region, Count: a following region has so many agents
-	OpAccused                // Peer, Reason: an agent left the parent of that name because it withheld
-	OpGap                    // Revision, Peer: the head is ahead of what the parent sent
+	OpSend       Op = iota + 1 // Peer, Message: send it
+	OpConnect                  // Addr: dial; answer InConnected or InConnectFailed
+	OpDrop                     // Peer, Reason: close the link; answer InDisconnected
+	OpStore                    // Push: store a version that was pushed and verified; answer InFetched
+	OpFetch                    // Peer, Want: fetch and verify a body; answer InFetched
+	OpServe                    // Request: send the body asked for
+	OpDeny                     // Request, Reason: refuse it
+	OpActivate                 // Announcement, Version: apply it durably; answer InActivated
+	OpAccepted                 // Announcement: a pointer verified as new
+	OpRefused                  // Reason, Peer: a pointer, head or message was refused
+	OpHead                     // Head: a newer head verified
+	OpAcked                    // Message (*Ack): acknowledgements reached the root
+	OpAttached                 // Peer: the node has a parent again
+	OpPlaced                   // Count: so many agents have a place in this root's tree now
+	OpCensus                   // Region, Count: a following region has so many agents
+	OpAwaitDrain               // Peer: answer InDrained when all that was sent to it has left
+	OpSlow                     // Peer: a child does not keep up; it is sent the newest when it does
+	OpAccused                  // Peer, Reason: an agent left the parent of that name because it withheld
+	OpGap                      // Revision, Peer: the head is ahead of what the parent sent
 )
 
 // Output is one thing a node wants done. Its fields must not be changed.
@@ -232,6 +238,10 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		}
 	case InEvicted:
 		n.bodies.evict(in.Want)
+	case InCongested:
+		return n.congested(in.Peer, out)
+	case InDrained:
+		return n.drained(in.Peer, out)
 	}
 	return out
 }
@@ -249,7 +259,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		return n.attachChild(now, from, m, out)
 	case *CatchUp:
 		if i := n.childIndex(from); i >= 0 {
-			return n.sendSince(from, n.children[i].region, m.Since, out)
+			return n.sendSince(i, m.Since, out)
 		}
 	case *Gone:
 		return n.gone(now, from, m, out)

@@ -36,7 +36,7 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 
 func (n *Node) relayPush(region string, m *Push, out []Output) []Output {
 	for i := range n.children {
-		if n.children[i].region == region {
+		if c := &n.children[i]; c.region == region && !c.behind {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
 		}
 	}

@@ -143,6 +143,10 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return receive(&Shadow{Index: uint32(num("index"))})
 	case "notice":
 		return receive(&Notice{Revision: num("revision"), HeadMicros: int64(num("head"))})
+	case "congested":
+		return s.step(Input{Kind: InCongested, Peer: peer()})
+	case "drained":
+		return s.step(Input{Kind: InDrained, Peer: peer()})
 	case "roll-call":
 		return receive(&RollCall{})
 	case "rejected":
@@ -261,6 +265,10 @@ func (s *scenario) describe(o Output) string {
 		return fmt.Sprintf("agents placed: %d", o.Count)
 	case OpAccused:
 		return fmt.Sprintf("%s accuses %s", to, o.Reason)
+	case OpAwaitDrain:
+		return "await that all has left to " + to
+	case OpSlow:
+		return to + " does not keep up"
 	case OpGap:
 		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
 	}

@@ -17,6 +17,8 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 		w.connect(i, o.Addr, w.ready)
 	case mesh.OpDrop:
 		w.closeLink(o.Peer, w.ready)
+	case mesh.OpAwaitDrain:
+		w.input(max(w.hosts[i].upFree, w.hosts[i].cpuFree, w.ready), i, mesh.Input{Kind: mesh.InDrained, Peer: o.Peer})
 	case mesh.OpStore:
 		w.storePushed(i, o.Push)
 	case mesh.OpFetch:

@@ -316,7 +316,7 @@ func (w *World) receiveCost(m mesh.Message) time.Duration {
 // reaches tells whether an input still has a link to come over.
 func (w *World) reaches(in *mesh.Input) bool {
 	switch in.Kind {
-	case mesh.InPeer, mesh.InRequest, mesh.InConnected:
+	case mesh.InPeer, mesh.InRequest, mesh.InConnected, mesh.InDrained:
 		return w.links[in.Peer].alive
 	case mesh.InDisconnected:
 		w.bury(in.Peer)

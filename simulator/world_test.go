@@ -183,3 +183,31 @@ func TestAShortCutLosesNothing(t *testing.T) {
 		t.Errorf("%d of 40 applied within the idle timeout", got)
 	}
 }
+
+// An agent that was away while 10,000 configs changed, some of them often, is
+// current again after one exchange: as many announcements as configs, in pages.
+func TestTenThousandConfigsCatchUpInOneExchange(t *testing.T) {
+	const configs = 10_000
+	w := newWorld(t, Config{Seed: 9, Agents: []int{3}, Fanout: 1, Heads: DefaultHeads, BodyBytes: 100})
+	settle(t, w)
+	away := int32(w.regions() + 2)
+	w.Crash(away)
+	for i := range configs {
+		w.Publish(fmt.Sprintf("config-%d", i), 1)
+	}
+	w.Publish("config-0", 2)
+	w.Publish("config-0", 1)
+	w.Run(w.Now() + 60*second)
+	l := keepLedger(t, w)
+	w.Start(away)
+	w.Run(w.Now() + 60*second)
+	if got := len(l.epochs); got != configs {
+		t.Fatalf("%d of %d configs were applied", got, configs)
+	}
+	if e := l.epochs[effect{away, "config-0"}]; e != 3 {
+		t.Errorf("config-0 is at epoch %d, want 3", e)
+	}
+	if got := w.Node(away).Watermark(); got != configs+2 {
+		t.Errorf("the watermark is %d, want %d", got, configs+2)
+	}
+}

@@ -161,6 +161,13 @@ func (d *Driver) carryOut(o *mesh.Output) {
 			l.Close(o.Reason)
 		}
 		d.handler.Observe(*o)
+	case mesh.OpAwaitDrain:
+		if l, peer := d.links[o.Peer], o.Peer; l != nil {
+			drained := func() { d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InDrained, Peer: peer}) }) }
+			if l.onDrained(drained) {
+				d.done.Go(drained)
+			}
+		}
 	case mesh.OpStore:
 		select {
 		case d.stores <- o.Push:
@@ -202,7 +209,10 @@ func (d *Driver) send(to mesh.PeerID, m mesh.Message) {
 		}
 		d.lastMsg, d.lastBuf = m, f
 	}
-	if err := l.sendFrame(d.lastBuf); err != nil {
+	switch err := l.sendFrame(d.lastBuf); {
+	case errors.Is(err, errCongested):
+		d.step(mesh.Input{Kind: mesh.InCongested, Peer: to})
+	case err != nil:
 		d.log.Warn("link cut", "peer", l.id.Name, "error", err)
 		l.Close("too slow")
 	}

@@ -4,8 +4,11 @@ import "time"
 
 // Limits of the transport.
 const (
-	// MaxQueue is how many bytes of messages may wait for one link.
-	MaxQueue = 8 << 20
+	// SoftQueue is how many bytes of messages may wait for one link before a child is
+	// sent no more until they have left.
+	SoftQueue = 64 << 10
+	// MaxQueue is how many may wait in any case: beyond, the link is cut.
+	MaxQueue = 1 << 20
 	// MaxRequests is how many bodies a peer may ask for at once.
 	MaxRequests = 64
 	// maxHeader is the largest header of a body stream, in bytes.

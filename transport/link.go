@@ -29,6 +29,8 @@ var (
 	ErrFrame = errors.New("frame too long")
 	// ErrQueueFull: the peer does not read what it is sent.
 	ErrQueueFull = errors.New("send queue is full")
+	// errCongested: the frame is queued, and the queue has passed SoftQueue.
+	errCongested = errors.New("send queue grows")
 )
 
 // Link is a connection to an authenticated peer.
@@ -37,11 +39,13 @@ type Link struct {
 	id   identity.Identity
 	out  *quic.SendStream
 
-	mu     sync.Mutex
-	queue  [][]byte // encoded frames, guarded by mu
-	queued int      // their bytes
-	ready  chan struct{}
-	done   sync.WaitGroup
+	mu      sync.Mutex
+	queue   [][]byte // encoded frames, guarded by mu
+	queued  int      // their bytes
+	writing bool     // a batch is on its way out, guarded by mu
+	drained func()   // to be called once all has left, guarded by mu; nil for none
+	ready   chan struct{}
+	done    sync.WaitGroup
 }
 
 func startLink(conn *quic.Conn, id identity.Identity) (*Link, error) {
@@ -83,7 +87,10 @@ func (l *Link) Send(m mesh.Message) error {
 	if err != nil {
 		return err
 	}
-	return l.sendFrame(f)
+	if err := l.sendFrame(f); !errors.Is(err, errCongested) {
+		return err
+	}
+	return nil
 }
 
 func (l *Link) sendFrame(f []byte) error {
@@ -92,6 +99,7 @@ func (l *Link) sendFrame(f []byte) error {
 		l.mu.Unlock()
 		return ErrQueueFull
 	}
+	congested := l.queued <= SoftQueue && l.queued+len(f) > SoftQueue
 	l.queue = append(l.queue, f)
 	l.queued += len(f)
 	l.mu.Unlock()
@@ -99,7 +107,21 @@ func (l *Link) sendFrame(f []byte) error {
 	case l.ready <- struct{}{}:
 	default:
 	}
+	if congested {
+		return errCongested
+	}
 	return nil
+}
+
+// onDrained has fn called, once, when all that is queued has been handed to QUIC;
+// or reports true, and has not, if that is so now.
+func (l *Link) onDrained(fn func()) (idle bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if idle = len(l.queue) == 0 && !l.writing; !idle {
+		l.drained = fn
+	}
+	return idle
 }
 
 // write sends what is queued, many frames in one write, until the link ends.
@@ -113,7 +135,7 @@ func (l *Link) write() {
 		}
 		l.mu.Lock()
 		frames := l.queue
-		l.queue, l.queued = nil, 0
+		l.queue, l.writing = nil, len(frames) > 0
 		l.mu.Unlock()
 		batch = batch[:0]
 		for _, f := range frames {
@@ -122,9 +144,27 @@ func (l *Link) write() {
 		if _, err := l.out.Write(batch); err != nil {
 			return
 		}
+		l.written(len(batch))
 		if cap(batch) > 64<<10 {
 			batch = nil // a catch-up's worth is not kept for the next announcement
 		}
+	}
+}
+
+// written notes that bytes have left, and tells who waits for that.
+func (l *Link) written(n int) {
+	l.mu.Lock()
+	l.queued -= n
+	l.writing = false
+	fn := l.drained
+	if len(l.queue) > 0 {
+		fn = nil
+	} else {
+		l.drained = nil
+	}
+	l.mu.Unlock()
+	if fn != nil {
+		fn()
 	}
 }
 
