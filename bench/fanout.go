@@ -14,6 +14,7 @@ import (
 	"banyan/agent"
 	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/transport/emulated"
 )
 
 // FanoutConfig shapes a fan-out measurement. A zero value means the default where one is named.
@@ -25,6 +26,10 @@ type FanoutConfig struct {
 	Rollbacks int    // default 4; likewise
 	Body      int    // bytes; default 256
 	Say       func(format string, args ...any)
+	// KillRelays is the share of the relays that die as a last update is announced.
+	KillRelays float64
+	// Link is what packets go through; nil for loopback as it is.
+	Link *emulated.Link
 }
 
 // FanoutResult is what a fan-out measurement found: medians over the updates.
@@ -46,6 +51,8 @@ type FanoutResult struct {
 	PeakRSSBytes  int64   `json:"peak_rss_bytes"`
 	DiskBytes     int64   `json:"disk_bytes_allocated"`
 	Missed        int     `json:"missed"`
+	// Disturbed is the update during which relays died, if any did.
+	Disturbed *Disturbed `json:"disturbed,omitempty"`
 	// Rollback columns: the version is on every disk already, nothing is fetched.
 	AnnounceP50        float64 `json:"announce_p50_ms"` // a rollback's announcement, to verified
 	AnnounceP99        float64 `json:"announce_p99_ms"`
@@ -76,8 +83,11 @@ func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publish
 	defer os.RemoveAll(cfg.Dir)
 	events := newRecorder()
 	began := time.Now()
-	f, err := fleet.Start(ctx, fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout,
-		KeepAlive: 10 * time.Second, IdleTimeout: time.Minute, OnEvent: events.event})
+	shape := fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout, Link: cfg.Link, OnEvent: events.event}
+	if cfg.KillRelays == 0 { // what is measured is the update: keep-alives of a thousand agents need not share its cores
+		shape.KeepAlive, shape.IdleTimeout = 10*time.Second, time.Minute
+	}
+	f, err := fleet.Start(ctx, shape)
 	if err != nil {
 		return result, nil, nil, err
 	}
@@ -92,6 +102,11 @@ func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publish
 	if publishes, rollbacks, err = measureFanout(ctx, cfg, f, events); err != nil {
 		return result, nil, nil, err
 	}
+	if cfg.KillRelays > 0 {
+		if result.Disturbed, err = disturb(ctx, cfg, f, events); err != nil {
+			return result, nil, nil, err
+		}
+	}
 	result.PeakRSSBytes, result.DiskBytes = peakRSS(), allocated(cfg.Dir)
 	return result, publishes, rollbacks, nil
 }
@@ -104,6 +119,9 @@ func (c *FanoutConfig) setDefaults() {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
+	}
+	if c.KillRelays > 0 && c.Link == nil {
+		c.Link = &emulated.Link{} // sockets that can be silenced
 	}
 	if c.Say == nil {
 		c.Say = func(string, ...any) {}
@@ -149,6 +167,10 @@ func (r *FanoutResult) fill(publishes, rollbacks samples) {
 	r.CPUPerAgentUs, r.RollbackCPUPerUs = publishes.cpu(), rollbacks.cpu()
 	for _, s := range append(slices.Clone(publishes), rollbacks...) {
 		r.Missed += r.Agents - s.applied.count
+	}
+	if d := r.Disturbed; d != nil {
+		r.Missed += d.Missed
+		d.RatioP99 = d.P99 / r.AppliedP99
 	}
 }
 

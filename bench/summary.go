@@ -12,8 +12,8 @@ import (
 
 // summary is the distribution of a set of latencies, in milliseconds.
 type summary struct {
-	count         int
-	p50, p99, max float64
+	count              int
+	p50, p90, p99, max float64
 }
 
 func summarize(latencies []time.Duration) summary {
@@ -25,17 +25,22 @@ func summarize(latencies []time.Duration) summary {
 		i := min(int(q*float64(len(latencies))), len(latencies)-1)
 		return float64(latencies[i].Microseconds()) / 1000
 	}
-	return summary{count: len(latencies), p50: at(0.5), p99: at(0.99), max: at(1)}
+	return summary{count: len(latencies), p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1)}
 }
 
 // summary takes the latencies, from the signing of the pointer, of one kind of
 // event for the given epochs of a config.
 func (r *recorder) summary(kind agent.EventKind, config string, epochs map[string]uint64) summary {
+	return r.summaryWithout(kind, config, epochs, nil)
+}
+
+// summaryWithout leaves out the agents that are dead.
+func (r *recorder) summaryWithout(kind agent.EventKind, config string, epochs map[string]uint64, dead map[string]bool) summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var latencies []time.Duration
 	for _, e := range r.events {
-		if e.Kind == kind && e.Pointer.Config == config && e.Pointer.Epoch == epochs[e.Pointer.Region] {
+		if e.Kind == kind && e.Pointer.Config == config && e.Pointer.Epoch == epochs[e.Pointer.Region] && !dead[e.Agent] {
 			latencies = append(latencies, e.At.Sub(time.UnixMicro(e.Pointer.TimeMicros)))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"banyan/coordinator"
 	"banyan/coordinator/api"
 	"banyan/record"
+	"banyan/transport/emulated"
 	"banyan/transport/identity"
 )
 
@@ -41,7 +43,9 @@ type Config struct {
 	// API and Mesh, if set, are the leader's ports; default chosen by the system.
 	API, Mesh, Metrics string
 	OnEvent            func(agent.Event)
-	Log                *slog.Logger
+	// Link, if set, is what every socket's packets go through; Kill needs it.
+	Link *emulated.Link
+	Log  *slog.Logger
 }
 
 // Fleet is a running fleet.
@@ -55,6 +59,8 @@ type Fleet struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	conns  map[string]*emulated.Conn // by name of coordinator or agent, if there is a Link
+	stops  map[string]context.CancelFunc
 	group  sync.WaitGroup
 	mu     sync.Mutex
 	errs   []error // guarded by mu
@@ -64,7 +70,7 @@ type Fleet struct {
 // everything. It returns when every coordinator listens; agents may still be joining.
 func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg}
+	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -147,6 +153,9 @@ func (f *Fleet) startCoordinator(i int) error {
 	} else {
 		cfg.Leader, cfg.LeaderAPI = f.Coordinators[0].MeshAddr(), f.Coordinators[0].APIAddr()
 	}
+	if cfg.PacketConn, err = f.socket(bundle.Identity.Name, cfg.Listen); err != nil {
+		return err
+	}
 	c, err := coordinator.Open(cfg)
 	if err != nil {
 		return fmt.Errorf("coordinator of region %s: %w", region, err)
@@ -191,13 +200,50 @@ func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.PacketConn, err = f.socket(cfg.Identity.Identity.Name, cfg.Listen); err != nil {
+		return nil, err
+	}
 	a, err := agent.Open(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("agent %d: %w", i, err)
 	}
 	f.Agents = append(f.Agents, a)
-	f.group.Go(func() { f.note(a.Run(f.ctx)) })
+	ctx, stop := context.WithCancel(f.ctx)
+	f.stops[a.Name()] = stop
+	f.group.Go(func() { f.note(a.Run(ctx)) })
 	return a, nil
+}
+
+// socket binds a socket behind the fleet's emulated link; nil if there is none.
+func (f *Fleet) socket(name, listen string) (net.PacketConn, error) {
+	if f.Config.Link == nil {
+		return nil, nil
+	}
+	conn, err := net.ListenPacket("udp", listen)
+	if err != nil {
+		return nil, err
+	}
+	link := *f.Config.Link
+	link.Seed += uint64(len(f.conns))
+	f.conns[name] = emulated.Wrap(conn, link)
+	return f.conns[name], nil
+}
+
+// Kill ends an agent as a power cut would: its peers hear nothing more of it.
+func (f *Fleet) Kill(a *agent.Agent) {
+	f.conns[a.Name()].Cut(true)
+	f.stops[a.Name()]()
+}
+
+// Sent adds up what all sockets of the fleet have sent: packets and bytes, without
+// the headers of UDP and below.
+func (f *Fleet) Sent() (packets, bytes uint64) {
+	for _, c := range f.conns {
+		s := c.Stats()
+		packets += s.Sent
+		bytes += s.Bytes
+	}
+	return packets, bytes
 }
 
 func (f *Fleet) note(err error) {

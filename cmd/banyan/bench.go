@@ -15,6 +15,8 @@ import (
 	"banyan/draft"
 	"banyan/examples"
 	"banyan/internal/atomicfile"
+	"banyan/simulator"
+	"banyan/transport/emulated"
 )
 
 func newDemo(a *app) *cobra.Command {
@@ -75,12 +77,16 @@ func printDemo(w io.Writer, r bench.DemoResult) {
 
 func newBench(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure Banyan on this machine"}
-	cmd.AddCommand(newBenchFanout(a), newBenchCalibrate(a))
+	cmd.AddCommand(newBenchFanout(a), newBenchIdle(a), newBenchCalibrate(a))
 	return cmd
 }
 
 func newBenchFanout(a *app) *cobra.Command {
-	var cfg bench.FanoutConfig
+	var (
+		cfg                            bench.FanoutConfig
+		link                           emulated.Link
+		kill, loss, reorder, duplicate simulator.Percent
+	)
 	cmd := &cobra.Command{
 		Use:   "fanout",
 		Short: "Time announcements to many agents, to verified and to durably applied",
@@ -91,11 +97,22 @@ func newBenchFanout(a *app) *cobra.Command {
 					fmt.Fprintf(a.stderr, format+"\n", args...)
 				}
 			}
+			cfg.KillRelays = float64(kill)
+			if link.Loss = float64(loss); loss > 0 || reorder > 0 || duplicate > 0 || link.Delay > 0 {
+				link.Reorder, link.Duplicate = float64(reorder), float64(duplicate)
+				cfg.Link = &link
+			}
 			r, err := bench.Fanout(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
-			return a.print(r, func(w io.Writer) { printFanout(w, r) })
+			if err := a.print(r, func(w io.Writer) { printFanout(w, r) }); err != nil {
+				return err
+			}
+			if r.Missed > 0 {
+				return fmt.Errorf("%d updates did not reach an agent that lives", r.Missed)
+			}
+			return nil
 		},
 	}
 	f := cmd.Flags()
@@ -103,6 +120,40 @@ func newBenchFanout(a *app) *cobra.Command {
 	f.IntVar(&cfg.Fanout, "fanout", 16, "children each node gets")
 	f.IntVar(&cfg.Updates, "updates", 7, "versions to publish; the first is not counted")
 	f.IntVar(&cfg.Body, "body", 256, "size of a body, in bytes")
+	textVar(f, &kill, "kill-relays", "0%", "share of the relays that die as a last update is announced")
+	textVar(f, &loss, "loss", "0%", "share of packets lost, each way")
+	textVar(f, &reorder, "reorder", "0%", "share of packets held back by up to 20 ms")
+	textVar(f, &duplicate, "duplicate", "0%", "share of packets sent twice")
+	f.DurationVar(&link.Delay, "delay", 0, "delay of every packet, one way")
+	return cmd
+}
+
+func newBenchIdle(a *app) *cobra.Command {
+	var cfg bench.IdleConfig
+	cmd := &cobra.Command{
+		Use:   "idle",
+		Short: "Measure what a fleet costs while nothing changes",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg.Say = func(format string, args ...any) {
+				if a.output == "text" {
+					fmt.Fprintf(a.stderr, format+"\n", args...)
+				}
+			}
+			r, err := bench.Idle(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) {
+				fmt.Fprintf(w, "%d agents at rest for %.0f s; for each agent and minute:\n", r.Agents, r.Seconds)
+				fmt.Fprintf(w, "processor\t%.1f ms\npackets sent\t%.0f\nbytes sent\t%.0f\nresident\t%d KiB\ngoroutines\t%.1f\n", r.CPUMs, r.Packets, r.Bytes, r.RSSBytes>>10, r.Goroutines)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Agents, "agents", 2000, "agents, each with its own socket, connection and store")
+	f.IntVar(&cfg.Fanout, "fanout", 16, "children each node gets")
+	f.DurationVar(&cfg.For, "for", 30*time.Second, "how long")
 	return cmd
 }
 
@@ -164,6 +215,10 @@ func printFanout(w io.Writer, r bench.FanoutResult) {
 	fmt.Fprintf(w, "new version: fetched and durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.AppliedP50, r.AppliedP99, r.AppliedMax, r.CPUPerAgentUs)
 	fmt.Fprintf(w, "rollback: verified\t%.1f\t%.1f\t%.1f\t\n", r.AnnounceP50, r.AnnounceP99, r.AnnounceMax)
 	fmt.Fprintf(w, "rollback: durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n", r.RollbackP50, r.RollbackP99, r.RollbackMax, r.RollbackCPUPerUs)
+	if d := r.Disturbed; d != nil {
+		fmt.Fprintf(w, "\n%d relays died as an update was announced: applied by the %d that live in %.1f / %.1f / %.1f / %.1f ms (p50/p90/p99/max), p99 %.1f × the undisturbed\n",
+			d.Killed, d.Live, d.P50, d.P90, d.P99, d.Max, d.RatioP99)
+	}
 	fmt.Fprintf(w, "\nmissed %d; joined in %.1f s; peak resident %d MiB; on disk %d MiB\n%s\n",
 		r.Missed, r.JoinSeconds, r.PeakRSSBytes>>20, r.DiskBytes>>20, r.StoredPerAgentNote)
 }
