@@ -16,6 +16,7 @@ import (
 	"banyan/mesh"
 	"banyan/record"
 	"banyan/transport"
+	"banyan/transport/gossip"
 	"banyan/transport/identity"
 )
 
@@ -39,6 +40,8 @@ type Config struct {
 	LocalAPI string
 	// Leaf says that this host must not have children.
 	Leaf bool
+	// MaxChildren is how many it takes; 0: as many as the coordinator gives it.
+	MaxChildren int
 	// Labels are matched by waves.
 	Labels map[string]string
 	// Keep is how many versions of a config stay on disk; default 3.
@@ -79,6 +82,12 @@ type Event struct {
 
 // Agent is the daemon on a host.
 type Agent struct {
+	advertise string
+	pool      atomic.Pointer[gossip.Pool] // nil: this agent is in none
+	known     atomic.Uint64               // newest revision that gossip told of
+	ctx       context.Context             // of Run
+	group     sync.WaitGroup              // goroutines of Run
+
 	cfg     Config
 	log     *slog.Logger
 	tree    *tree
@@ -187,9 +196,10 @@ func (a *Agent) recover() error {
 	if err != nil {
 		return err
 	}
+	a.advertise = advertise
 	a.node = mesh.NewNode(mesh.Config{
 		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels,
-		Seeds: a.cfg.Coordinators, Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
+		Capacity: uint32(a.cfg.MaxChildren), Seeds: mesh.Rendezvous(a.Name(), a.cfg.Coordinators), Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
 	})
 	versions, err := a.tree.scan()
 	if err != nil {
@@ -283,8 +293,9 @@ func advertised(configured, bound, coordinator string) (string, error) {
 // Run joins the tree and serves until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	a.ctx = ctx
 	defer a.Close()
-	var group sync.WaitGroup
+	group := &a.group
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() { a.applier.run(ctx) })
@@ -302,6 +313,7 @@ func (a *Agent) Close() error {
 	if a.local != nil {
 		a.local.Close()
 	}
+	errs = append(errs, a.closeGossip())
 	if a.ep != nil {
 		errs = append(errs, a.ep.Close())
 		a.ep = nil
@@ -378,6 +390,8 @@ func (a *Agent) Observe(o mesh.Output) {
 		if index, ok := a.node.Index(); ok {
 			a.applier.saveIndex(index + 1)
 		}
+	case mesh.OpGossip:
+		a.group.Go(func() { a.gossip(o.Addrs) })
 	case mesh.OpDrop:
 		a.metrics.parentLost.Inc()
 	}

@@ -55,6 +55,14 @@ type Config struct {
 	Leader string
 	// LeaderAPI, on a follower, is where the leader's control API is, host:port.
 	LeaderAPI string
+	// Cell tells coordinators of one region apart, 0 to mesh.MaxCells-1.
+	Cell int
+	// Gossip and GossipWAN are the addresses, TCP and UDP, of the region's gossip pool and
+	// of the coordinators'; "" for none. GossipJoin are other coordinators' of the latter.
+	Gossip, GossipWAN string
+	GossipJoin        []string
+	// GossipAdvertise is the host at which others reach both; default the bound one.
+	GossipAdvertise string
 	// Fanout of the region's tree; default mesh.DefaultFanout.
 	Fanout int
 	// HeadInterval is the time between two heads; default 3 s.
@@ -91,6 +99,9 @@ type Coordinator struct {
 	metrics *coordinatorMetrics
 	api     net.Listener
 	metric  net.Listener
+
+	pools   pools
+	running atomic.Bool // ctx is set
 
 	children atomic.Int64
 	attached atomic.Bool
@@ -136,6 +147,9 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 			return nil, err
 		}
 	}
+	if err := c.openGossip(); err != nil {
+		return nil, err
+	}
 	if err := c.makeNode(); err != nil {
 		return nil, err
 	}
@@ -158,6 +172,9 @@ func (c *Config) complete() error {
 	setDefault(&c.Fanout, mesh.DefaultFanout)
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
 	setDefault(&c.PushLimit, DefaultPushLimit)
+	if c.Cell < 0 || c.Cell >= mesh.MaxCells {
+		return fmt.Errorf("%w: cell %d; 0 to %d are possible", record.ErrInvalid, c.Cell, mesh.MaxCells-1)
+	}
 	if c.PushLimit > mesh.MaxPush {
 		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, mesh.MaxPush)
 	}
@@ -237,8 +254,8 @@ func (c *Coordinator) makeNode() error {
 	}
 	cfg := mesh.Config{
 		Self: c.cfg.Identity.Identity.Mesh(), Addr: c.ep.Addr().String(), Relay: true,
-		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, FirstIndex: first, MaxAgents: indexBlock}),
-		HoldsAll: c.Leads(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
+		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
+		HoldsAll: c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
 	}
 	if !c.Leads() {
 		cfg.Seeds = []string{c.cfg.Leader}
@@ -254,6 +271,7 @@ func (c *Coordinator) makeNode() error {
 func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.ctx = ctx
+	c.running.Store(true)
 	defer c.Close()
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -270,6 +288,9 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() { c.beat(ctx) })
+	if c.pools.region != nil || c.pools.wan != nil {
+		group.Go(func() { c.spread(ctx) })
+	}
 	c.log.Info("coordinator runs", "mesh", c.MeshAddr(), "api", c.APIAddr(), "leads", c.Leads())
 	c.driver.Run(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
@@ -380,6 +401,7 @@ func (c *Coordinator) Close() error {
 			l.Close()
 		}
 	}
+	errs = append(errs, c.closeGossip())
 	if c.ep != nil {
 		errs = append(errs, c.ep.Close())
 		c.ep = nil

@@ -24,10 +24,10 @@ func (c *Coordinator) Observe(o mesh.Output) {
 		}
 	case mesh.OpPlaced:
 		c.agents.Store(int64(o.Count))
-		c.tracker.setAgents(c.region, o.Count)
+		c.tracker.setAgents(c.cfg.Identity.Identity.Name, c.region, o.Count)
 		c.censusSoon()
 	case mesh.OpCensus:
-		c.tracker.setAgents(o.Region, o.Count)
+		c.tracker.setAgents(o.Name, o.Region, o.Count)
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)

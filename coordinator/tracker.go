@@ -13,13 +13,14 @@ import (
 type tracker struct {
 	mu     sync.Mutex
 	acks   map[trackKey]*mesh.AckEntry // guarded by mu
-	agents map[string]int              // by region; guarded by mu
+	under  map[string]under            // by coordinator; guarded by mu
+	agents map[string]int              // by region, their sums; guarded by mu
 }
 
 type trackKey struct{ config, region string }
 
 func newTracker() *tracker {
-	return &tracker{acks: map[trackKey]*mesh.AckEntry{}, agents: map[string]int{}}
+	return &tracker{acks: map[trackKey]*mesh.AckEntry{}, under: map[string]under{}, agents: map[string]int{}}
 }
 
 // moved starts to count for a pointer's new epoch.
@@ -56,10 +57,21 @@ func (t *tracker) acked(entry *mesh.AckEntry) {
 	}
 }
 
-func (t *tracker) setAgents(region string, n int) {
+// setAgents notes how many agents of a region are under one of its coordinators.
+func (t *tracker) setAgents(coordinator, region string, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.agents[region] = n
+	t.under[coordinator] = under{region, n}
+	clear(t.agents)
+	for _, u := range t.under {
+		t.agents[u.region] += u.agents
+	}
+}
+
+// under is the agents of one coordinator.
+type under struct {
+	region string
+	agents int
 }
 
 func (t *tracker) agentsByRegion() map[string]int {

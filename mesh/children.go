@@ -42,6 +42,9 @@ func (n *Node) join(now Time, from PeerID, m *Join, out []Output) []Output {
 	if err != nil {
 		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: err.Error()}})
 	}
+	if len(n.cfg.Gossip) > 0 && n.cfg.Planner.gossips(placement.Index) {
+		placement.Gossip = n.cfg.Gossip
+	}
 	out = append(out, Output{Op: OpSend, Peer: from, Message: &placement})
 	return n.tellPlaced(out)
 }
@@ -55,8 +58,8 @@ func (n *Node) refuseFollower(who Identity) string {
 	switch {
 	case !n.isRoot():
 		return "this coordinator follows another itself"
-	case who.Region == n.cfg.Self.Region:
-		return "region " + who.Region + " is led here"
+	case who == n.cfg.Self:
+		return "this coordinator is " + who.Name + " itself"
 	}
 	return ""
 }

@@ -228,6 +228,14 @@ func (m *Placement) validate() error {
 	if len(m.Backups) > MaxBackups {
 		return fmt.Errorf("%w: placement: %d backups", ErrMalformed, len(m.Backups))
 	}
+	if len(m.Gossip) > MaxBackups {
+		return fmt.Errorf("%w: placement: %d gossip addresses", ErrMalformed, len(m.Gossip))
+	}
+	for _, a := range m.Gossip {
+		if len(a) > MaxAddress {
+			return fmt.Errorf("%w: placement: address too long", ErrMalformed)
+		}
+	}
 	for _, l := range append(m.Backups, m.Parent) {
 		if len(l.Addr) > MaxAddress || len(l.Name) > MaxAddress {
 			return fmt.Errorf("%w: placement: address too long", ErrMalformed)

@@ -78,7 +78,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Join{Addr: long}, &Join{Avoid: []string{long}}, &Join{Avoid: make([]string, MaxAvoid+1)}, &Join{Labels: map[string]string{long: ""}},
 		&Placement{Parent: Location{Addr: long}}, &Rejected{Reason: long},
 		&Announcement{Raw: make([]byte, 513)}, &SignedHead{Raw: make([]byte, 513)},
-		&Placement{Backups: make([]Location, MaxBackups+1)}, &Placement{Backups: []Location{{Addr: long}}}, &Attach{Addr: long},
+		&Placement{Backups: make([]Location, MaxBackups+1)}, &Placement{Gossip: []string{long}}, &Placement{Gossip: make([]string, MaxBackups+1)}, &Placement{Backups: []Location{{Addr: long}}}, &Attach{Addr: long},
 		&Attached{Path: make([]uint32, MaxPath+1)}, &Adopted{Members: make([]Member, MaxMembers+1)}, &Adopted{Members: []Member{{Name: long}}},
 		&Accusation{Name: long},
 		&Push{Config: long}, &Push{Manifest: make([]byte, record.MaxManifest+1)}, &Push{Body: make([]byte, MaxPush+1)},

@@ -56,8 +56,13 @@ const (
 	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
 	// between it and the root: who is nearest to what broke mends it first, and those
 	// below need not move.
-	lagGrace       = Time(150 * time.Millisecond)
-	lagHop         = Time(100 * time.Millisecond)
+	lagGrace  = Time(150 * time.Millisecond)
+	lagHop    = Time(100 * time.Millisecond)
+	hintGrace = Time(time.Second) // likewise behind what gossip says
+	// MaxGossip is how many agents of a region are in its gossip pool.
+	MaxGossip = 256
+	// gossipDepth is how near the root those are.
+	gossipDepth    = 2
 	ackDelay       = Time(25 * time.Millisecond)
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)

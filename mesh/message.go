@@ -63,6 +63,8 @@ type Placement struct {
 	// Backups are where to go at once when the parent is lost, best first; an empty
 	// one is the sender. At most MaxBackups.
 	Backups []Location `cbor:"3,keyasint,omitempty"`
+	// Gossip are addresses of the region's gossip pool, if the agent is to be in it.
+	Gossip []string `cbor:"4,keyasint,omitempty"`
 }
 
 // Attach asks a node to be the sender's parent and to send what changed since.

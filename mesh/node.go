@@ -24,7 +24,10 @@ type Config struct {
 	// JoinRate is how many joins a second a root answers; 0 means 2000. Those beyond
 	// are asked to come again.
 	JoinRate int
-	Labels   map[string]string // an agent's labels, for waves
+	// Gossip are the addresses of the gossip pool that upper relays are sent to; none:
+	// there is no pool.
+	Gossip []string
+	Labels map[string]string // an agent's labels, for waves
 	// Seeds are the addresses of the region's coordinators (for a follower, of the
 	// leader). A node without seeds is a root: its announcements come from its store.
 	Seeds []string
@@ -96,7 +99,7 @@ func NewNode(cfg Config) *Node {
 		retryAt:   Never,
 		roster:    roster{flushAt: Never},
 		shadows:   shadows{flushAt: Never},
-		up:        upstream{wakeAt: Never, lagAt: Never, standby: standby{wakeAt: Never}, index: cfg.Index},
+		up:        upstream{wakeAt: Never, lagAt: Never, hintedAt: -hintPause, standby: standby{wakeAt: Never}, index: cfg.Index},
 	}
 }
 
@@ -128,6 +131,8 @@ const (
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
+	InHint                               // Revision: gossip says that the node's region is at it
+	InDoubt                              // Name: gossip says that the agent of that name died
 	InCongested                          // Peer: what was sent to it waits; more would cost memory
 	InDrained                            // Peer: all that was sent to it has left, as OpAwaitDrain asked
 )
@@ -148,6 +153,7 @@ type Input struct {
 	Version       uint64
 	Revision      uint64
 	Reason        string
+	Name          string
 	LatencyMicros int64
 	Unapplied     bool
 	Local         bool
@@ -172,10 +178,11 @@ const (
 	OpAcked                    // Message (*Ack): acknowledgements reached the root
 	OpAttached                 // Peer: the node has a parent again
 	OpPlaced                   // Count: so many agents have a place in this root's tree now
-	OpCensus                   // Region, Count: a following region has so many agents
+	OpCensus                   // Region, Name, Count: the following coordinator of that name has so many agents
 	OpAwaitDrain               // Peer: answer InDrained when all that was sent to it has left
 	OpSlow                     // Peer: a child does not keep up; it is sent the newest when it does
 	OpAccused                  // Peer, Reason: an agent left the parent of that name because it withheld
+	OpGossip                   // Addrs: be in the gossip pool that is there
 	OpGap                      // Revision, Peer: the head is ahead of what the parent sent
 )
 
@@ -194,6 +201,8 @@ type Output struct {
 	Revision     uint64
 	Reason       string
 	Region       string
+	Name         string
+	Addrs        []string
 	Count        int
 }
 
@@ -238,6 +247,12 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		}
 	case InEvicted:
 		n.bodies.evict(in.Want)
+	case InHint:
+		n.hinted(now, in.Revision)
+	case InDoubt:
+		if n.cfg.Planner != nil {
+			n.cfg.Planner.doubt(now, []string{in.Name})
+		}
 	case InCongested:
 		return n.congested(in.Peer, out)
 	case InDrained:
@@ -265,7 +280,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		return n.gone(now, from, m, out)
 	case *Census:
 		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
-			return append(out, Output{Op: OpCensus, Peer: from, Region: n.children[i].region, Count: int(m.Agents)})
+			return append(out, Output{Op: OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents)})
 		}
 	case *Adopted:
 		return n.adopted(now, from, m, out)

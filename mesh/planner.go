@@ -44,6 +44,7 @@ type Planner struct {
 	byName map[string]uint32
 	root   place
 	placed int // agents that have a parent
+	gossip int // agents that are in the gossip pool
 	now    Time
 	rooms  rooms
 	// leavers are agents that left, oldest first, and whose places are kept for now.
@@ -77,6 +78,7 @@ type place struct {
 	accuser  uint32
 	offered  bool // it stands among those that may have room
 	listed   bool // it stands in Planner.relays
+	gossips  bool // it was sent to the gossip pool
 }
 
 // A stay shorter than flapStay is a flap; an agent with maxFlaps of them in a row
@@ -149,8 +151,8 @@ func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
 		return nil, fmt.Errorf("%w: it has %d agents", ErrFull, len(p.places))
 	}
 	agent := &place{index: p.next, name: name, since: now}
-	if held := join.Index; held > 0 && held-1 < p.cfg.FirstIndex && p.places[held-1] == nil {
-		agent.index = held - 1 // from an earlier incarnation; nobody else can have it
+	if held := join.Index; held > 0 && p.places[held-1] == nil && (held-1 < p.cfg.FirstIndex || cellOf(held-1) != cellOf(p.cfg.FirstIndex)) {
+		agent.index = held - 1 // from an earlier incarnation, or another cell; nobody else can have it
 	} else {
 		if p.next-p.cfg.FirstIndex >= uint32(p.cfg.MaxAgents) {
 			return nil, fmt.Errorf("%w: its %d indices are used up", ErrFull, p.cfg.MaxAgents)
@@ -291,6 +293,17 @@ func (p *Planner) Accuse(index uint32, name string) {
 	if accuser := p.places[index]; accuser != nil {
 		p.suspect(accuser, name)
 	}
+}
+
+// gossips tells whether an agent belongs in the region's gossip pool: the first
+// relays near the root do, up to a number, and stay in it.
+func (p *Planner) gossips(index uint32) bool {
+	c := p.places[index]
+	if depth, _ := p.depth(c); !c.gossips && c.eligible() && depth <= gossipDepth && p.gossip < MaxGossip {
+		c.gossips = true
+		p.gossip++
+	}
+	return c.gossips
 }
 
 // Children is how many agents the planner knows under an agent.

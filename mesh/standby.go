@@ -1,6 +1,9 @@
 package mesh
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // standby is a node's link to its backup: another relay, or the root, that tells it
 // how far it is. When the parent is lost, or falls behind the backup, the backup
@@ -84,6 +87,18 @@ func (n *Node) noticed(now Time, from PeerID, m *Notice, out []Output) []Output 
 	}
 	return out
 }
+
+// hinted hears from gossip how far the region is. Gossip may lie: all that comes of
+// it is that the node looks for a parent that knows more, and not too often.
+func (n *Node) hinted(now Time, revision uint64) {
+	m := Notice{Revision: revision}
+	if n.up.state == upAttached && n.up.lagAt == Never && n.isBehind(&m) && now >= n.up.hintedAt+hintPause {
+		n.up.noticed, n.up.lagAt, n.up.hintedAt = m, now+hintGrace+Time(len(n.path))*lagHop, now
+	}
+}
+
+// hintPause is how often gossip can make a node leave its parent.
+const hintPause = Time(10 * time.Second)
 
 func (n *Node) isBehind(m *Notice) bool {
 	return m.Revision > n.revisions[n.cfg.Self.Region] || m.HeadMicros > n.headTime

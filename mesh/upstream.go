@@ -30,6 +30,7 @@ type upstream struct {
 	standby  standby
 	gaps     int    // heads that told of another state, since this parent is one
 	lagAt    Time   // when the parent must have caught up with the backup; Never: it is not behind
+	hintedAt Time   // when gossip was last believed
 	noticed  Notice // what the backup had that the parent had not
 	failures int    // fetches from this parent that failed in a row
 }
@@ -166,6 +167,9 @@ func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Outpu
 	}
 	n.up.place, n.up.accuse = *m, ""
 	n.up.standby.backups = m.Backups
+	if len(m.Gossip) > 0 {
+		out = append(out, Output{Op: OpGossip, Addrs: m.Gossip})
+	}
 	n.up.index = m.Index + 1
 	if m.Parent.Addr == "" {
 		n.up.parent, n.up.seedPeer = n.up.seedPeer, 0

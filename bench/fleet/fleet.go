@@ -43,6 +43,8 @@ type Config struct {
 	// API and Mesh, if set, are the leader's ports; default chosen by the system.
 	API, Mesh, Metrics string
 	OnEvent            func(agent.Event)
+	// Gossip gives every coordinator and upper relay its pools.
+	Gossip bool
 	// Link, if set, is what every socket's packets go through; Kill needs it.
 	Link *emulated.Link
 	Log  *slog.Logger
@@ -56,6 +58,8 @@ type Fleet struct {
 	Agents       []*agent.Agent
 	Client       *api.Client
 	Key          record.Key // of the publisher
+	// Join, if set, is where agents started from now on find coordinators.
+	Join []string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -63,14 +67,15 @@ type Fleet struct {
 	stops  map[string]context.CancelFunc
 	group  sync.WaitGroup
 	mu     sync.Mutex
-	errs   []error // guarded by mu
+	errs   []error // guarded by mu, like ended
+	ended  map[*agent.Agent]bool
 }
 
 // Start makes keys and certificates in cfg.Dir, unless they are there, and starts
 // everything. It returns when every coordinator listens; agents may still be joining.
 func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}}
+	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, ended: map[*agent.Agent]bool{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -141,6 +146,12 @@ func (f *Fleet) startCoordinator(i int) error {
 	cfg := coordinator.Config{Identity: bundle, DataDir: filepath.Join(f.Config.Dir, "coordinator-"+region),
 		Listen: f.Config.Listen + ":0", API: f.Config.Listen + ":0", Fanout: f.Config.Fanout, HeadInterval: f.Config.HeadInterval,
 		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, Version: "fleet", Log: f.Config.Log}
+	if f.Config.Gossip {
+		cfg.Gossip, cfg.GossipWAN = f.Config.Listen+":0", f.Config.Listen+":0"
+		if i > 0 {
+			cfg.GossipJoin = []string{f.Coordinators[0].GossipWANAddr()}
+		}
+	}
 	if i == 0 {
 		cfg.Listen, cfg.API, cfg.Metrics = f.Config.Mesh, f.Config.API, f.Config.Metrics
 		for _, r := range f.Config.Regions {
@@ -183,6 +194,9 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 	cfg := agent.Config{Identity: bundle, Coordinators: []string{f.Coordinators[r].MeshAddr()}, Listen: f.Config.Listen + ":0",
 		OutputDir: filepath.Join(dir, "configs"), StateDir: filepath.Join(dir, "state"), Keep: f.Config.Keep,
 		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, OnEvent: f.Config.OnEvent, Log: f.Config.Log}
+	if f.Join != nil {
+		cfg.Coordinators = f.Join
+	}
 	if f.Config.LocalAPI {
 		cfg.LocalAPI = "unix:" + filepath.Join(dir, "banyan.sock")
 	}
@@ -210,9 +224,24 @@ func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
 	f.Agents = append(f.Agents, a)
 	ctx, stop := context.WithCancel(f.ctx)
 	f.stops[a.Name()] = stop
-	f.group.Go(func() { f.note(a.Run(ctx)) })
+	f.group.Go(func() {
+		f.note(a.Run(ctx))
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.ended[a] = true
+	})
 	return a, nil
 }
+
+// Ended tells whether an agent has stopped.
+func (f *Fleet) Ended(a *agent.Agent) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ended[a]
+}
+
+// Conn is the socket of a coordinator or agent, if there is a Link.
+func (f *Fleet) Conn(name string) *emulated.Conn { return f.conns[name] }
 
 // socket binds a socket behind the fleet's emulated link; nil if there is none.
 func (f *Fleet) socket(name, listen string) (net.PacketConn, error) {

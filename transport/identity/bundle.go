@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,10 +22,12 @@ import (
 //	ca.pem              the authority that issued everybody's
 //	root.pub            the key that signs the trust policy
 //	policy.cose         the trust policy
+//	gossip.key          what gossip is encrypted with, 32 bytes; may be missing
 type Bundle struct {
 	Dir      string
 	Identity Identity
 	Policy   *record.Policy
+	Gossip   []byte // the gossip key; nil if there is none
 	cert     tls.Certificate
 	pool     *x509.CertPool
 }
@@ -32,6 +36,7 @@ type Bundle struct {
 const (
 	PolicyFile = "policy.cose"
 	RootFile   = "root.pub"
+	GossipFile = "gossip.key"
 )
 
 // Load reads the bundle in dir and verifies the trust policy in it.
@@ -65,6 +70,9 @@ func Load(dir string) (*Bundle, error) {
 		return nil, fmt.Errorf("identity %s: %w", dir, err)
 	}
 	if b.Policy, err = record.OpenPolicy(raw, []ed25519.PublicKey{root}, time.Now()); err != nil {
+		return nil, fmt.Errorf("identity %s: %w", dir, err)
+	}
+	if b.Gossip, err = os.ReadFile(filepath.Join(dir, GossipFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("identity %s: %w", dir, err)
 	}
 	return b, nil

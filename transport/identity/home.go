@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -103,6 +104,11 @@ func (h *Home) makeTrust(regions []string, publisher string) error {
 	if err != nil {
 		return err
 	}
+	gossip := make([]byte, 32)
+	rand.Read(gossip) // does not fail
+	if err := os.WriteFile(h.path(GossipFile), gossip, 0o600); err != nil {
+		return err
+	}
 	return os.WriteFile(h.path(PolicyFile), raw, 0o644)
 }
 
@@ -137,12 +143,18 @@ func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 		}
 		return err
 	}
-	for _, name := range []string{RootFile, PolicyFile} {
-		raw, err := os.ReadFile(h.path(name))
+	for _, f := range []struct {
+		name string
+		mode os.FileMode
+	}{{RootFile, 0o644}, {PolicyFile, 0o644}, {GossipFile, 0o600}} {
+		raw, err := os.ReadFile(h.path(f.name))
+		if f.name == GossipFile && (errors.Is(err, fs.ErrNotExist) || id.Role == RoleClient) {
+			continue // a fleet from before there was one, or one who does not gossip
+		}
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, f.name), raw, f.mode); err != nil {
 			return err
 		}
 	}
