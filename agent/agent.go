@@ -390,6 +390,8 @@ func (a *Agent) Observe(o mesh.Output) {
 		if index, ok := a.node.Index(); ok {
 			a.applier.saveIndex(index + 1)
 		}
+	case mesh.OpSlow:
+		a.metrics.slow.Inc()
 	case mesh.OpGossip:
 		a.group.Go(func() { a.gossip(o.Addrs) })
 	case mesh.OpDrop:

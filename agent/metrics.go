@@ -18,6 +18,7 @@ type agentMetrics struct {
 	applied     *metrics.Counter
 	gaps        *metrics.Counter
 	parentLost  *metrics.Counter
+	slow        *metrics.Counter
 }
 
 func newMetrics(a *Agent) *agentMetrics {
@@ -28,6 +29,7 @@ func newMetrics(a *Agent) *agentMetrics {
 		propagation: s.NewPrometheusHistogramExt("banyan_agent_propagation_seconds", latencyBuckets),
 		applied:     s.NewCounter("banyan_agent_applied_total"),
 		gaps:        s.NewCounter("banyan_agent_gaps_total"),
+		slow:        s.NewCounter("banyan_agent_slow_children_total"),
 		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
 	}
 	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })

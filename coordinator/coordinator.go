@@ -232,6 +232,9 @@ func listenTCP(what, address string) (net.Listener, error) {
 // Leads tells whether this coordinator owns the store.
 func (c *Coordinator) Leads() bool { return c.cfg.Leader == "" }
 
+// Policy is the trust policy that the coordinator verifies with.
+func (c *Coordinator) Policy() *record.Policy { return c.cfg.Identity.Policy }
+
 // MeshAddr is where agents and followers dial.
 func (c *Coordinator) MeshAddr() string { return c.ep.Addr().String() }
 

@@ -31,6 +31,8 @@ func (c *Coordinator) Observe(o mesh.Output) {
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)
+	case mesh.OpSlow:
+		c.metrics.slow.Inc()
 	case mesh.OpAccused:
 		c.metrics.accused.Inc()
 		c.log.Warn("an agent left its parent because it withheld; it relays no more for now", "parent", o.Reason)

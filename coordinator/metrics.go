@@ -15,6 +15,7 @@ type coordinatorMetrics struct {
 	versions *metrics.Counter
 	moves    *metrics.Counter
 	accused  *metrics.Counter
+	slow     *metrics.Counter
 	failed   *metrics.Counter
 	request  *metrics.PrometheusHistogram
 }
@@ -26,6 +27,7 @@ func newMetrics(c *Coordinator) *coordinatorMetrics {
 		versions: s.NewCounter("banyan_coordinator_versions_total"),
 		moves:    s.NewCounter("banyan_coordinator_pointer_moves_total"),
 		failed:   s.NewCounter("banyan_coordinator_gossip_failed_total"),
+		slow:     s.NewCounter("banyan_coordinator_slow_children_total"),
 		accused:  s.NewCounter("banyan_coordinator_accused_relays_total"),
 		request:  s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}),
 	}

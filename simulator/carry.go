@@ -10,9 +10,7 @@ import (
 func (w *World) carryOut(i int32, o *mesh.Output) {
 	switch o.Op {
 	case mesh.OpSend:
-		if m := w.corrupt(i, o); m != nil {
-			w.transmit(o.Peer, m, w.ready)
-		}
+		w.send(i, o)
 	case mesh.OpConnect:
 		w.connect(i, o.Addr, w.ready)
 	case mesh.OpDrop:
@@ -40,6 +38,25 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 	if w.trace != nil {
 		w.traceOutput(i, o)
 	}
+}
+
+// send transmits a message of a node, or what a host that misbehaves makes of it.
+func (w *World) send(i int32, o *mesh.Output) {
+	m := w.corrupt(i, o)
+	if m == nil {
+		return
+	}
+	h := &w.hosts[i]
+	if _, news := m.(*mesh.Announcement); news && h.late > 0 {
+		peer, boots := o.Peer, h.boots
+		w.call(w.ready.Add(h.late), func() {
+			if h := &w.hosts[i]; !h.down && h.boots == boots {
+				w.transmit(peer, m, w.now)
+			}
+		})
+		return
+	}
+	w.transmit(o.Peer, m, w.ready)
 }
 
 // corrupt is what a host that misbehaves sends instead of a message.

@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -36,7 +37,8 @@ type Fault struct {
 //	withhold  they relay no announcement, and say nothing of it
 //	forge     they alter every announcement that they relay
 //	replay    they relay the oldest announcement instead of the newest
-var FaultKinds = []string{"crash", "cut", "slow", "skew", "disk", "withhold", "forge", "replay"}
+//	late      they relay announcements Factor seconds late, default 5
+var FaultKinds = []string{"crash", "cut", "slow", "skew", "disk", "withhold", "forge", "replay", "late"}
 
 // String shows a fault in a line.
 func (f Fault) String() string {
@@ -241,6 +243,10 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 		return set(func(h *host) { h.skew += d }, func(h *host) { h.skew -= d })
 	case "disk":
 		return set(func(h *host) { h.broken = true }, func(h *host) { h.broken = false })
+	}
+	if f.Kind == "late" {
+		late := time.Duration(cmp.Or(f.Factor, 5) * float64(time.Second))
+		return set(func(h *host) { h.late = late }, func(h *host) { h.late = 0 })
 	}
 	lie := map[string]byzantine{"withhold": withholds, "forge": forges, "replay": replays}[f.Kind]
 	return set(func(h *host) { h.fault = lie }, func(h *host) { h.fault = honest })

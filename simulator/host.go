@@ -23,9 +23,10 @@ type host struct {
 	slow     float64       // its processor takes so many times longer; 0: 1
 	skew     time.Duration // its clock is so far ahead
 	fault    byzantine
-	counted  bool // as being up, in World.up
-	attached bool // likewise
-	broken   bool // its disk refuses writes
+	counted  bool          // as being up, in World.up
+	attached bool          // likewise
+	late     time.Duration // it relays announcements so much later
+	broken   bool          // its disk refuses writes
 
 	links   []mesh.PeerID // its ends of live links, and some that are no more
 	disk    disk

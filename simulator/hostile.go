@@ -60,6 +60,12 @@ func NewHostile(seed uint64) *Hostile {
 	for range 4 + r.IntN(12) {
 		h.Faults = append(h.Faults, h.randomFault(r))
 	}
+	// Kinds that came later draw from a source of their own, so that a seed's other
+	// faults stay what they were.
+	for l := rand.New(rand.NewPCG(seed, 0x6c617465)); l.IntN(3) == 0; {
+		at := time.Duration(l.Int64N(int64(hostilePhase - time.Second)))
+		h.Faults = append(h.Faults, Fault{At: at, For: time.Duration(1 + l.Int64N(int64(hostilePhase-at))), Kind: "late", Target: h.randomAgent(l), Factor: 10 * l.Float64()})
+	}
 	for range 3 + r.IntN(15) {
 		h.Updates = append(h.Updates, randomUpdate(r))
 	}
@@ -80,7 +86,7 @@ func randomUpdate(r *rand.Rand) HostileUpdate {
 // randomFault is a fault that ends before the quiet phase; but a relay that lies
 // may lie for good.
 func (h *Hostile) randomFault(r *rand.Rand) Fault {
-	f := Fault{At: time.Duration(r.Int64N(int64(hostilePhase - time.Second))), Kind: FaultKinds[r.IntN(len(FaultKinds))]}
+	f := Fault{At: time.Duration(r.Int64N(int64(hostilePhase - time.Second))), Kind: FaultKinds[r.IntN(8)]}
 	f.For = time.Duration(1 + r.Int64N(int64(hostilePhase-f.At)))
 	f.Target = h.randomTarget(r)
 	switch f.Kind {

@@ -104,6 +104,8 @@ type FaultPart struct {
 	To     string   `yaml:"to"`
 	OneWay bool     `yaml:"oneWay"`
 	Factor float64  `yaml:"factor"`
+	Times  int      `yaml:"times"` // it happens again so often in all, Every so much later
+	Every  Duration `yaml:"every"`
 }
 
 func (f FaultPart) fault() Fault {
@@ -298,6 +300,9 @@ func (s *Scenario) check(cfg Config) error {
 		if err := f.fault().check(&cfg); err != nil {
 			return err
 		}
+		if f.Times > 1 && f.Every <= 0 {
+			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", record.ErrInvalid, f.fault(), f.Times)
+		}
 		if time.Duration(f.At) > time.Duration(s.Duration) {
 			return fmt.Errorf("%w: fault %q begins after the end of the run", record.ErrInvalid, f.fault())
 		}
@@ -453,7 +458,11 @@ func (s *Scenario) schedule(r *run) {
 		}
 	}
 	for i, f := range s.Faults {
-		r.w.strike(f.fault(), r.start, i, func(text string) { r.note(text, true) })
+		for n := range max(f.Times, 1) {
+			again := f.fault()
+			again.At += time.Duration(n) * time.Duration(f.Every)
+			r.w.strike(again, r.start, i+n*len(s.Faults), func(text string) { r.note(text, true) })
+		}
 	}
 }
 

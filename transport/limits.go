@@ -13,6 +13,11 @@ const (
 	MaxRequests = 64
 	// maxHeader is the largest header of a body stream, in bytes.
 	maxHeader = 8 << 10
+	// MaxMessageRate and MaxByteRate are how much of messages is read from one link in
+	// a second, in the long run. Past that the link is read more slowly, and QUIC's flow
+	// control holds the peer back.
+	MaxMessageRate = 20_000
+	MaxByteRate    = 32 << 20
 	// storeQueue is how many pushed versions may wait for the disk.
 	storeQueue = 128
 	// storeWorkers is how many of them are written at once.

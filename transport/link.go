@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/quic-go/quic-go"
+	"golang.org/x/time/rate"
 
 	"banyan/mesh"
 	"banyan/transport/identity"
@@ -175,10 +176,18 @@ func (l *Link) messages(ctx context.Context, fn func(mesh.Message)) error {
 	if err != nil {
 		return err
 	}
-	return readMessages(bufio.NewReaderSize(in, 4<<10), fn)
+	messages := rate.NewLimiter(MaxMessageRate, MaxMessageRate)
+	bytes := rate.NewLimiter(MaxByteRate, MaxByteRate)
+	return readMessages(bufio.NewReaderSize(in, 4<<10), func(size int) error {
+		if err := messages.WaitN(ctx, 1); err != nil {
+			return err
+		}
+		return bytes.WaitN(ctx, size)
+	}, fn)
 }
 
-func readMessages(r *bufio.Reader, fn func(mesh.Message)) error {
+// readMessages hands on messages from r; pace is asked before each, and may wait.
+func readMessages(r *bufio.Reader, pace func(size int) error, fn func(mesh.Message)) error {
 	var header [4]byte
 	var body []byte
 	for {
@@ -188,6 +197,9 @@ func readMessages(r *bufio.Reader, fn func(mesh.Message)) error {
 		n := binary.BigEndian.Uint32(header[:])
 		if n > mesh.MaxMessage {
 			return fmt.Errorf("%w: %d bytes", ErrFrame, n)
+		}
+		if err := pace(int(n)); err != nil {
+			return err
 		}
 		if uint32(cap(body)) < n {
 			body = make([]byte, n)

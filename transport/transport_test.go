@@ -220,7 +220,7 @@ func FuzzReadMessages(f *testing.F) {
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := readMessages(bufio.NewReader(bytes.NewReader(b)), func(mesh.Message) {}); err == nil {
+		if err := readMessages(bufio.NewReader(bytes.NewReader(b)), func(int) error { return nil }, func(mesh.Message) {}); err == nil {
 			t.Error("a stream that ends was read without an error")
 		}
 	})

@@ -233,6 +233,9 @@ func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
 	return a, nil
 }
 
+// policy is what everyone verifies with.
+func (f *Fleet) policy() *record.Policy { return f.Coordinators[0].Policy() }
+
 // Ended tells whether an agent has stopped.
 func (f *Fleet) Ended(a *agent.Agent) bool {
 	f.mu.Lock()
