@@ -42,10 +42,18 @@ type process struct {
 
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startIn(t, "", args...)
+}
+
+// startIn starts a process in a network namespace; "" for the one that is here.
+func startIn(t *testing.T, namespace string, args ...string) *process {
+	t.Helper()
+	if args[0] == "coordinator" && namespace == "" { // several of them share this host
+		args = append(args, "--gossip-listen", "127.0.0.1:0", "--gossip-wan-listen", "127.0.0.1:0")
+	}
 	p := &process{t: t, done: make(chan struct{})}
 	p.woken = sync.NewCond(&p.mu)
-	p.cmd = exec.Command(os.Args[0], append([]string{"--log-format", "json"}, args...)...)
-	p.cmd.Env = append(os.Environ(), asBanyan+"=1")
+	p.cmd = command(namespace, append([]string{"--log-format", "json"}, args...)...)
 	// If the tests are killed, so is what they started.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := p.cmd.StderrPipe()
@@ -58,6 +66,17 @@ func start(t *testing.T, args ...string) *process {
 	go p.read(stderr)
 	t.Cleanup(p.kill)
 	return p
+}
+
+// command is the banyan command line as a process in a network namespace.
+func command(namespace string, args ...string) *exec.Cmd {
+	args = append([]string{os.Args[0]}, args...)
+	if namespace != "" {
+		args = append([]string{"ip", "netns", "exec", namespace}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), asBanyan+"=1")
+	return cmd
 }
 
 func (p *process) read(r io.Reader) {

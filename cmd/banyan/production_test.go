@@ -27,10 +27,15 @@ type host struct {
 }
 
 func startHost(t *testing.T, h *identity.Home, region, name, join string) *host {
+	return startHostIn(t, "", "127.0.0.1", h, region, name, join)
+}
+
+func startHostIn(t *testing.T, namespace, address string, h *identity.Home, region, name, join string) *host {
+	t.Helper()
 	dir := t.TempDir()
-	args := []string{"agent", "--identity", issueAgent(t, h, region, name), "--join", join, "--listen", "127.0.0.1:0",
+	args := []string{"agent", "--identity", issueAgent(t, h, region, name), "--join", join, "--listen", address + ":0",
 		"--output-dir", filepath.Join(dir, "out"), "--state-dir", filepath.Join(dir, "state"), "--local-api", "unix:" + filepath.Join(dir, "sock")}
-	a := &host{start(t, args...), dir, args}
+	a := &host{startIn(t, namespace, args...), dir, args}
 	a.waitLog("attached")
 	return a
 }
