@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz calibrate vectors docs clean
+.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz calibrate soak vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ sim: build ## every scenario of the library, at full size
 SEEDS ?= 20000
 simfuzz: build ## SEEDS hostile histories against every invariant
 	./bin/banyan simulate fuzz --seeds $(SEEDS)
+
+JOINS ?= 10000
+soak: ## JOINS joins and leaves, and what they leave behind
+	$(GO) test -count 1 -timeout 30m -v -run 'LeaveNothingBehind' ./bench/fleet -joins $(JOINS)
 
 calibrate: build ## this machine's costs, and predicted beside measured on real agents
 	./bin/banyan bench calibrate --agents 1000 --costs costs.json

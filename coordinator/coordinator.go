@@ -65,6 +65,8 @@ type Config struct {
 	GossipAdvertise string
 	// Fanout of the region's tree; default mesh.DefaultFanout.
 	Fanout int
+	// MaxDepth is how many hops the deepest agent may be from the coordinator; 0: no limit.
+	MaxDepth int
 	// HeadInterval is the time between two heads; default 3 s.
 	HeadInterval time.Duration
 	// PushLimit is the largest body that is pushed behind its announcement instead of
@@ -257,7 +259,7 @@ func (c *Coordinator) makeNode() error {
 	}
 	cfg := mesh.Config{
 		Self: c.cfg.Identity.Identity.Mesh(), Addr: c.ep.Addr().String(), Relay: true,
-		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
+		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, MaxDepth: c.cfg.MaxDepth, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
 		HoldsAll: c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
 	}
 	if !c.Leads() {

@@ -12,6 +12,9 @@ type PlannerConfig struct {
 	// Fanout is how many children each node gets; 0 means 16. A node that states a
 	// capacity gets as many as that.
 	Fanout int
+	// MaxDepth is how many hops the deepest agent may be from the root; 0: no limit.
+	// The root takes what would be deeper, beyond its fan-out.
+	MaxDepth int
 	// FirstIndex is the first agent index to give out. Indices below it belong to
 	// agents of earlier incarnations of this coordinator.
 	FirstIndex uint32

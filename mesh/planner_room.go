@@ -75,6 +75,9 @@ func (p *Planner) nearest(zone string, agent *place, avoid []string) (found *roo
 			heap.Push(h, roomEntry{c, depth, c.since})
 			continue
 		}
+		if attached && p.cfg.MaxDepth > 0 && depth >= p.cfg.MaxDepth {
+			break // so are all behind it
+		}
 		if attached && p.mayHaveChild(c, agent) && (c == &p.root || !slices.Contains(avoid, c.name)) {
 			found = &e
 			break

@@ -211,6 +211,23 @@ func TestChurnMovesFewOthers(t *testing.T) {
 	t.Logf("%d left and came back, %d others moved", len(left), moved)
 }
 
+func TestNobodyIsDeeperThanTheLimit(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2, MaxDepth: 3})
+	fill(t, p, 100)
+	deepest, atRoot := 0, 0
+	for _, c := range p.places {
+		depth, _ := p.depth(c)
+		deepest = max(deepest, depth)
+		if c.parent == &p.root {
+			atRoot++
+		}
+	}
+	// 2 + 4 + 8 have places; the root takes the rest, and what fits below them.
+	if deepest != 3 || atRoot < 3 || p.Placed() != 100 {
+		t.Errorf("%d hops deep, %d at the root, %d placed", deepest, atRoot, p.Placed())
+	}
+}
+
 func TestBackupsAreNeverBelowWhoHasThemAndElsewhere(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 8})
 	fill(t, p, 3000)

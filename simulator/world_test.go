@@ -211,3 +211,31 @@ func TestTenThousandConfigsCatchUpInOneExchange(t *testing.T) {
 		t.Errorf("the watermark is %d, want %d", got, configs+2)
 	}
 }
+
+// A coordinator that restarts hears of its whole tree, though all but its own
+// children never lost their parents.
+func TestARestartedCoordinatorLearnsItsTree(t *testing.T) {
+	const agents = 200
+	w := newWorld(t, Config{Seed: 5, Agents: []int{agents, 10}, Fanout: 3, Heads: DefaultHeads})
+	settle(t, w)
+	l := keepLedger(t, w)
+	w.Publish("a", 1)
+	w.Run(w.Now() + 2*second)
+	for range 3 {
+		w.Crash(0)
+		w.Run(w.Now() + 8*second)
+		w.Start(0)
+		w.Run(w.Now() + 40*second)
+		if got := w.Node(0).Planner().Placed(); got != agents {
+			t.Errorf("the planner knows %d of %d agents", got, agents)
+		}
+	}
+	w.Publish("a", 2)
+	w.Run(w.Now() + 10*second)
+	if got := l.at("a", 2); got != agents+10 {
+		t.Errorf("%d of %d agents have the second epoch", got, agents+10)
+	}
+	if got := w.Acked("a", "dallas").Applied.GetCardinality(); got != agents {
+		t.Errorf("%d of %d acknowledged it", got, agents)
+	}
+}

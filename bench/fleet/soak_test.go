@@ -134,3 +134,50 @@ func TestJoinsAndLeavesLeaveNothingBehind(t *testing.T) {
 		v.ep.Close()
 	}
 }
+
+// What a child costs its parent, with the child's own end counted in: at most
+// 100 KiB of heap for each of the two.
+func TestAChildCostsLittleMemory(t *testing.T) {
+	f, ctx := start(t, Config{Agents: 1, Regions: []string{"eu"}, Fanout: 200})
+	const visitors = 100
+	running, leave := context.WithCancel(ctx)
+	defer leave()
+	var all []*visitor
+	for i := range visitors {
+		all = append(all, newVisitor(t, f, i))
+	}
+	before := usage(t)
+	ended := make(chan struct{}, visitors)
+	var nodes []*transport.Driver
+	for _, v := range all {
+		node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Addr: v.ep.Addr().String(), Seeds: []string{f.Coordinators[0].MeshAddr()}, Verifier: f.policy()})
+		d := transport.NewDriver(node, v.ep, idle{}, f.Config.Log)
+		nodes = append(nodes, d)
+		go func() { d.Run(running); ended <- struct{}{} }()
+	}
+	err := Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		for _, d := range nodes {
+			attached := false
+			d.Do(ctx, func(n *mesh.Node) { attached = n.Attached() })
+			if !attached {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := (int64(usage(t).heap) - int64(before.heap)) / visitors
+	t.Logf("a child and its parent's side of the link hold %d KiB of heap", each>>10)
+	if each > 200<<10 {
+		t.Errorf("a child costs %d KiB on both sides together", each>>10)
+	}
+	leave()
+	for range all {
+		<-ended
+	}
+	for _, v := range all {
+		v.ep.Close()
+	}
+}
