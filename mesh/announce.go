@@ -80,7 +80,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 // announced handles a pointer from the parent: verify, then relay, then act.
 // Verifying first stops a bad one at the first honest hop.
 func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) []Output {
-	if from != n.up.parent || n.up.state != upAttached {
+	if !n.feeds(from) {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
 	}
 	if n.isKnown(a.Raw) {

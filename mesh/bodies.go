@@ -51,7 +51,7 @@ func (b *bodies) take(v VersionKey) []waiting {
 // peer wait.
 func (n *Node) request(now Time, in Input, out []Output) []Output {
 	switch {
-	case n.childIndex(in.Peer) < 0:
+	case n.childIndex(in.Peer) < 0 && !n.shadows.has(in.Peer):
 		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "not a child of this node"})
 	case n.cfg.HoldsAll || n.bodies.has(in.Want):
 		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want})
@@ -62,7 +62,7 @@ func (n *Node) request(now Time, in Input, out []Output) []Output {
 	return n.fetch(now, in.Want, out)
 }
 
-// fetch asks the parent for a body, unless that is under way.
+// fetch asks the parent, or the backup, for a body, unless that is under way.
 func (n *Node) fetch(_ Time, want VersionKey, out []Output) []Output {
 	if n.bodies.fetching[want] {
 		return out
@@ -72,7 +72,7 @@ func (n *Node) fetch(_ Time, want VersionKey, out []Output) []Output {
 		return out
 	}
 	n.bodies.fetching[want] = true
-	return append(out, Output{Op: OpFetch, Peer: n.up.parent, Want: want})
+	return append(out, Output{Op: OpFetch, Peer: n.source(), Want: want})
 }
 
 // resumeFetches asks a new parent for what is still wanted.
@@ -113,6 +113,11 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	want, reason := in.Want, in.Reason
 	if reason == ReasonLinkLost && n.up.state != upAttached {
 		n.bodies.fetching[want] = false // goes on with the next parent
+		return out
+	}
+	if key := (configKey{want.Config, n.cfg.Self.Region}); reason == ReasonLinkLost && n.configs[key] != nil {
+		n.bodies.fetching[want] = false // it was the backup's link, or the loss of the parent's is about to be told
+		n.settleAt(now+minRefetch, key)
 		return out
 	}
 	delete(n.bodies.fetching, want)

@@ -122,27 +122,34 @@ func (n *Node) replaceChild(from PeerID, who Identity, out []Output) []Output {
 // so that a slow child costs no memory.
 func (n *Node) sendSince(i int, since uint64, out []Output) []Output {
 	c := &n.children[i]
+	out, last, more := n.sendPage(c.peer, c.region, since, out)
+	if c.behind = more; more {
+		c.since = last
+		return append(out, Output{Op: OpAwaitDrain, Peer: c.peer})
+	}
+	return out
+}
+
+// sendPage sends what changed in a region after a revision, as much as fits in a
+// page; when that is all, the newest head too. last is how far it got.
+func (n *Node) sendPage(to PeerID, region string, since uint64, out []Output) (_ []Output, last uint64, more bool) {
 	var page []*Announcement
-	more := false
-	if l := n.ledgers[c.region]; l != nil {
+	if l := n.ledgers[region]; l != nil {
 		page, more = l.since(since, catchUpPage, n.isCurrent)
 	}
 	for _, a := range page {
+		last = a.Revision
 		if a.Pushed { // that was then
 			fresh := *a
 			fresh.Pushed = false
 			a = &fresh
 		}
-		out = append(out, Output{Op: OpSend, Peer: c.peer, Message: a})
+		out = append(out, Output{Op: OpSend, Peer: to, Message: a})
 	}
-	if c.behind = more; more {
-		c.since = page[len(page)-1].Revision
-		return append(out, Output{Op: OpAwaitDrain, Peer: c.peer})
+	if !more && n.headRaw != nil && n.head.Region == region {
+		out = append(out, Output{Op: OpSend, Peer: to, Message: n.headRaw})
 	}
-	if n.headRaw != nil && n.head.Region == c.region {
-		out = append(out, Output{Op: OpSend, Peer: c.peer, Message: n.headRaw})
-	}
-	return out
+	return out, last, more
 }
 
 // congested stops relaying to a child that does not keep up. When it has taken what

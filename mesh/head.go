@@ -5,7 +5,7 @@ import "banyan/record"
 // receiveHead verifies a head from the parent and holds what this node has
 // against it.
 func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) []Output {
-	if from != n.up.parent || n.up.state != upAttached {
+	if !n.feeds(from) {
 		return out
 	}
 	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
@@ -17,6 +17,9 @@ func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) [
 	}
 	if head.TimeMicros <= n.headTime {
 		return out
+	}
+	if from != n.up.parent && head.State != n.State(head.Region) {
+		return out // what the backup sent is not all: the parent's head will tell
 	}
 	n.headTime = head.TimeMicros
 	if head.State == n.State(head.Region) {

@@ -56,9 +56,10 @@ const (
 	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
 	// between it and the root: who is nearest to what broke mends it first, and those
 	// below need not move.
-	lagGrace  = Time(150 * time.Millisecond)
-	lagHop    = Time(100 * time.Millisecond)
-	hintGrace = Time(time.Second) // likewise behind what gossip says
+	lagGrace       = Time(150 * time.Millisecond)
+	lagHop         = Time(100 * time.Millisecond)
+	repairsToLeave = 2                 // times in a row that the backup makes up for the parent before that is left
+	hintGrace      = Time(time.Second) // likewise behind what gossip says
 	// MaxGossip is how many agents of a region are in its gossip pool.
 	MaxGossip = 256
 	// gossipDepth is how near the root those are.

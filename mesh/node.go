@@ -276,6 +276,9 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		if i := n.childIndex(from); i >= 0 {
 			return n.sendSince(i, m.Since, out)
 		}
+		if n.shadows.has(from) {
+			out, _, _ = n.sendPage(from, n.cfg.Self.Region, m.Since, out)
+		}
 	case *Gone:
 		return n.gone(now, from, m, out)
 	case *Census:

@@ -6,8 +6,9 @@ import (
 )
 
 // standby is a node's link to its backup: another relay, or the root, that tells it
-// how far it is. When the parent is lost, or falls behind the backup, the backup
-// becomes the parent: the link is there, so that takes a round trip.
+// how far it is. When the parent falls behind the backup, the backup makes up for it;
+// when the parent is lost, or falls behind time after time, the backup becomes the
+// parent: the link is there, so that takes a round trip.
 //
 // Source: Plumtree's lazy links (Leitão, Pereira, Rodrigues, SRDS 2007), with one
 // lazy peer, that announces revisions and not single messages.
@@ -100,15 +101,44 @@ func (n *Node) hinted(now Time, revision uint64) {
 // hintPause is how often gossip can make a node leave its parent.
 const hintPause = Time(10 * time.Second)
 
+// feeds tells whether news from a peer is taken: the parent's, and the backup's,
+// which sends some only when it is asked.
+func (n *Node) feeds(from PeerID) bool {
+	if n.up.state != upAttached {
+		return false
+	}
+	if from == n.up.parent {
+		n.up.repairs = 0
+		return true
+	}
+	return from != 0 && from == n.up.standby.peer
+}
+
+// source is the peer to fetch from: the backup, while it makes up for the parent.
+func (n *Node) source() PeerID {
+	if n.up.repairs > 0 && n.up.standby.peer != 0 {
+		return n.up.standby.peer
+	}
+	return n.up.parent
+}
+
 func (n *Node) isBehind(m *Notice) bool {
 	return m.Revision > n.revisions[n.cfg.Self.Region] || m.HeadMicros > n.headTime
 }
 
-// wakeLag leaves a parent that did not catch up with the backup.
+// wakeLag acts when the parent did not catch up with the backup. The backup is asked
+// for what is missing: that costs a message, where changing parents costs links, and
+// a parent that is slow today is no worse than another. One that is silent time
+// after time is left.
 func (n *Node) wakeLag(now Time, out []Output) []Output {
 	n.up.lagAt = Never
 	if n.up.state != upAttached || !n.isBehind(&n.up.noticed) {
 		return out
+	}
+	n.up.repairs++
+	if n.up.standby.peer != 0 && n.up.repairs <= repairsToLeave {
+		since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
+		return append(out, Output{Op: OpSend, Peer: n.up.standby.peer, Message: &CatchUp{Since: since}})
 	}
 	parent := n.up.parent
 	n.avoid(n.peers[parent].Name)
@@ -131,6 +161,8 @@ type shadows struct {
 	peers   []PeerID // in the order in which they came
 	flushAt Time     // when they are told of news; Never: there is none
 }
+
+func (s *shadows) has(peer PeerID) bool { return slices.Contains(s.peers, peer) }
 
 func (s *shadows) forget(peer PeerID) {
 	for i, p := range s.peers {

@@ -30,6 +30,7 @@ type upstream struct {
 	standby  standby
 	gaps     int    // heads that told of another state, since this parent is one
 	lagAt    Time   // when the parent must have caught up with the backup; Never: it is not behind
+	repairs  int    // times in a row that the backup made up for the parent
 	hintedAt Time   // when gossip was last believed
 	noticed  Notice // what the backup had that the parent had not
 	failures int    // fetches from this parent that failed in a row
@@ -194,7 +195,7 @@ func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Outp
 	n.up.state = upAttached
 	n.up.wakeAt = Never
 	n.up.backoff = 0
-	n.up.gaps = 0
+	n.up.gaps, n.up.repairs = 0, 0
 	n.up.failures = 0
 	if n.up.seedPeer != 0 {
 		out = append(out, Output{Op: OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
