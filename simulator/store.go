@@ -56,8 +56,36 @@ func (w *World) Move(c Change) (epoch uint64) {
 	return epoch
 }
 
+// preload makes version 1 of a config what everyone runs, before anyone has started:
+// it is in the store, and on every disk.
+func (w *World) preload(config string) {
+	v := versionKey(config, 1)
+	newest := make([]*mesh.Announcement, w.regions())
+	for i, region := range w.cfg.Network.Matrix.Regions {
+		newest[i] = w.record(Change{Config: config, Version: 1}, region, 0)
+		w.store.newest[ackKey{config, region}] = 1
+	}
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		if w.isLeader(int32(i)) {
+			continue
+		}
+		a := newest[h.region]
+		h.disk.applied = map[string]onDisk{config: {a, 1}}
+		h.disk.held = map[mesh.VersionKey]struct{}{v: {}}
+		h.disk.watermark = a.Revision
+	}
+}
+
 // commit is the compare-and-swap: the next epoch, and the announcement of it.
 func (w *World) commit(c Change, region string, micros int64) {
+	a := w.record(c, region, micros)
+	notify(w.watch.commits, a)
+	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(ackKey{c.Config, region}, max(c.Version, c.Candidate))})
+}
+
+// record puts the next epoch of a pointer into the store.
+func (w *World) record(c Change, region string, micros int64) *mesh.Announcement {
 	key := ackKey{c.Config, region}
 	w.store.epochs[key]++
 	w.store.revision++
@@ -70,8 +98,7 @@ func (w *World) commit(c Change, region string, micros int64) {
 		w.store.place[key] = len(w.store.pointers)
 		w.store.pointers = append(w.store.pointers, a)
 	}
-	notify(w.watch.commits, a)
-	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(key, max(c.Version, c.Candidate))})
+	return a
 }
 
 // pushFor is the version to push behind a pointer that names it first, if it is small.

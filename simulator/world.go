@@ -81,7 +81,7 @@ func NewWorld(cfg Config) (*World, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), links: make([]link, 1), signer: newSigner(),
+	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
 		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
 		w.machine = newScheduler(w, cfg.Machine.Cores)
@@ -94,6 +94,11 @@ func NewWorld(cfg Config) (*World, error) {
 		total += n
 	}
 	w.hosts = make([]host, 0, total)
+	// An agent has a link to its parent, one to its backup, and one to the coordinator
+	// while it joins, of two ends each.
+	w.links = append(make([]link, 0, 7*total), link{})
+	w.queue.heap = make([]event, 0, 2*total)
+	w.calls.values = make([]func(), 0, total+1024)
 	for region, name := range cfg.Network.Matrix.Regions {
 		w.addHost(region, 0, mesh.Identity{Role: mesh.RoleCoordinator, Region: name, Name: "coordinator-" + name})
 	}

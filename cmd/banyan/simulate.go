@@ -103,7 +103,7 @@ func newSimulate(a *app) *cobra.Command {
 		Use:   "simulate",
 		Short: "Run the protocol on a virtual fleet: how fast it would be, and what it needs",
 		Long: `Runs the protocol's own code on a virtual fleet, under a virtual clock: a new
-version, a second one, and a rollback. Prints how long the hosts take, what it
+version, and its rollback. Prints how long the hosts take, what it
 costs each role, what the fleet needs, and what breaks first.
 
   banyan simulate --nodes 100000
@@ -160,7 +160,7 @@ func stopped(err error) error {
 // heap only grows.
 func restrainMemory(nodes int) {
 	if nodes <= 200_000 {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(400)
 	}
 }
 
