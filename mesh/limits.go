@@ -58,8 +58,9 @@ const (
 	// below need not move.
 	lagGrace       = Time(150 * time.Millisecond)
 	lagHop         = Time(100 * time.Millisecond)
-	repairsToLeave = 2                 // times in a row that the backup makes up for the parent before that is left
-	hintGrace      = Time(time.Second) // likewise behind what gossip says
+	maxPatience    = Time(3 * time.Second) // with parents that are late and not silent
+	repairsToLeave = 2                     // times in a row that the backup makes up for the parent before that is left
+	hintGrace      = Time(time.Second)     // likewise behind what gossip says
 	// MaxGossip is how many agents of a region are in its gossip pool.
 	MaxGossip = 256
 	// gossipDepth is how near the root those are.

@@ -83,8 +83,11 @@ func (n *Node) noticed(now Time, from PeerID, m *Notice, out []Output) []Output 
 	if from != n.up.standby.peer || n.up.state != upAttached {
 		return out
 	}
-	if n.isBehind(m) && n.up.lagAt == Never {
-		n.up.noticed, n.up.lagAt = *m, now+lagGrace+Time(len(n.path))*lagHop
+	switch {
+	case !n.isBehind(m):
+		n.up.patience -= n.up.patience / 8
+	case n.up.lagAt == Never:
+		n.up.noticed, n.up.lagAt = *m, now+lagGrace+Time(len(n.path))*lagHop+n.up.patience
 	}
 	return out
 }
@@ -108,6 +111,9 @@ func (n *Node) feeds(from PeerID) bool {
 		return false
 	}
 	if from == n.up.parent {
+		if n.up.repairs > 0 { // it was not silent, only late: wait longer the next time
+			n.up.patience = min(2*n.up.patience+lagGrace, maxPatience)
+		}
 		n.up.repairs = 0
 		return true
 	}

@@ -30,6 +30,7 @@ type upstream struct {
 	standby  standby
 	gaps     int    // heads that told of another state, since this parent is one
 	lagAt    Time   // when the parent must have caught up with the backup; Never: it is not behind
+	patience Time   // by how much this node's parents are late without being silent
 	repairs  int    // times in a row that the backup made up for the parent
 	hintedAt Time   // when gossip was last believed
 	noticed  Notice // what the backup had that the parent had not
