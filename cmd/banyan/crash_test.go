@@ -191,10 +191,16 @@ func TestCoordinatorKilled50TimesKeepsWhatItAcknowledged(t *testing.T) {
 	acknowledged := map[uint64]record.Digest{}
 	epoch := uint64(0)
 	random := rand.New(rand.NewPCG(3, 4))
-	for range kills {
+	for kill := range kills {
 		p, _, address := startLeader(t, h, data, []string{"eu"})
 		client, key := clientOf(t, h, address)
+		// Every second kill comes after something was acknowledged, however slow this
+		// machine is; the others at any moment.
 		timer := time.AfterFunc(time.Duration(20+random.IntN(150))*time.Millisecond, func() { p.cmd.Process.Kill() })
+		armed := kill%2 == 1
+		if !armed {
+			timer.Stop()
+		}
 		for {
 			n := len(acknowledged) + 1
 			body := selfChecking(n + random.IntN(1000)*1000)
@@ -203,6 +209,10 @@ func TestCoordinatorKilled50TimesKeepsWhatItAcknowledged(t *testing.T) {
 				break
 			}
 			acknowledged[v.Manifest.Version] = record.Sum(body)
+			if !armed {
+				timer.Reset(time.Duration(random.IntN(100)) * time.Millisecond)
+				armed = true
+			}
 			if pointers, err := client.Activate(ctx, crashConfig, api.Activate{Version: v.Manifest.Version}); err == nil {
 				epoch = max(epoch, pointers[0].Epoch)
 			}
@@ -229,7 +239,7 @@ func TestCoordinatorKilled50TimesKeepsWhatItAcknowledged(t *testing.T) {
 		t.Errorf("pointer: %+v, %v; epoch %d was acknowledged", pointers, err, epoch)
 	}
 	t.Logf("%d kills, %d versions acknowledged, epoch %d", kills, len(acknowledged), epoch)
-	if len(acknowledged) < kills {
+	if len(acknowledged) < kills/2 {
 		t.Errorf("only %d versions under %d kills: the test did not test much", len(acknowledged), kills)
 	}
 }
