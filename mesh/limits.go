@@ -21,6 +21,10 @@ const (
 	catchUpPage = 128
 	// MaxShadows is how many nodes one is a backup of.
 	MaxShadows = 1024
+	// MaxGossip is how many agents of a region are in its gossip pool; they are at most
+	// gossipDepth hops from the root.
+	MaxGossip   = 256
+	gossipDepth = 2
 	// MaxPath is the longest way from the root, in hops.
 	MaxPath = 64
 	// MaxMembers is the most agents told of in one message.
@@ -44,7 +48,7 @@ const (
 	MaxReason = 256
 )
 
-// Durations of the protocol.
+// Durations of the protocol, and how often something may happen before more is done.
 const (
 	joinTimeout    = Time(10 * time.Second)
 	minBackoff     = Time(50 * time.Millisecond)
@@ -53,6 +57,7 @@ const (
 	minStandbyWait = Time(time.Second)
 	maxStandbyWait = Time(time.Minute)
 	noticeDelay    = Time(50 * time.Millisecond) // gathers what backups are told
+
 	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
 	// between it and the root: who is nearest to what broke mends it first, and those
 	// below need not move.
@@ -61,10 +66,7 @@ const (
 	maxPatience    = Time(3 * time.Second) // with parents that are late and not silent
 	repairsToLeave = 2                     // times in a row that the backup makes up for the parent before that is left
 	hintGrace      = Time(time.Second)     // likewise behind what gossip says
-	// MaxGossip is how many agents of a region are in its gossip pool.
-	MaxGossip = 256
-	// gossipDepth is how near the root those are.
-	gossipDepth    = 2
+
 	ackDelay       = Time(25 * time.Millisecond)
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)
