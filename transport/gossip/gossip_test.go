@@ -3,7 +3,9 @@ package gossip
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -110,6 +112,25 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 	if _, err := Open(Config{Pool: "eu", Name: "x", Listen: "127.0.0.1:0", Key: []byte("short")}); err == nil {
 		t.Error("a short key was taken")
+	}
+}
+
+func TestAPoolOnEveryAddressNamesOne(t *testing.T) {
+	p, err := Open(Config{Pool: "eu", Name: "everywhere", Listen: ":0", Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if host, _, err := net.SplitHostPort(p.Addr()); err != nil || net.ParseIP(host).IsUnspecified() {
+		t.Errorf("others are told to reach it at %s", p.Addr())
+	}
+}
+
+func TestAnAddressInUseIsSaid(t *testing.T) {
+	first, _ := open(t, "eu", "first", testKey)
+	_, err := Open(Config{Pool: "eu", Name: "second", Listen: first.Addr(), Key: testKey})
+	if err == nil || !strings.Contains(err.Error(), "another gossip address") {
+		t.Errorf("a second pool on %s: %v", first.Addr(), err)
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -88,6 +90,9 @@ func Open(cfg Config) (*Pool, error) {
 		members.BindAddr = "0.0.0.0"
 	}
 	members.AdvertiseAddr = cfg.Advertise
+	if ip := net.ParseIP(members.BindAddr); cfg.Advertise == "" && ip.IsUnspecified() {
+		members.AdvertiseAddr = ownAddress()
+	}
 	members.LogOutput = io.Discard
 	members.TCPTimeout = 3 * time.Second
 	events := make(chan serf.Event, eventBuffer)
@@ -98,12 +103,32 @@ func Open(cfg Config) (*Pool, error) {
 	sc.LeavePropagateDelay, sc.BroadcastTimeout = 0, time.Second
 	p := &Pool{cfg: cfg, told: map[string]uint64{}}
 	if p.serf, err = serf.Create(sc); err != nil {
+		if strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) { // memberlist keeps no more than the text
+			err = errors.New("address already in use; stop the other process, or choose another gossip address")
+		}
 		return nil, fmt.Errorf("gossip pool %s on %s: %w", cfg.Pool, cfg.Listen, err)
 	}
 	local := p.serf.LocalMember()
 	p.addr = net.JoinHostPort(local.Addr.String(), strconv.Itoa(int(local.Port)))
 	p.done.Go(func() { p.listen(events) })
 	return p, nil
+}
+
+// ownAddress is an address of this host that others may reach: memberlist alone
+// would look for a private one and give up where there is none.
+func ownAddress() string {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
 }
 
 // Addr is where other members reach this one.
