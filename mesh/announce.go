@@ -55,7 +55,7 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 	a.Pushed = push != nil
 	out = n.relay(now, a, out)
 	if push != nil {
-		out = n.relayPush(key.region, push, out)
+		out = n.sendDown(key.region, push, out)
 	}
 	return out
 }

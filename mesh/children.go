@@ -211,9 +211,15 @@ func (n *Node) relay(now Time, a *Announcement, out []Output) []Output {
 	if a.Pointer.Region == n.cfg.Self.Region {
 		n.newsForShadows(now)
 	}
+	return n.sendDown(a.Pointer.Region, a, out)
+}
+
+// sendDown sends a message to every child of a region, but to those that are behind:
+// they are sent what is newest when they have caught up.
+func (n *Node) sendDown(region string, m Message, out []Output) []Output {
 	for i := range n.children {
-		if c := &n.children[i]; c.region == a.Pointer.Region && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: a})
+		if c := &n.children[i]; c.region == region && !c.behind {
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
 		}
 	}
 	return out

@@ -75,10 +75,5 @@ func (n *Node) relayHead(now Time, head record.Head, raw *SignedHead, out []Outp
 		out = append(out, Output{Op: OpHead, Head: head})
 		n.newsForShadows(now)
 	}
-	for i := range n.children {
-		if c := &n.children[i]; c.region == head.Region && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: raw})
-		}
-	}
-	return out
+	return n.sendDown(head.Region, raw, out)
 }

@@ -52,8 +52,8 @@ type Join struct {
 	Labels   map[string]string `cbor:"3,keyasint"`
 	Index    uint32            `cbor:"4,keyasint"`           // the index it had, plus one; 0 for none
 	Avoid    []string          `cbor:"5,keyasint"`           // names of parents it left or lost lately; at most MaxAvoid
-	Capacity uint32            `cbor:"7,keyasint,omitempty"` // children it takes; 0: as many as the planner likes
 	Accuse   string            `cbor:"6,keyasint,omitempty"` // name of the parent it left because that withheld, or sent damaged bodies
+	Capacity uint32            `cbor:"7,keyasint,omitempty"` // children it takes; 0: as many as the planner likes
 }
 
 // Placement answers Join.

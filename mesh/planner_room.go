@@ -6,7 +6,7 @@ import (
 )
 
 // rooms holds, by zone, the places that may have room, nearest the root and oldest
-// first; the root is in all of them. Entries can be stale: what they say is checked
+// first. Entries can be stale: what they say is checked
 // when they come up.
 type rooms struct {
 	byZone map[string]*roomHeap
@@ -37,10 +37,13 @@ const maxZones = 64
 // agent, or to be avoided: in the agent's own zone, if that is at most a hop deeper
 // than elsewhere. The root takes what fits nowhere else.
 func (p *Planner) findParent(agent *place, avoid []string) *place {
-	own := p.nearest(agent.zone(), agent, avoid)
-	var best *roomEntry
+	var own, best *roomEntry
 	for _, zone := range p.rooms.zones {
-		if e := p.nearest(zone, agent, avoid); e != nil && (best == nil || e.before(best)) {
+		e := p.nearest(zone, agent, avoid)
+		if zone == agent.zone() {
+			own = e
+		}
+		if e != nil && (best == nil || e.before(best)) {
 			best = e
 		}
 	}
@@ -57,9 +60,6 @@ func (p *Planner) findParent(agent *place, avoid []string) *place {
 // there is none.
 func (p *Planner) nearest(zone string, agent *place, avoid []string) (found *roomEntry) {
 	h := p.rooms.byZone[zone]
-	if h == nil {
-		return nil
-	}
 	var skipped []roomEntry
 	for h.Len() > 0 && len(skipped) < maxSkipped {
 		e := (*h)[0]

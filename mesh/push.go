@@ -30,15 +30,6 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 		return n.parentFailed(now, out)
 	}
 	n.bodies.fetching[m.key()] = true
-	out = n.relayPush(key.region, m, out)
+	out = n.sendDown(key.region, m, out)
 	return append(out, Output{Op: OpStore, Push: m})
-}
-
-func (n *Node) relayPush(region string, m *Push, out []Output) []Output {
-	for i := range n.children {
-		if c := &n.children[i]; c.region == region && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
-		}
-	}
-	return out
 }

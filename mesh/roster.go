@@ -31,7 +31,8 @@ func (n *Node) sendUp(m Message, out []Output) []Output {
 // younger than the tree.
 func (n *Node) enroll(now Time, from PeerID, m Member, children uint32, out []Output) []Output {
 	if n.cfg.Planner == nil {
-		return n.tellOf(now, m, out)
+		n.tellOf(now, m)
+		return out
 	}
 	n.cfg.Planner.Adopt(now, m, true, 0)
 	if int(children) > n.cfg.Planner.Children(m.Index) {
@@ -40,12 +41,12 @@ func (n *Node) enroll(now Time, from PeerID, m Member, children uint32, out []Ou
 	return n.tellPlaced(out)
 }
 
-func (n *Node) tellOf(now Time, m Member, out []Output) []Output {
+// tellOf notes a child, to be told of with others.
+func (n *Node) tellOf(now Time, m Member) {
 	n.roster.members = append(n.roster.members, m)
 	if n.roster.flushAt == Never {
 		n.roster.flushAt = now + ackDelay
 	}
-	return out
 }
 
 // flushRoster tells of the children noted.
@@ -59,7 +60,7 @@ func (n *Node) flushRoster(out []Output) []Output {
 }
 
 // tellPlanner sends what waited for a parent, and an accusation.
-func (n *Node) tellPlanner(now Time, out []Output) []Output {
+func (n *Node) tellPlanner(out []Output) []Output {
 	waiting := n.roster.waiting
 	n.roster.waiting = nil
 	for _, m := range waiting {
@@ -94,7 +95,7 @@ func (n *Node) rollCalled(now Time, from PeerID, m *RollCall, out []Output) []Ou
 	}
 	for i := range n.children {
 		if c := &n.children[i]; c.role == RoleAgent {
-			out = n.tellOf(now, c.member, out)
+			n.tellOf(now, c.member)
 			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
 		}
 	}

@@ -205,7 +205,7 @@ func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Outp
 	}
 	n.acks.resend(now)
 	out = append(out, Output{Op: OpAttached, Peer: from})
-	out = n.tellPlanner(now, out)
+	out = n.tellPlanner(out)
 	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
 	return n.resumeFetches(now, out)
 }

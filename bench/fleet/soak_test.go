@@ -85,6 +85,20 @@ func usage(t *testing.T) used {
 	return used{runtime.NumGoroutine(), len(files), m.HeapAlloc}
 }
 
+// steady waits until closed links are forgotten: the process holds the same twice
+// in a row.
+func steady(ctx context.Context, t *testing.T) (now used) {
+	t.Helper()
+	last := used{}
+	Poll(ctx, 500*time.Millisecond, func() (bool, error) {
+		now = usage(t)
+		same := now.goroutines == last.goroutines && now.files == last.files
+		last = now
+		return same, ctx.Err()
+	})
+	return now
+}
+
 // However many come and go: no goroutine, no socket and no memory stays behind.
 func TestJoinsAndLeavesLeaveNothingBehind(t *testing.T) {
 	f, _ := start(t, Config{Agents: 2, Regions: []string{"eu"}, Fanout: 16})
@@ -116,8 +130,7 @@ func TestJoinsAndLeavesLeaveNothingBehind(t *testing.T) {
 	for range 4 { // warm up
 		round()
 	}
-	time.Sleep(time.Second)
-	before := usage(t)
+	before := steady(ctx, t)
 	joins := 0
 	for ; joins < *soakJoins; joins += visitors {
 		round()
