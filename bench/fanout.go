@@ -107,7 +107,7 @@ func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publish
 			return result, nil, nil, err
 		}
 	}
-	result.PeakRSSBytes, result.DiskBytes = peakRSS(), allocated(cfg.Dir)
+	result.PeakRSSBytes, result.DiskBytes = PeakRSS(), allocated(cfg.Dir)
 	return result, publishes, rollbacks, nil
 }
 
@@ -241,7 +241,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func peakRSS() int64 {
+// PeakRSS is the most memory, in bytes, that this process has held resident.
+func PeakRSS() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0

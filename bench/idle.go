@@ -69,7 +69,7 @@ func Idle(ctx context.Context, cfg IdleConfig) (r IdleResult, err error) {
 	after, afterBytes := f.Sent()
 	return IdleResult{Agents: cfg.Agents, Seconds: took.Seconds(), CPUMs: float64((cpuTime() - cpu).Microseconds()) / 1000 * perMinute,
 		Packets: float64(after-packets) * perMinute, Bytes: float64(afterBytes-bytes) * perMinute,
-		RSSBytes: peakRSS() / int64(cfg.Agents), Goroutines: float64(runtime.NumGoroutine()) / float64(cfg.Agents)}, nil
+		RSSBytes: PeakRSS() / int64(cfg.Agents), Goroutines: float64(runtime.NumGoroutine()) / float64(cfg.Agents)}, nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

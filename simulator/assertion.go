@@ -73,7 +73,7 @@ func parseAssertion(text string) (Assertion, error) {
 	}
 	a := Assertion{Text: text, metric: parts[0], op: parts[1]}
 	if metrics[a.metric] == nil {
-		return a, fmt.Errorf("%w: assertion %q: no metric %q; there are %s", record.ErrInvalid, text, a.metric, strings.Join(metricNames(), ", "))
+		return a, fmt.Errorf("%w: assertion %q: no metric %q; there are %s", record.ErrInvalid, text, a.metric, strings.Join(sortedKeys(metrics), ", "))
 	}
 	if operators[a.op] == nil {
 		return a, fmt.Errorf("%w: assertion %q: no operator %q; there are <, <=, ==, >= and >", record.ErrInvalid, text, a.op)

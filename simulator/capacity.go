@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -68,15 +69,7 @@ func capacityOf(cfg Config, r *Report) *Capacity {
 			c.Coordinators += int(math.Ceil(float64(n) / c.agentsPerCoordinator()))
 		}
 	}
-	slices.SortStableFunc(c.Limits, func(a, b Limit) int {
-		switch {
-		case a.Used > b.Used:
-			return -1
-		case a.Used < b.Used:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(c.Limits, func(a, b Limit) int { return cmp.Compare(b.Used, a.Used) })
 	c.say(cfg, r)
 	return c
 }
@@ -146,22 +139,18 @@ func thousands(v float64) string {
 	return s
 }
 
-func bytesText(v float64) string {
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if v < 1024 || unit == "GiB" {
-			return fmt.Sprintf("%.4g %s", v, unit)
-		}
-		v /= 1024
-	}
-	return ""
+func bytesText(v float64) string { return scaled(v, 1024, "B", "KiB", "MiB", "GiB") }
+func rateText(v float64) string {
+	return scaled(v, 1000, "bit/s", "kbit/s", "Mbit/s", "Gbit/s")
 }
 
-func rateText(v float64) string {
-	for _, unit := range []string{"bit/s", "kbit/s", "Mbit/s", "Gbit/s"} {
-		if v < 1000 || unit == "Gbit/s" {
-			return fmt.Sprintf("%.4g %s", v, unit)
-		}
-		v /= 1000
+// scaled writes a quantity in the unit in which it is a small number; each unit is
+// base times the one before.
+func scaled(v, base float64, units ...string) string {
+	unit := 0
+	for v >= base && unit < len(units)-1 {
+		v /= base
+		unit++
 	}
-	return ""
+	return fmt.Sprintf("%.4g %s", v, units[unit])
 }

@@ -159,7 +159,7 @@ func (c *Config) commit() time.Duration {
 	for _, v := range c.Voters {
 		rtts = append(rtts, c.Network.Matrix.RTT(0, v))
 	}
-	sortDurations(rtts)
+	slices.Sort(rtts)
 	return rtts[len(rtts)/2] + c.CommitDisk
 }
 

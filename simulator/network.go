@@ -7,8 +7,6 @@ import (
 	"banyan/mesh"
 )
 
-func sortDurations(d []time.Duration) { slices.Sort(d) }
-
 // oneWay is the time light takes between two hosts, without jitter.
 func (w *World) oneWay(from, to int32) time.Duration {
 	a, b := &w.hosts[from], &w.hosts[to]

@@ -81,16 +81,21 @@ func Simulate(cfg Config) (*Report, error) {
 		version  uint64
 		rollback bool
 	}{{2, false}, {1, true}} {
-		u := r.meter.move(Change{Config: config, Version: move.version}, move.rollback)
-		r.w.RunUntil(r.w.now.Add(updateLimit), 5*time.Millisecond, func() bool {
-			return u.missing == 0 && len(r.meter.newest) > 0 && r.committed(u)
-		})
-		r.w.Run(r.w.now.Add(500 * time.Millisecond)) // acknowledgements on their way
+		r.update(Change{Config: config, Version: move.version}, move.rollback)
 	}
 	if r.w.stopped {
 		return nil, ErrStopped
 	}
 	return r.report(), nil
+}
+
+// update moves a config's pointers and runs until everyone has applied it and the
+// acknowledgements are through.
+func (r *run) update(c Change, rollback bool) *update {
+	u := r.meter.move(c, rollback)
+	r.w.RunUntil(r.w.now.Add(updateLimit), 5*time.Millisecond, func() bool { return u.missing == 0 && r.committed(u) })
+	r.w.Run(r.w.now.Add(500 * time.Millisecond))
+	return u
 }
 
 // committed tells whether an update was committed in all of its regions.

@@ -92,11 +92,7 @@ func newBenchFanout(a *app) *cobra.Command {
 		Short: "Time announcements to many agents, to verified and to durably applied",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.Say = func(format string, args ...any) {
-				if a.output == "text" {
-					fmt.Fprintf(a.stderr, format+"\n", args...)
-				}
-			}
+			cfg.Say = a.say
 			cfg.KillRelays = float64(kill)
 			if link.Loss = float64(loss); loss > 0 || reorder > 0 || duplicate > 0 || link.Delay > 0 {
 				link.Reorder, link.Duplicate = float64(reorder), float64(duplicate)
@@ -135,11 +131,7 @@ func newBenchIdle(a *app) *cobra.Command {
 		Short: "Measure what a fleet costs while nothing changes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.Say = func(format string, args ...any) {
-				if a.output == "text" {
-					fmt.Fprintf(a.stderr, format+"\n", args...)
-				}
-			}
+			cfg.Say = a.say
 			r, err := bench.Idle(cmd.Context(), cfg)
 			if err != nil {
 				return err
@@ -167,11 +159,7 @@ func newBenchCalibrate(a *app) *cobra.Command {
 		Short: "Measure this machine's costs on real agents, simulate the same fleet, and hold the two against each other",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.Say = func(format string, args ...any) {
-				if a.output == "text" {
-					fmt.Fprintf(a.stderr, format+"\n", args...)
-				}
-			}
+			cfg.Say = a.say
 			c, err := bench.Calibrate(cmd.Context(), cfg)
 			if err != nil {
 				return err

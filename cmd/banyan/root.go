@@ -254,6 +254,13 @@ func (a *app) progress(format string, args ...any) {
 	}
 }
 
+// say tells of what goes on, where people read it.
+func (a *app) say(format string, args ...any) {
+	if a.output == "text" {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
 // progressDone clears the line.
 func (a *app) progressDone() { a.progress("") }
 

@@ -12,12 +12,12 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"banyan/bench"
 	"banyan/internal/atomicfile"
 	"banyan/record"
 	"banyan/simulator"
@@ -218,7 +218,7 @@ func newSimulateScenarios(a *app) *cobra.Command {
 
 func (a *app) reportRun(r *simulator.Report, began time.Time, out outputFlags) error {
 	if !out.reproducible {
-		r.WallSeconds, r.PeakRSSBytes = time.Since(began).Seconds(), peakRSS()
+		r.WallSeconds, r.PeakRSSBytes = time.Since(began).Seconds(), bench.PeakRSS()
 	}
 	if out.html != "" {
 		if err := writeHTML(out.html, func(w io.Writer) error { return htmlreport.Write(w, r) }); err != nil {
@@ -234,14 +234,6 @@ func writeHTML(path string, write func(io.Writer) error) error {
 		return err
 	}
 	return atomicfile.Write(path, []byte(b.String()), 0o644)
-}
-
-func peakRSS() int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return u.Maxrss << 10
 }
 
 func newSimulateSweep(a *app) *cobra.Command {
