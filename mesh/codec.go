@@ -131,35 +131,29 @@ func DecodeMessage(b []byte) (Message, error) {
 	}
 	switch b[0] {
 	case tagJoin:
-		m, err := decodeAs[Join](b)
-		if err == nil {
-			err = m.validate()
-		}
-		return orNil(m, err)
+		return decodeChecked[Join](b)
 	case tagPlacement:
-		m, err := decodeAs[Placement](b)
-		if err == nil {
-			err = m.validate()
-		}
-		return orNil(m, err)
+		return decodeChecked[Placement](b)
 	case tagAttach:
-		m, err := decodeAs[Attach](b)
-		if err == nil {
-			err = (&Member{Addr: m.Addr, Labels: m.Labels}).validate()
-		}
-		return orNil(m, err)
+		return decodeChecked[Attach](b)
 	case tagAttached:
-		m, err := decodeAs[Attached](b)
-		if err == nil && len(m.Path) > MaxPath {
-			err = fmt.Errorf("%w: a path of %d hops", ErrMalformed, len(m.Path))
-		}
-		return orNil(m, err)
+		return decodeChecked[Attached](b)
+	case tagRejected:
+		return decodeChecked[Rejected](b)
+	case tagAnnounce:
+		return decodeAnnouncement(b)
+	case tagHead:
+		return decodeChecked[SignedHead](b)
+	case tagCatchUp:
+		return orNil(decodeAs[CatchUp](b))
+	case tagGone:
+		return decodeChecked[Gone](b)
+	case tagCensus:
+		return orNil(decodeAs[Census](b))
+	case tagPush:
+		return decodeChecked[Push](b)
 	case tagAdopted:
-		m, err := decodeAs[Adopted](b)
-		if err == nil {
-			err = m.validate()
-		}
-		return orNil(m, err)
+		return decodeChecked[Adopted](b)
 	case tagRollCall:
 		return orNil(decodeAs[RollCall](b))
 	case tagShadow:
@@ -167,45 +161,27 @@ func DecodeMessage(b []byte) (Message, error) {
 	case tagNotice:
 		return orNil(decodeAs[Notice](b))
 	case tagAccuse:
-		m, err := decodeAs[Accusation](b)
-		if err == nil && len(m.Name) > MaxAddress {
-			err = fmt.Errorf("%w: accusation: name too long", ErrMalformed)
-		}
-		return orNil(m, err)
-	case tagRejected:
-		m, err := decodeAs[Rejected](b)
-		if err == nil && len(m.Reason) > MaxReason {
-			err = fmt.Errorf("%w: rejection: reason too long", ErrMalformed)
-		}
-		return orNil(m, err)
-	case tagAnnounce:
-		return decodeAnnouncement(b)
-	case tagHead:
-		m, err := decodeAs[SignedHead](b)
-		if err == nil && len(m.Raw) > record.MaxHead {
-			err = fmt.Errorf("%w: head of %d bytes", ErrMalformed, len(m.Raw))
-		}
-		return orNil(m, err)
-	case tagCatchUp:
-		return orNil(decodeAs[CatchUp](b))
-	case tagGone:
-		m, err := decodeAs[Gone](b)
-		if err == nil && len(m.Agents) > MaxChildren {
-			err = fmt.Errorf("%w: %d agents gone", ErrMalformed, len(m.Agents))
-		}
-		return orNil(m, err)
-	case tagCensus:
-		return orNil(decodeAs[Census](b))
-	case tagPush:
-		m, err := decodeAs[Push](b)
-		if err == nil && (len(m.Config) > record.MaxConfigName || len(m.Manifest) > record.MaxManifest || len(m.Body) > MaxPush) {
-			err = fmt.Errorf("%w: push: a field is too long", ErrMalformed)
-		}
-		return orNil(m, err)
+		return decodeChecked[Accusation](b)
 	case tagAck:
 		return decodeAck(b)
 	}
 	return nil, fmt.Errorf("%w: unknown tag %d", ErrMalformed, b[0])
+}
+
+// checked is a message with limits of its own.
+type checked[T any] interface {
+	*T
+	Message
+	validate() error
+}
+
+// decodeChecked decodes a message and holds it to its limits.
+func decodeChecked[T any, M checked[T]](b []byte) (Message, error) {
+	v, err := decodeAs[T](b)
+	if err == nil {
+		err = M(v).validate()
+	}
+	return orNil(M(v), err)
 }
 
 // orNil keeps a nil pointer from becoming a non-nil Message.
@@ -222,6 +198,52 @@ func decodeAs[T any](b []byte) (*T, error) {
 		return nil, fmt.Errorf("%w: %T: %s", ErrMalformed, *v, err)
 	}
 	return v, nil
+}
+
+func (m *Attach) validate() error {
+	return (&Member{Addr: m.Addr, Labels: m.Labels}).validate()
+}
+
+func (m *Attached) validate() error {
+	if len(m.Path) > MaxPath {
+		return fmt.Errorf("%w: a path of %d hops", ErrMalformed, len(m.Path))
+	}
+	return nil
+}
+
+func (m *Rejected) validate() error {
+	if len(m.Reason) > MaxReason {
+		return fmt.Errorf("%w: rejection: reason too long", ErrMalformed)
+	}
+	return nil
+}
+
+func (m *SignedHead) validate() error {
+	if len(m.Raw) > record.MaxHead {
+		return fmt.Errorf("%w: head of %d bytes", ErrMalformed, len(m.Raw))
+	}
+	return nil
+}
+
+func (m *Gone) validate() error {
+	if len(m.Agents) > MaxChildren {
+		return fmt.Errorf("%w: %d agents gone", ErrMalformed, len(m.Agents))
+	}
+	return nil
+}
+
+func (m *Push) validate() error {
+	if len(m.Config) > record.MaxConfigName || len(m.Manifest) > record.MaxManifest || len(m.Body) > MaxPush {
+		return fmt.Errorf("%w: push: a field is too long", ErrMalformed)
+	}
+	return nil
+}
+
+func (m *Accusation) validate() error {
+	if len(m.Name) > MaxAddress {
+		return fmt.Errorf("%w: accusation: name too long", ErrMalformed)
+	}
+	return nil
 }
 
 func (m *Placement) validate() error {
