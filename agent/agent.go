@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -15,49 +13,10 @@ import (
 
 	"banyan/mesh"
 	"banyan/record"
+	"banyan/shardstore"
 	"banyan/transport"
 	"banyan/transport/gossip"
-	"banyan/transport/identity"
 )
-
-// Config says how an agent runs. A zero value means the default where one is named.
-type Config struct {
-	// Identity is the agent's certificate and trust policy.
-	Identity *identity.Bundle
-	// Coordinators are addresses, host:port, of the region's coordinators.
-	Coordinators []string
-	// Listen is the UDP address to bind; default ":0".
-	Listen string
-	// Advertise is the address that children dial; default the bound one, with
-	// the host the coordinator is reached from if Listen names none.
-	Advertise string
-	// OutputDir is where configs appear as files.
-	OutputDir string
-	// StateDir is where the agent remembers what it applied.
-	StateDir string
-	// LocalAPI is where readers on this host are served: "unix:PATH" or a
-	// loopback "host:port"; "" for nowhere.
-	LocalAPI string
-	// Leaf says that this host must not have children.
-	Leaf bool
-	// MaxChildren is how many it takes; 0: as many as the coordinator gives it.
-	MaxChildren int
-	// Labels are matched by waves.
-	Labels map[string]string
-	// Keep is how many versions of a config stay on disk; default 3.
-	Keep int
-	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
-	DiskReserve int64
-	// KeepAlive and IdleTimeout of links; defaults of transport.Config.
-	KeepAlive, IdleTimeout time.Duration
-	// PacketConn, if set, is the socket to use instead of binding Listen.
-	PacketConn net.PacketConn
-	// OnEvent, if set, is called, from the agent's own goroutines, for each
-	// pointer verified, applied or refused. It must not block.
-	OnEvent func(Event)
-	// Log takes what the agent has to say; default none.
-	Log *slog.Logger
-}
 
 // EventKind says what an Event tells.
 type EventKind string
@@ -77,6 +36,7 @@ type Event struct {
 	Pointer record.Pointer
 	Version uint64
 	Reason  string
+	Peer    string // whom it came from, if that is known
 	At      time.Time
 }
 
@@ -91,6 +51,7 @@ type Agent struct {
 	cfg     Config
 	log     *slog.Logger
 	tree    *tree
+	shards  *shardstore.Store
 	state   *state
 	ep      *transport.Endpoint
 	node    *mesh.Node
@@ -103,8 +64,11 @@ type Agent struct {
 	attached atomic.Bool
 	headTime atomic.Int64 // microseconds since the Unix epoch of the newest head
 
+	quota sync.Mutex // held while room is made on disk
+
 	mu      sync.Mutex
 	configs map[string]Applied // guarded by mu
+	named   map[string]named   // versions that pointers name, by config; guarded by mu
 	changed chan struct{}      // closed and replaced at each change; guarded by mu
 }
 
@@ -127,7 +91,7 @@ func Open(cfg Config) (_ *Agent, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, changed: make(chan struct{})}
+	a := &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, named: map[string]named{}, changed: make(chan struct{})}
 	a.metrics = newMetrics(a)
 	defer func() {
 		if err != nil {
@@ -140,8 +104,11 @@ func Open(cfg Config) (_ *Agent, err error) {
 	if a.state, err = openState(cfg.StateDir, cfg.DiskReserve); err != nil {
 		return nil, err
 	}
+	if a.shards, err = shardstore.Open(a.tree.partialDir(), cfg.DiskReserve, a.tree.openForm); err != nil {
+		return nil, err
+	}
 	a.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
-		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout})
+		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
 	if err != nil {
 		return nil, err
 	}
@@ -154,35 +121,6 @@ func Open(cfg Config) (_ *Agent, err error) {
 	a.driver = transport.NewDriver(a.node, a.ep, a, a.log)
 	a.applier = newApplier(a)
 	return a, nil
-}
-
-func (c *Config) complete() error {
-	if c.Identity.Identity.Role != identity.RoleAgent {
-		return fmt.Errorf("%w: identity %s is not an agent's; issue one with 'banyan cert agent'", record.ErrInvalid, c.Identity.Identity)
-	}
-	if len(c.Coordinators) == 0 {
-		return fmt.Errorf("%w: no coordinator address given", record.ErrInvalid)
-	}
-	if c.OutputDir == "" || c.StateDir == "" {
-		return fmt.Errorf("%w: an output and a state directory are needed", record.ErrInvalid)
-	}
-	if len(c.Labels) > mesh.MaxLabels {
-		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), mesh.MaxLabels)
-	}
-	if c.Listen == "" {
-		c.Listen = ":0"
-	}
-	if c.Keep == 0 {
-		c.Keep = defaultKeep
-	}
-	if c.DiskReserve == 0 {
-		c.DiskReserve = 32 << 20
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	c.Log = c.Log.With("agent", c.Identity.Identity.Name, "region", c.Identity.Identity.Region)
-	return nil
 }
 
 // recover makes the node and gives it what was held before; what is committed is
@@ -207,6 +145,7 @@ func (a *Agent) recover() error {
 	}
 	damaged := map[mesh.VersionKey]bool{}
 	for _, c := range rows {
+		a.name(&c.pointer)
 		v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
 		if err := a.restore(c, v); err != nil {
 			a.log.Error("committed version is damaged and will be fetched again", "config", v.Config, "version", v.Version, "error", err)
@@ -219,7 +158,7 @@ func (a *Agent) recover() error {
 	}
 	for _, v := range versions {
 		if !damaged[v] {
-			a.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: v}, nil)
+			a.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: v, Forms: a.tree.forms(v)}, nil)
 		}
 	}
 	a.node.Step(0, mesh.Input{Kind: mesh.InResume, Revision: watermark}, nil)
@@ -264,32 +203,6 @@ func (a *Agent) remember(applied Applied) {
 	a.changed = make(chan struct{})
 }
 
-// advertised is the address others should dial.
-func advertised(configured, bound, coordinator string) (string, error) {
-	if configured != "" {
-		return configured, nil
-	}
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return "", err
-	}
-	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-		return bound, nil
-	}
-	// A UDP "connection" sends nothing; it asks the system which of this host's
-	// addresses leads to the coordinator.
-	conn, err := net.Dial("udp", coordinator)
-	if err != nil {
-		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)
-	}
-	defer conn.Close()
-	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort(local, port), nil
-}
-
 // Run joins the tree and serves until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -317,6 +230,9 @@ func (a *Agent) Close() error {
 	if a.ep != nil {
 		errs = append(errs, a.ep.Close())
 		a.ep = nil
+	}
+	if a.shards != nil {
+		errs = append(errs, a.shards.Close())
 	}
 	if a.state != nil {
 		errs = append(errs, a.state.close())
@@ -373,12 +289,13 @@ func (a *Agent) Observe(o mesh.Output) {
 	a.attached.Store(a.node.Attached())
 	switch o.Op {
 	case mesh.OpAccepted:
+		a.name(&o.Announcement.Pointer)
 		a.metrics.verified.Update(float64(time.Now().UnixMicro()-o.Announcement.Pointer.TimeMicros) / 1e6)
 		a.emit(Event{Kind: EventVerified, Pointer: o.Announcement.Pointer})
 	case mesh.OpRefused:
 		a.metrics.refused(o.Reason)
 		a.log.Warn("refused", "reason", o.Reason)
-		a.emit(Event{Kind: EventRefused, Reason: o.Reason})
+		a.emit(Event{Kind: EventRefused, Reason: o.Reason, Peer: o.Name})
 	case mesh.OpHead:
 		a.headTime.Store(o.Head.TimeMicros)
 	case mesh.OpGap:
@@ -390,6 +307,11 @@ func (a *Agent) Observe(o mesh.Output) {
 		if index, ok := a.node.Index(); ok {
 			a.applier.saveIndex(index + 1)
 		}
+	case mesh.OpDuplicate:
+		a.metrics.duplicates.Inc()
+	case mesh.OpSuspect:
+		a.metrics.suspects.Inc()
+		a.log.Debug("a source of shards is silent", "source", o.Name, "config", o.Want.Config, "version", o.Want.Version)
 	case mesh.OpSlow:
 		a.metrics.slow.Inc()
 	case mesh.OpGossip:
@@ -397,28 +319,6 @@ func (a *Agent) Observe(o mesh.Output) {
 	case mesh.OpDrop:
 		a.metrics.parentLost.Inc()
 	}
-}
-
-// StoreBody implements transport.Handler: verify the manifest, then stage.
-func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error {
-	m, err := a.cfg.Identity.Policy.VerifyManifestOf(manifest, want.Config, want.Version)
-	if err != nil {
-		return err
-	}
-	if m.BodySize != size {
-		return fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, size, m.BodySize)
-	}
-	return a.tree.stage(m, manifest, body)
-}
-
-// OpenBody implements transport.Handler.
-func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey) ([]byte, int64, io.ReadCloser, error) {
-	m, err := a.tree.meta(want)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	f, err := a.tree.open(want)
-	return m.Manifest, m.Size, f, err
 }
 
 // Activate implements transport.Handler.

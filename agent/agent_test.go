@@ -16,13 +16,12 @@ import (
 var signer = record.KeyFromSeed([32]byte{5})
 
 func manifestOf(t testing.TB, config string, version uint64, body []byte) (record.Manifest, []byte) {
-	g := fec.GeometryFor(int64(len(body)))
-	index, err := fec.IndexOf(body, g)
+	form, _, err := fec.FormOf(body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := record.Manifest{Config: config, Version: version, Parent: version - 1, BodySize: int64(len(body)), BodySHA256: record.Sum(body),
-		Encoding: record.EncodingIdentity, Geometry: g, IndexSHA256: index.Digest(), ContentType: "text/plain"}
+		Forms: []record.Form{form}, ContentType: "text/plain"}
 	raw, err := record.SignManifest(m, signer)
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +40,7 @@ func newTree(t testing.TB) *tree {
 func (t *tree) put(tb testing.TB, config string, version uint64, body string) {
 	tb.Helper()
 	m, raw := manifestOf(tb, config, version, []byte(body))
-	if err := t.stage(m, raw, bytes.NewReader([]byte(body))); err != nil {
+	if err := t.stage(m, raw, func(dir string) error { return t.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte(body)), nil) }); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -105,7 +104,7 @@ func TestABodyThatIsNotTheManifestsLeavesNothingBehind(t *testing.T) {
 	tr := newTree(t)
 	m, raw := manifestOf(t, "a", 1, []byte("good"))
 	for _, body := range []string{"evil", "goo", "good and more", ""} {
-		if err := tr.stage(m, raw, bytes.NewReader([]byte(body))); !errors.Is(err, record.ErrChecksum) {
+		if err := tr.stage(m, raw, func(dir string) error { return tr.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte(body)), nil) }); !errors.Is(err, record.ErrChecksum) {
 			t.Errorf("%q: got %v, want ErrChecksum", body, err)
 		}
 	}
@@ -139,11 +138,11 @@ func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
 	for v := uint64(1); v <= 6; v++ {
 		tr.put(t, "a", v, "x")
 	}
-	removed, err := tr.prune("a", 1, 3)
-	if err != nil || len(removed) != 3 {
+	removed, err := tr.prune("a", 3, func(v mesh.VersionKey) bool { return v.Version == 1 })
+	if err != nil || len(removed) != 2 {
 		t.Errorf("removed %v, %v", removed, err)
 	}
-	for v, want := range map[uint64]bool{1: true, 2: false, 3: false, 4: false, 5: true, 6: true} {
+	for v, want := range map[uint64]bool{1: true, 2: false, 3: false, 4: true, 5: true, 6: true} {
 		if kept := tr.check(key("a", v)) == nil; kept != want {
 			t.Errorf("version %d kept: %v", v, kept)
 		}
@@ -169,7 +168,7 @@ func TestAFullDiskIsSaid(t *testing.T) {
 	tr := newTree(t)
 	tr.reserve = 1 << 60
 	m, raw := manifestOf(t, "a", 1, []byte("x"))
-	if err := tr.stage(m, raw, bytes.NewReader([]byte("x"))); !errors.Is(err, diskspace.ErrFull) {
+	if err := tr.stage(m, raw, func(dir string) error { return tr.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte("x")), nil) }); !errors.Is(err, diskspace.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 }

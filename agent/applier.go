@@ -127,16 +127,22 @@ func (p *applier) finish(act activation, err error) {
 	a.log.Info("applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "latency_us", latency)
 	a.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
 	act.done("", latency)
-	a.prune(pointer.Config, act.version)
+	a.prune(pointer.Config)
 }
 
 // prune removes versions beyond those kept, and tells the node.
-func (a *Agent) prune(config string, shown uint64) {
-	removed, err := a.tree.prune(config, shown, a.cfg.Keep)
+func (a *Agent) prune(config string) {
+	removed, err := a.tree.prune(config, a.cfg.Keep, a.isNamed)
 	if err != nil {
 		a.log.Warn("old versions not removed", "config", config, "error", err)
 	}
+	a.forget(removed)
+}
+
+// forget tells who serves them of versions that were removed.
+func (a *Agent) forget(removed []mesh.VersionKey) {
 	for _, v := range removed {
+		a.Abandon(v)
 		a.driver.Evicted(v)
 	}
 }

@@ -19,6 +19,10 @@ type agentMetrics struct {
 	gaps        *metrics.Counter
 	parentLost  *metrics.Counter
 	slow        *metrics.Counter
+	shards      *metrics.Counter
+	duplicates  *metrics.Counter
+	suspects    *metrics.Counter
+	bodyBytes   *metrics.Counter
 }
 
 func newMetrics(a *Agent) *agentMetrics {
@@ -30,6 +34,10 @@ func newMetrics(a *Agent) *agentMetrics {
 		applied:     s.NewCounter("banyan_agent_applied_total"),
 		gaps:        s.NewCounter("banyan_agent_gaps_total"),
 		slow:        s.NewCounter("banyan_agent_slow_children_total"),
+		shards:      s.NewCounter("banyan_agent_shards_total"),
+		duplicates:  s.NewCounter("banyan_agent_duplicate_shards_total"),
+		suspects:    s.NewCounter("banyan_agent_silent_sources_total"),
+		bodyBytes:   s.NewCounter("banyan_agent_shard_bytes_total"),
 		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
 	}
 	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })

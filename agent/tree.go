@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,10 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
+	"banyan/forms"
 	"banyan/internal/atomicfile"
 	"banyan/internal/diskspace"
 	"banyan/mesh"
@@ -29,6 +28,7 @@ const (
 	dataLink    = "..data"
 	versionDir  = "..v"
 	stagingDir  = "..tmp-"
+	partialDir  = "..partial"
 	valueFile   = "value"
 	metaFile    = "meta.json"
 	defaultKeep = 3
@@ -63,15 +63,13 @@ func (t *tree) versionPath(v mesh.VersionKey) string {
 	return filepath.Join(t.dir(v.Config), versionDir+strconv.FormatUint(v.Version, 10))
 }
 
-// stage writes a version next to the one that shows, checked against its
-// manifest, whole or not at all.
-func (t *tree) stage(m record.Manifest, signed []byte, body io.Reader) (err error) {
+// stage puts a version next to the one that shows, whole or not at all. fill writes
+// its body, checked, as valueFile into the directory that it is given, and may put
+// forms beside it.
+func (t *tree) stage(m record.Manifest, signed []byte, fill func(dir string) error) (err error) {
 	v := mesh.VersionKey{Config: m.Config, Version: m.Version}
 	dir := t.dir(m.Config)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := diskspace.Check(dir, m.BodySize, t.reserve); err != nil {
 		return err
 	}
 	tmp, err := os.MkdirTemp(dir, stagingDir)
@@ -83,7 +81,7 @@ func (t *tree) stage(m record.Manifest, signed []byte, body io.Reader) (err erro
 			os.RemoveAll(tmp)
 		}
 	}()
-	if err := writeBody(filepath.Join(tmp, valueFile), m, body); err != nil {
+	if err := fill(tmp); err != nil {
 		return err
 	}
 	described, err := json.MarshalIndent(meta{m.Config, m.Version, m.BodySHA256, m.BodySize, m.ContentType, m.Message, signed}, "", "  ")
@@ -109,25 +107,23 @@ func (t *tree) stage(m record.Manifest, signed []byte, body io.Reader) (err erro
 	return atomicfile.SyncDir(dir)
 }
 
-// writeBody copies the body to path and checks its size and hash on the way.
-func writeBody(path string, m record.Manifest, body io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// writeBody makes the body of an encoded form in dir, checked against its manifest.
+func (t *tree) writeBody(dir string, m record.Manifest, f record.Form, encoded io.Reader, base []byte) error {
+	if err := diskspace.Check(dir, m.BodySize, t.reserve); err != nil {
+		return err
+	}
+	w, err := os.OpenFile(filepath.Join(dir, valueFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(body, m.BodySize+1))
-	if err != nil {
-		return fmt.Errorf("body of %s version %d: %w", m.Config, m.Version, err)
-	}
-	if n != m.BodySize || record.Digest(sum.Sum(nil)) != m.BodySHA256 {
-		return fmt.Errorf("body of %s version %d: %w", m.Config, m.Version, record.ErrChecksum)
-	}
-	if err := f.Sync(); err != nil {
+	defer w.Close()
+	if err := forms.Decode(m, f, encoded, base, w); err != nil {
 		return err
 	}
-	return f.Close()
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 func writeSynced(path string, data []byte) error {
@@ -231,6 +227,7 @@ func (t *tree) scan() ([]mesh.VersionKey, error) {
 		}
 		name := d.Name()
 		switch {
+		case name == partialDir:
 		case strings.HasPrefix(name, stagingDir):
 			if err := os.RemoveAll(path); err != nil {
 				return err
@@ -252,24 +249,15 @@ func (t *tree) scan() ([]mesh.VersionKey, error) {
 	return found, err
 }
 
-// prune removes the oldest versions of a config beyond keep, never the one shown,
-// and returns those it removed.
-func (t *tree) prune(config string, shown uint64, keep int) ([]mesh.VersionKey, error) {
-	entries, err := os.ReadDir(t.dir(config))
-	if err != nil {
-		return nil, err
-	}
-	var versions []uint64
-	for _, e := range entries {
-		if v, err := strconv.ParseUint(strings.TrimPrefix(e.Name(), versionDir), 10, 64); err == nil && strings.HasPrefix(e.Name(), versionDir) && v != shown {
-			versions = append(versions, v)
+// prune removes the oldest versions of a config beyond keep, but none that stays says
+// so of, and returns those it removed.
+func (t *tree) prune(config string, keep int, stays func(mesh.VersionKey) bool) (removed []mesh.VersionKey, err error) {
+	versions := t.held(config) // newest first
+	for _, version := range versions[min(keep, len(versions)):] {
+		v := mesh.VersionKey{Config: config, Version: version}
+		if stays(v) {
+			continue
 		}
-	}
-	slices.Sort(versions)
-	var removed []mesh.VersionKey
-	for len(versions) > keep-1 {
-		v := mesh.VersionKey{Config: config, Version: versions[0]}
-		versions = versions[1:]
 		if err := os.RemoveAll(t.versionPath(v)); err != nil {
 			return removed, err
 		}

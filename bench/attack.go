@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"banyan/agent"
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/bench/fleet"
 	"banyan/coordinator/api"
 	"banyan/mesh"
@@ -174,6 +176,7 @@ func (v *victim) waitEpoch(ctx context.Context, config string, epoch uint64) err
 // liar is a coordinator's endpoint with a node of its own that relays whatever
 // it is told to, verifying nothing.
 type liar struct {
+	rootHandler
 	ep     *transport.Endpoint
 	driver *transport.Driver
 	ctx    context.Context
@@ -231,35 +234,45 @@ func (l *liar) tamper(on bool) {
 
 // OpenBody implements transport.Handler: the true manifest, and a body with one
 // byte changed if it tampers.
-func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey) ([]byte, int64, io.ReadCloser, error) {
+func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ []uint64) (transport.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
 	if err != nil {
-		return nil, 0, nil, err
+		return transport.Offer{}, err
 	}
 	body, err := l.client.Body(ctx, want.Config, want.Version)
 	if err != nil {
-		return nil, 0, nil, err
+		return transport.Offer{}, err
 	}
 	defer body.Close()
 	raw, err := io.ReadAll(body)
 	if err != nil {
-		return nil, 0, nil, err
+		return transport.Offer{}, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tampers {
 		raw[0] ^= 1
 	}
-	return v.Signed, int64(len(raw)), io.NopCloser(bytes.NewReader(raw)), nil
+	return transport.Offer{Manifest: v.Signed, Size: int64(len(raw)), Bytes: bytes.NewReader(raw)}, nil
 }
 
-// StoreBody, Activate and Observe implement transport.Handler; a root is asked for none.
-func (l *liar) StoreBody(context.Context, mesh.VersionKey, []byte, int64, io.Reader) error {
-	return errors.ErrUnsupported
+// rootHandler are the methods of a transport.Handler that a root has no use for.
+type rootHandler struct{}
+
+func (rootHandler) Held(string) []uint64 { return nil }
+func (rootHandler) StoreBody(context.Context, mesh.VersionKey, transport.Offer) (uint8, error) {
+	return 0, errors.ErrUnsupported
 }
-
-// Activate implements transport.Handler.
-func (l *liar) Activate(*mesh.Announcement, uint64, func(string, int64)) {}
-
-// Observe implements transport.Handler.
-func (l *liar) Observe(mesh.Output) {}
+func (rootHandler) BeginForm(context.Context, mesh.VersionKey, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
+	return mesh.FormInfo{}, nil, errors.ErrUnsupported
+}
+func (rootHandler) PutShard(mesh.FormKey, int, []byte) ([]int, error) {
+	return nil, errors.ErrUnsupported
+}
+func (rootHandler) GetShard(mesh.FormKey, int) ([]byte, error) { return nil, errors.ErrUnsupported }
+func (rootHandler) Assemble(context.Context, mesh.FormKey) (uint8, error) {
+	return 0, errors.ErrUnsupported
+}
+func (rootHandler) Abandon(mesh.VersionKey)                                  {}
+func (rootHandler) Activate(*mesh.Announcement, uint64, func(string, int64)) {}
+func (rootHandler) Observe(mesh.Output)                                      {}

@@ -14,9 +14,11 @@ import (
 	"syscall"
 	"time"
 
+	"banyan/coordinator/api"
 	"banyan/internal/embeddb"
 	"banyan/mesh"
 	"banyan/record"
+	"banyan/shardstore"
 	"banyan/transport"
 	"banyan/transport/identity"
 	"banyan/versionstore"
@@ -29,7 +31,7 @@ const (
 	// DefaultPushLimit is the largest body that is pushed behind its announcement, in bytes.
 	DefaultPushLimit = 16 << 10
 	// DefaultMaxBody is the largest body a coordinator takes, in bytes.
-	DefaultMaxBody = 1 << 20
+	DefaultMaxBody = record.MaxBody
 	// indexBlock is how many agent indices a coordinator reserves when it starts.
 	indexBlock = mesh.DefaultMaxAgents
 	// censusDelay gathers changes in the number of agents before the leader is told.
@@ -72,8 +74,11 @@ type Config struct {
 	// PushLimit is the largest body that is pushed behind its announcement instead of
 	// being asked for, in bytes; default 16 KiB, at most mesh.MaxPush, negative for none.
 	PushLimit int64
-	// MaxBody is the largest body taken, in bytes; default 1 MiB.
+	// MaxBody is the largest body taken, in bytes; default 1 GiB.
 	MaxBody int64
+	// MaxUpload and MaxDownload are rates of bodies, in bytes a second, over all links;
+	// 0: no limit.
+	MaxUpload, MaxDownload int64
 	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
 	DiskReserve int64
 	// KeepAlive and IdleTimeout of links; defaults of transport.Config.
@@ -94,6 +99,8 @@ type Coordinator struct {
 	keys    map[string]record.Key // by region
 	store   *versionstore.Badger
 	blobs   *versionstore.FileBlobs
+	shards  *shardstore.Store
+	leader  *api.Client // of a follower
 	ep      *transport.Endpoint
 	node    *mesh.Node
 	driver  *transport.Driver
@@ -136,8 +143,14 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	if c.blobs, err = versionstore.OpenFileBlobs(filepath.Join(cfg.DataDir, "blobs"), cfg.DiskReserve); err != nil {
 		return nil, err
 	}
+	if c.shards, err = shardstore.Open(filepath.Join(cfg.DataDir, "partial"), cfg.DiskReserve, c.openForm); err != nil {
+		return nil, err
+	}
+	if !c.Leads() {
+		c.leader = api.NewClient(cfg.LeaderAPI, cfg.Identity)
+	}
 	c.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
-		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout})
+		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
 	if err != nil {
 		return nil, err
 	}
@@ -354,7 +367,7 @@ func (c *Coordinator) loadPush(ctx context.Context, config string, version uint6
 	if v.Manifest.BodySize > c.cfg.PushLimit {
 		return nil, nil
 	}
-	r, _, err := c.blobs.Open(ctx, v.Manifest.BodySHA256)
+	r, err := c.openBody(ctx, v.Manifest)
 	if err != nil {
 		return nil, err
 	}
@@ -410,6 +423,9 @@ func (c *Coordinator) Close() error {
 	if c.ep != nil {
 		errs = append(errs, c.ep.Close())
 		c.ep = nil
+	}
+	if c.shards != nil {
+		errs = append(errs, c.shards.Close())
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

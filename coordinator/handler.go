@@ -2,16 +2,12 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"time"
 
 	"banyan/mesh"
-	"banyan/record"
 )
 
-// The methods of this file make *Coordinator a transport.Handler. Activate and
-// StoreBody are a follower's alone: a leader's node has no parent.
+// The methods of this file make *Coordinator a transport.Handler. Activate is a follower's alone: a leader's node has no parent.
 
 // Observe implements transport.Handler.
 func (c *Coordinator) Observe(o mesh.Output) {
@@ -58,35 +54,6 @@ func (c *Coordinator) censusSoon() {
 	})
 }
 
-// OpenBody implements transport.Handler.
-func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey) ([]byte, int64, io.ReadCloser, error) {
-	v, err := c.store.Version(ctx, want.Config, want.Version)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	body, size, err := c.blobs.Open(ctx, v.Manifest.BodySHA256)
-	return v.Raw, size, body, err
-}
-
-// StoreBody implements transport.Handler.
-func (c *Coordinator) StoreBody(ctx context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error {
-	m, err := c.cfg.Identity.Policy.VerifyManifestOf(manifest, want.Config, want.Version)
-	if err != nil {
-		return err
-	}
-	if m.BodySize != size {
-		return fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, size, m.BodySize)
-	}
-	if err := c.blobs.Put(ctx, m.BodySHA256, m.BodySize, body); err != nil {
-		return err
-	}
-	revision, err := c.store.Revision(ctx)
-	if err != nil {
-		return err
-	}
-	return c.store.ImportManifest(ctx, m, manifest, revision)
-}
-
 // Activate implements transport.Handler: a follower keeps the pointer.
 func (c *Coordinator) Activate(a *mesh.Announcement, _ uint64, done func(string, int64)) {
 	go func() {
@@ -117,9 +84,8 @@ func (c *Coordinator) restoreReplica(ctx context.Context) error {
 			return err
 		}
 		for _, v := range versions {
-			if body, _, err := c.blobs.Open(ctx, v.Manifest.BodySHA256); err == nil {
-				body.Close()
-				c.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: mesh.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}}, nil)
+			if set := c.formsAtHand(v.Manifest); set&1 != 0 {
+				c.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: mesh.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, Forms: set}, nil)
 			}
 		}
 	}

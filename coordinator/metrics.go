@@ -11,25 +11,27 @@ import (
 )
 
 type coordinatorMetrics struct {
-	set      *metrics.Set
-	versions *metrics.Counter
-	moves    *metrics.Counter
-	accused  *metrics.Counter
-	slow     *metrics.Counter
-	failed   *metrics.Counter
-	request  *metrics.PrometheusHistogram
+	set        *metrics.Set
+	versions   *metrics.Counter
+	shardBytes *metrics.Counter
+	moves      *metrics.Counter
+	accused    *metrics.Counter
+	slow       *metrics.Counter
+	failed     *metrics.Counter
+	request    *metrics.PrometheusHistogram
 }
 
 func newMetrics(c *Coordinator) *coordinatorMetrics {
 	s := metrics.NewSet()
 	m := &coordinatorMetrics{
-		set:      s,
-		versions: s.NewCounter("banyan_coordinator_versions_total"),
-		moves:    s.NewCounter("banyan_coordinator_pointer_moves_total"),
-		failed:   s.NewCounter("banyan_coordinator_gossip_failed_total"),
-		slow:     s.NewCounter("banyan_coordinator_slow_children_total"),
-		accused:  s.NewCounter("banyan_coordinator_accused_relays_total"),
-		request:  s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}),
+		set:        s,
+		versions:   s.NewCounter("banyan_coordinator_versions_total"),
+		shardBytes: s.NewCounter("banyan_coordinator_shard_bytes_total"),
+		moves:      s.NewCounter("banyan_coordinator_pointer_moves_total"),
+		failed:     s.NewCounter("banyan_coordinator_gossip_failed_total"),
+		slow:       s.NewCounter("banyan_coordinator_slow_children_total"),
+		accused:    s.NewCounter("banyan_coordinator_accused_relays_total"),
+		request:    s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}),
 	}
 	s.NewGauge("banyan_coordinator_children", func() float64 { return float64(c.children.Load()) })
 	s.NewGauge("banyan_coordinator_agents", func() float64 { return float64(c.agents.Load()) })

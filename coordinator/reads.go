@@ -127,14 +127,14 @@ func (c *Coordinator) getBody(w http.ResponseWriter, r *http.Request) {
 		fail(w, toAPIError(err))
 		return
 	}
-	body, size, err := c.blobs.Open(r.Context(), v.Manifest.BodySHA256)
+	body, err := c.openBody(r.Context(), v.Manifest)
 	if err != nil {
 		fail(w, toAPIError(err))
 		return
 	}
 	defer body.Close()
 	w.Header().Set("Content-Type", cmp.Or(v.Manifest.ContentType, "application/octet-stream"))
-	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	w.Header().Set("Content-Length", strconv.FormatInt(v.Manifest.BodySize, 10))
 	w.Header().Set("Banyan-Version", strconv.FormatUint(v.Manifest.Version, 10))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if _, err := io.Copy(w, body); err != nil {

@@ -56,6 +56,7 @@ func (c *Coordinator) routes() http.Handler {
 	config("GET /v1/configs/{config}/status", c.handle(c.getConfigStatus))
 	config("GET /v1/configs/{config}/schema", http.HandlerFunc(c.getSchema))
 
+	mux.HandleFunc("GET /v1/bodies/{digest}", c.getBlob)
 	write("PUT /v1/bodies/{digest}", c.putBody)
 	write("POST /v1/configs/{config}/versions", c.postVersion)
 	write("POST /v1/configs/{config}/pointers", c.postPointers)

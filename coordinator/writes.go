@@ -11,25 +11,12 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/draft"
-	"banyan/fec"
+	"banyan/forms"
+	"banyan/mesh"
 	"banyan/record"
 	"banyan/transport/identity"
 	"banyan/versionstore"
 )
-
-func (c *Coordinator) putBody(r *http.Request, _ identity.Identity) (any, error) {
-	digest, err := record.ParseDigest(r.PathValue("digest"))
-	if err != nil {
-		return nil, err
-	}
-	if r.ContentLength < 0 {
-		return nil, fmt.Errorf("%w: an upload must state its Content-Length", record.ErrInvalid)
-	}
-	if err := c.checkSize(r.ContentLength); err != nil {
-		return nil, err
-	}
-	return nil, c.blobs.Put(r.Context(), digest, r.ContentLength, r.Body)
-}
 
 func (c *Coordinator) checkSize(size int64) error {
 	if size > c.cfg.MaxBody {
@@ -67,43 +54,84 @@ func (c *Coordinator) postVersion(r *http.Request, _ identity.Identity) (any, er
 		return nil, err
 	}
 	c.metrics.versions.Inc()
+	c.driver.Input(r.Context(), mesh.Input{Kind: mesh.InStored, Want: mesh.VersionKey{Config: config, Version: m.Version}})
 	c.log.Info("version stored", "config", config, "version", m.Version, "by", by, "revision", revision)
 	return api.Version{Manifest: m, PublishedBy: by, StoredAt: time.Now(), Revision: revision, Signed: in.Signed}, nil
 }
 
-// checkDraft holds the uploaded body against its manifest, its content type and
-// the config's schema: the CLI did so too, and nothing bypasses it.
+// checkDraft holds the uploaded forms against the manifest, and the body that they make
+// against its content type and the config's schema: the CLI did so too, and nothing
+// bypasses it.
 func (c *Coordinator) checkDraft(ctx context.Context, m record.Manifest) error {
-	body, size, err := c.blobs.Open(ctx, m.BodySHA256)
-	if errors.Is(err, versionstore.ErrNotFound) {
-		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("body %s was not uploaded", m.BodySHA256), Hint: "PUT /v1/bodies/{sha256} comes first"}
-	}
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	if size != m.BodySize {
-		return fmt.Errorf("%w: the manifest says %d bytes, the body has %d", record.ErrInvalid, m.BodySize, size)
-	}
-	raw, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	if m.Geometry != fec.GeometryFor(size) {
-		return fmt.Errorf("%w: geometry %+v is not the one for %d bytes", record.ErrInvalid, m.Geometry, size)
-	}
-	index, err := fec.IndexOf(raw, m.Geometry)
-	if err != nil {
-		return err
-	}
-	if index.Digest() != m.IndexSHA256 {
-		return fmt.Errorf("shard index: %w", record.ErrChecksum)
+	for _, f := range m.Forms {
+		if err := c.checkForm(ctx, m, f); err != nil {
+			return err
+		}
 	}
 	schema, err := c.store.Schema(ctx, m.Config)
 	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 		return err
 	}
-	return draft.Check(m.ContentType, raw, schema)
+	return draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) {
+		r, err := c.openBody(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(r)
+	})
+}
+
+// checkForm holds what was uploaded as a form to what the manifest says of it: its
+// bytes, its index, and the body that it decodes to.
+func (c *Coordinator) checkForm(ctx context.Context, m record.Manifest, f record.Form) error {
+	r, size, err := c.blobs.Open(ctx, f.SHA256)
+	if errors.Is(err, versionstore.ErrNotFound) {
+		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("body %s was not uploaded", f.SHA256), Hint: "PUT /v1/bodies/{sha256} comes first"}
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if size != f.Size {
+		return fmt.Errorf("%w: the manifest says %d bytes, the body has %d", record.ErrInvalid, f.Size, size)
+	}
+	if _, err := forms.Verify(f, r); err != nil {
+		return err
+	}
+	if f.Encoding == record.EncodingIdentity {
+		return nil
+	}
+	base, err := c.baseOf(ctx, m, f)
+	if err != nil {
+		return err
+	}
+	encoded, _, err := c.blobs.Open(ctx, f.SHA256)
+	if err != nil {
+		return err
+	}
+	defer encoded.Close()
+	return forms.Decode(m, f, encoded, base, io.Discard)
+}
+
+// baseOf reads the body that a form is a delta to; nil if it is none.
+func (c *Coordinator) baseOf(ctx context.Context, m record.Manifest, f record.Form) ([]byte, error) {
+	if f.Base == 0 {
+		return nil, nil
+	}
+	v, err := c.store.Version(ctx, m.Config, f.Base)
+	if err != nil {
+		return nil, err
+	}
+	if v.Manifest.BodySize > record.MaxDelta {
+		return nil, fmt.Errorf("%w: a delta to version %d, which has %d bytes, the limit is %d", record.ErrInvalid, f.Base, v.Manifest.BodySize, record.MaxDelta)
+	}
+	r, err := c.openBody(ctx, v.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
 
 // postPointers moves the pointers of a config to a version, region by region.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -92,6 +93,41 @@ func Check(contentType string, body, schema []byte) error {
 		return err
 	}
 	return explain(compiled.Validate(value), lines)
+}
+
+// MaxChecked is the largest body, in bytes, whose content is checked: that takes
+// several times as much memory.
+const MaxChecked = 64 << 20
+
+// Checked tells whether bodies of a content type are parsed.
+func Checked(contentType string) bool {
+	base, _, err := mime.ParseMediaType(contentType)
+	return err != nil || parsers[base] != nil
+}
+
+// CheckFile is Check for a body in a file, which it reads only if its content is one to
+// be checked.
+func CheckFile(contentType, path string, schema []byte) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return CheckReader(contentType, info.Size(), schema, func() ([]byte, error) { return os.ReadFile(path) })
+}
+
+// CheckReader is Check for a body of some size that read reads.
+func CheckReader(contentType string, size int64, schema []byte, read func() ([]byte, error)) error {
+	if !Checked(contentType) {
+		return Check(contentType, nil, schema)
+	}
+	if size > MaxChecked {
+		return &Rejection{Reason: fmt.Sprintf("a body of type %s and %d bytes: what is to be checked may have %d; publish it as %s", contentType, size, MaxChecked, TypeAny)}
+	}
+	body, err := read()
+	if err != nil {
+		return err
+	}
+	return Check(contentType, body, schema)
 }
 
 // CheckSchema reports a schema that does not compile.

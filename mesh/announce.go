@@ -116,7 +116,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	n.lastRaw = a.Raw
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
-	out = n.relay(now, a, out)
+	out = n.abandon(key.config, n.relay(now, a, out))
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}
 		n.settleAt(now+pushGrace, key) // in case it does not come

@@ -4,9 +4,17 @@ import "slices"
 
 // bodies is which bodies a node holds, which it is fetching, and who waits.
 type bodies struct {
-	held     map[VersionKey]struct{}
-	fetching map[VersionKey]bool // true: a fetch is under way; false: it waits for a parent or a retry
-	waiting  []waiting           // requests of peers, in order of arrival
+	held    map[VersionKey]uint8 // the forms of it whose shards can be served, a bit each
+	fetches []*fetch             // in the order in which they were wanted
+	waiting []waiting            // requests of peers, in order of arrival
+}
+
+// fetch is a body that is wanted, or the index by which its shards are traded.
+type fetch struct {
+	want  VersionKey
+	asked int  // peers who have not answered yet; 0: it waits for a parent or a retry, or is traded
+	tries int  // how often another was asked
+	askAt Time // when to ask another as well, if nobody answers
 }
 
 // waiting is a peer's request for a body that has not arrived yet. It waits here
@@ -17,15 +25,39 @@ type waiting struct {
 	want    VersionKey
 }
 
-func newBodies() bodies {
-	return bodies{held: map[VersionKey]struct{}{}, fetching: map[VersionKey]bool{}}
-}
+func newBodies() bodies { return bodies{held: map[VersionKey]uint8{}} }
 
 func (b *bodies) has(v VersionKey) bool { _, ok := b.held[v]; return ok }
 
-func (b *bodies) hold(v VersionKey) {
-	b.held[v] = struct{}{}
-	delete(b.fetching, v)
+func (b *bodies) forms(v VersionKey) uint8 { return b.held[v] }
+
+func (b *bodies) hold(v VersionKey, forms uint8) {
+	b.held[v] = forms
+	b.forget(v)
+}
+
+// fetch finds a body that is being fetched; nil if it is not.
+func (b *bodies) fetch(v VersionKey) *fetch {
+	for _, f := range b.fetches {
+		if f.want == v {
+			return f
+		}
+	}
+	return nil
+}
+
+// begin notes a body that is wanted.
+func (b *bodies) begin(v VersionKey) *fetch {
+	f := b.fetch(v)
+	if f == nil {
+		f = &fetch{want: v, askAt: Never}
+		b.fetches = append(b.fetches, f)
+	}
+	return f
+}
+
+func (b *bodies) forget(v VersionKey) {
+	b.fetches = slices.DeleteFunc(b.fetches, func(f *fetch) bool { return f.want == v })
 }
 
 func (b *bodies) evict(v VersionKey) { delete(b.held, v) }
@@ -51,9 +83,9 @@ func (b *bodies) take(v VersionKey) []waiting {
 // peer wait.
 func (n *Node) request(now Time, in Input, out []Output) []Output {
 	switch {
-	case n.childIndex(in.Peer) < 0 && !n.shadows.has(in.Peer):
+	case n.childIndex(in.Peer) < 0 && !n.shadows.has(in.Peer) && !n.tradesWith(n.peers[in.Peer]):
 		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "not a child of this node"})
-	case n.cfg.HoldsAll || n.bodies.has(in.Want):
+	case n.cfg.HoldsAll || n.bodies.has(in.Want) || n.trades(in.Want):
 		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want})
 	case len(n.bodies.waiting) >= MaxWaiting:
 		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "too many requests wait"})
@@ -63,31 +95,75 @@ func (n *Node) request(now Time, in Input, out []Output) []Output {
 }
 
 // fetch asks the parent, or the backup, for a body, unless that is under way.
-func (n *Node) fetch(_ Time, want VersionKey, out []Output) []Output {
-	if n.bodies.fetching[want] {
+func (n *Node) fetch(now Time, want VersionKey, out []Output) []Output {
+	f := n.bodies.begin(want)
+	if f.asked > 0 || n.trades(want) || n.up.state != upAttached { // resumeFetches starts it
 		return out
 	}
-	if n.up.state != upAttached {
-		n.bodies.fetching[want] = false // resumeFetches starts it
-		return out
-	}
-	n.bodies.fetching[want] = true
-	return append(out, Output{Op: OpFetch, Peer: n.source(), Want: want})
+	return n.ask(now, f, n.source(), out)
+}
+
+func (n *Node) ask(now Time, f *fetch, peer PeerID, out []Output) []Output {
+	f.asked++
+	f.askAt = now + fetchPatience + Time(len(n.path))*lagHop
+	return append(out, Output{Op: OpFetch, Peer: peer, Want: f.want})
 }
 
 // resumeFetches asks a new parent for what is still wanted.
 func (n *Node) resumeFetches(now Time, out []Output) []Output {
-	var wanted []VersionKey
-	for want, underWay := range n.bodies.fetching {
-		if !underWay {
-			wanted = append(wanted, want)
+	for _, f := range slices.Clone(n.bodies.fetches) {
+		if f.asked == 0 {
+			out = n.fetch(now, f.want, out)
 		}
 	}
-	slices.SortFunc(wanted, compareVersions)
-	for _, want := range wanted {
-		out = n.fetch(now, want, out)
+	return out
+}
+
+// wakeFetches asks another as well for what nobody has begun to send: the backup
+// first, then members of the circle, one after another.
+func (n *Node) wakeFetches(now Time, out []Output) []Output {
+	for _, f := range n.bodies.fetches {
+		if now < f.askAt {
+			continue
+		}
+		f.askAt = now + fetchPatience
+		if n.trades(f.want) || f.asked >= maxAsked {
+			f.askAt = Never
+			continue
+		}
+		f.tries++
+		if standby := n.up.standby.peer; f.tries == 1 && standby != 0 && standby != n.source() {
+			out = n.ask(now, f, standby, out)
+			continue
+		}
+		out = n.askCircle(now, f, out)
 	}
 	return out
+}
+
+// askCircle asks the next member of the circle; one that is not linked is dialed, and
+// asked the next time.
+func (n *Node) askCircle(now Time, f *fetch, out []Output) []Output {
+	c := n.circles.mine
+	if c == nil || len(c.Members) < 2 {
+		return out
+	}
+	at := c.Members[(c.position(n.cfg.Self.Name)+1+f.tries/2)%len(c.Members)]
+	if at.Name == n.cfg.Self.Name {
+		return out
+	}
+	if peer := n.linkTo(at); peer != 0 {
+		return n.ask(now, f, peer, out)
+	}
+	f.askAt = now + dialWait
+	return n.dialPartner(now, at, out)
+}
+
+// answered hears that a peer has begun to send a body: nobody else is asked.
+func (n *Node) answered(in Input) {
+	if f := n.bodies.fetch(in.Want); f != nil {
+		f.askAt = Never
+	}
 }
 
 // fetched hears how a fetch ended: with a verified body on disk, or not.
@@ -95,13 +171,57 @@ func (n *Node) fetched(now Time, in Input, out []Output) []Output {
 	if in.Reason != "" {
 		return n.fetchFailed(now, in, out)
 	}
+	out = n.endExchanges(in.Want, out)
 	want := in.Want
-	n.bodies.hold(want)
+	n.bodies.hold(want, in.Forms)
 	n.up.failures = 0
 	for _, w := range n.bodies.take(want) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: want})
 	}
-	return n.settleConfig(now, want.Config, out)
+	return n.pump(now, n.settleConfig(now, want.Config, out))
+}
+
+// trades tells whether a form of a version is on its way here, shard by shard.
+func (n *Node) trades(want VersionKey) bool {
+	for _, x := range n.trading {
+		if x.key.VersionKey == want {
+			return true
+		}
+	}
+	return false
+}
+
+// tellStored tells the coordinators that follow of a new version.
+func (n *Node) tellStored(v VersionKey, out []Output) []Output {
+	for i := range n.children {
+		if c := &n.children[i]; c.role == RoleCoordinator && !c.behind {
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &Stored{Config: v.Config, Version: v.Version}})
+		}
+	}
+	return out
+}
+
+// mirror fetches a version that no pointer of this region names yet.
+func (n *Node) mirror(now Time, from PeerID, m *Stored, out []Output) []Output {
+	want := VersionKey{m.Config, m.Version}
+	if from != n.up.parent || n.up.state != upAttached || n.cfg.Planner == nil || n.bodies.has(want) {
+		return out
+	}
+	return n.fetch(now, want, out)
+}
+
+// abandon ends the trade of versions of a config that no pointer names any more.
+func (n *Node) abandon(config string, out []Output) []Output {
+	if n.cfg.Planner != nil {
+		return out // a coordinator keeps them all
+	}
+	for _, x := range slices.Clone(n.trading) {
+		if want := x.key.VersionKey; want.Config == config && !n.isCurrentVersion(want) {
+			n.bodies.forget(want)
+			out = append(n.endExchanges(want, out), Output{Op: OpAbandon, Want: want})
+		}
+	}
+	return out
 }
 
 // ReasonLinkLost is the reason of a fetch that ended with its link.
@@ -111,16 +231,21 @@ const ReasonLinkLost = "link_lost"
 // several times in a row is left for another.
 func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	want, reason := in.Want, in.Reason
+	f := n.bodies.fetch(want)
+	if f != nil && f.asked > 0 {
+		if f.asked--; f.asked > 0 || n.trades(want) {
+			return out // another answers
+		}
+	}
 	if reason == ReasonLinkLost && n.up.state != upAttached {
-		n.bodies.fetching[want] = false // goes on with the next parent
-		return out
+		return out // goes on with the next parent
 	}
 	if key := (configKey{want.Config, n.cfg.Self.Region}); reason == ReasonLinkLost && n.configs[key] != nil {
-		n.bodies.fetching[want] = false // it was the backup's link, or the loss of the parent's is about to be told
-		n.settleAt(now+minRefetch, key)
+		n.settleAt(now+minRefetch, key) // it was the backup's link, or the loss of the parent's is about to be told
 		return out
 	}
-	delete(n.bodies.fetching, want)
+	n.bodies.forget(want)
+	out = n.endExchanges(want, out)
 	for _, w := range n.bodies.take(want) {
 		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
 	}

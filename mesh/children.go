@@ -11,6 +11,9 @@ type child struct {
 	member Member // as it described itself
 	behind bool   // it is sent what it missed, and nothing else, until it has caught up
 	since  uint64 // revision up to which it was sent everything, while behind
+
+	circle       *Circle   // that it was told it is in
+	broodCircles []*Circle // that it was told its children are in
 }
 
 func (n *Node) childIndex(peer PeerID) int {
@@ -93,6 +96,7 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 	member := Member{Index: m.Index, Name: who.Name, Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels}
 	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
 	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{Path: n.pathOfChildren()}})
+	n.treeChanged(now)
 	if who.Role == RoleAgent {
 		out = n.enroll(now, from, member, m.Children, out)
 	}
@@ -108,6 +112,7 @@ func (n *Node) replaceChild(from PeerID, who Identity, out []Output) []Output {
 	}
 	peer := n.children[old].peer
 	n.children = slices.Delete(n.children, old, old+1)
+	delete(n.circles.broods, peer)
 	n.bodies.cancelPeer(peer)
 	if peer == from {
 		return out
@@ -181,6 +186,8 @@ func (n *Node) loseChild(now Time, peer PeerID, out []Output) []Output {
 	}
 	gone := n.children[i]
 	n.children = slices.Delete(n.children, i, i+1)
+	delete(n.circles.broods, peer)
+	n.treeChanged(now)
 	n.bodies.cancelPeer(peer)
 	if gone.role != RoleAgent {
 		return out

@@ -32,6 +32,11 @@ const (
 	tagShadow    = 15
 	tagNotice    = 16
 	tagAccuse    = 17
+	tagBrood     = 18
+	tagCircle    = 19
+	tagCircles   = 20
+	tagWant      = 21
+	tagStored    = 22
 )
 
 var (
@@ -53,6 +58,13 @@ type wireAnnouncement struct {
 	Revision uint64 `cbor:"1,keyasint"`
 	Raw      []byte `cbor:"2,keyasint"`
 	Pushed   bool   `cbor:"3,keyasint,omitempty"`
+}
+
+type wireWant struct {
+	Config  string `cbor:"1,keyasint"`
+	Version uint64 `cbor:"2,keyasint"`
+	Form    uint8  `cbor:"3,keyasint"`
+	Shards  []byte `cbor:"4,keyasint"` // a bit each, the lowest of the first byte first
 }
 
 type wireAck struct {
@@ -105,6 +117,16 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagNotice
 	case *Accusation:
 		tag = tagAccuse
+	case *Brood:
+		tag = tagBrood
+	case *Circle:
+		tag = tagCircle
+	case *Circles:
+		tag = tagCircles
+	case *Stored:
+		tag = tagStored
+	case *Want:
+		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards)}
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {
@@ -162,6 +184,16 @@ func DecodeMessage(b []byte) (Message, error) {
 		return orNil(decodeAs[Notice](b))
 	case tagAccuse:
 		return decodeChecked[Accusation](b)
+	case tagBrood:
+		return decodeChecked[Brood](b)
+	case tagCircle:
+		return decodeChecked[Circle](b)
+	case tagCircles:
+		return decodeChecked[Circles](b)
+	case tagStored:
+		return decodeChecked[Stored](b)
+	case tagWant:
+		return decodeWant(b)
 	case tagAck:
 		return decodeAck(b)
 	}

@@ -9,6 +9,9 @@ const (
 	MaxMessage = 256 << 10
 	// MaxPush is the largest body that is pushed behind its announcement, in bytes.
 	MaxPush = 64 << 10
+	// WholeLimit is the largest form, in bytes, that is fetched from the parent in one
+	// piece. Larger ones are traded by the shard.
+	WholeLimit = 256 << 10
 	// MaxChildren is the most children a node takes, whatever its fan-out.
 	MaxChildren = 1024
 	// MaxConfigs is the most (config, region) pairs a node tracks.
@@ -31,6 +34,8 @@ const (
 	MaxMembers = 128
 	// MaxUpward is how many messages for the planner wait while there is no parent.
 	MaxUpward = 256
+	// MaxCircles is how many circles the children of one node are in.
+	MaxCircles = 64
 	// MaxAvoid is how many parents a node asks not to be given again.
 	MaxAvoid = 8
 	// MaxLabels is the most labels an agent may carry.
@@ -70,6 +75,8 @@ const (
 	ackDelay       = Time(25 * time.Millisecond)
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)
+	fetchPatience  = Time(400 * time.Millisecond) // before another is asked for a body that nobody sends
+	maxAsked       = 4                            // who may be asked for one body at once
 	pushGrace      = Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
 	fetchesToLeave = 3                            // failed fetches in a row from one parent before it is left
 	gapsToLeave    = 2                            // heads in a row that show a gap before the parent is left

@@ -3,6 +3,8 @@ package mesh
 import (
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/record"
 )
 
@@ -146,6 +148,37 @@ type Push struct {
 
 func (m *Push) key() VersionKey { return VersionKey{m.Config, m.Version} }
 
+// Brood tells a parent of the sender's children.
+type Brood struct {
+	Members []Location `cbor:"1,keyasint"`
+}
+
+// Circle tells an agent among whom it trades shards; see circles.
+type Circle struct {
+	Members []Location `cbor:"1,keyasint"` // by name
+	Feeders []Location `cbor:"2,keyasint"` // likewise
+	Feeds   uint8      `cbor:"3,keyasint"` // how many others of its pool are fed by it
+}
+
+// Circles tells a relay which circles its children are in.
+type Circles struct {
+	Below []*Circle `cbor:"1,keyasint"`
+}
+
+// Want asks for shards of a form of a version. It takes the place of what the sender
+// wanted of that form before; shards are sent as the receiver gets them itself.
+type Want struct {
+	Key    FormKey
+	Shards *bitset.BitSet // empty: none any more
+}
+
+// Stored tells a coordinator that follows of a version that was published: it fetches
+// it now, so that it is there when a pointer names it.
+type Stored struct {
+	Config  string `cbor:"1,keyasint"`
+	Version uint64 `cbor:"2,keyasint"`
+}
+
 // SignedHead is a head on its way down the tree.
 type SignedHead struct {
 	Raw []byte `cbor:"1,keyasint"`
@@ -189,3 +222,8 @@ func (*RollCall) message()     {}
 func (*Shadow) message()       {}
 func (*Notice) message()       {}
 func (*Accusation) message()   {}
+func (*Brood) message()        {}
+func (*Circle) message()       {}
+func (*Circles) message()      {}
+func (*Want) message()         {}
+func (*Stored) message()       {}

@@ -3,6 +3,8 @@ package mesh
 import (
 	"math/rand/v2"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/record"
 )
 
@@ -39,9 +41,21 @@ type Config struct {
 	Verifier Verifier
 	// Index is the agent index held from before, plus one; 0 for none.
 	Index uint32
+	// Arrangement is how shards are traded; the zero value is what is best.
+	Arrangement Arrangement
 	// Seed of the node's random source, for back-off.
 	Seed uint64
 }
+
+// Arrangement is a way to trade the shards of a body. Those beside the default are
+// there to be compared with it in the simulator.
+type Arrangement uint8
+
+// The arrangements.
+const (
+	ArrangeCircles  Arrangement = iota // circles that feed each other
+	ArrangeSiblings                    // the children of one node, fed by it
+)
 
 // configKey names a pointer.
 type configKey struct{ config, region string }
@@ -76,6 +90,12 @@ type Node struct {
 	head      record.Head // the newest that agreed with what this node has
 	headRaw   *SignedHead
 
+	circles   circles
+	partners  partners
+	exchanges map[FormKey]*exchange
+	trading   []*exchange // the same, in the order in which they began
+	uploads   uploads
+
 	bodies  bodies
 	acks    acks
 	retries []retry
@@ -94,6 +114,9 @@ func NewNode(cfg Config) *Node {
 		states:    map[string]*record.State{},
 		ledgers:   map[string]*ledger{},
 		unsettled: map[configKey]struct{}{},
+		circles:   circles{broods: map[PeerID][]Location{}, flushAt: Never},
+		partners:  newPartners(),
+		exchanges: map[FormKey]*exchange{},
 		bodies:    newBodies(),
 		acks:      newAcks(),
 		retryAt:   Never,
@@ -118,8 +141,9 @@ const (
 	InTick                               // the deadline came; nothing else
 	InRestore                            // Announcement, Version, Unapplied: a pointer held from before, and the version applied of it
 	InResume                             // Revision: the watermark held from before
-	InHold                               // Want: a body held from before
+	InHold                               // Want, Forms: a body held from before
 	InPublish                            // Announcement, Push: the root's store has a new pointer, verified; Push, if not nil, goes behind it
+	InStored                             // Want: the root's store has a new version
 	InPublishHead                        // Head, HeadRaw: the root signed a head
 	InPeer                               // Peer, Identity: a link came up that the other side dialed
 	InConnected                          // Peer, Identity, Addr: a link came up that this node dialed
@@ -127,7 +151,11 @@ const (
 	InDisconnected                       // Peer: a link went down
 	InReceived                           // Peer, Message
 	InRequest                            // Peer, Request, Want: a peer asks for a body
-	InFetched                            // Want, Reason, Local: a fetch ended; Reason "" is success; Local: this host failed, not the peer
+	InFetched                            // Want, Forms, Reason, Local: a fetch ended; Reason "" is success; Local: this host failed, not the peer
+	InAnswered                           // Want: the peer that was asked begins to send a body
+	InIndexed                            // Want, Form, Info, Shards: a fetch brought the index of a form; those shards of it are here
+	InShard                              // Peer, Key, Shard, Restored, Reason, Local: a shard that came was stored, or not; others were restored by it
+	InSent                               // Peer, Key, Shard: an OpSendShard ended, well or not
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
@@ -149,6 +177,13 @@ type Input struct {
 	HeadRaw       *SignedHead
 	Push          *Push
 	Want          VersionKey
+	Key           FormKey
+	Info          FormInfo
+	Shards        *bitset.BitSet // not kept
+	Restored      []int
+	Shard         int
+	Form          uint8
+	Forms         uint8 // whose shards can be served, a bit each
 	Request       uint64
 	Version       uint64
 	Revision      uint64
@@ -171,6 +206,11 @@ const (
 	OpFetch                    // Peer, Want: fetch and verify a body; answer InFetched
 	OpServe                    // Request: send the body asked for
 	OpDeny                     // Request, Reason: refuse it
+	OpSendShard                // Peer, Key, Shard: send a shard; answer InSent, once it has left
+	OpAssemble                 // Key, Count: all of a form is here; check, decode and keep the body; answer InFetched. Count shards came twice
+	OpAbandon                  // Want: no pointer names that version any more, what has come of it may go
+	OpDuplicate                // Want: a shard came that was here
+	OpSuspect                  // Name, Want: a source of shards is silent, and others are asked
 	OpActivate                 // Announcement, Version: apply it durably; answer InActivated
 	OpAccepted                 // Announcement: a pointer verified as new
 	OpRefused                  // Reason, Peer: a pointer, head or message was refused
@@ -196,6 +236,8 @@ type Output struct {
 	Head         record.Head
 	Push         *Push
 	Want         VersionKey
+	Key          FormKey
+	Shard        int
 	Request      uint64
 	Version      uint64
 	Revision     uint64
@@ -219,15 +261,20 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		n.revisions[n.cfg.Self.Region] = in.Revision
 		n.confirmed = in.Revision
 	case InHold:
-		n.bodies.hold(in.Want)
+		n.bodies.hold(in.Want, in.Forms)
 	case InPublish:
 		return n.publish(now, in.Announcement, in.Push, out)
+	case InStored:
+		return n.tellStored(in.Want, out)
 	case InPublishHead:
 		return n.relayHead(now, in.Head, in.HeadRaw, out)
 	case InPeer:
-		n.peers[in.Peer] = in.Identity
+		n.linked(in.Peer, in.Identity)
+		for _, x := range n.trading {
+			out = n.order(now, x, out)
+		}
 	case InConnected:
-		n.peers[in.Peer] = in.Identity
+		n.linked(in.Peer, in.Identity)
 		return n.connected(now, in, out)
 	case InConnectFailed:
 		return n.connectFailed(now, in.Addr, out)
@@ -239,6 +286,14 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		return n.request(now, in, out)
 	case InFetched:
 		return n.fetched(now, in, out)
+	case InAnswered:
+		n.answered(in)
+	case InIndexed:
+		return n.indexed(now, in, out)
+	case InShard:
+		return n.shardCame(now, in, out)
+	case InSent:
+		return n.sent(now, in, out)
 	case InActivated:
 		return n.activated(now, in, out)
 	case InCensus:
@@ -276,7 +331,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		if i := n.childIndex(from); i >= 0 {
 			return n.sendSince(i, m.Since, out)
 		}
-		if n.shadows.has(from) {
+		if n.shadows.has(from) || n.tradesWith(n.peers[from]) {
 			out, _, _ = n.sendPage(from, n.cfg.Self.Region, m.Since, out)
 		}
 	case *Gone:
@@ -297,6 +352,16 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		return n.accused(from, m, out)
 	case *Push:
 		return n.pushed(now, from, m, out)
+	case *Brood:
+		n.bred(now, from, m)
+	case *Circle:
+		return n.encircled(now, from, m, out)
+	case *Circles:
+		return n.encircledBelow(now, from, m, out)
+	case *Want:
+		return n.wanted(now, from, m, out)
+	case *Stored:
+		return n.mirror(now, from, m, out)
 	case *Ack:
 		return n.receiveAck(now, from, m, out)
 	case *Placement:
@@ -311,7 +376,15 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
-	return min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt)
+	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
+		n.circles.flushAt, n.partners.wakeAt)
+	for _, x := range n.trading {
+		wake = min(wake, x.wakeAt)
+	}
+	for _, f := range n.bodies.fetches {
+		wake = min(wake, f.askAt)
+	}
+	return wake
 }
 
 func (n *Node) tick(now Time, out []Output) []Output {
@@ -336,7 +409,13 @@ func (n *Node) tick(now Time, out []Output) []Output {
 	if now >= n.retryAt {
 		out = n.retryDue(now, out)
 	}
-	return out
+	if now >= n.circles.flushAt {
+		out = n.flushCircles(now, out)
+	}
+	if now >= n.partners.wakeAt {
+		out = n.wakePartners(now, out)
+	}
+	return n.wakeExchanges(now, n.wakeFetches(now, out))
 }
 
 // jittered spreads a delay over half to one and a half of itself, so that nodes

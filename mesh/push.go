@@ -7,7 +7,7 @@ import "banyan/record"
 func (n *Node) lacks(s *configState) bool {
 	p := &s.latest.Pointer
 	want := VersionKey{p.Config, p.VersionFor(n.cfg.Self.Name, n.cfg.Labels)}
-	return n.subscribes() && want.Version != 0 && !n.bodies.has(want) && !n.bodies.fetching[want]
+	return n.subscribes() && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want) == nil
 }
 
 // pushed handles a version that the parent sent unasked: verify, then relay, then
@@ -22,14 +22,14 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
 		return out
 	}
-	if n.bodies.has(m.key()) || n.bodies.fetching[m.key()] {
+	if n.bodies.has(m.key()) || n.bodies.fetch(m.key()) != nil {
 		return out
 	}
 	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
 		out = append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
 		return n.parentFailed(now, out)
 	}
-	n.bodies.fetching[m.key()] = true
+	n.bodies.begin(m.key()).asked = 1
 	out = n.sendDown(key.region, m, out)
 	return append(out, Output{Op: OpStore, Push: m})
 }

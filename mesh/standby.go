@@ -117,8 +117,22 @@ func (n *Node) feeds(from PeerID) bool {
 		n.up.repairs = 0
 		return true
 	}
-	return from != 0 && from == n.up.standby.peer
+	return from != 0 && (from == n.up.standby.peer || from == n.up.newsPeer)
 }
+
+// askNews asks a node that wants shards of a version unknown here for what else it
+// knows: parent and backup may both be dead, and not known to be.
+func (n *Node) askNews(now Time, from PeerID, out []Output) []Output {
+	if n.up.state != upAttached || now < n.up.newsAt {
+		return out
+	}
+	n.up.newsPeer, n.up.newsAt = from, now+newsPause
+	since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
+	return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: since}})
+}
+
+// newsPause is how often that is done.
+const newsPause = Time(time.Second)
 
 // source is the peer to fetch from: the backup, while it makes up for the parent.
 func (n *Node) source() PeerID {

@@ -35,6 +35,8 @@ type upstream struct {
 	hintedAt Time   // when gossip was last believed
 	noticed  Notice // what the backup had that the parent had not
 	failures int    // fetches from this parent that failed in a row
+	newsPeer PeerID // a node that knew of a version before this one did
+	newsAt   Time   // when another may be asked for news
 }
 
 type upState uint8
@@ -107,6 +109,9 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 		n.up.parent = in.Peer
 		return n.sendAttach(now, out)
 	}
+	if p := n.partnerDialed(in.Addr); p != nil {
+		return n.partnerUp(now, p, in, out)
+	}
 	delete(n.peers, in.Peer)
 	return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
 }
@@ -135,6 +140,9 @@ func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
 		return n.retreat(now, "coordinator unreachable", out)
 	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
 		return n.askAgain(now, out)
+	}
+	if p := n.partnerDialed(addr); p != nil {
+		return n.partnerFailed(now, p, out)
 	}
 	return out
 }
@@ -204,6 +212,10 @@ func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Outp
 		n.up.seedPeer = 0
 	}
 	n.acks.resend(now)
+	n.circles.told = nil
+	if len(n.children) > 0 {
+		n.treeChanged(now)
+	}
 	out = append(out, Output{Op: OpAttached, Peer: from})
 	out = n.tellPlanner(out)
 	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
@@ -231,6 +243,7 @@ func (n *Node) rejected(now Time, from PeerID, m *Rejected, out []Output) []Outp
 // disconnected forgets a link, and what hung on it.
 func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
 	out = n.loseChild(now, peer, out)
+	out = n.unlinked(now, peer, out)
 	n.shadows.forget(peer)
 	name := n.peers[peer].Name
 	delete(n.peers, peer)

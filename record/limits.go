@@ -28,4 +28,12 @@ const (
 	MaxBody = 1 << 30
 	// MaxShards is the most shards, data and parity together, a stripe may have.
 	MaxShards = 255
+	// MaxShardBytes is the largest shard, in bytes.
+	MaxShardBytes = 256 << 10
+	// MaxIndex is the most shards a body may be cut into.
+	MaxIndex = 1 << 16
+	// MaxForms is the most forms a version may have.
+	MaxForms = 2
+	// MaxDelta is the largest body, base or result, of a delta: both are held in memory.
+	MaxDelta = 16 << 20
 )

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func (k trust) document() PolicyDocument {
 
 func testManifest() Manifest {
 	return Manifest{Config: "payments/limits", Version: 2, Parent: 1, BodySize: 5, BodySHA256: Sum([]byte("hello")),
-		Encoding: EncodingIdentity, Geometry: Geometry{Data: 1, ShardBytes: 5}, IndexSHA256: Sum([]byte("index")),
+		Forms:       []Form{{Encoding: EncodingIdentity, Size: 5, SHA256: Sum([]byte("hello")), Geometry: Geometry{Data: 1, ShardBytes: 5}, IndexSHA256: Sum([]byte("index"))}},
 		ContentType: "text/plain", Message: "a change", TimeMillis: 1_800_000_000_000}
 }
 
@@ -96,7 +97,7 @@ func sealed(t testing.TB, k trust) map[string]struct {
 func TestSignedRecordsVerifyAndComeBackEqual(t *testing.T) {
 	k := newTrust(t)
 	all := sealed(t, k)
-	if m, by, err := k.policy.VerifyManifest(all["manifest"].raw); err != nil || m != testManifest() || by.Name != "admin" {
+	if m, by, err := k.policy.VerifyManifest(all["manifest"].raw); err != nil || !reflect.DeepEqual(m, testManifest()) || by.Name != "admin" {
 		t.Errorf("manifest: %+v by %s, %v", m, by.Name, err)
 	}
 	if p, err := k.policy.VerifyPointer(all["pointer"].raw); err != nil || p.String() != testPointer().String() {

@@ -23,6 +23,14 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 		w.fetch(i, o)
 	case mesh.OpServe, mesh.OpDeny:
 		w.serve(i, o)
+	case mesh.OpSendShard:
+		w.sendShard(i, o)
+	case mesh.OpAssemble:
+		w.assemble(i, o)
+	case mesh.OpAbandon:
+		w.abandon(i, o.Want)
+	case mesh.OpDuplicate:
+		w.bodies.Duplicates++
 	case mesh.OpActivate:
 		w.activate(i, o)
 	case mesh.OpAcked:
@@ -62,7 +70,7 @@ func (w *World) send(i int32, o *mesh.Output) {
 // corrupt is what a host that misbehaves sends instead of a message.
 func (w *World) corrupt(i int32, o *mesh.Output) mesh.Message {
 	fault := w.hosts[i].fault
-	if fault == honest {
+	if fault == honest || fault == poisons {
 		return o.Message
 	}
 	switch m := o.Message.(type) {
@@ -136,8 +144,12 @@ func (w *World) serve(i int32, o *mesh.Output) {
 	}
 	reason := o.Reason
 	size := w.bodySize(r.want) + manifestSize
-	if o.Op == mesh.OpDeny {
+	switch {
+	case o.Op == mesh.OpDeny:
 		size = controlSize
+	case w.isTraded(r.want):
+		w.serveIndex(i, ref, r)
+		return
 	}
 	w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
 	w.startFlow(i, r.asker, size, func(at mesh.Time) {
@@ -172,6 +184,7 @@ func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.
 				h.disk.held = map[mesh.VersionKey]struct{}{}
 			}
 			h.disk.held[want] = struct{}{}
+			in.Forms = 1
 		}
 		w.step(i, in)
 	}

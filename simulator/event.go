@@ -10,6 +10,7 @@ const (
 	evMessage                  // the node of host gets messages[ref]
 	evTick                     // the node of host gets a tick
 	evCall                     // calls[ref] is called
+	evShard                    // host gets shards[ref]
 )
 
 // delivery is a message that reaches the owner of an end of a link.

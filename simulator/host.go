@@ -3,6 +3,8 @@ package simulator
 import (
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/mesh"
 )
 
@@ -37,6 +39,7 @@ type host struct {
 type disk struct {
 	applied   map[string]onDisk // by config
 	held      map[mesh.VersionKey]struct{}
+	partial   map[mesh.FormKey]*bitset.BitSet // shards of bodies that are on their way
 	watermark uint64
 	index     uint32
 }
@@ -55,6 +58,8 @@ const (
 	withholds
 	// forges changes every announcement it relays.
 	forges
+	// poisons sends shards whose bytes are not what they should be.
+	poisons
 	// replays sends the oldest announcement it has instead of the new one.
 	replays
 )

@@ -18,12 +18,17 @@ type Costs struct {
 	Connect time.Duration `json:"connect_ns" yaml:"connect"` // a connection, at each end
 	Apply   time.Duration `json:"apply_ns" yaml:"apply"`     // the durable apply: processor and disk
 	Store   time.Duration `json:"store_ns" yaml:"store"`     // the durable write of a fetched body
+
+	SendMiB     time.Duration `json:"send_mib_ns" yaml:"sendMiB"`         // a mebibyte of shards, at the sender
+	ReceiveMiB  time.Duration `json:"receive_mib_ns" yaml:"receiveMiB"`   // likewise at the receiver: check and write it
+	AssembleMiB time.Duration `json:"assemble_mib_ns" yaml:"assembleMiB"` // a mebibyte of a body that is complete: check the whole
 }
 
 // DefaultCosts are per-host costs on a machine of its own.
 func DefaultCosts() Costs {
 	return Costs{Receive: 35 * time.Microsecond, Send: 30 * time.Microsecond, Verify: 64 * time.Microsecond,
-		Connect: 750 * time.Microsecond, Apply: 400 * time.Microsecond, Store: 800 * time.Microsecond}
+		Connect: 750 * time.Microsecond, Apply: 400 * time.Microsecond, Store: 800 * time.Microsecond,
+		SendMiB: 2 * time.Millisecond, ReceiveMiB: 3 * time.Millisecond, AssembleMiB: 50 * time.Microsecond}
 }
 
 // NetworkModel is what lies between hosts.
@@ -59,6 +64,10 @@ type Config struct {
 	// PushLimit is the largest body pushed behind its announcement; default 16 KiB,
 	// negative for none.
 	PushLimit int64
+	// WholeBodies has every body fetched in one piece from the parent, whatever its size.
+	WholeBodies bool
+	// Arrangement is how shards are traded.
+	Arrangement mesh.Arrangement
 	// Done, if not nil, ends the run when it is closed.
 	Done <-chan struct{}
 	// Machine, if set, is the one machine on which all hosts run.

@@ -22,8 +22,8 @@ func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest, err := record.SignManifest(record.Manifest{Config: "payments/limits", Version: 17, Parent: 16, BodySize: 1024, Encoding: record.EncodingIdentity,
-		Geometry: record.Geometry{Data: 1, ShardBytes: 1024}, ContentType: "application/json", Message: "raise the limit", TimeMillis: 1_800_000_000_000}, key)
+	manifest, err := record.SignManifest(record.Manifest{Config: "payments/limits", Version: 17, Parent: 16, BodySize: 1024,
+		Forms: []record.Form{{Encoding: record.EncodingIdentity, Size: 1024, Geometry: record.Geometry{Data: 1, ShardBytes: 1024}}}, ContentType: "application/json", Message: "raise the limit", TimeMillis: 1_800_000_000_000}, key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type World struct {
 	queue      eventQueue
 	inputs     slab[mesh.Input]
 	messages   slab[delivery]
+	shards     slab[shard]
 	calls      slab[func()]
 	hosts      []host
 	links      []link
@@ -45,9 +46,10 @@ type World struct {
 	up         int  // agents
 	attached   int  // those that have a parent
 
-	store store
-	acked map[ackKey]*mesh.AckEntry
-	watch watchers
+	store  store
+	bodies BodyTraffic
+	acked  map[ackKey]*mesh.AckEntry
+	watch  watchers
 	// accepts tells whether an agent's own check lets a version in; nil: always.
 	accepts func(host int32, v mesh.VersionKey) bool
 	trace   func(format string, args ...any)
@@ -188,7 +190,7 @@ func (w *World) Start(i int32) {
 	h.boots++
 	h.wakeAt, h.cpuFree, h.upFree, h.downFree = mesh.Never, w.now, w.now, w.now
 	region := int(h.region)
-	cfg := mesh.Config{Self: h.ident, Addr: address(i), Relay: true, Verifier: w.signer, Index: h.disk.index,
+	cfg := mesh.Config{Self: h.ident, Addr: address(i), Relay: true, Verifier: w.signer, Index: h.disk.index, Arrangement: w.cfg.Arrangement,
 		Seed: w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots)}
 	switch {
 	case w.isRoot(i):
@@ -226,7 +228,7 @@ func (w *World) restore(i int32) {
 		h.node.Step(w.now, mesh.Input{Kind: mesh.InRestore, Announcement: d.announcement, Version: d.version}, nil)
 	}
 	for v := range h.disk.held {
-		h.node.Step(w.now, mesh.Input{Kind: mesh.InHold, Want: v}, nil)
+		h.node.Step(w.now, mesh.Input{Kind: mesh.InHold, Want: v, Forms: 1}, nil)
 	}
 	h.node.Step(w.now, mesh.Input{Kind: mesh.InResume, Revision: h.disk.watermark}, nil)
 }
@@ -306,6 +308,12 @@ func (w *World) handle(e event) {
 			return
 		}
 		w.receive(e.host, d)
+	case evShard:
+		s := w.shards.take(e.ref)
+		if w.hosts[e.host].down || !w.links[s.peer].alive {
+			return
+		}
+		w.shardArrives(e.host, s)
 	}
 	w.events++
 }
@@ -321,7 +329,7 @@ func (w *World) receiveCost(m mesh.Message) time.Duration {
 // reaches tells whether an input still has a link to come over.
 func (w *World) reaches(in *mesh.Input) bool {
 	switch in.Kind {
-	case mesh.InPeer, mesh.InRequest, mesh.InConnected, mesh.InDrained:
+	case mesh.InPeer, mesh.InRequest, mesh.InConnected, mesh.InDrained, mesh.InShard:
 		return w.links[in.Peer].alive
 	case mesh.InDisconnected:
 		w.bury(in.Peer)

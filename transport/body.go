@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -17,16 +19,37 @@ import (
 
 // bodyRequest asks for a version; it opens a body stream.
 type bodyRequest struct {
-	Config  string `cbor:"1,keyasint"`
-	Version uint64 `cbor:"2,keyasint"`
+	Config  string   `cbor:"1,keyasint"`
+	Version uint64   `cbor:"2,keyasint"`
+	Have    []uint64 `cbor:"3,keyasint,omitempty"` // versions of the config that the asker has: bases of deltas
 }
 
-// bodyHeader answers: with a reason why not, or with the manifest and the size
-// of the bytes that follow.
+// bodyHeader answers: with a reason why not, or with the manifest and what follows.
 type bodyHeader struct {
-	Reason   string `cbor:"1,keyasint"`
-	Manifest []byte `cbor:"2,keyasint"`
-	Size     int64  `cbor:"3,keyasint"`
+	Reason   string  `cbor:"1,keyasint"`
+	Manifest []byte  `cbor:"2,keyasint"`
+	Size     int64   `cbor:"3,keyasint"`
+	Form     uint8   `cbor:"4,keyasint"`
+	What     Content `cbor:"5,keyasint"`
+}
+
+// Content says what the bytes of an Offer are.
+type Content uint8
+
+// What a peer may send for a version.
+const (
+	ContentBody  Content = iota // the body itself
+	ContentForm                 // a form of it
+	ContentIndex                // the index of a form, whose shards are to be asked for
+)
+
+// Offer is what a peer sends for a version that it was asked for.
+type Offer struct {
+	Manifest []byte // as signed; not verified yet
+	What     Content
+	Form     uint8
+	Size     int64 // of Bytes
+	Bytes    io.Reader
 }
 
 var headerDecoder = func() cbor.DecMode {
@@ -45,15 +68,15 @@ type DeniedError struct{ Reason string }
 
 func (e *DeniedError) Error() string { return "peer refused: " + e.Reason }
 
-// fetch asks the peer for a version and hands what it sends to store. The peer
-// must make progress every bodyTimeout.
-func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, store func(manifest []byte, size int64, body io.Reader) error) error {
+// fetch asks the peer for a version and hands what it sends to take. The peer must
+// make progress every bodyTimeout, and send at minRate in the long run.
+func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, have []uint64, take func(Offer) error) error {
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.CancelRead(0)
-	if err := writeHeader(s, bodyRequest{want.Config, want.Version}); err != nil {
+	if err := writeHeader(s, bodyRequest{want.Config, want.Version, have[:min(len(have), maxHave)]}); err != nil {
 		return err
 	}
 	s.Close()
@@ -65,10 +88,11 @@ func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, store func(manif
 	if h.Reason != "" {
 		return &DeniedError{h.Reason}
 	}
-	if h.Size < 0 || h.Size > record.MaxBody {
-		return fmt.Errorf("%w: body of %d bytes", record.ErrTooLarge, h.Size)
+	if h.Size < 0 || h.Size > record.MaxBody || h.What > ContentIndex || h.Form >= record.MaxForms {
+		return fmt.Errorf("%w: offer of %d bytes", record.ErrTooLarge, h.Size)
 	}
-	if err := store(h.Manifest, h.Size, r); err != nil {
+	r.began = time.Now()
+	if err := take(Offer{h.Manifest, h.What, h.Form, h.Size, l.limits.reader(ctx, r)}); err != nil {
 		if r.err == nil && record.Reason(err) == "other" {
 			return &localError{err}
 		}
@@ -87,7 +111,9 @@ func (e *localError) Unwrap() error { return e.err }
 type request struct {
 	peer   mesh.PeerID // set by the driver
 	want   mesh.VersionKey
+	have   []uint64
 	stream *quic.Stream
+	limits *Limits
 }
 
 // requests hands every body request of the peer to fn until the link ends.
@@ -105,7 +131,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 				s.CancelWrite(1)
 				return
 			}
-			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, stream: s})
+			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, have: q.Have, stream: s, limits: l.limits})
 		})
 	}
 }
@@ -122,16 +148,16 @@ func (r request) deny(reason string) {
 	r.stream.Close()
 }
 
-// serve sends a body; a peer that takes none of it for bodyTimeout loses it.
-func (r request) serve(manifest []byte, size int64, body io.Reader) error {
+// serve sends what is offered; a peer that takes none of it for bodyTimeout loses it.
+func (r request) serve(ctx context.Context, o Offer) error {
 	w := &progressWriter{r.stream}
-	if err := writeHeader(w, bodyHeader{Manifest: manifest, Size: size}); err != nil {
+	if err := writeHeader(w, bodyHeader{Manifest: o.Manifest, Size: o.Size, Form: o.Form, What: o.What}); err != nil {
 		r.stream.CancelWrite(1)
 		return err
 	}
-	n, err := io.CopyBuffer(struct{ io.Writer }{w}, body, make([]byte, 32<<10))
-	if err == nil && n != size {
-		err = fmt.Errorf("%w: %d of %d bytes", io.ErrUnexpectedEOF, n, size)
+	n, err := io.CopyBuffer(r.limits.writer(ctx, w), struct{ io.Reader }{o.Bytes}, make([]byte, copyBuffer))
+	if err == nil && n != o.Size {
+		err = fmt.Errorf("%w: %d of %d bytes", io.ErrUnexpectedEOF, n, o.Size)
 	}
 	if err != nil {
 		r.stream.CancelWrite(1)
@@ -168,20 +194,29 @@ func readHeader(r io.Reader, v any) error {
 	return nil
 }
 
-// progressReader gives each read its own deadline.
+// progressReader gives each read its own deadline, and ends when its peer sends at a
+// rate at which nothing large would ever arrive.
 type progressReader struct {
-	s   *quic.Stream
-	err error // other than io.EOF
+	s     *quic.Stream
+	err   error // other than io.EOF
+	began time.Time
+	bytes int64
 }
 
 func (r *progressReader) Read(p []byte) (int, error) {
 	r.s.SetReadDeadline(time.Now().Add(bodyTimeout))
 	n, err := r.s.Read(p)
+	r.bytes += int64(n)
+	if took := time.Since(r.began); err == nil && !r.began.IsZero() && took > bodyTimeout && float64(r.bytes) < minRate*took.Seconds() {
+		err = fmt.Errorf("%w: %d bytes in %s", errTooSlow, r.bytes, took.Round(time.Second))
+	}
 	if err != nil && err != io.EOF {
 		r.err = err
 	}
 	return n, err
 }
+
+var errTooSlow = errors.New("the peer sends too slowly")
 
 type progressWriter struct{ s *quic.Stream }
 
@@ -207,4 +242,35 @@ func fetchReason(ctx context.Context, l *Link, err error) string {
 		return record.Reason(err)
 	}
 	return "fetch: " + err.Error()
+}
+
+// ChooseForm is the smallest of the forms at hand, a bit each, that one can use who has
+// certain versions.
+func ChooseForm(m record.Manifest, atHand uint8, have []uint64) (form uint8, ok bool) {
+	for i, f := range m.Forms {
+		if atHand&(1<<i) == 0 || f.Base != 0 && !slices.Contains(have, f.Base) {
+			continue
+		}
+		if !ok || f.Size < m.Forms[form].Size {
+			form, ok = uint8(i), true
+		}
+	}
+	return form, ok
+}
+
+// OfferIndex offers the index of a form, if the asker can use the form.
+func OfferIndex(signed []byte, form uint8, index []byte, have []uint64) (Offer, error) {
+	m, err := record.DecodeManifest(signed)
+	if err != nil {
+		return Offer{}, err
+	}
+	if base := m.Forms[form].Base; base != 0 && have != nil && !slices.Contains(have, base) {
+		return Offer{}, fmt.Errorf("only a delta to version %d is on its way here", base)
+	}
+	return Offer{Manifest: signed, What: ContentIndex, Form: form, Size: int64(len(index)), Bytes: bytes.NewReader(index)}, nil
+}
+
+// ReadIndex reads the index that is offered, as far as one may be long.
+func ReadIndex(o Offer) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(o.Bytes, record.MaxIndex*int64(len(record.Digest{}))))
 }

@@ -1,32 +1,47 @@
 package transport
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/mesh"
-	"banyan/record"
 )
 
 // Handler is what a driver's owner does for the node. Observe and Activate are
 // called from the driver's goroutine and must not block; the others from
 // goroutines of their own.
 type Handler interface {
-	// StoreBody verifies and durably stores a version that a peer sends.
-	StoreBody(ctx context.Context, want mesh.VersionKey, manifest []byte, size int64, body io.Reader) error
-	// OpenBody opens a version to be served: its signed manifest, size and bytes.
-	OpenBody(ctx context.Context, want mesh.VersionKey) (manifest []byte, size int64, body io.ReadCloser, err error)
+	// Held lists versions of a config that are here, as bases of deltas.
+	Held(config string) []uint64
+	// StoreBody verifies and durably stores a version, or a form of it, that a peer
+	// sends. It returns the forms of it whose shards can be served from now on, a bit each.
+	StoreBody(ctx context.Context, want mesh.VersionKey, o Offer) (forms uint8, err error)
+	// BeginForm takes the index of a form whose shards will come, and returns which of
+	// them are here.
+	BeginForm(ctx context.Context, want mesh.VersionKey, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	// PutShard checks and stores a shard; it returns which others that restored, and
+	// record.ErrChecksum for poison.
+	PutShard(key mesh.FormKey, n int, shard []byte) (restored []int, err error)
+	// GetShard reads a shard to be served.
+	GetShard(key mesh.FormKey, n int) ([]byte, error)
+	// Assemble makes the body of a form that is complete, as StoreBody would.
+	Assemble(ctx context.Context, key mesh.FormKey) (forms uint8, err error)
+	// Abandon forgets what has come of a version.
+	Abandon(want mesh.VersionKey)
+	// OpenBody opens a version to be served to one who has certain others. The bytes, if
+	// they are an io.Closer, are closed.
+	OpenBody(ctx context.Context, want mesh.VersionKey, have []uint64) (Offer, error)
 	// Activate applies a version durably, then calls done once: with a reason if
 	// it failed, and with the time since the pointer was signed.
 	Activate(a *mesh.Announcement, version uint64, done func(reason string, latencyMicros int64))
 	// Observe is told of outputs that report: OpAccepted, OpRefused, OpHead,
-	// OpAcked, OpAttached, OpGap, OpDrop.
+	// OpAcked, OpAttached, OpGap, OpDrop, OpSuspect, OpDuplicate.
 	Observe(o mesh.Output)
 }
 
@@ -39,6 +54,7 @@ type Driver struct {
 	start   time.Time
 	inbox   chan func()
 	stores  chan *mesh.Push // pushed versions on their way to disk
+	slots   chan struct{}   // for shards in memory
 	done    sync.WaitGroup
 
 	// Owned by the goroutine of Run.
@@ -54,7 +70,7 @@ type Driver struct {
 // NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
 func NewDriver(node *mesh.Node, ep *Endpoint, h Handler, log *slog.Logger) *Driver {
 	return &Driver{node: node, ep: ep, handler: h, log: log, start: time.Now(),
-		inbox: make(chan func(), inboxSize), stores: make(chan *mesh.Push, storeQueue), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
+		inbox: make(chan func(), inboxSize), stores: make(chan *mesh.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
 }
 
 func (d *Driver) now() mesh.Time { return mesh.Time(time.Since(d.start)) }
@@ -172,12 +188,20 @@ func (d *Driver) carryOut(o *mesh.Output) {
 		select {
 		case d.stores <- o.Push:
 		default: // the disk is behind: the node fetches it when its retry comes
-			d.step(stored(o.Push, "store: queue is full"))
+			d.step(storeQueueFull(o.Push))
 		}
 	case mesh.OpFetch:
 		d.fetch(o.Peer, o.Want)
 	case mesh.OpServe:
 		d.serve(o.Request, o.Want)
+	case mesh.OpSendShard:
+		d.sendShard(o.Peer, o.Key, o.Shard)
+	case mesh.OpAssemble:
+		d.assemble(o.Key)
+		d.handler.Observe(*o)
+	case mesh.OpAbandon:
+		want := o.Want
+		d.done.Go(func() { d.handler.Abandon(want) })
 	case mesh.OpDeny:
 		if r, ok := d.requests[o.Request]; ok {
 			delete(d.requests, o.Request)
@@ -271,7 +295,11 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 
 // read feeds the link's messages to the node, then tells it that the link is gone.
 func (d *Driver) read(id mesh.PeerID, l *Link) {
-	err := l.messages(d.ctx, func(m mesh.Message) {
+	err := l.messages(d.ctx, func() {
+		d.done.Go(func() {
+			l.receiveShards(d.ctx, d.slots, func(key mesh.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
+		})
+	}, func(m mesh.Message) {
 		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InReceived, Peer: id, Message: m}) })
 	})
 	reason := err.Error()
@@ -282,68 +310,5 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 		maps.DeleteFunc(d.requests, func(_ uint64, r request) bool { return r.peer == id })
 		d.log.Debug("link ended", "peer", l.id.Name, "reason", reason)
 		d.step(mesh.Input{Kind: mesh.InDisconnected, Peer: id})
-	})
-}
-
-func (d *Driver) fetch(from mesh.PeerID, want mesh.VersionKey) {
-	l := d.links[from]
-	d.done.Go(func() {
-		reason, local := mesh.ReasonLinkLost, false
-		if l != nil {
-			err := l.fetch(d.ctx, want, func(manifest []byte, size int64, body io.Reader) error {
-				return d.handler.StoreBody(d.ctx, want, manifest, size, body)
-			})
-			if reason = ""; err != nil {
-				reason = fetchReason(d.ctx, l, err)
-				local = errors.As(err, new(*localError))
-				d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", reason, "error", err)
-				if r := record.Reason(err); r != "other" {
-					d.postSelf(func() { d.handler.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Reason: r}) })
-				}
-			}
-		}
-		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason, Local: local}) })
-	})
-}
-
-// storePushed stores pushed versions, one after another, until the driver ends.
-func (d *Driver) storePushed() {
-	for {
-		select {
-		case p := <-d.stores:
-			reason := ""
-			want := mesh.VersionKey{Config: p.Config, Version: p.Version}
-			if err := d.handler.StoreBody(d.ctx, want, p.Manifest, int64(len(p.Body)), bytes.NewReader(p.Body)); err != nil {
-				reason = "store: " + err.Error()
-				d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
-			}
-			d.postSelf(func() { d.step(stored(p, reason)) })
-		case <-d.ctx.Done():
-			return
-		}
-	}
-}
-
-func stored(p *mesh.Push, reason string) mesh.Input {
-	return mesh.Input{Kind: mesh.InFetched, Want: mesh.VersionKey{Config: p.Config, Version: p.Version}, Reason: reason, Local: true}
-}
-
-func (d *Driver) serve(id uint64, want mesh.VersionKey) {
-	r, ok := d.requests[id]
-	if !ok {
-		return
-	}
-	delete(d.requests, id)
-	d.done.Go(func() {
-		manifest, size, body, err := d.handler.OpenBody(d.ctx, want)
-		if err != nil {
-			d.log.Warn("body not served", "config", want.Config, "version", want.Version, "error", err)
-			r.deny(err.Error())
-			return
-		}
-		defer body.Close()
-		if err := r.serve(manifest, size, body); err != nil {
-			d.log.Debug("body not served", "config", want.Config, "version", want.Version, "error", err)
-		}
 	})
 }

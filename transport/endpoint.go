@@ -27,6 +27,8 @@ type Config struct {
 	KeepAlive time.Duration
 	// IdleTimeout is how long a silent link lives; default 5 s.
 	IdleTimeout time.Duration
+	// Limits, if set, are the rates of bodies and shards, of all links together.
+	Limits *Limits
 	// PacketConn, if set, is used instead of binding Listen. The endpoint closes it.
 	PacketConn net.PacketConn
 }
@@ -103,7 +105,7 @@ func (e *Endpoint) quicConfig() *quic.Config {
 		KeepAlivePeriod:                e.cfg.KeepAlive,
 		MaxIdleTimeout:                 e.cfg.IdleTimeout,
 		MaxIncomingStreams:             MaxRequests,
-		MaxIncomingUniStreams:          1,
+		MaxIncomingUniStreams:          1 + MaxShardStreams,
 		InitialStreamReceiveWindow:     256 << 10,
 		MaxStreamReceiveWindow:         4 << 20,
 		InitialConnectionReceiveWindow: 512 << 10,
@@ -153,7 +155,7 @@ func (e *Endpoint) newLink(conn *quic.Conn) (*Link, error) {
 		conn.CloseWithError(closeRefused, "identity refused")
 		return nil, err
 	}
-	l, err := startLink(conn, id)
+	l, err := startLink(conn, id, e.cfg.Limits)
 	if err != nil {
 		conn.CloseWithError(closeRefused, "stream refused")
 		return nil, err

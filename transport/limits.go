@@ -11,6 +11,16 @@ const (
 	MaxQueue = 1 << 20
 	// MaxRequests is how many bodies a peer may ask for at once.
 	MaxRequests = 64
+	// MaxShardStreams is how many shards of one peer may be on their way here at once.
+	MaxShardStreams = 8
+	// maxReceiving is how many shards of all peers are in memory at once.
+	maxReceiving = 64
+	// maxHave is how many versions an asker tells that it has.
+	maxHave = 8
+	// copyBuffer is by how much a body is read and sent, in bytes.
+	copyBuffer = 32 << 10
+	// minRate is what a peer must send of a body in the long run, in bytes a second.
+	minRate = 1 << 10
 	// maxHeader is the largest header of a body stream, in bytes.
 	maxHeader = 8 << 10
 	// MaxMessageRate and MaxByteRate are how much of messages is read from one link in

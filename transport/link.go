@@ -40,6 +40,7 @@ type Link struct {
 	id   identity.Identity
 	out  *quic.SendStream
 
+	limits  *Limits
 	mu      sync.Mutex
 	queue   [][]byte // encoded frames, guarded by mu
 	queued  int      // their bytes
@@ -49,13 +50,13 @@ type Link struct {
 	done    sync.WaitGroup
 }
 
-func startLink(conn *quic.Conn, id identity.Identity) (*Link, error) {
+func startLink(conn *quic.Conn, id identity.Identity, limits *Limits) (*Link, error) {
 	out, err := conn.OpenUniStream()
 	if err != nil {
 		return nil, fmt.Errorf("open message stream: %w", err)
 	}
 	out.SetPriority(messageUrgency, false)
-	l := &Link{conn: conn, id: id, out: out, ready: make(chan struct{}, 1)}
+	l := &Link{conn: conn, id: id, out: out, limits: limits, ready: make(chan struct{}, 1)}
 	l.done.Go(l.write)
 	return l, nil
 }
@@ -170,12 +171,14 @@ func (l *Link) written(n int) {
 }
 
 // messages reads messages and hands each to fn until the link ends, or a frame
-// or message is not well-formed.
-func (l *Link) messages(ctx context.Context, fn func(mesh.Message)) error {
+// or message is not well-formed. It calls open when it has the stream that carries
+// them: those that come after that carry shards.
+func (l *Link) messages(ctx context.Context, open func(), fn func(mesh.Message)) error {
 	in, err := l.conn.AcceptUniStream(ctx)
 	if err != nil {
 		return err
 	}
+	open()
 	messages := rate.NewLimiter(MaxMessageRate, MaxMessageRate)
 	bytes := rate.NewLimiter(MaxByteRate, MaxByteRate)
 	return readMessages(bufio.NewReaderSize(in, 4<<10), func(size int) error {

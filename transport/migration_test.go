@@ -98,7 +98,7 @@ func TestALinkOutlivesAChangeOfAddress(t *testing.T) {
 		if err != nil {
 			return
 		}
-		l.messages(ctx, func(m mesh.Message) { got <- m.(*mesh.CatchUp).Since })
+		l.messages(ctx, func() {}, func(m mesh.Message) { got <- m.(*mesh.CatchUp).Since })
 	}()
 	link, err := a.Dial(ctx, n.front.LocalAddr().String())
 	if err != nil {

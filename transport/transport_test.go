@@ -95,7 +95,7 @@ func TestLinksKnowWhoIsOnTheOtherSideAndKeepOrder(t *testing.T) {
 	next := uint64(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	accepted.messages(ctx, func(m mesh.Message) {
+	accepted.messages(ctx, func() {}, func(m mesh.Message) {
 		if c := m.(*mesh.CatchUp); c.Since != next {
 			t.Errorf("message %d came where %d was due", c.Since, next)
 		}
@@ -120,7 +120,7 @@ func TestStrangersAndClientsAreTurnedAway(t *testing.T) {
 		l, err := from.Dial(ctx, server.Addr().String())
 		if err == nil {
 			// The dialing side is done with its handshake first; the refusal follows.
-			err = l.messages(ctx, func(mesh.Message) {})
+			err = l.messages(ctx, func() {}, func(mesh.Message) {})
 		}
 		if err == nil || ctx.Err() != nil {
 			t.Errorf("%s was let in: %v", name, err)
@@ -170,9 +170,9 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	go accepted.requests(t.Context(), func(r request) {
 		switch r.want.Config {
 		case "have":
-			r.serve([]byte("manifest"), int64(len(body)), bytes.NewReader(body))
+			r.serve(t.Context(), Offer{Manifest: []byte("manifest"), Size: int64(len(body)), Bytes: bytes.NewReader(body)})
 		case "short":
-			r.serve([]byte("manifest"), int64(len(body)+1), bytes.NewReader(body))
+			r.serve(t.Context(), Offer{Manifest: []byte("manifest"), Size: int64(len(body) + 1), Bytes: bytes.NewReader(body)})
 		default:
 			r.deny("not here")
 		}
@@ -180,31 +180,31 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var got []byte
-	err := dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func(manifest []byte, size int64, r io.Reader) (err error) {
-		if string(manifest) != "manifest" || size != int64(len(body)) {
-			t.Errorf("header: %q, %d", manifest, size)
+	err := dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, nil, func(o Offer) (err error) {
+		if string(o.Manifest) != "manifest" || o.Size != int64(len(body)) {
+			t.Errorf("header: %q, %d", o.Manifest, o.Size)
 		}
-		got, err = io.ReadAll(r)
+		got, err = io.ReadAll(o.Bytes)
 		return err
 	})
 	if err != nil || !bytes.Equal(got, body) {
 		t.Errorf("body: %d bytes, %v", len(got), err)
 	}
 	var denied *DeniedError
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "nope", Version: 1}, nil)
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "nope", Version: 1}, nil, nil)
 	if !errors.As(err, &denied) || denied.Reason != "not here" {
 		t.Errorf("refusal: %v", err)
 	}
-	read := func(_ []byte, _ int64, r io.Reader) error { _, err := io.Copy(io.Discard, r); return err }
-	if err := dialed.fetch(ctx, mesh.VersionKey{Config: "short", Version: 1}, read); err == nil {
+	read := func(o Offer) error { _, err := io.Copy(io.Discard, o.Bytes); return err }
+	if err := dialed.fetch(ctx, mesh.VersionKey{Config: "short", Version: 1}, nil, read); err == nil {
 		t.Error("a body that ended early was taken for whole")
 	}
 	full := errors.New("no room")
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func([]byte, int64, io.Reader) error { return full })
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, nil, func(Offer) error { return full })
 	if !errors.As(err, new(*localError)) || !errors.Is(err, full) {
 		t.Errorf("a failure of this host: %v, want it marked local", err)
 	}
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, func([]byte, int64, io.Reader) error { return record.ErrChecksum })
+	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, nil, func(Offer) error { return record.ErrChecksum })
 	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
 		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
 	}
@@ -227,7 +227,7 @@ func FuzzReadMessages(f *testing.F) {
 }
 
 func FuzzReadHeader(f *testing.F) {
-	for _, v := range []any{bodyRequest{"a", 1}, bodyHeader{"no", []byte{1}, 2}} {
+	for _, v := range []any{bodyRequest{Config: "a", Version: 1, Have: []uint64{3}}, bodyHeader{Reason: "no", Manifest: []byte{1}, Size: 2}, shardHeader{Config: "a", Version: 1, Number: 7}} {
 		var b bytes.Buffer
 		if err := writeHeader(&b, v); err != nil {
 			f.Fatal(err)
@@ -237,6 +237,8 @@ func FuzzReadHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var q bodyRequest
 		var h bodyHeader
+		var s shardHeader
+		_ = readHeader(bytes.NewReader(b), &s)
 		_ = readHeader(bytes.NewReader(b), &q)
 		_ = readHeader(bytes.NewReader(b), &h)
 	})

@@ -110,6 +110,37 @@ func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, b
 	return atomicfile.SyncDir(b.dir)
 }
 
+// Has tells whether a body is there, without a look at its bytes.
+func (b *FileBlobs) Has(digest record.Digest) bool {
+	_, err := os.Stat(b.path(digest))
+	return err == nil
+}
+
+// OpenFile opens a body for reading at any place. The caller checks what it reads.
+func (b *FileBlobs) OpenFile(digest record.Digest) (*os.File, error) {
+	f, err := os.Open(b.path(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("body %s: %w", digest, ErrNotFound)
+	}
+	return f, err
+}
+
+// Adopt moves a file on the same disk, durable and checked by the caller, into the
+// store.
+func (b *FileBlobs) Adopt(path string, digest record.Digest) error {
+	final := b.path(digest)
+	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if err := os.Rename(path, final); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
+	if err := atomicfile.SyncDir(filepath.Dir(final)); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(b.dir)
+}
+
 // whole tells whether a body is there and undamaged.
 func (b *FileBlobs) whole(ctx context.Context, digest record.Digest) bool {
 	r, _, err := b.Open(ctx, digest)

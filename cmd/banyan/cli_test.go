@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -155,7 +156,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"not JSON", 3, []string{"line 3", "not JSON"}, []string{"publish", "a", file(t, "x.json", "{\n\n")}},
 		{"wrong key", 3, []string{stranger.ID.String(), "does not let it sign"}, []string{"publish", "a", good, "--key", strangerKey}},
 		{"no key", 1, []string{"publisher key", "--key"}, []string{"publish", "a", good, "--key", "nope"}},
-		{"oversized body", 3, []string{"1048576", "limit"}, []string{"publish", "a", file(t, "x.bin", strings.Repeat("x", 1<<20+1))}},
+		{"oversized body", 3, []string{"1073741825", "limit"}, []string{"publish", "a", sparse(t, 1<<30+1)}},
 		{"unknown region", 3, []string{`"mars"`, "eu us"}, []string{"publish", "a", good, "--region", "mars"}},
 		{"unreachable", 4, []string{"unreachable", "--coordinator"}, []string{"status", "--coordinator", "127.0.0.1:1"}},
 		{"another fleet's certificate", 4, []string{"certificate", "banyan init"}, []string{"status", "--identity", other.ClientDir()}},
@@ -248,10 +249,10 @@ func TestTheServerTrustsNoClient(t *testing.T) {
 	if err := put(signed); !api.IsCode(err, api.CodeRejected) || !strings.Contains(err.Error(), "not uploaded") {
 		t.Errorf("version before its body: %v", err)
 	}
-	if err := c.Client.PutBody(ctx, m.BodySHA256, m.BodySize, strings.NewReader("{\"a\": 2}")); !api.IsCode(err, api.CodeRejected) {
+	if err := c.Client.PutBody(ctx, m.BodySHA256, m.BodySize, bodyOf([]byte("{\"a\": 2}"))); !api.IsCode(err, api.CodeRejected) {
 		t.Errorf("another body under that hash: %v", err)
 	}
-	if err := c.Client.PutBody(ctx, m.BodySHA256, m.BodySize, bytes.NewReader(body)); err != nil {
+	if err := c.Client.PutBody(ctx, m.BodySHA256, m.BodySize, bodyOf(body)); err != nil {
 		t.Fatal(err)
 	}
 	for name, raw := range map[string][]byte{"unknown key": forged, "bad signature": tampered} {
@@ -270,7 +271,7 @@ func TestTheServerTrustsNoClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Client.PutBody(ctx, nm.BodySHA256, nm.BodySize, bytes.NewReader(notJSON.Body)); err != nil {
+	if err := c.Client.PutBody(ctx, nm.BodySHA256, nm.BodySize, bodyOf(notJSON.Body)); err != nil {
 		t.Fatal(err)
 	}
 	if err := put(raw); !api.IsCode(err, api.CodeRejected) {
@@ -352,4 +353,21 @@ func TestPublishThatDoesNotReachEverybodyTimesOut(t *testing.T) {
 	if !strings.Contains(r.stdout, "failed: "+a.Name()) {
 		t.Errorf("the failure's reason is not shown:\n%s", r.stdout)
 	}
+}
+
+func bodyOf(b []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+// sparse makes a file of a size that takes no room.
+func sparse(t *testing.T, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "x.bin")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -137,30 +138,29 @@ func newHistory(a *app) *cobra.Command {
 	return cmd
 }
 
-// fetchVerified reads a version and holds it against its publisher's signature:
-// the CLI trusts the coordinator no more than an agent does.
-func fetchVerified(ctx context.Context, client *api.Client, bundle *identity.Bundle, config string, version uint64) ([]byte, record.Manifest, error) {
+// fetchVerified writes the body of a version to w and holds it against its publisher's
+// signature: the CLI trusts the coordinator no more than an agent does. What is written
+// is not to be used if it returns an error.
+func fetchVerified(ctx context.Context, client *api.Client, bundle *identity.Bundle, config string, version uint64, w io.Writer) (record.Manifest, error) {
 	v, err := client.Version(ctx, config, version)
 	if err != nil {
-		return nil, record.Manifest{}, err
+		return record.Manifest{}, err
 	}
 	m, err := bundle.Policy.VerifyManifestOf(v.Signed, config, cmp.Or(version, v.Manifest.Version))
 	if err != nil {
-		return nil, m, err
+		return m, err
 	}
 	r, err := client.Body(ctx, config, m.Version)
 	if err != nil {
-		return nil, m, err
+		return m, err
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, m.BodySize+1))
-	if err != nil {
-		return nil, m, err
+	sum := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, sum), io.LimitReader(r, m.BodySize+1))
+	if err == nil && (n != m.BodySize || record.Digest(sum.Sum(nil)) != m.BodySHA256) {
+		err = fmt.Errorf("%s version %d: %w", config, m.Version, record.ErrChecksum)
 	}
-	if int64(len(body)) != m.BodySize || record.Sum(body) != m.BodySHA256 {
-		return nil, m, fmt.Errorf("%s version %d: %w", config, m.Version, record.ErrChecksum)
-	}
-	return body, m, nil
+	return m, err
 }
 
 func newGet(a *app) *cobra.Command {
@@ -177,26 +177,51 @@ func newGet(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			body, m, err := fetchVerified(cmd.Context(), client, bundle, args[0], number)
-			if err != nil {
-				return err
-			}
 			if out != "" {
-				return atomicfile.Write(out, body, 0o644)
+				return atomicfile.WriteFrom(out, 0o644, func(w io.Writer) error {
+					_, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, w)
+					return err
+				})
 			}
 			if a.output == "json" {
+				var body bytes.Buffer
+				m, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, &body)
+				if err != nil {
+					return err
+				}
 				return a.print(struct {
 					Manifest record.Manifest `json:"manifest"`
 					Body     []byte          `json:"body"`
-				}{m, body}, nil)
+				}{m, body.Bytes()}, nil)
 			}
-			_, err = io.Copy(a.stdout, bytes.NewReader(body))
-			return err
+			return a.printVerified(func(w io.Writer) error {
+				_, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, w)
+				return err
+			})
 		},
 	}
 	cmd.Flags().Uint64Var(&number, "version", 0, "version to get (default the last)")
 	cmd.Flags().StringVar(&out, "out", "", "file to write, instead of standard output")
 	return cmd
+}
+
+// printVerified prints what write writes once it has written all of it without an
+// error: until then it is in a file, whatever its size.
+func (a *app) printVerified(write func(io.Writer) error) error {
+	f, err := os.CreateTemp("", "banyan-get-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := write(f); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	_, err = io.Copy(a.stdout, f)
+	return err
 }
 
 func newDiff(a *app) *cobra.Command {
@@ -213,15 +238,14 @@ func newDiff(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			before, _, err := fetchVerified(cmd.Context(), client, bundle, args[0], from)
-			if err != nil {
+			var before, after bytes.Buffer
+			if _, err := fetchVerified(cmd.Context(), client, bundle, args[0], from, &before); err != nil {
 				return err
 			}
-			after, _, err := fetchVerified(cmd.Context(), client, bundle, args[0], to)
-			if err != nil {
+			if _, err := fetchVerified(cmd.Context(), client, bundle, args[0], to, &after); err != nil {
 				return err
 			}
-			diff := udiff.Unified(fmt.Sprintf("%s@%d", args[0], from), fmt.Sprintf("%s@%d", args[0], to), string(before), string(after))
+			diff := udiff.Unified(fmt.Sprintf("%s@%d", args[0], from), fmt.Sprintf("%s@%d", args[0], to), before.String(), after.String())
 			return a.print(map[string]any{"config": args[0], "from": from, "to": to, "diff": diff}, func(w io.Writer) {
 				io.WriteString(a.stdout, diff)
 			})

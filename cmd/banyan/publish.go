@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,8 +46,11 @@ publisher key, store it, and move the regions' pointers to it.`,
 			if d.ContentType == "" {
 				d.ContentType = draft.TypeOf(args[1])
 			}
-			if d.Body, err = a.readDraft(args[1]); err != nil {
+			if d.File, err = a.draftFile(args[1]); err != nil {
 				return err
+			}
+			if args[1] == "-" {
+				defer os.Remove(d.File)
 			}
 			key, err := a.publisherKey()
 			if err != nil {
@@ -59,7 +63,9 @@ publisher key, store it, and move the regions' pointers to it.`,
 			if !bundle.Policy.MayPublish(key.ID, d.Config) {
 				return fmt.Errorf("publisher key %s: %w: the trust policy does not let it sign for %s", key.ID, record.ErrScope, d.Config)
 			}
+			d.Progress = a.uploadProgress
 			v, err := client.Publish(cmd.Context(), d, key)
+			a.progressDone()
 			if err != nil {
 				return err
 			}
@@ -80,22 +86,38 @@ publisher key, store it, and move the regions' pointers to it.`,
 	return cmd
 }
 
-// readDraft reads a file, or standard input, up to the size a body may have.
-func (a *app) readDraft(path string) ([]byte, error) {
-	in := a.stdin
+// draftFile is the file that a draft is in; standard input is written into one.
+func (a *app) draftFile(path string) (string, error) {
 	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
+		info, err := os.Stat(path)
+		if err == nil && !info.Mode().IsRegular() {
+			err = usagef("%s is not a regular file; pipe it in, with \"-\" for the file", path)
 		}
-		defer f.Close()
-		in = f
+		return path, err
 	}
-	body, err := io.ReadAll(io.LimitReader(in, record.MaxBody+1))
-	if err == nil && len(body) > record.MaxBody {
-		err = fmt.Errorf("%s: %w: more than %d bytes", path, record.ErrTooLarge, record.MaxBody)
+	f, err := os.CreateTemp("", "banyan-draft-")
+	if err != nil {
+		return "", err
 	}
-	return body, err
+	defer f.Close()
+	n, err := io.Copy(f, io.LimitReader(a.stdin, record.MaxBody+1))
+	if err == nil && n > record.MaxBody {
+		err = fmt.Errorf("%s: %w: more than %d bytes, the limit", path, record.ErrTooLarge, record.MaxBody)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return f.Name(), err
+}
+
+// uploadProgress draws a bar, for uploads that take long enough for one.
+func (a *app) uploadProgress(sent, total int64) {
+	const wide, worthABar = 40, 1 << 20
+	if total < worthABar {
+		return
+	}
+	done := int(sent * wide / total)
+	a.progress("upload [%s%s] %3d%% of %.1f MiB", strings.Repeat("#", done), strings.Repeat(".", wide-done), sent*100/total, float64(total)/(1<<20))
 }
 
 func newRollback(a *app) *cobra.Command {

@@ -89,7 +89,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 
 	root.AddCommand(
 		newInit(a), newCert(a), newCoordinator(a), newAgent(a), newDev(a),
-		newPublish(a), newRollback(a), newStatus(a), newAgents(a), newHistory(a), newGet(a), newDiff(a), newSchema(a),
+		newPublish(a), newRollback(a), newStatus(a), newAgents(a), newHistory(a), newGet(a), newShards(a), newDiff(a), newSchema(a),
 		newDemo(a), newBench(a), newSimulate(a), newVersion(a),
 	)
 	return root

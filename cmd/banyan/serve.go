@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"banyan/agent"
 	"banyan/bench/fleet"
 	"banyan/coordinator"
 	"banyan/mesh"
 	"banyan/record"
+	"banyan/simulator"
 	"banyan/transport/identity"
 )
 
@@ -71,9 +73,21 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "", "IP address at which others reach both pools (default the bound one)")
 	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit, "largest body pushed behind its announcement, in bytes; negative for none")
 	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "time between signed proofs of freshness")
-	f.Int64Var(&cfg.MaxBody, "max-body", coordinator.DefaultMaxBody, "largest body taken, in bytes")
+	sizeVar(f, &cfg.MaxBody, "max-body", "largest body taken; 0 for 1GiB, which is the most")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
+	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
 	return cmd
+}
+
+// rateFlags are the limits on bodies that a host sends and takes.
+func rateFlags(f *pflag.FlagSet, up, down *int64) {
+	sizeVar(f, up, "max-upload", "rate at which bodies are sent, in bytes a second, over all links; 0 for no limit")
+	sizeVar(f, down, "max-download", "likewise received")
+}
+
+// sizeVar is a flag for a number of bytes, such as 512KiB; 0 if it is not given.
+func sizeVar(f *pflag.FlagSet, v *int64, name, usage string) {
+	textVar(f, (*simulator.Size)(v), name, "0", usage)
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -111,6 +125,8 @@ func newAgent(a *app) *cobra.Command {
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label that waves can match, key=value; may be repeated")
 	f.IntVar(&cfg.Keep, "keep", 3, "versions of a config that stay on disk")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
+	sizeVar(f, &cfg.DiskQuota, "disk-quota", "what versions may take on disk; past it the oldest go, but none that runs or is to run; 0 for no quota")
+	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
 	return cmd
 }
 

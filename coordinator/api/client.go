@@ -65,9 +65,14 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if size > 0 {
 		request.ContentLength = size
 	}
+	return c.roundTrip(request)
+}
+
+// roundTrip sends a request and makes an error of an answer that tells of one.
+func (c *Client) roundTrip(request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx := request.Context(); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -81,7 +86,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	}
 	raw, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if json.Unmarshal(raw, &failure) != nil || failure.Error == nil {
-		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("%s %s: %s", method, path, response.Status)}
+		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("%s %s: %s", request.Method, request.URL.Path, response.Status)}
 	}
 	return nil, failure.Error
 }
@@ -131,12 +136,26 @@ func (c *Client) Configs(ctx context.Context, prefix string) ([]string, error) {
 	}
 }
 
-// PutBody uploads a body.
-func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, body io.Reader) error {
+// PutBody uploads the bytes of a form. They are opened anew for each coordinator that
+// the request is sent on to.
+func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, open func() (io.ReadCloser, error)) error {
 	if size == 0 {
-		body = http.NoBody
+		open = func() (io.ReadCloser, error) { return http.NoBody, nil }
 	}
-	return c.do(ctx, http.MethodPut, "/v1/bodies/"+digest.String(), body, size, nil)
+	body, err := open()
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, c.base+"/v1/bodies/"+digest.String(), body)
+	if err != nil {
+		return err
+	}
+	request.ContentLength, request.GetBody = size, open
+	response, err := c.roundTrip(request)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
 }
 
 // PutVersion stores a signed manifest, whose body was uploaded before.
@@ -168,6 +187,15 @@ func (c *Client) History(ctx context.Context, config string, limit int) ([]Versi
 // verified: hold them against the version's manifest.
 func (c *Client) Body(ctx context.Context, config string, version uint64) (io.ReadCloser, error) {
 	response, err := c.send(ctx, http.MethodGet, configPath(config, "/versions/"+versionName(version)+"/body"), nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
+// Blob downloads the bytes of a form as they are stored, unverified.
+func (c *Client) Blob(ctx context.Context, digest record.Digest) (io.ReadCloser, error) {
+	response, err := c.send(ctx, http.MethodGet, "/v1/bodies/"+digest.String(), nil, 0)
 	if err != nil {
 		return nil, err
 	}

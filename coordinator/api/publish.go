@@ -1,25 +1,32 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"banyan/draft"
-	"banyan/fec"
+	"banyan/forms"
 	"banyan/record"
 )
 
 // Draft is what a publisher wants to become the next version of a config.
 type Draft struct {
-	Config      string
+	Config string
+	// Body is the draft, or File the name of a file that holds it: that one is never
+	// read into memory as a whole, unless its content type is one that is checked.
 	Body        []byte
+	File        string
 	ContentType string
 	Message     string
 	// Parent, if not 0, is the version the draft was made from: publishing fails
 	// with a conflict if it is no longer the last.
 	Parent uint64
+	// Progress, if set, is told of bytes sent, of all that are to be sent.
+	Progress func(sent, total int64)
 }
 
 // Publish validates a draft, signs it as the version after the last, and stores
@@ -29,44 +36,137 @@ func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version,
 	if err := record.ValidateConfig(d.Config); err != nil {
 		return Version{}, err
 	}
+	dir, err := os.MkdirTemp("", "banyan-publish-")
+	if err != nil {
+		return Version{}, err
+	}
+	defer os.RemoveAll(dir)
+	if err := d.toFile(dir); err != nil {
+		return Version{}, err
+	}
 	schema, err := c.Schema(ctx, d.Config)
 	if err != nil {
 		return Version{}, err
 	}
-	if err := draft.Check(d.ContentType, d.Body, schema); err != nil {
+	if err := draft.CheckFile(d.ContentType, d.File, schema); err != nil {
 		return Version{}, err
 	}
-	parent := d.Parent
-	if parent == 0 {
-		last, err := c.Version(ctx, d.Config, 0)
-		if err != nil && !IsCode(err, CodeNotFound) {
-			return Version{}, err
-		}
-		parent = last.Version
+	last, err := c.Version(ctx, d.Config, 0)
+	if err != nil && !IsCode(err, CodeNotFound) {
+		return Version{}, err
 	}
-	signed, m, err := Sign(d, parent, key)
+	if d.Parent == 0 {
+		d.Parent = last.Version
+	}
+	base, err := c.baseFor(ctx, d, last)
 	if err != nil {
 		return Version{}, err
 	}
-	if err := c.PutBody(ctx, m.BodySHA256, m.BodySize, bytes.NewReader(d.Body)); err != nil {
+	signed, _, made, err := d.sign(dir, base, key)
+	if err != nil {
+		return Version{}, err
+	}
+	if err := c.upload(ctx, d, made); err != nil {
 		return Version{}, fmt.Errorf("upload body: %w", err)
 	}
 	return c.PutVersion(ctx, d.Config, signed)
 }
 
-// Sign makes and signs the manifest of a draft that follows version parent.
+// toFile writes a draft that is in memory into a file of dir.
+func (d *Draft) toFile(dir string) error {
+	if d.File != "" {
+		return nil
+	}
+	d.File = filepath.Join(dir, "draft")
+	return os.WriteFile(d.File, d.Body, 0o600)
+}
+
+// baseFor fetches the version that a delta would be made to; nil if that could not pay.
+func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Base, error) {
+	info, err := os.Stat(d.File)
+	if err != nil {
+		return nil, err
+	}
+	if last.Version != d.Parent || last.Version == 0 || !forms.Worthwhile(info.Size(), last.BodySize) {
+		return nil, nil
+	}
+	r, err := c.Body(ctx, d.Config, last.Version)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, last.BodySize+1))
+	if err == nil && record.Sum(body) != last.BodySHA256 {
+		err = fmt.Errorf("%s version %d: %w", d.Config, last.Version, record.ErrChecksum)
+	}
+	return &forms.Base{Version: last.Version, Body: body}, err
+}
+
+// sign makes the forms of a draft, and its signed manifest.
+func (d *Draft) sign(dir string, base *forms.Base, key record.Key) ([]byte, record.Manifest, []forms.Made, error) {
+	made, size, sum, err := forms.Make(dir, d.File, base)
+	if err != nil {
+		return nil, record.Manifest{}, nil, err
+	}
+	m := record.Manifest{Config: d.Config, Version: d.Parent + 1, Parent: d.Parent, BodySize: size, BodySHA256: sum,
+		ContentType: d.ContentType, Message: d.Message, TimeMillis: time.Now().UnixMilli()}
+	for i := range made {
+		m.Forms = append(m.Forms, made[i].Form)
+	}
+	signed, err := record.SignManifest(m, key)
+	return signed, m, made, err
+}
+
+// upload sends the forms.
+func (c *Client) upload(ctx context.Context, d Draft, made []forms.Made) error {
+	p := &progress{tell: d.Progress}
+	for i := range made {
+		p.total += made[i].Size
+	}
+	for i := range made {
+		err := c.PutBody(ctx, made[i].SHA256, made[i].Size, func() (io.ReadCloser, error) {
+			f, err := made[i].Open(d.File)
+			return progressFile{f, p}, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progress tells how much of an upload has been read.
+type progress struct {
+	tell        func(sent, total int64)
+	sent, total int64
+}
+
+type progressFile struct {
+	*os.File
+	p *progress
+}
+
+func (f progressFile) Read(b []byte) (int, error) {
+	n, err := f.File.Read(b)
+	f.p.sent = min(f.p.sent+int64(n), f.p.total)
+	if f.p.tell != nil {
+		f.p.tell(f.p.sent, f.p.total)
+	}
+	return n, err
+}
+
+// Sign makes and signs the manifest of a draft that follows version parent, without a
+// delta, and stores nothing.
 func Sign(d Draft, parent uint64, key record.Key) ([]byte, record.Manifest, error) {
-	size := int64(len(d.Body))
-	geometry := fec.GeometryFor(size)
-	index, sum, err := fec.BuildIndex(bytes.NewReader(d.Body), size, geometry)
+	dir, err := os.MkdirTemp("", "banyan-sign-")
 	if err != nil {
 		return nil, record.Manifest{}, err
 	}
-	m := record.Manifest{
-		Config: d.Config, Version: parent + 1, Parent: parent, BodySize: size, BodySHA256: sum,
-		Encoding: record.EncodingIdentity, Geometry: geometry, IndexSHA256: index.Digest(),
-		ContentType: d.ContentType, Message: d.Message, TimeMillis: time.Now().UnixMilli(),
+	defer os.RemoveAll(dir)
+	if err := d.toFile(dir); err != nil {
+		return nil, record.Manifest{}, err
 	}
-	signed, err := record.SignManifest(m, key)
+	d.Parent = parent
+	signed, m, _, err := d.sign(dir, nil, key)
 	return signed, m, err
 }

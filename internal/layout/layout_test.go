@@ -14,8 +14,8 @@ import (
 var rank = map[string]int{
 	"internal": 0,
 	"record":   1, "fec": 2, "draft": 2, "examples": 2,
-	"mesh":         3,
-	"versionstore": 4, "transport": 4, "simulator": 4,
+	"mesh": 3, "forms": 3,
+	"versionstore": 4, "transport": 4, "simulator": 4, "shardstore": 4,
 	"agent": 5, "coordinator": 5,
 	"bench": 6,
 	"cmd":   7,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -25,13 +26,12 @@ func NewSigner() Signer { return Signer{record.KeyFromSeed([32]byte{7})} }
 // Manifest makes version n of config, with its body.
 func (s Signer) Manifest(t testing.TB, config string, n uint64) (record.Manifest, []byte, []byte) {
 	body := fmt.Appendf(nil, "%s version %d", config, n)
-	g := fec.GeometryFor(int64(len(body)))
-	index, err := fec.IndexOf(body, g)
+	form, _, err := fec.FormOf(body)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := record.Manifest{Config: config, Version: n, Parent: n - 1, BodySize: int64(len(body)), BodySHA256: record.Sum(body),
-		Encoding: record.EncodingIdentity, Geometry: g, IndexSHA256: index.Digest(), ContentType: "text/plain"}
+		Forms: []record.Form{form}, ContentType: "text/plain"}
 	raw, err := record.SignManifest(m, s.key)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func versionsByCAS(s *suite) {
 	}
 	want, raw, _ := s.Signer.Manifest(s.T, "a", 2)
 	got, err := s.Version(s.ctx, "a", 2)
-	if err != nil || got.Manifest != want || !slices.Equal(got.Raw, raw) {
+	if err != nil || !reflect.DeepEqual(got.Manifest, want) || !slices.Equal(got.Raw, raw) {
 		s.Errorf("version 2 read back as %+v, %v", got, err)
 	}
 }

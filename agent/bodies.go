@@ -1,0 +1,269 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"banyan/forms"
+	"banyan/mesh"
+	"banyan/record"
+	"banyan/transport"
+)
+
+// The methods of this file are those by which an Agent, as a transport.Handler, takes
+// bodies and gives them.
+
+// Held implements transport.Handler.
+func (a *Agent) Held(config string) []uint64 { return a.tree.held(config) }
+
+// offered verifies what a peer offers: the manifest, and that the offer fits it. f is
+// the form that is offered; of the body itself, one that says so.
+func (a *Agent) offered(want mesh.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
+	m, err = a.cfg.Identity.Policy.VerifyManifestOf(o.Manifest, want.Config, want.Version)
+	if err != nil {
+		return m, f, err
+	}
+	if o.What == transport.ContentBody {
+		f = record.Form{Encoding: record.EncodingIdentity, Size: m.BodySize, SHA256: m.BodySHA256}
+	} else if int(o.Form) < len(m.Forms) {
+		f = m.Forms[o.Form]
+	} else {
+		return m, f, fmt.Errorf("%w: form %d of %s version %d", record.ErrInvalid, o.Form, want.Config, want.Version)
+	}
+	if o.What != transport.ContentIndex && f.Size != o.Size {
+		err = fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, o.Size, f.Size)
+	}
+	return m, f, err
+}
+
+// StoreBody implements transport.Handler: verify the manifest, then stage.
+func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, o transport.Offer) (uint8, error) {
+	m, f, err := a.offered(want, o)
+	if err != nil {
+		return 0, err
+	}
+	if err := a.makeRoom(m.BodySize + f.Size); err != nil {
+		return 0, err
+	}
+	base, err := a.base(want.Config, f)
+	if err != nil {
+		return 0, err
+	}
+	err = a.tree.stage(m, o.Manifest, func(dir string) error {
+		if f.Encoding == record.EncodingIdentity {
+			return a.tree.writeBody(dir, m, f, o.Bytes, nil)
+		}
+		encoded, err := os.OpenFile(filepath.Join(dir, formFile(f, o.Form)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		defer encoded.Close()
+		return a.tree.writeBody(dir, m, f, io.TeeReader(io.LimitReader(o.Bytes, f.Size), encoded), base)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return a.tree.forms(want), nil
+}
+
+// base reads the body that a form is a delta to; nil if it is none.
+func (a *Agent) base(config string, f record.Form) ([]byte, error) {
+	if f.Base == 0 {
+		return nil, nil
+	}
+	body, err := a.tree.open(mesh.VersionKey{Config: config, Version: f.Base})
+	if err != nil {
+		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, record.MaxDelta+1))
+	if err == nil && len(b) > record.MaxDelta {
+		err = fmt.Errorf("%w: version %d has more than %d bytes", forms.ErrBase, f.Base, record.MaxDelta)
+	}
+	return b, err
+}
+
+// BeginForm implements transport.Handler.
+func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+	_, f, err := a.offered(want, o)
+	if err != nil {
+		return info, nil, err
+	}
+	index, err := transport.ReadIndex(o)
+	if err != nil {
+		return info, nil, err
+	}
+	if err := a.makeRoom(f.Size); err != nil {
+		return info, nil, err
+	}
+	key := mesh.FormKey{VersionKey: want, Form: o.Form}
+	have, err = a.shards.Begin(key, f, o.Manifest, index)
+	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
+}
+
+// PutShard implements transport.Handler.
+func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
+	restored, err := a.shards.Put(key, n, shard)
+	if err == nil {
+		a.metrics.shards.Inc()
+		a.metrics.bodyBytes.Add(len(shard))
+	}
+	return restored, err
+}
+
+// GetShard implements transport.Handler.
+func (a *Agent) GetShard(key mesh.FormKey, n int) ([]byte, error) { return a.shards.Get(key, n) }
+
+// Assemble implements transport.Handler: the bytes of the form move into the version's
+// directory. If they are not what the manifest says, all of them are fetched again.
+func (a *Agent) Assemble(_ context.Context, key mesh.FormKey) (uint8, error) {
+	_, signed, _, ok := a.shards.Offer(key.VersionKey)
+	if !ok {
+		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
+	}
+	m, err := record.DecodeManifest(signed)
+	if err != nil {
+		return 0, err
+	}
+	if err = a.assemble(key, m, signed); err != nil {
+		if errors.Is(err, record.ErrChecksum) || errors.Is(err, forms.ErrBase) {
+			err = errors.Join(err, a.shards.Drop(key.VersionKey))
+		}
+		return 0, err
+	}
+	return a.tree.forms(key.VersionKey), a.shards.Keep(key)
+}
+
+func (a *Agent) assemble(key mesh.FormKey, m record.Manifest, signed []byte) error {
+	f := m.Forms[key.Form]
+	path, index, err := a.shards.Finish(key)
+	if err != nil {
+		return err
+	}
+	base, err := a.base(key.Config, f)
+	if err != nil {
+		return err
+	}
+	return a.tree.stage(m, signed, func(dir string) error {
+		if f.Encoding != record.EncodingIdentity {
+			encoded, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer encoded.Close()
+			if err := a.tree.writeBody(dir, m, f, encoded, base); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, indexFile(key.Form)), index, 0o644); err != nil {
+			return err
+		}
+		return os.Rename(path, filepath.Join(dir, formFile(f, key.Form)))
+	})
+}
+
+// Abandon implements transport.Handler.
+func (a *Agent) Abandon(want mesh.VersionKey) {
+	if err := a.shards.Drop(want); err != nil {
+		a.log.Warn("what came of a version was not removed", "config", want.Config, "version", want.Version, "error", err)
+	}
+}
+
+// OpenBody implements transport.Handler: of the forms that are here and that the asker
+// can use the smallest, whole or by the shard; the body itself, if there is none.
+func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, have []uint64) (transport.Offer, error) {
+	if form, signed, index, ok := a.shards.Offer(want); ok {
+		return transport.OfferIndex(signed, form, index, have)
+	}
+	m, signed, err := a.tree.manifest(want)
+	if err != nil {
+		return transport.Offer{}, err
+	}
+	if form, ok := transport.ChooseForm(m, a.tree.forms(want), have); ok {
+		return a.openForm(mesh.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed)
+	}
+	f, err := a.tree.open(want)
+	return transport.Offer{Manifest: signed, Size: m.BodySize, Bytes: f}, err
+}
+
+func (a *Agent) openForm(key mesh.FormKey, f record.Form, signed []byte) (transport.Offer, error) {
+	if f.Size > mesh.WholeLimit {
+		index, err := a.shards.Index(key)
+		if err != nil {
+			return transport.Offer{}, err
+		}
+		return transport.OfferIndex(signed, key.Form, index, nil)
+	}
+	file, err := os.Open(filepath.Join(a.tree.versionPath(key.VersionKey), formFile(f, key.Form)))
+	return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: key.Form, Size: f.Size, Bytes: file}, err
+}
+
+// named are the versions of a config that its pointer names.
+type named struct{ baseline, candidate uint64 }
+
+// name notes the versions that a pointer names: they are not evicted.
+func (a *Agent) name(p *record.Pointer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.named[p.Config] = named{p.Baseline, p.Candidate}
+}
+
+func (a *Agent) isNamed(v mesh.VersionKey) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.named[v.Config]
+	return v.Version == n.baseline || v.Version == n.candidate || v.Version == a.configs[v.Config].Version
+}
+
+// ErrQuota is returned when the versions that pointers name take all of the quota.
+var ErrQuota = errors.New("disk quota is used up")
+
+// makeRoom evicts versions, oldest first, until need more bytes fit the quota. What
+// runs here, and what a pointer names, stays.
+func (a *Agent) makeRoom(need int64) error {
+	if a.cfg.DiskQuota == 0 {
+		return nil
+	}
+	a.quota.Lock()
+	defer a.quota.Unlock()
+	used, err := a.shards.Size()
+	if err != nil {
+		return err
+	}
+	all, err := a.tree.all()
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		used += s.bytes
+	}
+	for len(all) > 0 && used+need > a.cfg.DiskQuota {
+		s := all[0]
+		if all = all[1:]; a.isNamed(s.key) {
+			continue
+		}
+		if err := a.evict(s.key); err != nil {
+			return err
+		}
+		used -= s.bytes
+	}
+	if used+need > a.cfg.DiskQuota {
+		return fmt.Errorf("%w: %d bytes are needed, %d of %d are used by versions that run or are to run; raise --disk-quota", ErrQuota, need, used, a.cfg.DiskQuota)
+	}
+	return nil
+}
+
+func (a *Agent) evict(v mesh.VersionKey) error {
+	a.log.Info("version evicted", "config", v.Config, "version", v.Version)
+	if err := os.RemoveAll(a.tree.versionPath(v)); err != nil {
+		return err
+	}
+	a.forget([]mesh.VersionKey{v})
+	return nil
+}

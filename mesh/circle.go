@@ -1,0 +1,236 @@
+package mesh
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// A circle is the set of agents among which a body's shards are traded. Each of its
+// T members has a duty: a T-th of the shards, which it takes from the feeders,
+// the members of another circle, and gives to all others of its own, and to the members
+// with that duty of each circle that its own one feeds. So every circle is fed through
+// all of its members at once, every agent passes on about what it takes in, and a body
+// goes through the circles as a stream: the time to the last host is that of one
+// download, and some shards for each circle on the way.
+//
+//	coordinator ──shard──► the member whose duty it is ──► the T-1 others of the circle
+//	                          └──► who has that duty in each circle fed by it ──► …
+//
+// Circles are made out of the tree: a node makes those of its grandchildren, of whom
+// its children tell it, and a coordinator those of its children as well. Those of one
+// node feed each other as a binary heap; the first is fed by a circle of its children.
+//
+// Sources: SplitStream (Castro et al., SOSP 2003), in which a node is interior in one
+// tree of many, and Turbine's layers of neighborhoods (Solana).
+type circles struct {
+	mine    *Circle               // that this node is in; nil: none
+	below   []*Circle             // those that this node's children are in
+	broods  map[PeerID][]Location // children's children
+	told    []Location            // what the parent was told of this node's children
+	flushAt Time
+}
+
+const (
+	// circleSize is how many members a circle has at the most. More would spread
+	// duties wider, at the price of a link to each of them.
+	circleSize = 24
+	// circleDelay gathers changes of the tree before circles follow them.
+	circleDelay = Time(500 * time.Millisecond)
+)
+
+// treeChanged arranges for circles to follow a change among children or their broods.
+func (n *Node) treeChanged(now Time) {
+	if n.circles.flushAt == Never {
+		n.circles.flushAt = now + circleDelay
+	}
+}
+
+// flushCircles makes the circles anew, and tells of those that have changed.
+func (n *Node) flushCircles(now Time, out []Output) []Output {
+	n.circles.flushAt = Never
+	if n.cfg.Arrangement == ArrangeSiblings {
+		return n.tellBelow(now, []*Circle{{Members: n.brood(), Feeders: []Location{n.location()}}}, out)
+	}
+	if n.cfg.Planner != nil {
+		out = n.tellFollowers(out)
+		out = n.tellBelow(now, arrange(n.brood(), []Location{n.location()}), out)
+	} else if own := n.brood(); n.up.state == upAttached && !slices.Equal(own, n.circles.told) {
+		n.circles.told = own
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Brood{Members: own}})
+	}
+	if len(n.circles.below) == 0 {
+		return out
+	}
+	return n.tellGrandchildren(out)
+}
+
+func (n *Node) location() Location { return Location{Name: n.cfg.Self.Name, Addr: n.cfg.Addr} }
+
+// brood lists the agents among the children, by zone and then in order of attachment,
+// so that neighbours in it are near each other.
+func (n *Node) brood() []Location {
+	children := make([]*child, 0, len(n.children))
+	for i := range n.children {
+		if n.children[i].role == RoleAgent {
+			children = append(children, &n.children[i])
+		}
+	}
+	slices.SortStableFunc(children, func(a, b *child) int {
+		return strings.Compare(a.member.Labels[ZoneLabel], b.member.Labels[ZoneLabel])
+	})
+	brood := make([]Location, len(children))
+	for i, c := range children {
+		brood[i] = Location{Name: c.member.Name, Addr: c.member.Addr}
+	}
+	return brood
+}
+
+// arrange cuts agents into circles of about equal size, which form a binary heap: the
+// first is fed by feeders, that of rank r by that of rank (r-1)/2. Every other circle
+// is one of the second half of the ranks, which feed none of these: so that among the
+// few that are near each other there is one that has uploads to spare for the next pool.
+func arrange(agents, feeders []Location) []*Circle {
+	count := (len(agents) + circleSize - 1) / circleSize
+	made, byRank := make([]*Circle, count), make([]*Circle, count)
+	for i := range made {
+		members := slices.Clone(agents[i*len(agents)/count : (i+1)*len(agents)/count])
+		slices.SortFunc(members, func(a, b Location) int { return strings.Compare(a.Name, b.Name) })
+		made[i] = &Circle{Members: members, Feeders: feeders}
+		byRank[(i%2)*((count+1)/2)+i/2] = made[i]
+	}
+	for r, x := range byRank[min(1, count):] {
+		x.Feeders = byRank[r/2].Members
+		byRank[r/2].Feeds++
+	}
+	return made
+}
+
+// idlest is the circle that feeds the fewest of its pool.
+func idlest(circles []*Circle) *Circle {
+	return slices.MinFunc(circles, func(a, b *Circle) int { return int(a.Feeds) - int(b.Feeds) })
+}
+
+// tellBelow tells each child of the circle that it is in, and keeps them to know who
+// may feed the grandchildren.
+func (n *Node) tellBelow(now Time, below []*Circle, out []Output) []Output {
+	changed := !slices.EqualFunc(n.circles.below, below, (*Circle).equal)
+	n.circles.below = below
+	if changed {
+		n.treeChanged(now)
+	}
+	for i := range n.children {
+		c := &n.children[i]
+		if at := slices.IndexFunc(below, func(x *Circle) bool { return x.has(c.member.Name) }); at >= 0 && !below[at].equal(c.circle) {
+			c.circle = below[at]
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: c.circle})
+		}
+	}
+	return out
+}
+
+// tellFollowers puts the coordinators that follow this one into circles of their own.
+func (n *Node) tellFollowers(out []Output) []Output {
+	var followers []Location
+	for i := range n.children {
+		if c := &n.children[i]; c.role == RoleCoordinator {
+			followers = append(followers, Location{Name: c.member.Name, Addr: c.member.Addr})
+		}
+	}
+	for _, x := range arrange(followers, []Location{n.location()}) {
+		for i := range n.children {
+			if c := &n.children[i]; x.has(c.member.Name) && !x.equal(c.circle) {
+				c.circle = x
+				out = append(out, Output{Op: OpSend, Peer: c.peer, Message: x})
+			}
+		}
+	}
+	return out
+}
+
+// tellGrandchildren makes the circles of the grandchildren and tells each child of
+// those that its own children are in.
+func (n *Node) tellGrandchildren(out []Output) []Output {
+	var all []Location
+	for i := range n.children {
+		all = append(all, n.circles.broods[n.children[i].peer]...)
+	}
+	made := arrange(all, idlest(n.circles.below).Members)
+	for i := range n.children {
+		c := &n.children[i]
+		brood := n.circles.broods[c.peer]
+		var theirs []*Circle
+		for _, x := range made {
+			if slices.ContainsFunc(brood, func(l Location) bool { return x.has(l.Name) }) {
+				theirs = append(theirs, x)
+			}
+		}
+		if len(theirs) > 0 && !slices.EqualFunc(theirs, c.broodCircles, (*Circle).equal) {
+			c.broodCircles = theirs
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &Circles{Below: theirs}})
+		}
+	}
+	return out
+}
+
+// bred hears from a child who its children are.
+func (n *Node) bred(now Time, from PeerID, m *Brood) {
+	if n.childIndex(from) < 0 {
+		return
+	}
+	n.circles.broods[from] = m.Members
+	n.treeChanged(now)
+}
+
+// encircledBelow hears from the parent which circles the children are in.
+func (n *Node) encircledBelow(now Time, from PeerID, m *Circles, out []Output) []Output {
+	if from != n.up.parent || n.cfg.Planner != nil {
+		return out
+	}
+	return n.tellBelow(now, m.Below, out)
+}
+
+// encircled hears from the parent which circle this node is in.
+func (n *Node) encircled(now Time, from PeerID, m *Circle, out []Output) []Output {
+	if from != n.up.parent || !m.has(n.cfg.Self.Name) {
+		return out
+	}
+	n.circles.mine = m
+	for _, u := range n.uploads.queue {
+		u.sibling = n.isSibling(u.peer)
+	}
+	return n.reassign(now, out)
+}
+
+func (x *Circle) has(name string) bool { return x.position(name) >= 0 }
+
+func (x *Circle) position(name string) int {
+	return slices.IndexFunc(x.Members, func(l Location) bool { return l.Name == name })
+}
+
+func (x *Circle) equal(y *Circle) bool {
+	return x == y || x != nil && y != nil && x.Feeds == y.Feeds && slices.Equal(x.Members, y.Members) && slices.Equal(x.Feeders, y.Feeders)
+}
+
+// duty is which of t members a shard of that ordinal is the duty of. The ordinals'
+// golden-ratio sequence is spread evenly over the interval, and each member has its
+// part of that: so the shards of one are far between, and a member of a circle of
+// another size shares duties with two or three of these and not with all.
+//
+// Source: Fibonacci hashing (Knuth, The Art of Computer Programming, vol. 3, §6.4).
+func duty(ordinal, t int) int {
+	const golden = 2654435769 // 2^32 over the golden ratio
+	return int(uint64(uint32(ordinal)*golden) * uint64(t) >> 32)
+}
+
+// candidate is the i-th of those among locations who may be asked for a shard of that
+// ordinal: first the one whose duty it is, then the others, in an order that spreads
+// the shards of one over all.
+func candidate(among []Location, ordinal, i int) Location {
+	t := len(among)
+	owner := duty(ordinal, t)
+	if i == 0 || t == 1 {
+		return among[owner]
+	}
+	return among[(owner+1+(ordinal+i-1)%(t-1))%t]
+}

@@ -1,0 +1,506 @@
+package mesh
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"banyan/record"
+)
+
+// FormKey names a form of a version, by its place in the manifest.
+type FormKey struct {
+	VersionKey
+	Form uint8
+}
+
+// FormInfo is what a node needs to know of a form to trade its shards.
+type FormInfo struct {
+	Size     int64
+	Geometry record.Geometry
+}
+
+// Shards is how many shards the form has.
+func (f FormInfo) Shards() int { return f.Geometry.Shards(f.Size) }
+
+// exchange is a form on its way here, shard by shard, from many sources at once.
+//
+// Every missing data shard is asked of one source: whose duty it is in the circle, or
+// of a feeder if it is this node's own duty. A source that is silent while others
+// deliver is suspected, and what was asked of it is asked of the next in line; those
+// with that duty in the circle do the same, so a dead member's shards come from its
+// feeders through all others. When the whole circle and its feeders are suspected,
+// there are the parent, the backup and the coordinator.
+type exchange struct {
+	key        FormKey
+	info       FormInfo
+	have       *bitset.BitSet // shards
+	inStripe   []uint16       // how many of each stripe are here
+	missing    int            // stripes of which too few are here
+	sources    []*source      // in the order in which they were first needed
+	relayed    *bitset.BitSet // shards wanted here by others, and not by this node; nil: none
+	received   int            // shards that came
+	last       Time           // when the last came, or help was asked for
+	windowAt   Time           // when the present run of shards began
+	fastest    Time           // run of rateWindow shards
+	highest    int            // shard that came
+	delivering int            // sources that have sent something
+	rescue     int            // stripes that are asked of the last resort, since nothing comes from anyone
+	stale      bool           // a source still has orders that have come from elsewhere
+	wakeAt     Time
+	// Duplicates are shards that came twice.
+	duplicates int
+}
+
+// source is one peer of an exchange.
+type source struct {
+	at      Location
+	asked   *bitset.BitSet // outstanding
+	next    *bitset.BitSet // what is to be asked, while that is worked out
+	orders  int            // outstanding, as a number
+	came    int            // shards that it delivered
+	told    bool           // asked is what the peer was told
+	last    Time           // when it last delivered, or was first asked
+	strikes int            // times that it was suspected
+	suspect bool
+}
+
+// indexed hears that the index of a version's form is at hand, and which of its
+// shards are: the trade begins.
+func (n *Node) indexed(now Time, in Input, out []Output) []Output {
+	key := FormKey{in.Want, in.Form}
+	f := n.bodies.fetch(in.Want)
+	if n.exchanges[key] != nil || f == nil {
+		return out
+	}
+	f.asked, f.askAt = 0, Never
+	x := newExchange(key, in.Info, in.Shards)
+	x.last = now
+	n.exchanges[key] = x
+	n.trading = append(n.trading, x)
+	for _, w := range n.bodies.take(in.Want) {
+		out = append(out, Output{Op: OpServe, Request: w.request, Want: in.Want})
+	}
+	if x.missing == 0 {
+		return n.assemble(x, out)
+	}
+	return n.pump(now, n.assign(now, x, out))
+}
+
+func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
+	if have == nil {
+		have = bitset.New(uint(info.Shards()))
+	}
+	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
+	for s := range x.inStripe {
+		for i := range info.Geometry.PerStripe() {
+			if have.Test(uint(s*info.Geometry.PerStripe() + i)) {
+				x.inStripe[s]++
+			}
+		}
+		if !x.enough(s) {
+			x.missing++
+		}
+	}
+	return x
+}
+
+func (x *exchange) enough(stripe int) bool { return x.inStripe[stripe] >= x.info.Geometry.Data }
+
+// source finds or makes the record of a source.
+func (x *exchange) source(now Time, at Location) *source {
+	for _, s := range x.sources {
+		if s.at.Name == at.Name {
+			s.at = at
+			return s
+		}
+	}
+	total := uint(x.info.Shards())
+	s := &source{at: at, asked: bitset.New(total), next: bitset.New(total), told: true, last: now}
+	x.sources = append(x.sources, s)
+	return s
+}
+
+func (x *exchange) isSuspect(name string) bool {
+	for _, s := range x.sources {
+		if s.at.Name == name {
+			return s.suspect
+		}
+	}
+	return false
+}
+
+// assign works out of whom each missing shard is to be had, and tells those for whom
+// that has changed.
+func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
+	for _, s := range x.sources {
+		if s.next.ClearAll(); s.suspect && s.orders > 0 && !n.isShunned(now, s.at.Name) { // it may still come of it
+			s.asked.CopyFull(s.next)
+			s.next.InPlaceDifference(x.have)
+		}
+	}
+	g, incomplete := x.info.Geometry, 0
+	for stripe := range x.inStripe {
+		if x.enough(stripe) {
+			continue
+		}
+		incomplete++
+		for i := range int(g.Data) {
+			shard := uint(stripe*g.PerStripe() + i)
+			switch {
+			case x.have.Test(shard):
+			case incomplete <= x.rescue:
+				x.source(now, n.lastResort(now, x)).next.Set(shard)
+			default:
+				x.source(now, n.choose(now, x, stripe*int(g.Data)+i)).next.Set(shard)
+			}
+		}
+	}
+	if x.relayed != nil {
+		for shard, ok := x.relayed.NextSet(0); ok; shard, ok = x.relayed.NextSet(shard + 1) {
+			x.source(now, n.choose(now, x, int(shard))).next.Set(shard)
+		}
+	}
+	for _, s := range x.sources {
+		if !s.next.Equal(s.asked) {
+			if s.orders == 0 {
+				s.last = now
+			}
+			s.asked, s.next = s.next, s.asked
+			s.orders = int(s.asked.Count())
+			s.told = false
+		}
+	}
+	x.stale = false
+	x.wakeAt = min(x.wakeAt, now+x.pace())
+	return n.order(now, x, out)
+}
+
+// choose is of whom a shard of that ordinal is asked.
+func (n *Node) choose(now Time, x *exchange, ordinal int) Location {
+	if c := n.circles.mine; c != nil {
+		for i := range c.Members {
+			at := candidate(c.Members, ordinal, i)
+			if at.Name == n.cfg.Self.Name {
+				break // it is this node's turn to get it from the feeders
+			}
+			if n.mayAsk(now, x, at) {
+				return at
+			}
+		}
+		for i := range c.Feeders {
+			if at := candidate(c.Feeders, ordinal, i); at.Name != n.cfg.Self.Name && n.mayAsk(now, x, at) {
+				return at
+			}
+		}
+	}
+	return n.lastResort(now, x)
+}
+
+func (n *Node) mayAsk(now Time, x *exchange, at Location) bool {
+	return !x.isSuspect(at.Name) && !n.isShunned(now, at.Name)
+}
+
+// lastResort is the parent, the backup, or the coordinator, in this order.
+func (n *Node) lastResort(now Time, x *exchange) Location {
+	for _, peer := range []PeerID{n.up.parent, n.up.standby.peer} {
+		if who, known := n.peers[peer]; known {
+			if at := (Location{Name: who.Name}); n.mayAsk(now, x, at) {
+				return at
+			}
+		}
+	}
+	return Location{Addr: n.seed()}
+}
+
+// order sends each source what is asked of it now, over links that are up; others are
+// dialed.
+func (n *Node) order(now Time, x *exchange, out []Output) []Output {
+	for _, s := range x.sources {
+		if s.told {
+			continue
+		}
+		peer := n.linkTo(s.at)
+		if peer == 0 {
+			if s.orders > 0 {
+				out = n.dialPartner(now, s.at, out)
+			}
+			continue
+		}
+		s.told = true
+		out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: s.asked.Clone()}})
+	}
+	return out
+}
+
+// reassign works out all orders anew.
+func (n *Node) reassign(now Time, out []Output) []Output {
+	for _, x := range n.trading {
+		if x.missing > 0 {
+			out = n.assign(now, x, out)
+		}
+	}
+	return out
+}
+
+// shardCame hears that a shard has been stored, or why it was not.
+func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
+	x := n.exchanges[in.Key]
+	switch {
+	case in.Reason == ReasonPoison:
+		return n.poisoned(now, in, out)
+	case x == nil || x.missing == 0:
+		if x != nil {
+			x.duplicates++
+		}
+		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
+	case in.Reason != "":
+		return n.storeFailed(now, x, in, out)
+	}
+	x.delivered(now, n.peers[in.Peer].Name, in.Shard)
+	if x.have.Test(uint(in.Shard)) {
+		x.duplicates++
+		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
+	}
+	x.hold(in.Shard)
+	for _, shard := range in.Restored {
+		x.hold(shard)
+		x.stale = true
+	}
+	n.up.failures = 0
+	out = n.pump(now, out)
+	if x.missing == 0 {
+		return n.assemble(x, n.withdraw(x, out))
+	}
+	return out
+}
+
+// delivered notes that a source has sent a shard: it is alive.
+func (x *exchange) delivered(now Time, name string, shard int) {
+	for _, s := range x.sources {
+		if s.at.Name != name {
+			continue
+		}
+		if s.asked.Test(uint(shard)) {
+			s.asked.Clear(uint(shard))
+			s.orders--
+		} else {
+			x.stale = true // another was asked for it
+		}
+		if s.came++; s.came == 1 {
+			x.delivering++
+		}
+		s.last, s.suspect = now, false
+		x.received++
+		x.sawRate(now)
+		x.highest = max(x.highest, shard)
+		break
+	}
+	x.last = now
+}
+
+// sawRate learns how fast shards come when they do: the fastest of all runs of
+// rateWindow shards. A pause says nothing about that. Where the rate falls for good,
+// sources are suspected too early, and given more time with each strike.
+func (x *exchange) sawRate(now Time) {
+	if x.received%rateWindow != 0 {
+		return
+	}
+	if took := now - x.windowAt; x.windowAt != 0 && (x.fastest == 0 || took < x.fastest) {
+		x.fastest = took
+	}
+	x.windowAt = now
+}
+
+// gap is the usual time between two shards of one source; 0: not known yet.
+func (x *exchange) gap() Time { return x.fastest / rateWindow * Time(x.delivering) }
+
+func (x *exchange) hold(shard int) {
+	x.have.Set(uint(shard))
+	if x.relayed != nil {
+		x.relayed.Clear(uint(shard))
+	}
+	stripe := shard / x.info.Geometry.PerStripe()
+	if x.enough(stripe) {
+		return
+	}
+	if x.inStripe[stripe]++; x.enough(stripe) {
+		x.missing--
+		if x.info.Geometry.Parity > 0 { // what is asked of the stripe beyond is of no use
+			x.stale = x.stale || !x.dataHeld(stripe)
+		}
+	}
+}
+
+func (x *exchange) dataHeld(stripe int) bool {
+	for i := range int(x.info.Geometry.Data) {
+		if !x.have.Test(uint(stripe*x.info.Geometry.PerStripe() + i)) {
+			return false
+		}
+	}
+	return true
+}
+
+// withdraw tells all sources that nothing more is wanted of them.
+func (n *Node) withdraw(x *exchange, out []Output) []Output {
+	for _, s := range x.sources {
+		if s.orders > 0 {
+			s.asked.ClearAll()
+			s.orders = 0
+			if peer := n.linkTo(s.at); peer != 0 {
+				out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: bitset.New(0)}})
+			}
+		}
+	}
+	return out
+}
+
+func (n *Node) assemble(x *exchange, out []Output) []Output {
+	x.wakeAt = Never
+	return append(out, Output{Op: OpAssemble, Key: x.key, Want: x.key.VersionKey, Count: x.duplicates})
+}
+
+// endExchanges forgets the exchanges of a version. What has come of it stays on disk.
+func (n *Node) endExchanges(want VersionKey, out []Output) []Output {
+	n.trading = slices.DeleteFunc(n.trading, func(x *exchange) bool {
+		if x.key.VersionKey != want {
+			return false
+		}
+		out = n.withdraw(x, out)
+		delete(n.exchanges, x.key)
+		return true
+	})
+	return out
+}
+
+// storeFailed ends an exchange whose shards this host can't keep.
+func (n *Node) storeFailed(now Time, x *exchange, in Input, out []Output) []Output {
+	want := x.key.VersionKey
+	return n.fetched(now, Input{Kind: InFetched, Want: want, Reason: in.Reason, Local: true}, n.endExchanges(want, out))
+}
+
+// wakeExchanges looks after sources that are due, and ends links that are idle.
+func (n *Node) wakeExchanges(now Time, out []Output) []Output {
+	for _, x := range n.trading {
+		if now >= x.wakeAt {
+			x.wakeAt = now + x.pace()
+			out = n.look(now, x, out)
+		}
+	}
+	return out
+}
+
+// Limits of how long a source may be silent.
+const (
+	minPatience   = Time(50e6)  // 50 ms
+	maxPatience2  = Time(3e9)   // 3 s
+	firstPatience = Time(500e6) // before it is known how fast shards come
+	startPatience = Time(250e6) // with one that has sent nothing yet: links are being made
+	stallPatience = Time(1e9)   // of all together
+	paceOfGap     = 4           // a source may be silent for so many times the usual
+	rateWindow    = 16          // shards by which their rate is measured
+)
+
+// pace is how often an exchange looks after its sources.
+func (x *exchange) pace() Time { return min(max(x.gap(), minPatience), firstPatience) }
+
+// patience is how long a source may be silent while others deliver.
+func (x *exchange) patience(s *source) Time {
+	usual := firstPatience
+	if x.gap() > 0 {
+		usual = min(max(paceOfGap*x.gap(), minPatience), maxPatience2)
+	}
+	if s.came == 0 {
+		usual = max(usual, startPatience)
+	}
+	return usual << min(s.strikes, 5)
+}
+
+// look suspects the sources that are silent although others have sent what comes long
+// after what is theirs to send. If all are silent, something above has stopped: then a few stripes
+// are asked of the last resort, and more as long as that is all that helps.
+func (n *Node) look(now Time, x *exchange, out []Output) []Output {
+	if x.missing == 0 {
+		return out
+	}
+	changed := x.stale
+	if now-x.last > max(stallPatience, 8*x.gap()) {
+		x.rescue = min(max(1, 2*x.rescue), len(x.inStripe))
+		x.last, changed = now, true
+	}
+	for _, s := range x.sources {
+		if s.orders == 0 || s.suspect {
+			continue
+		}
+		patience, silent := x.patience(s), now-s.last
+		late := silent > patience && x.passed(s) || silent > patience && now-x.last > patience
+		if late {
+			s.suspect, changed = true, true
+			s.strikes++
+			out = append(out, Output{Op: OpSuspect, Name: s.at.Name, Want: x.key.VersionKey})
+		}
+	}
+	if !changed {
+		return n.order(now, x, out) // dials that wait
+	}
+	if n.allSuspect(x) {
+		for _, s := range x.sources {
+			s.suspect = false
+		}
+	}
+	return n.assign(now, x, out)
+}
+
+// passed tells whether others have sent what comes long after what a source still has
+// to send: shards flow in their order.
+func (x *exchange) passed(s *source) bool {
+	first, ok := s.asked.NextSet(0)
+	return ok && x.highest-int(first) > 2*len(x.sources)
+}
+
+func (n *Node) allSuspect(x *exchange) bool {
+	return !slices.ContainsFunc(x.sources, func(s *source) bool { return !s.suspect })
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// ReasonPoison is why a shard is refused whose bytes are not what the index says.
+const ReasonPoison = "shard_checksum"
+
+// shunTime is how long a peer that sent poison is asked for nothing.
+const shunTime = Time(600e9)
+
+// poisoned drops a shard that was none, and shuns its sender.
+func (n *Node) poisoned(now Time, in Input, out []Output) []Output {
+	name := n.peers[in.Peer].Name
+	out = append(out, Output{Op: OpRefused, Peer: in.Peer, Name: name, Reason: ReasonPoison})
+	n.shun(now, name)
+	for _, x := range n.trading {
+		for _, s := range x.sources {
+			if s.at.Name == name {
+				s.suspect = true
+			}
+		}
+	}
+	return n.reassign(now, out)
+}
+
+// lowestOf is the lowest number in both sets; all of want, if have is nil.
+func lowestOf(want, have *bitset.BitSet) (uint, bool) {
+	if have == nil {
+		return want.NextSet(0)
+	}
+	w, h := want.Words(), have.Words()
+	for i := range min(len(w), len(h)) {
+		if both := w[i] & h[i]; both != 0 {
+			return uint(i*64 + bits.TrailingZeros64(both)), true
+		}
+	}
+	return 0, false
+}

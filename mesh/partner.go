@@ -1,0 +1,195 @@
+package mesh
+
+import (
+	"slices"
+)
+
+// partners are the links over which shards are traded and that are not in the tree.
+// They are dialed when a body is wanted, and end when none has been for a while.
+type partners struct {
+	byName  map[string]PeerID // the link to each node that one is up to
+	dialed  []*partner        // in the order of the first dial
+	shunned map[string]Time   // nodes that sent poison: until when
+	wakeAt  Time
+}
+
+// partner is a node that this one dials to trade with it.
+type partner struct {
+	at      Location
+	peer    PeerID // 0: no link
+	dialing bool
+	dialAt  Time // not before
+	usedAt  Time
+}
+
+const (
+	// dialWait lets the one of two members of a circle whose name comes first dial the
+	// other, so that they need one link and not two.
+	dialWait = Time(300e6)
+	// redialWait is the pause after a dial that failed.
+	redialWait = Time(1e9)
+	// partnerIdle is how long a link lives after the last body that needed it.
+	partnerIdle = Time(15e9)
+	// MaxPartners is how many nodes are dialed to trade with at once.
+	MaxPartners = 256
+	// maxShunned bounds the memory of who sent poison.
+	maxShunned = 1024
+)
+
+func newPartners() partners {
+	return partners{byName: map[string]PeerID{}, shunned: map[string]Time{}, wakeAt: Never}
+}
+
+// linkTo is the link to a node; 0 if there is none.
+func (n *Node) linkTo(at Location) PeerID {
+	if at.Name != "" {
+		return n.partners.byName[at.Name]
+	}
+	for _, p := range n.partners.dialed {
+		if p.at == at {
+			return p.peer
+		}
+	}
+	return 0
+}
+
+// linked notes a link that came up.
+func (n *Node) linked(peer PeerID, who Identity) {
+	n.peers[peer] = who
+	n.partners.byName[who.Name] = peer
+}
+
+// unlinked forgets a link that went down, and what was asked over it.
+func (n *Node) unlinked(now Time, peer PeerID, out []Output) []Output {
+	n.uploads.forget(peer)
+	for _, p := range n.partners.dialed {
+		if p.peer == peer {
+			p.peer, p.dialAt = 0, now+redialWait
+		}
+	}
+	for name, link := range n.partners.byName {
+		if link == peer { // one name at most
+			delete(n.partners.byName, name)
+			return n.pump(now, n.lost(now, name, out))
+		}
+	}
+	return out
+}
+
+// lost asks others for what was asked of a node that can't be reached.
+func (n *Node) lost(now Time, name string, out []Output) []Output {
+	for _, x := range n.trading {
+		for _, s := range x.sources {
+			if s.at.Name == name && s.orders > 0 && !s.suspect {
+				s.suspect, s.told, s.orders = true, true, 0
+				s.asked.ClearAll()
+				s.strikes++
+				x.stale = true
+			}
+		}
+		if x.stale && x.missing > 0 {
+			out = n.assign(now, x, out)
+		}
+	}
+	return out
+}
+
+// dialPartner dials a node, or waits for it to dial this one.
+func (n *Node) dialPartner(now Time, at Location, out []Output) []Output {
+	i := slices.IndexFunc(n.partners.dialed, func(p *partner) bool { return p.at == at })
+	if i < 0 {
+		if at.Addr == "" || len(n.partners.dialed) >= MaxPartners {
+			return out
+		}
+		p := &partner{at: at}
+		if c := n.circles.mine; c != nil && c.has(at.Name) && n.cfg.Self.Name > at.Name {
+			p.dialAt = now + dialWait
+		}
+		n.partners.dialed = append(n.partners.dialed, p)
+		i = len(n.partners.dialed) - 1
+		n.partners.wakeAt = min(n.partners.wakeAt, now+partnerIdle)
+	}
+	p := n.partners.dialed[i]
+	p.usedAt = now
+	if p.dialing || p.peer != 0 || now < p.dialAt {
+		return out
+	}
+	p.dialing = true
+	return append(out, Output{Op: OpConnect, Addr: at.Addr})
+}
+
+// partnerDialed finds the partner that a dial was for.
+func (n *Node) partnerDialed(addr string) *partner {
+	for _, p := range n.partners.dialed {
+		if p.at.Addr == addr && p.dialing {
+			return p
+		}
+	}
+	return nil
+}
+
+// partnerUp hears that a dial to a partner has succeeded.
+func (n *Node) partnerUp(now Time, p *partner, in Input, out []Output) []Output {
+	p.dialing = false
+	isCoordinator := p.at.Name == "" && in.Identity.Role == RoleCoordinator
+	if in.Identity.Name != p.at.Name && !isCoordinator || !n.tradesWith(in.Identity) {
+		p.dialAt = now + redialWait
+		delete(n.peers, in.Peer)
+		return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
+	}
+	p.peer = in.Peer
+	n.linked(in.Peer, in.Identity)
+	for _, x := range n.trading {
+		out = n.order(now, x, out)
+	}
+	return out
+}
+
+// tradesWith tells whether a node is one to trade shards with: of the same region, or
+// a coordinator like this one.
+func (n *Node) tradesWith(who Identity) bool {
+	return who.Region == n.cfg.Self.Region || who.Role == RoleCoordinator && n.cfg.Self.Role == RoleCoordinator
+}
+
+// partnerFailed hears that a dial to a partner has failed.
+func (n *Node) partnerFailed(now Time, p *partner, out []Output) []Output {
+	p.dialing = false
+	p.dialAt = now + redialWait
+	return n.lost(now, p.at.Name, out)
+}
+
+// wakePartners ends links that no body has needed for a while.
+func (n *Node) wakePartners(now Time, out []Output) []Output {
+	n.partners.wakeAt = Never
+	n.partners.dialed = slices.DeleteFunc(n.partners.dialed, func(p *partner) bool {
+		switch {
+		case p.dialing || len(n.trading) > 0 || n.uploads.serves(p.peer):
+			p.usedAt = now
+		case now-p.usedAt >= partnerIdle:
+			if p.peer != 0 && !n.isTreeLink(p.peer) {
+				out = append(out, Output{Op: OpDrop, Peer: p.peer, Reason: "no body to trade"})
+			}
+			return true
+		}
+		n.partners.wakeAt = min(n.partners.wakeAt, p.usedAt+partnerIdle)
+		return false
+	})
+	return out
+}
+
+// isTreeLink tells whether a link has a duty other than trade.
+func (n *Node) isTreeLink(peer PeerID) bool {
+	return peer == n.up.parent || peer == n.up.standby.peer || peer == n.up.seedPeer || n.childIndex(peer) >= 0 || n.shadows.has(peer)
+}
+
+func (n *Node) shun(now Time, name string) {
+	if len(n.partners.shunned) >= maxShunned {
+		clear(n.partners.shunned)
+	}
+	n.partners.shunned[name] = now + shunTime
+}
+
+func (n *Node) isShunned(now Time, name string) bool {
+	until, ok := n.partners.shunned[name]
+	return ok && now < until
+}

@@ -1,0 +1,195 @@
+package mesh
+
+import (
+	"slices"
+
+	"github.com/bits-and-blooms/bitset"
+)
+
+// uploads is what peers want of this node, and what is on its way to them.
+type uploads struct {
+	queue   []*upload // in order of arrival
+	next    [2]int    // whose turn it is: of those of other circles, of siblings
+	sending int
+	width   width
+}
+
+// upload is what one peer wants of one form.
+type upload struct {
+	peer    PeerID
+	key     FormKey
+	want    *bitset.BitSet
+	sending int
+	sibling bool // of this node's circle
+}
+
+const (
+	// MaxUploads is how many (peer, form) pairs a node serves at once.
+	MaxUploads = 2048
+	// maxSendingEach is how many shards are on their way to one peer at once.
+	maxSendingEach = 2
+)
+
+func (u *uploads) find(peer PeerID, key FormKey) *upload {
+	for _, e := range u.queue {
+		if e.peer == peer && e.key == key {
+			return e
+		}
+	}
+	return nil
+}
+
+func (u *uploads) serves(peer PeerID) bool {
+	return slices.ContainsFunc(u.queue, func(e *upload) bool { return e.peer == peer && e.want.Any() })
+}
+
+// forget drops what a lost peer wanted. What is on its way to it ends by itself.
+func (u *uploads) forget(peer PeerID) {
+	u.queue = slices.DeleteFunc(u.queue, func(e *upload) bool { return e.peer == peer })
+}
+
+// wanted hears what a peer wants of a form.
+func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
+	who, known := n.peers[from]
+	if !known || !n.tradesWith(who) {
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+	}
+	u := n.uploads.find(from, m.Key)
+	switch {
+	case u != nil:
+		u.want = m.Shards
+	case m.Shards.None():
+		return out
+	case len(n.uploads.queue) >= MaxUploads:
+		return append(out, Output{Op: OpRefused, Peer: from, Reason: "too_many_wants"})
+	default:
+		u = &upload{peer: from, key: m.Key, want: m.Shards, sibling: n.isSibling(from)}
+		n.uploads.queue = append(n.uploads.queue, u)
+	}
+	if u.want.None() && u.sending == 0 {
+		n.dropUpload(u)
+		return out
+	}
+	if x := n.exchanges[m.Key]; x != nil {
+		out = n.relayWants(now, x, m.Shards, out)
+	} else if !n.servesForm(m.Key) && (n.isCurrentVersion(m.Key.VersionKey) || who.Role == RoleCoordinator) {
+		out = n.fetch(now, m.Key.VersionKey, out)
+	} else if !n.servesForm(m.Key) {
+		out = n.askNews(now, from, out)
+	}
+	return n.pump(now, out)
+}
+
+func (n *Node) dropUpload(u *upload) {
+	n.uploads.queue = slices.DeleteFunc(n.uploads.queue, func(e *upload) bool { return e == u })
+}
+
+// servesForm tells whether all shards of a form are here, or can be made.
+func (n *Node) servesForm(key FormKey) bool {
+	return n.cfg.HoldsAll || n.bodies.forms(key.VersionKey)&(1<<key.Form) != 0
+}
+
+// isCurrentVersion tells whether a pointer of this node's region names a version: what
+// no pointer names is not fetched for others.
+func (n *Node) isCurrentVersion(v VersionKey) bool {
+	s := n.configs[configKey{v.Config, n.cfg.Self.Region}]
+	return s != nil && v.Version != 0 && (v.Version == s.latest.Pointer.Baseline || v.Version == s.latest.Pointer.Candidate)
+}
+
+// relayWants asks on for parity shards that a peer wants: this node needs none itself.
+func (n *Node) relayWants(now Time, x *exchange, wanted *bitset.BitSet, out []Output) []Output {
+	g, added := x.info.Geometry, false
+	for shard, ok := wanted.NextSet(0); ok && int(shard) < x.info.Shards(); shard, ok = wanted.NextSet(shard + 1) {
+		stripe, i := int(shard)/g.PerStripe(), int(shard)%g.PerStripe()
+		if i < int(g.Data) || x.enough(stripe) || x.have.Test(shard) {
+			continue
+		}
+		if x.relayed == nil {
+			x.relayed = bitset.New(uint(x.info.Shards()))
+		}
+		added = added || !x.relayed.Test(shard)
+		x.relayed.Set(shard)
+	}
+	if added {
+		return n.assign(now, x, out)
+	}
+	return out
+}
+
+// held is the set of shards of a form that are here; ok is false if none are. A nil
+// set with ok stands for all.
+func (n *Node) held(key FormKey) (have *bitset.BitSet, ok bool) {
+	if n.servesForm(key) {
+		return nil, true
+	}
+	if x := n.exchanges[key]; x != nil {
+		return x.have, true
+	}
+	return nil, false
+}
+
+// pump sends shards as long as there is room: first to those who pass them on to
+// another circle, then to the members of this node's own, in turn.
+func (n *Node) pump(_ Time, out []Output) []Output {
+	for n.uploads.sending < n.uploads.width.get() {
+		u, shard := n.nextUpload(false)
+		if u == nil {
+			u, shard = n.nextUpload(true)
+		}
+		if u == nil {
+			n.uploads.width.starved = true
+			return out
+		}
+		u.want.Clear(shard)
+		u.sending++
+		n.uploads.sending++
+		out = append(out, Output{Op: OpSendShard, Peer: u.peer, Key: u.key, Shard: int(shard)})
+	}
+	return out
+}
+
+// nextUpload is whose turn it is, among siblings or among others, and the shard.
+func (n *Node) nextUpload(siblings bool) (*upload, uint) {
+	q, next := n.uploads.queue, &n.uploads.next[one(siblings)]
+	var (
+		key  FormKey // that have is of: most entries are of one form
+		have *bitset.BitSet
+		ok   bool
+	)
+	for i := range q {
+		at := (*next + i) % len(q)
+		u := q[at]
+		if u.sending >= maxSendingEach || u.sibling != siblings {
+			continue
+		}
+		if u.key != key {
+			key = u.key
+			have, ok = n.held(key)
+		}
+		if !ok {
+			continue
+		}
+		if shard, ok := lowestOf(u.want, have); ok {
+			*next = at + 1
+			return u, shard
+		}
+	}
+	return nil, 0
+}
+
+func (n *Node) isSibling(peer PeerID) bool {
+	return n.circles.mine != nil && n.circles.mine.has(n.peers[peer].Name)
+}
+
+// sent hears that a shard has left, or could not be sent.
+func (n *Node) sent(now Time, in Input, out []Output) []Output {
+	n.uploads.sending--
+	n.uploads.width.left(now)
+	if u := n.uploads.find(in.Peer, in.Key); u != nil {
+		u.sending--
+		if u.want.None() && u.sending == 0 {
+			n.dropUpload(u)
+		}
+	}
+	return n.pump(now, out)
+}

@@ -1,0 +1,48 @@
+package mesh
+
+// width is how many shards a node sends at once. Few are best where the link is the
+// limit, since what must go on to another circle waits behind less; where it is the
+// peers, or lost packets, that hold each of them up, only more of them fill the link.
+// So it climbs as long as that makes shards leave faster, and tries again now and then.
+type width struct {
+	limit   int
+	sent    int  // in the present window
+	began   Time // of the window
+	starved bool // there was nothing more to send in it
+	rate    float64
+	rising  bool // the last window was wider than the one before
+	rest    int  // windows until the next try
+}
+
+const (
+	minWidth = 3
+	maxWidth = 16
+	// worthwhile is by how much shards must leave faster for a wider window to stay.
+	worthwhile = 1.1
+	// restWindows is how long a node is content with a width that could not be bettered.
+	restWindows = 8
+)
+
+func (w *width) get() int { return max(w.limit, minWidth) }
+
+// left notes that a shard has left, and at the end of a window draws its conclusions.
+func (w *width) left(now Time) {
+	w.limit = w.get()
+	if w.sent++; w.sent < 2*w.limit {
+		return
+	}
+	rate := float64(w.sent) / float64(max(now-w.began, 1))
+	measured := w.began != 0 && !w.starved
+	w.sent, w.began, w.starved = 0, now, false
+	switch {
+	case !measured:
+	case w.rising && rate < worthwhile*w.rate: // no use
+		w.limit, w.rising, w.rest = w.limit-1, false, restWindows
+	case w.rest > 0:
+		w.rest--
+		w.rate = rate
+	default:
+		w.rate, w.rising = rate, w.limit < maxWidth
+		w.limit = min(w.limit+1, maxWidth)
+	}
+}

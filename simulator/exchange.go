@@ -1,0 +1,192 @@
+package simulator
+
+import (
+	"math"
+	"time"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"banyan/fec"
+	"banyan/mesh"
+)
+
+// BodyTraffic counts shards that arrived, in all of a run.
+type BodyTraffic struct {
+	Shards     int64 // those that were needed, and the duplicates
+	Duplicates int64 // that were there already
+	Poisoned   int64 // whose bytes were not what they should have been
+}
+
+// isTraded tells whether a body goes by the shard.
+func (w *World) isTraded(v mesh.VersionKey) bool {
+	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
+}
+
+func (w *World) formInfo(v mesh.VersionKey) mesh.FormInfo {
+	size := w.bodySize(v)
+	return mesh.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
+}
+
+// packetPayload is what of a shard fits a packet, once QUIC has found the path's MTU of
+// 1500 bytes.
+const packetPayload = 1392
+
+// hashSize is what a shard's entry in the index takes.
+const hashSize = 32
+
+// serveIndex answers a request with manifest and index: the rest comes by the shard.
+func (w *World) serveIndex(i int32, ref uint64, r request) {
+	info := w.formInfo(r.want)
+	h, size := &w.hosts[i], int64(manifestSize+hashSize*info.Shards())
+	h.upFree = max(h.upFree, w.spend(h, w.ready, w.cfg.Costs.Send)).Add(serialize(size, w.upRate(i)))
+	w.count(i, r.asker, size)
+	w.call(h.upFree.Add(w.propagation(i, r.asker)), func() {
+		if _, waits := w.requests[ref]; !waits {
+			return
+		}
+		delete(w.requests, ref)
+		key := mesh.FormKey{VersionKey: r.want}
+		asker := &w.hosts[r.asker]
+		if asker.down {
+			return
+		}
+		if asker.disk.partial == nil {
+			asker.disk.partial = map[mesh.FormKey]*bitset.BitSet{}
+		}
+		if asker.disk.partial[key] == nil {
+			asker.disk.partial[key] = bitset.New(uint(info.Shards()))
+		}
+		w.input(w.spend(asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify), r.asker,
+			mesh.Input{Kind: mesh.InIndexed, Want: r.want, Info: info, Shards: asker.disk.partial[key]})
+	})
+}
+
+// mirror lets the leader tell its followers of a version that was stored, and runs
+// until they have it: so it is in life, where a version is published before a pointer
+// names it.
+func (w *World) mirror(v mesh.VersionKey) {
+	w.step(0, mesh.Input{Kind: mesh.InStored, Want: v})
+	w.RunUntil(w.now.Add(updateLimit), 50*time.Millisecond, func() bool {
+		for i := 1; i < w.regions(); i++ {
+			if _, held := w.hosts[i].disk.held[v]; !held {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// perMiB is the share of a cost by the mebibyte.
+func perMiB(cost time.Duration, bytes int64) time.Duration {
+	return time.Duration(float64(cost) * float64(bytes) / (1 << 20))
+}
+
+// sendShard sends a shard over a link: the sender's processor, its way out, the
+// network, the receiver's way in, processor and disk. Lost packets are sent again:
+// that takes bandwidth, and a round trip for the shard. The bytes of bodies are handled
+// by cores other than the one that the node's messages wait for.
+func (w *World) sendShard(i int32, o *mesh.Output) {
+	l := &w.links[o.Peer]
+	sent := mesh.Input{Kind: mesh.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
+	from, info := &w.hosts[i], w.formInfo(o.Key.VersionKey)
+	if !l.alive {
+		w.input(w.now, i, sent)
+		return
+	}
+	bytes := int64(info.Geometry.ShardBytes)
+	packets := (bytes + packetPayload - 1) / packetPayload
+	wire := int64(float64(bytes+packets*packetOverhead) / (1 - w.cfg.Network.Loss))
+	done := w.spend(from, w.ready, w.cfg.Costs.Send)
+	from.traffic.CPU += perMiB(w.cfg.Costs.SendMiB, bytes)
+	from.upFree = max(from.upFree, done).Add(serialize(wire, w.upRate(i)))
+	w.count(i, l.remote, wire)
+	w.queue.push(event{at: from.upFree, host: i, kind: evInput, ref: w.inputs.put(sent)})
+	if w.cutOff(i, l.remote) {
+		return
+	}
+	arrives := from.upFree.Add(w.oneWay(i, l.remote) + w.recovery(i, l.remote, packets))
+	w.queue.push(event{at: arrives, host: l.remote, kind: evShard, ref: w.shards.put(shard{l.other, o.Key, o.Shard, wire, from.fault == poisons})})
+}
+
+// shard is one on its way.
+type shard struct {
+	peer   mesh.PeerID // the receiver's end
+	key    mesh.FormKey
+	number int
+	wire   int64
+	poison bool
+}
+
+// recovery is by how much the loss of some of its packets delays a shard: a round trip
+// until later packets tell of the loss (RFC 9002 §6.1.1), for each loss in a row.
+func (w *World) recovery(from, to int32, packets int64) (d time.Duration) {
+	loss := w.cfg.Network.Loss
+	for lost := float64(packets); loss > 0; lost *= loss {
+		if w.rand.Float64() > 1-math.Pow(1-loss, lost) {
+			break
+		}
+		d += 2 * w.oneWay(from, to)
+	}
+	return d
+}
+
+// shardArrives takes a shard in, checks it and writes it.
+func (w *World) shardArrives(i int32, s shard) {
+	h := &w.hosts[i]
+	took := serialize(s.wire, w.downRate(i))
+	overlap := min(took, serialize(s.wire, w.upRate(w.links[s.peer].remote)))
+	h.downFree = max(h.downFree, w.now.Add(-overlap)).Add(took)
+	info := w.formInfo(s.key.VersionKey)
+	work := w.cfg.Costs.Receive + perMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
+	h.traffic.CPU += work
+	done := max(h.downFree, w.now).Add(w.slowed(h, work))
+	in := mesh.Input{Kind: mesh.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
+	w.bodies.Shards++
+	switch {
+	case s.poison:
+		w.bodies.Poisoned++
+		in.Reason = mesh.ReasonPoison
+	case h.broken:
+		in.Reason, in.Local = "store: disk failure", true
+	default:
+		if on := h.disk.partial[s.key]; on != nil {
+			in.Restored = putShard(on, info, s.number)
+		}
+	}
+	w.input(done, i, in)
+}
+
+// putShard notes a shard on disk, and which data shards its stripe's parity restores.
+func putShard(on *bitset.BitSet, info mesh.FormInfo, number int) (restored []int) {
+	if on.Test(uint(number)) {
+		return nil
+	}
+	on.Set(uint(number))
+	g := info.Geometry
+	first, held := number/g.PerStripe()*g.PerStripe(), 0
+	for n := range g.PerStripe() {
+		if on.Test(uint(first + n)) {
+			held++
+		}
+	}
+	if held != int(g.Data) {
+		return nil
+	}
+	for n := range int(g.Data) {
+		if !on.Test(uint(first + n)) {
+			on.Set(uint(first + n))
+			restored = append(restored, first+n)
+		}
+	}
+	return restored
+}
+
+// assemble checks a body that is complete, and keeps it.
+func (w *World) assemble(i int32, o *mesh.Output) {
+	delete(w.hosts[i].disk.partial, o.Key)
+	w.storeBody(i, o.Want, "", w.ready.Add(perMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
+}
+
+func (w *World) abandon(i int32, v mesh.VersionKey) {
+	delete(w.hosts[i].disk.partial, mesh.FormKey{VersionKey: v})
+}

@@ -1,0 +1,78 @@
+package transport
+
+import (
+	"context"
+	"io"
+
+	"golang.org/x/time/rate"
+)
+
+// Limits are the rates at which bodies and shards leave and reach this host, over all
+// its links together. Messages are never held back by them. A nil Limits is none.
+type Limits struct {
+	up, down *rate.Limiter // nil: no limit
+}
+
+// NewLimits makes limits of bytes a second; 0 is none.
+func NewLimits(upload, download int64) *Limits {
+	return &Limits{up: limiter(upload), down: limiter(download)}
+}
+
+func limiter(bytes int64) *rate.Limiter {
+	if bytes <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(bytes), copyBuffer)
+}
+
+func (l *Limits) writer(ctx context.Context, w io.Writer) io.Writer {
+	if l == nil || l.up == nil {
+		return struct{ io.Writer }{w}
+	}
+	return &limitedWriter{ctx, w, l.up}
+}
+
+func (l *Limits) reader(ctx context.Context, r io.Reader) io.Reader {
+	if l == nil || l.down == nil {
+		return r
+	}
+	return &limitedReader{ctx, r, l.down}
+}
+
+type limitedWriter struct {
+	ctx   context.Context
+	w     io.Writer
+	limit *rate.Limiter
+}
+
+func (l *limitedWriter) Write(p []byte) (written int, err error) {
+	for len(p) > 0 {
+		n := min(len(p), l.limit.Burst())
+		if err := l.limit.WaitN(l.ctx, n); err != nil {
+			return written, err
+		}
+		n, err = l.w.Write(p[:n])
+		written += n
+		if err != nil {
+			return written, err
+		}
+		p = p[n:]
+	}
+	return written, nil
+}
+
+type limitedReader struct {
+	ctx   context.Context
+	r     io.Reader
+	limit *rate.Limiter
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(len(p), l.limit.Burst())])
+	if n > 0 {
+		if waitErr := l.limit.WaitN(l.ctx, n); waitErr != nil {
+			return n, waitErr
+		}
+	}
+	return n, err
+}
