@@ -65,6 +65,7 @@ type wireWant struct {
 	Version uint64 `cbor:"2,keyasint"`
 	Form    uint8  `cbor:"3,keyasint"`
 	Shards  []byte `cbor:"4,keyasint"` // a bit each, the lowest of the first byte first
+	Cancel  []byte `cbor:"5,keyasint"` // likewise
 }
 
 type wireAck struct {
@@ -126,7 +127,7 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 	case *Stored:
 		tag = tagStored
 	case *Want:
-		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards)}
+		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), encodeBits(m.Cancel)}
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {

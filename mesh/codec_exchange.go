@@ -78,8 +78,8 @@ func decodeWant(b []byte) (Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(w.Config) > record.MaxConfigName || len(w.Shards) > record.MaxIndex/8 || w.Form >= record.MaxForms {
+	if len(w.Config) > record.MaxConfigName || len(w.Shards) > record.MaxIndex/8 || len(w.Cancel) > record.MaxIndex/8 || w.Form >= record.MaxForms {
 		return nil, fmt.Errorf("%w: want: a field is too long", ErrMalformed)
 	}
-	return &Want{Key: FormKey{VersionKey{w.Config, w.Version}, w.Form}, Shards: decodeBits(w.Shards)}, nil
+	return &Want{Key: FormKey{VersionKey{w.Config, w.Version}, w.Form}, Shards: decodeBits(w.Shards), Cancel: decodeBits(w.Cancel)}, nil
 }

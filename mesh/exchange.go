@@ -43,10 +43,14 @@ type exchange struct {
 	received   int            // shards that came
 	last       Time           // when the last came, or help was asked for
 	windowAt   Time           // when the present run of shards began
+	recent     Time           // the last such run
 	fastest    Time           // run of rateWindow shards
 	highest    int            // shard that came
+	active     int            // sources of which something is outstanding
 	delivering int            // sources that have sent something
 	rescue     int            // stripes that are asked of the last resort, since nothing comes from anyone
+	hedged     *bitset.BitSet // asked of one more than a suspect
+	credit     int            // for more of that, by hedgeCost
 	stale      bool           // a source still has orders that have come from elsewhere
 	wakeAt     Time
 	// Duplicates are shards that came twice.
@@ -60,9 +64,10 @@ type source struct {
 	next    *bitset.BitSet // what is to be asked, while that is worked out
 	orders  int            // outstanding, as a number
 	came    int            // shards that it delivered
-	told    bool           // asked is what the peer was told
+	theirs  *bitset.BitSet // what the peer was told of it, less what came
 	last    Time           // when it last delivered, or was first asked
 	strikes int            // times that it was suspected
+	relief  uint           // shards from this one on are asked of others, since it is behind; 0: none
 	suspect bool
 }
 
@@ -92,7 +97,7 @@ func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 	if have == nil {
 		have = bitset.New(uint(info.Shards()))
 	}
-	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
+	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
 			if have.Test(uint(s*info.Geometry.PerStripe() + i)) {
@@ -117,15 +122,16 @@ func (x *exchange) source(now Time, at Location) *source {
 		}
 	}
 	total := uint(x.info.Shards())
-	s := &source{at: at, asked: bitset.New(total), next: bitset.New(total), told: true, last: now}
+	s := &source{at: at, asked: bitset.New(total), next: bitset.New(total), theirs: bitset.New(total), last: now}
 	x.sources = append(x.sources, s)
 	return s
 }
 
-func (x *exchange) isSuspect(name string) bool {
+// spares tells whether a shard is not asked of a source for now.
+func (x *exchange) spares(name string, shard uint) bool {
 	for _, s := range x.sources {
 		if s.at.Name == name {
-			return s.suspect
+			return s.suspect || s.relief > 0 && shard >= s.relief
 		}
 	}
 	return false
@@ -134,12 +140,7 @@ func (x *exchange) isSuspect(name string) bool {
 // assign works out of whom each missing shard is to be had, and tells those for whom
 // that has changed.
 func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
-	for _, s := range x.sources {
-		if s.next.ClearAll(); s.suspect && s.orders > 0 && !n.isShunned(now, s.at.Name) { // it may still come of it
-			s.asked.CopyFull(s.next)
-			s.next.InPlaceDifference(x.have)
-		}
-	}
+	hoped := n.hopedFor(now, x)
 	g, incomplete := x.info.Geometry, 0
 	for stripe := range x.inStripe {
 		if x.enough(stripe) {
@@ -149,17 +150,17 @@ func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
 		for i := range int(g.Data) {
 			shard := uint(stripe*g.PerStripe() + i)
 			switch {
-			case x.have.Test(shard):
+			case x.have.Test(shard) || hoped.Test(shard) && !x.mayHedge(shard):
 			case incomplete <= x.rescue:
-				x.source(now, n.lastResort(now, x)).next.Set(shard)
+				x.source(now, n.lastResort(now, x, shard)).next.Set(shard)
 			default:
-				x.source(now, n.choose(now, x, stripe*int(g.Data)+i)).next.Set(shard)
+				x.source(now, n.choose(now, x, stripe*int(g.Data)+i, shard)).next.Set(shard)
 			}
 		}
 	}
 	if x.relayed != nil {
 		for shard, ok := x.relayed.NextSet(0); ok; shard, ok = x.relayed.NextSet(shard + 1) {
-			x.source(now, n.choose(now, x, int(shard))).next.Set(shard)
+			x.source(now, n.choose(now, x, int(shard), shard)).next.Set(shard)
 		}
 	}
 	for _, s := range x.sources {
@@ -169,44 +170,75 @@ func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
 			}
 			s.asked, s.next = s.next, s.asked
 			s.orders = int(s.asked.Count())
-			s.told = false
 		}
 	}
-	x.stale = false
+	x.stale, x.active = false, 0
+	for _, s := range x.sources {
+		x.active += one(s.orders > 0)
+	}
 	x.wakeAt = min(x.wakeAt, now+x.pace())
 	return n.order(now, x, out)
 }
 
+// hopedFor keeps what suspects were asked for, since it may still come, and returns it.
+func (n *Node) hopedFor(now Time, x *exchange) *bitset.BitSet {
+	hoped := bitset.New(x.have.Len())
+	for _, s := range x.sources {
+		if s.next.ClearAll(); s.suspect && s.orders > 0 && !n.isShunned(now, s.at.Name) {
+			s.asked.CopyFull(s.next)
+			s.next.InPlaceDifference(x.have)
+			hoped.InPlaceUnion(s.next)
+		}
+	}
+	return hoped
+}
+
+// mayHedge tells whether a shard that a suspect was asked for is asked of another too.
+// Both may send it, so there is a budget for that: a share of the shards that came, and
+// a little with time. A host on which everything is slow for a while must not double
+// the load.
+func (x *exchange) mayHedge(shard uint) bool {
+	switch {
+	case x.hedged.Test(shard):
+	case x.credit < hedgeCost:
+		return false
+	default:
+		x.credit -= hedgeCost
+		x.hedged.Set(shard)
+	}
+	return true
+}
+
 // choose is of whom a shard of that ordinal is asked.
-func (n *Node) choose(now Time, x *exchange, ordinal int) Location {
+func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) Location {
 	if c := n.circles.mine; c != nil {
 		for i := range c.Members {
 			at := candidate(c.Members, ordinal, i)
 			if at.Name == n.cfg.Self.Name {
 				break // it is this node's turn to get it from the feeders
 			}
-			if n.mayAsk(now, x, at) {
+			if n.mayAsk(now, x, at, shard) {
 				return at
 			}
 		}
 		for i := range c.Feeders {
-			if at := candidate(c.Feeders, ordinal, i); at.Name != n.cfg.Self.Name && n.mayAsk(now, x, at) {
+			if at := candidate(c.Feeders, ordinal, i); at.Name != n.cfg.Self.Name && n.mayAsk(now, x, at, shard) {
 				return at
 			}
 		}
 	}
-	return n.lastResort(now, x)
+	return n.lastResort(now, x, shard)
 }
 
-func (n *Node) mayAsk(now Time, x *exchange, at Location) bool {
-	return !x.isSuspect(at.Name) && !n.isShunned(now, at.Name)
+func (n *Node) mayAsk(now Time, x *exchange, at Location, shard uint) bool {
+	return !x.spares(at.Name, shard) && !n.isShunned(now, at.Name)
 }
 
 // lastResort is the parent, the backup, or the coordinator, in this order.
-func (n *Node) lastResort(now Time, x *exchange) Location {
+func (n *Node) lastResort(now Time, x *exchange, shard uint) Location {
 	for _, peer := range []PeerID{n.up.parent, n.up.standby.peer} {
 		if who, known := n.peers[peer]; known {
-			if at := (Location{Name: who.Name}); n.mayAsk(now, x, at) {
+			if at := (Location{Name: who.Name}); n.mayAsk(now, x, at, shard) {
 				return at
 			}
 		}
@@ -218,7 +250,7 @@ func (n *Node) lastResort(now Time, x *exchange) Location {
 // dialed.
 func (n *Node) order(now Time, x *exchange, out []Output) []Output {
 	for _, s := range x.sources {
-		if s.told {
+		if s.asked.Equal(s.theirs) {
 			continue
 		}
 		peer := n.linkTo(s.at)
@@ -228,8 +260,8 @@ func (n *Node) order(now Time, x *exchange, out []Output) []Output {
 			}
 			continue
 		}
-		s.told = true
-		out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: s.asked.Clone()}})
+		out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
+		s.asked.CopyFull(s.theirs)
 	}
 	return out
 }
@@ -282,6 +314,7 @@ func (x *exchange) delivered(now Time, name string, shard int) {
 		if s.at.Name != name {
 			continue
 		}
+		s.theirs.Clear(uint(shard))
 		if s.asked.Test(uint(shard)) {
 			s.asked.Clear(uint(shard))
 			s.orders--
@@ -293,6 +326,7 @@ func (x *exchange) delivered(now Time, name string, shard int) {
 		}
 		s.last, s.suspect = now, false
 		x.received++
+		x.credit++
 		x.sawRate(now)
 		x.highest = max(x.highest, shard)
 		break
@@ -300,21 +334,27 @@ func (x *exchange) delivered(now Time, name string, shard int) {
 	x.last = now
 }
 
-// sawRate learns how fast shards come when they do: the fastest of all runs of
-// rateWindow shards. A pause says nothing about that. Where the rate falls for good,
-// sources are suspected too early, and given more time with each strike.
+// sawRate learns how fast shards come: the last run of rateWindow shards, but not much
+// slower than the fastest, since a pause must not make the next one last longer. Where
+// the rate falls for good, sources are suspected too early, and given more time with
+// each strike.
 func (x *exchange) sawRate(now Time) {
 	if x.received%rateWindow != 0 {
 		return
 	}
-	if took := now - x.windowAt; x.windowAt != 0 && (x.fastest == 0 || took < x.fastest) {
-		x.fastest = took
+	if took := now - x.windowAt; x.windowAt != 0 {
+		if x.fastest == 0 || took < x.fastest {
+			x.fastest = took
+		}
+		x.recent = took
 	}
 	x.windowAt = now
 }
 
 // gap is the usual time between two shards of one source; 0: not known yet.
-func (x *exchange) gap() Time { return x.fastest / rateWindow * Time(x.delivering) }
+func (x *exchange) gap() Time {
+	return min(x.recent, slowness*x.fastest) / rateWindow * Time(max(x.active, x.delivering))
+}
 
 func (x *exchange) hold(shard int) {
 	x.have.Set(uint(shard))
@@ -345,15 +385,10 @@ func (x *exchange) dataHeld(stripe int) bool {
 // withdraw tells all sources that nothing more is wanted of them.
 func (n *Node) withdraw(x *exchange, out []Output) []Output {
 	for _, s := range x.sources {
-		if s.orders > 0 {
-			s.asked.ClearAll()
-			s.orders = 0
-			if peer := n.linkTo(s.at); peer != 0 {
-				out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: bitset.New(0)}})
-			}
-		}
+		s.asked.ClearAll()
+		s.orders = 0
 	}
-	return out
+	return n.order(0, x, out)
 }
 
 func (n *Node) assemble(x *exchange, out []Output) []Output {
@@ -393,17 +428,22 @@ func (n *Node) wakeExchanges(now Time, out []Output) []Output {
 
 // Limits of how long a source may be silent.
 const (
-	minPatience   = Time(50e6)  // 50 ms
-	maxPatience2  = Time(3e9)   // 3 s
-	firstPatience = Time(500e6) // before it is known how fast shards come
+	minPatience   = Time(80e6)
+	maxPatience2  = Time(10e9)  // 10 s
+	firstPatience = Time(2e9)   // before it is known how fast shards come
 	startPatience = Time(250e6) // with one that has sent nothing yet: links are being made
 	stallPatience = Time(1e9)   // of all together
 	paceOfGap     = 4           // a source may be silent for so many times the usual
+	maxPace       = Time(500e6) // between two looks
+	minRelief     = 4           // shards that a source must have to send before it is relieved of some
+	slowness      = 4           // by how much the usual rate may be below the fastest
+	hedgeCost     = 4           // shards that must come for one to be asked of two
+	firstHedges   = 64          // that may be before any came
 	rateWindow    = 16          // shards by which their rate is measured
 )
 
 // pace is how often an exchange looks after its sources.
-func (x *exchange) pace() Time { return min(max(x.gap(), minPatience), firstPatience) }
+func (x *exchange) pace() Time { return min(max(x.gap(), minPatience), maxPace) }
 
 // patience is how long a source may be silent while others deliver.
 func (x *exchange) patience(s *source) Time {
@@ -424,6 +464,7 @@ func (n *Node) look(now Time, x *exchange, out []Output) []Output {
 	if x.missing == 0 {
 		return out
 	}
+	x.credit += hedgeCost
 	changed := x.stale
 	if now-x.last > max(stallPatience, 8*x.gap()) {
 		x.rescue = min(max(1, 2*x.rescue), len(x.inStripe))
@@ -441,15 +482,40 @@ func (n *Node) look(now Time, x *exchange, out []Output) []Output {
 			out = append(out, Output{Op: OpSuspect, Name: s.at.Name, Want: x.key.VersionKey})
 		}
 	}
-	if !changed {
+	if changed = x.relieve(now) || changed; !changed {
 		return n.order(now, x, out) // dials that wait
 	}
 	if n.allSuspect(x) {
 		for _, s := range x.sources {
-			s.suspect = false
+			s.suspect, s.relief = false, 0
 		}
 	}
 	return n.assign(now, x, out)
+}
+
+// relieve finds sources that have much more to send than the others, and has the later
+// half of that asked of those who are next in line: they get it from the feeders, whose
+// links are free by then. Without this the slowest uplink of a circle would set its pace.
+func (x *exchange) relieve(now Time) (changed bool) {
+	total, count := 0, 0
+	for _, s := range x.sources {
+		if s.came > 0 && !s.suspect {
+			total, count = total+s.orders, count+1
+		}
+	}
+	for _, s := range x.sources {
+		if s.suspect || s.orders < minRelief || now-s.last < 2*x.gap() || count < 2 || s.orders < 3*(total-s.orders)/(count-1) {
+			continue
+		}
+		skip := s.orders / 2
+		for shard, ok := s.asked.NextSet(0); ok; shard, ok = s.asked.NextSet(shard + 1) {
+			if skip--; skip < 0 {
+				s.relief, changed = shard, true
+				break
+			}
+		}
+	}
+	return changed
 }
 
 // passed tells whether others have sent what comes long after what a source still has

@@ -165,11 +165,12 @@ type Circles struct {
 	Below []*Circle `cbor:"1,keyasint"`
 }
 
-// Want asks for shards of a form of a version. It takes the place of what the sender
-// wanted of that form before; shards are sent as the receiver gets them itself.
+// Want asks for shards of a form of a version, beside those that the sender asked for
+// before, or no longer; they are sent as the receiver gets them itself.
 type Want struct {
 	Key    FormKey
-	Shards *bitset.BitSet // empty: none any more
+	Shards *bitset.BitSet
+	Cancel *bitset.BitSet
 }
 
 // Stored tells a coordinator that follows of a version that was published: it fetches

@@ -81,8 +81,9 @@ func (n *Node) lost(now Time, name string, out []Output) []Output {
 	for _, x := range n.trading {
 		for _, s := range x.sources {
 			if s.at.Name == name && s.orders > 0 && !s.suspect {
-				s.suspect, s.told, s.orders = true, true, 0
+				s.suspect, s.orders = true, 0
 				s.asked.ClearAll()
+				s.theirs.ClearAll()
 				s.strikes++
 				x.stale = true
 			}

@@ -57,16 +57,16 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 	u := n.uploads.find(from, m.Key)
 	switch {
 	case u != nil:
-		u.want = m.Shards
+		u.want.InPlaceUnion(m.Shards)
 	case m.Shards.None():
 		return out
 	case len(n.uploads.queue) >= MaxUploads:
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "too_many_wants"})
 	default:
-		u = &upload{peer: from, key: m.Key, want: m.Shards, sibling: n.isSibling(from)}
+		u = &upload{peer: from, key: m.Key, want: m.Shards.Clone(), sibling: n.isSibling(from)}
 		n.uploads.queue = append(n.uploads.queue, u)
 	}
-	if u.want.None() && u.sending == 0 {
+	if u.want.InPlaceDifference(m.Cancel); u.want.None() && u.sending == 0 {
 		n.dropUpload(u)
 		return out
 	}

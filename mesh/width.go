@@ -15,8 +15,8 @@ type width struct {
 }
 
 const (
-	minWidth = 3
-	maxWidth = 16
+	minWidth = 6
+	maxWidth = 24
 	// worthwhile is by how much shards must leave faster for a wider window to stay.
 	worthwhile = 1.1
 	// restWindows is how long a node is content with a width that could not be bettered.
@@ -37,12 +37,12 @@ func (w *width) left(now Time) {
 	switch {
 	case !measured:
 	case w.rising && rate < worthwhile*w.rate: // no use
-		w.limit, w.rising, w.rest = w.limit-1, false, restWindows
+		w.limit, w.rising, w.rest = max(w.limit*2/3, minWidth), false, restWindows
 	case w.rest > 0:
 		w.rest--
 		w.rate = rate
 	default:
 		w.rate, w.rising = rate, w.limit < maxWidth
-		w.limit = min(w.limit+1, maxWidth)
+		w.limit = min(w.limit+w.limit/2, maxWidth)
 	}
 }
