@@ -110,7 +110,7 @@ func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.O
 // PutShard implements transport.Handler.
 func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 	restored, err := a.shards.Put(key, n, shard)
-	if err == nil {
+	if err == nil { // those that were there already are counted by the node
 		a.metrics.shards.Inc()
 		a.metrics.bodyBytes.Add(len(shard))
 	}
@@ -118,7 +118,18 @@ func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 }
 
 // GetShard implements transport.Handler.
-func (a *Agent) GetShard(key mesh.FormKey, n int) ([]byte, error) { return a.shards.Get(key, n) }
+func (a *Agent) GetShard(key mesh.FormKey, n int) ([]byte, error) {
+	shard, err := a.shards.Get(key, n)
+	if err == nil && a.cfg.TamperShard != nil {
+		a.cfg.TamperShard(shard)
+	}
+	return shard, err
+}
+
+// Shards is how many shards the agent has stored, and how many came that it had.
+func (a *Agent) Shards() (stored, duplicates uint64) {
+	return a.metrics.shards.Get(), a.metrics.duplicates.Get()
+}
 
 // Assemble implements transport.Handler: the bytes of the form move into the version's
 // directory. If they are not what the manifest says, all of them are fetched again.
@@ -267,3 +278,6 @@ func (a *Agent) evict(v mesh.VersionKey) error {
 	a.forget([]mesh.VersionKey{v})
 	return nil
 }
+
+// Suspects is how often a source was silent.
+func (a *Agent) Suspects() uint64 { return a.metrics.suspects.Get() }

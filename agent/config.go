@@ -52,6 +52,9 @@ type Config struct {
 	// OnEvent, if set, is called, from the agent's own goroutines, for each
 	// pointer verified, applied or refused. It must not block.
 	OnEvent func(Event)
+	// TamperShard, if set, changes every shard before it is sent: for tests of others'
+	// defences.
+	TamperShard func(shard []byte)
 	// Log takes what the agent has to say; default none.
 	Log *slog.Logger
 }

@@ -47,7 +47,10 @@ type Config struct {
 	Gossip bool
 	// Link, if set, is what every socket's packets go through; Kill needs it.
 	Link *emulated.Link
-	Log  *slog.Logger
+	// Tamper, if set, gives an agent, by its number, what it does to shards before it
+	// sends them; nil for an honest one.
+	Tamper func(agent int) func(shard []byte)
+	Log    *slog.Logger
 }
 
 // Fleet is a running fleet.
@@ -196,6 +199,9 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, OnEvent: f.Config.OnEvent, Log: f.Config.Log}
 	if f.Join != nil {
 		cfg.Coordinators = f.Join
+	}
+	if f.Config.Tamper != nil {
+		cfg.TamperShard = f.Config.Tamper(i)
 	}
 	if f.Config.LocalAPI {
 		cfg.LocalAPI = "unix:" + filepath.Join(dir, "banyan.sock")

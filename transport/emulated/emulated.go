@@ -28,7 +28,9 @@ type Link struct {
 	ReorderBy time.Duration // default 20 ms
 	Delay     time.Duration // of every packet
 	Jitter    time.Duration // added uniformly, 0 to this
-	Rate      float64       // bits a second; 0: no limit
+	Rate      float64       // bits a second sent; 0: no limit
+	DownRate  float64       // bits a second received; 0: no limit
+	Queue     time.Duration // packets that would wait longer than this for either rate are dropped; default 200 ms
 	Seed      uint64
 }
 
@@ -42,6 +44,7 @@ type Conn struct {
 	queue  packets
 	seq    uint64
 	freeAt time.Time // when the link has sent what waits for its rate
+	downAt time.Time // when it has received what waits
 	closed bool
 	cut    bool
 	stats  Stats
@@ -67,6 +70,9 @@ type packet struct {
 func Wrap(conn net.PacketConn, link Link) *Conn {
 	if link.ReorderBy == 0 {
 		link.ReorderBy = 20 * time.Millisecond
+	}
+	if link.Queue == 0 {
+		link.Queue = 200 * time.Millisecond
 	}
 	c := &Conn{PacketConn: conn, link: link, rand: rand.New(rand.NewPCG(link.Seed, 0x6c696e6b)), wake: make(chan struct{}, 1)}
 	c.done.Go(c.run)
@@ -109,7 +115,11 @@ func (c *Conn) enqueue(b []byte, to net.Addr) {
 		if c.freeAt.Before(now) {
 			c.freeAt = now
 		}
-		c.freeAt = c.freeAt.Add(time.Duration(float64(len(b)) * 8 / c.link.Rate * float64(time.Second)))
+		if c.freeAt.Sub(now) > c.link.Queue {
+			c.stats.Dropped++
+			return
+		}
+		c.freeAt = c.freeAt.Add(transmission(len(b), c.link.Rate))
 		at = c.freeAt
 	}
 	at = at.Add(c.link.Delay)
@@ -148,13 +158,46 @@ func (c *Conn) Cut(cut bool) {
 func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
 	for {
 		n, from, err := c.PacketConn.ReadFrom(b)
-		c.mu.Lock()
-		cut := c.cut
-		c.mu.Unlock()
-		if err != nil || !cut {
-			return n, from, err
+		wait, lost := c.receive(n)
+		if err == nil && lost {
+			continue
 		}
+		if wait > 0 {
+			time.Sleep(wait)
+		}
+		return n, from, err
 	}
+}
+
+// receive is how long a packet takes to come in, or that it is lost.
+func (c *Conn) receive(size int) (wait time.Duration, lost bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut || c.link.DownRate <= 0 {
+		return 0, c.cut
+	}
+	now := time.Now()
+	if c.downAt.Before(now) {
+		c.downAt = now
+	}
+	if c.downAt.Sub(now) > c.link.Queue {
+		c.stats.Dropped++
+		return 0, true
+	}
+	c.downAt = c.downAt.Add(transmission(size, c.link.DownRate))
+	// The packet took its time on the sender's link, and the reader is woken late: only
+	// what is ahead of that by more than a tick is slept for.
+	if wait = c.downAt.Sub(now); wait < tick {
+		wait = 0
+	}
+	return wait, false
+}
+
+// tick is the shortest pause worth a timer.
+const tick = 2 * time.Millisecond
+
+func transmission(bytes int, bps float64) time.Duration {
+	return time.Duration(float64(bytes) * 8 / bps * float64(time.Second))
 }
 
 // SetReadBuffer and SetWriteBuffer reach the socket, if it has such buffers.
@@ -193,6 +236,7 @@ func (c *Conn) run() {
 		next := time.Hour
 		for len(c.queue) > 0 {
 			if next = time.Until(c.queue[0].at); next > 0 {
+				next = max(next, tick) // few wakeups, with several packets each
 				break
 			}
 			p := heap.Pop(&c.queue).(packet)
