@@ -174,6 +174,7 @@ func (n *Node) fetched(now Time, in Input, out []Output) []Output {
 	out = n.endExchanges(in.Want, out)
 	want := in.Want
 	n.bodies.hold(want, in.Forms)
+	n.recount(want)
 	n.up.failures = 0
 	for _, w := range n.bodies.take(want) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: want})

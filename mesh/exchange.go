@@ -84,6 +84,7 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	x.last = now
 	n.exchanges[key] = x
 	n.trading = append(n.trading, x)
+	n.recount(in.Want)
 	for _, w := range n.bodies.take(in.Want) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: in.Want})
 	}
@@ -295,11 +296,11 @@ func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
 		x.duplicates++
 		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
 	}
-	x.hold(in.Shard)
-	for _, shard := range in.Restored {
+	for _, shard := range append(in.Restored, in.Shard) {
 		x.hold(shard)
-		x.stale = true
+		n.uploads.arrived(x.key, shard)
 	}
+	x.stale = x.stale || len(in.Restored) > 0
 	n.up.failures = 0
 	out = n.pump(now, out)
 	if x.missing == 0 {
@@ -406,6 +407,7 @@ func (n *Node) endExchanges(want VersionKey, out []Output) []Output {
 		delete(n.exchanges, x.key)
 		return true
 	})
+	n.recount(want)
 	return out
 }
 

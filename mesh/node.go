@@ -302,6 +302,7 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		}
 	case InEvicted:
 		n.bodies.evict(in.Want)
+		n.recount(in.Want)
 	case InHint:
 		n.hinted(now, in.Revision)
 	case InDoubt:

@@ -19,6 +19,7 @@ type upload struct {
 	peer    PeerID
 	key     FormKey
 	want    *bitset.BitSet
+	ready   int // how many of those are here
 	sending int
 	sibling bool // of this node's circle
 }
@@ -70,6 +71,7 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 		n.dropUpload(u)
 		return out
 	}
+	n.countReady(u)
 	if x := n.exchanges[m.Key]; x != nil {
 		out = n.relayWants(now, x, m.Shards, out)
 	} else if !n.servesForm(m.Key) && (n.isCurrentVersion(m.Key.VersionKey) || who.Role == RoleCoordinator) {
@@ -116,6 +118,35 @@ func (n *Node) relayWants(now Time, x *exchange, wanted *bitset.BitSet, out []Ou
 	return out
 }
 
+// countReady counts anew what may be sent to a peer.
+func (n *Node) countReady(u *upload) {
+	u.ready = 0
+	if have, ok := n.held(u.key); !ok {
+	} else if have == nil {
+		u.ready = int(u.want.Count())
+	} else {
+		u.ready = int(u.want.IntersectionCardinality(have))
+	}
+}
+
+// recount does so for all who want something of a version that has come, or gone.
+func (n *Node) recount(v VersionKey) {
+	for _, u := range n.uploads.queue {
+		if u.key.VersionKey == v {
+			n.countReady(u)
+		}
+	}
+}
+
+// arrived notes that a shard may be sent to those who want it.
+func (u *uploads) arrived(key FormKey, shard int) {
+	for _, e := range u.queue {
+		if e.key == key && e.want.Test(uint(shard)) {
+			e.ready++
+		}
+	}
+}
+
 // held is the set of shards of a form that are here; ok is false if none are. A nil
 // set with ok stands for all.
 func (n *Node) held(key FormKey) (have *bitset.BitSet, ok bool) {
@@ -141,6 +172,7 @@ func (n *Node) pump(_ Time, out []Output) []Output {
 			return out
 		}
 		u.want.Clear(shard)
+		u.ready--
 		u.sending++
 		n.uploads.sending++
 		out = append(out, Output{Op: OpSendShard, Peer: u.peer, Key: u.key, Shard: int(shard)})
@@ -151,24 +183,13 @@ func (n *Node) pump(_ Time, out []Output) []Output {
 // nextUpload is whose turn it is, among siblings or among others, and the shard.
 func (n *Node) nextUpload(siblings bool) (*upload, uint) {
 	q, next := n.uploads.queue, &n.uploads.next[one(siblings)]
-	var (
-		key  FormKey // that have is of: most entries are of one form
-		have *bitset.BitSet
-		ok   bool
-	)
 	for i := range q {
 		at := (*next + i) % len(q)
 		u := q[at]
-		if u.sending >= maxSendingEach || u.sibling != siblings {
+		if u.ready == 0 || u.sending >= maxSendingEach || u.sibling != siblings {
 			continue
 		}
-		if u.key != key {
-			key = u.key
-			have, ok = n.held(key)
-		}
-		if !ok {
-			continue
-		}
+		have, _ := n.held(u.key)
 		if shard, ok := lowestOf(u.want, have); ok {
 			*next = at + 1
 			return u, shard

@@ -15,7 +15,7 @@ type width struct {
 }
 
 const (
-	minWidth = 6
+	minWidth = 4
 	maxWidth = 24
 	// worthwhile is by how much shards must leave faster for a wider window to stay.
 	worthwhile = 1.1

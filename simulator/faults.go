@@ -38,7 +38,8 @@ type Fault struct {
 //	forge     they alter every announcement that they relay
 //	replay    they relay the oldest announcement instead of the newest
 //	late      they relay announcements Factor seconds late, default 5
-var FaultKinds = []string{"crash", "cut", "slow", "skew", "disk", "withhold", "forge", "replay", "late"}
+//	poison    the shards that they send are not what they should be
+var FaultKinds = []string{"crash", "cut", "slow", "skew", "disk", "withhold", "forge", "replay", "late", "poison"}
 
 // String shows a fault in a line.
 func (f Fault) String() string {
@@ -248,7 +249,7 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 		late := time.Duration(cmp.Or(f.Factor, 5) * float64(time.Second))
 		return set(func(h *host) { h.late = late }, func(h *host) { h.late = 0 })
 	}
-	lie := map[string]byzantine{"withhold": withholds, "forge": forges, "replay": replays}[f.Kind]
+	lie := map[string]byzantine{"withhold": withholds, "forge": forges, "replay": replays, "poison": poisons}[f.Kind]
 	return set(func(h *host) { h.fault = lie }, func(h *host) { h.fault = honest })
 }
 

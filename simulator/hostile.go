@@ -69,8 +69,21 @@ func NewHostile(seed uint64) *Hostile {
 	for range 3 + r.IntN(15) {
 		h.Updates = append(h.Updates, randomUpdate(r))
 	}
+	b := rand.New(rand.NewPCG(seed, 0x626f6479))
+	for i := range h.Updates {
+		if b.IntN(4) == 0 {
+			h.Updates[i].Body = tradedBody
+		}
+	}
+	for b.IntN(3) == 0 {
+		at := time.Duration(b.Int64N(int64(hostilePhase - time.Second)))
+		h.Faults = append(h.Faults, Fault{At: at, For: time.Duration(1 + b.Int64N(int64(hostilePhase-at))), Kind: "poison", Target: h.randomAgent(b)})
+	}
 	return h
 }
+
+// tradedBody is a body that goes by the shard.
+const tradedBody = mesh.WholeLimit + 200_000
 
 func randomUpdate(r *rand.Rand) HostileUpdate {
 	u := HostileUpdate{At: time.Duration(r.Int64N(int64(hostilePhase))), Config: fmt.Sprintf("config-%d", r.IntN(4)), Back: r.IntN(4) == 0, Body: 200}

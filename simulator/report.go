@@ -39,6 +39,9 @@ type Report struct {
 	Timeline []Sample      `json:"timeline,omitempty"`
 	Notes    []Note        `json:"events_on_timeline,omitempty"`
 
+	// Body is how the body spread, if it is large enough to go by the shard.
+	Body *BodyReport `json:"body,omitempty"`
+
 	Strategies []StrategyResult `json:"strategies,omitempty"`
 	Rollouts   []RolloutResult  `json:"rollouts,omitempty"`
 	Capacity   *Capacity        `json:"capacity,omitempty"`

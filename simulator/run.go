@@ -77,16 +77,20 @@ func Simulate(cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, move := range []struct {
-		version  uint64
-		rollback bool
-	}{{2, false}, {1, true}} {
-		r.update(Change{Config: config, Version: move.version}, move.rollback)
+	var body *BodyReport
+	if v := (mesh.VersionKey{Config: config, Version: 2}); r.w.isTraded(v) {
+		body = r.bodyReport(r.spread(Change{Config: config, Version: 2}, 0))
+		body.Arrangement, body.Condition = BodyRun{}.name(), BodyRun{}.condition()
+	} else {
+		r.update(Change{Config: config, Version: 2}, false)
 	}
+	r.update(Change{Config: config, Version: 1}, true)
 	if r.w.stopped {
 		return nil, ErrStopped
 	}
-	return r.report(), nil
+	out := r.report()
+	out.Body = body
+	return out, nil
 }
 
 // update moves a config's pointers and runs until everyone has applied it and the

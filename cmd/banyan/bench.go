@@ -77,7 +77,7 @@ func printDemo(w io.Writer, r bench.DemoResult) {
 
 func newBench(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "Measure Banyan on this machine"}
-	cmd.AddCommand(newBenchFanout(a), newBenchBody(a), newBenchIdle(a), newBenchCalibrate(a))
+	cmd.AddCommand(newBenchFanout(a), newBenchBody(a), newBenchRollback(a), newBenchIdle(a), newBenchCalibrate(a))
 	return cmd
 }
 

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"banyan/simulator"
+)
+
+func newSimulateBodies(a *app) *cobra.Command {
+	var (
+		fleet        fleetFlags
+		reproducible bool
+	)
+	cmd := &cobra.Command{
+		Use:   "bodies",
+		Short: "Compare ways to spread a large body, and the best of them under loss, deaths and poison",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := fleet.config(cmd.Context())
+			if err != nil {
+				return err
+			}
+			restrainMemory(fleet.nodes)
+			var rows []simulator.BodyReport
+			for _, run := range simulator.BodyRuns() {
+				r, err := simulator.SimulateBody(cfg, run)
+				if err != nil {
+					return stopped(err)
+				}
+				if reproducible {
+					r.WallSeconds = 0
+				}
+				a.say("%s, %s: %.2f × line rate", r.Arrangement, r.Condition, r.RatioToLineRate)
+				rows = append(rows, *r)
+			}
+			return a.print(map[string]any{"nodes": fleet.nodes, "rows": rows}, func(w io.Writer) { printBodies(w, rows) })
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&fleet.nodes, "nodes", 1000, "hosts, shared out evenly between the regions")
+	f.IntVar(&fleet.fanout, "fanout", 32, "children each node of the tree gets")
+	f.BoolVar(&reproducible, "reproducible", false, "leave out wall time, so that one seed prints the same bytes")
+	fleet.add(f)
+	for name, value := range map[string]string{"body": "64MiB", "link": "1Gbps", "regions": "1"} {
+		if err := f.Set(name, value); err != nil {
+			panic(err) // a default in this file
+		}
+		f.Lookup(name).DefValue = value
+	}
+	return cmd
+}
+
+func printBodies(w io.Writer, rows []simulator.BodyReport) {
+	fmt.Fprintln(w, "ARRANGEMENT\tCONDITION\tP50 MS\tLAST MS\t× LINE RATE\tDUPLICATES\tDIED\tMISSED")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%d\t%d\n", r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Died, r.Missed)
+	}
+}

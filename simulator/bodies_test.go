@@ -1,0 +1,100 @@
+package simulator
+
+import (
+	"testing"
+	"time"
+
+	"banyan/mesh"
+)
+
+func bodyConfig(seed uint64, agents, regions int) Config {
+	matrix, err := Preset("ibm-2024")
+	if err == nil {
+		matrix, err = matrix.First(regions)
+	}
+	if err != nil {
+		panic(err) // embedded
+	}
+	return Config{Seed: seed, Agents: Uniform(agents, regions), Heads: DefaultHeads, Fanout: 16, BodyBytes: 8 << 20,
+		Network: NetworkModel{Matrix: matrix, UpBps: 100e6, DownBps: 100e6}}
+}
+
+func TestABodyReachesEveryLiveHostWhateverHappens(t *testing.T) {
+	for _, b := range BodyRuns() {
+		r, err := SimulateBody(bodyConfig(1, 150, 1), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s, %s: %.2f × line rate, %.1f%% twice", r.Arrangement, r.Condition, r.RatioToLineRate, 100*r.DuplicateShare)
+		if r.Missed != 0 {
+			t.Errorf("%s, %s: %d live hosts did not get it", r.Arrangement, r.Condition, r.Missed)
+		}
+		if r.DuplicateShare > 0.1 {
+			t.Errorf("%s, %s: %.0f%% of the shards came twice", r.Arrangement, r.Condition, 100*r.DuplicateShare)
+		}
+		if b == (BodyRun{}) && r.RatioToLineRate > 1.5 {
+			t.Errorf("circles took %.2f × line rate", r.RatioToLineRate)
+		}
+		if b.Poison > 0 && r.Poisoned == 0 {
+			t.Error("nobody was sent poison: the run shows nothing")
+		}
+	}
+}
+
+func TestCoordinatorsOfOtherRegionsTradeABody(t *testing.T) {
+	r, err := SimulateBody(bodyConfig(2, 200, 5), BodyRun{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Missed != 0 || r.RatioToLineRate > 1.6 {
+		t.Errorf("missed %d, %.2f × line rate", r.Missed, r.RatioToLineRate)
+	}
+}
+
+func TestABodyThatNoPointerNamesAnyMoreIsGivenUp(t *testing.T) {
+	cfg := bodyConfig(3, 60, 1)
+	const config = "capacity/body"
+	r, err := newRun(cfg, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.w
+	w.Run(w.now.Add(5 * time.Second))
+	r.meter.move(Change{Config: config, Version: 2}, false)
+	w.Run(w.now.Add(200 * time.Millisecond)) // of some 700 that it takes
+	back := r.update(Change{Config: config, Version: 1}, true)
+	if back.missing != 0 {
+		t.Fatalf("%d hosts did not go back", back.missing)
+	}
+	before := w.bodies.Shards
+	w.Run(w.now.Add(10 * time.Second))
+	if after := w.bodies.Shards; after > before {
+		t.Errorf("%d shards still came of a version that nobody wants", after-before)
+	}
+}
+
+func TestAHostThatRestartsGoesOnWhereItWas(t *testing.T) {
+	const config = "capacity/body"
+	r, err := newRun(bodyConfig(4, 60, 1), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.w
+	w.Run(w.now.Add(5 * time.Second))
+	u := r.meter.move(Change{Config: config, Version: 2}, false)
+	w.Run(w.now.Add(400 * time.Millisecond))
+	key := mesh.FormKey{VersionKey: versionKey(config, 2)}
+	victim := int32(w.regions())
+	had := w.hosts[victim].disk.partial[key].Count()
+	if had == 0 {
+		t.Fatal("the host had nothing yet: the test shows nothing")
+	}
+	w.Crash(victim)
+	w.Run(w.now.Add(time.Second))
+	w.Start(victim)
+	w.RunUntil(w.now.Add(updateLimit), 10*time.Millisecond, func() bool { return u.missing == 0 })
+	if u.missing != 0 {
+		t.Fatalf("%d hosts did not get it", u.missing)
+	}
+	t.Logf("it had %d shards when it died", had)
+}
