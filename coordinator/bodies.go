@@ -92,6 +92,14 @@ func (c *Coordinator) formsAtHand(m record.Manifest) (set uint8) {
 // OpenBody implements transport.Handler.
 func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, have []uint64) (transport.Offer, error) {
 	if form, signed, index, ok := c.shards.Offer(want); ok {
+		m, err := record.DecodeManifest(signed)
+		if err != nil {
+			return transport.Offer{}, err
+		}
+		// A delta may be here before the whole is.
+		if delta, ok := transport.ChooseForm(m, c.formsAtHand(m), have); ok && m.Forms[delta].Size <= mesh.WholeLimit {
+			return c.offerWhole(ctx, signed, m.Forms[delta], delta)
+		}
 		return transport.OfferIndex(signed, form, index, have)
 	}
 	v, err := c.store.Version(ctx, want.Config, want.Version)
@@ -102,16 +110,20 @@ func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, have [
 	if !ok {
 		return transport.Offer{}, fmt.Errorf("%s version %d: no form of it is here", want.Config, want.Version)
 	}
-	f := v.Manifest.Forms[form]
-	if f.Size > mesh.WholeLimit {
+	if v.Manifest.Forms[form].Size > mesh.WholeLimit {
 		index, err := c.shards.Index(mesh.FormKey{VersionKey: want, Form: form})
 		if err != nil {
 			return transport.Offer{}, err
 		}
 		return transport.OfferIndex(v.Raw, form, index, nil)
 	}
+	return c.offerWhole(ctx, v.Raw, v.Manifest.Forms[form], form)
+}
+
+// offerWhole offers a form in one piece.
+func (c *Coordinator) offerWhole(ctx context.Context, signed []byte, f record.Form, form uint8) (transport.Offer, error) {
 	r, size, err := c.blobs.Open(ctx, f.SHA256)
-	return transport.Offer{Manifest: v.Raw, What: transport.ContentForm, Form: form, Size: size, Bytes: r}, err
+	return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: size, Bytes: r}, err
 }
 
 // Held implements transport.Handler: a follower asks for forms that need no other
@@ -149,19 +161,24 @@ func (c *Coordinator) StoreBody(ctx context.Context, want mesh.VersionKey, o tra
 	return c.importVersion(ctx, m, o.Manifest)
 }
 
-// importVersion keeps a version whose first form is here: it fetches the other forms
-// from the leader, then notes the manifest.
+// importVersion keeps a version whose first form is here.
 func (c *Coordinator) importVersion(ctx context.Context, m record.Manifest, signed []byte) (uint8, error) {
-	for _, f := range m.Forms[1:] {
-		if err := c.mirrorBlob(ctx, f); err != nil {
-			c.log.Warn("a delta was not mirrored; agents of this region fetch the whole", "config", m.Config, "version", m.Version, "error", err)
-		}
-	}
+	c.mirrorDeltas(ctx, m)
 	revision, err := c.store.Revision(ctx)
 	if err != nil {
 		return 0, err
 	}
 	return c.formsAtHand(m), c.store.ImportManifest(ctx, m, signed, revision)
+}
+
+// mirrorDeltas fetches the other forms of a version from the leader, if they are not
+// here: agents who have the base need no more.
+func (c *Coordinator) mirrorDeltas(ctx context.Context, m record.Manifest) {
+	for _, f := range m.Forms[1:] {
+		if err := c.mirrorBlob(ctx, f); err != nil {
+			c.log.Warn("a delta was not mirrored; agents of this region fetch the whole", "config", m.Config, "version", m.Version, "error", err)
+		}
+	}
 }
 
 func (c *Coordinator) mirrorBlob(ctx context.Context, f record.Form) error {
@@ -177,8 +194,8 @@ func (c *Coordinator) mirrorBlob(ctx context.Context, f record.Form) error {
 }
 
 // BeginForm implements transport.Handler.
-func (c *Coordinator) BeginForm(_ context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
-	_, f, err := c.offered(want, o)
+func (c *Coordinator) BeginForm(ctx context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+	m, f, err := c.offered(want, o)
 	if err != nil {
 		return info, nil, err
 	}
@@ -186,6 +203,7 @@ func (c *Coordinator) BeginForm(_ context.Context, want mesh.VersionKey, o trans
 	if err != nil {
 		return info, nil, err
 	}
+	c.mirrorDeltas(ctx, m)
 	have, err = c.shards.Begin(mesh.FormKey{VersionKey: want, Form: o.Form}, f, o.Manifest, index)
 	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
 }

@@ -108,7 +108,7 @@ func (e *Endpoint) quicConfig() *quic.Config {
 		MaxIncomingUniStreams:          1 + MaxShardStreams,
 		InitialStreamReceiveWindow:     256 << 10,
 		MaxStreamReceiveWindow:         4 << 20,
-		InitialConnectionReceiveWindow: 512 << 10,
+		InitialConnectionReceiveWindow: connectionWindow,
 		MaxConnectionReceiveWindow:     8 << 20,
 	}
 }

@@ -1,6 +1,10 @@
 package transport
 
-import "time"
+import (
+	"time"
+
+	"banyan/record"
+)
 
 // Limits of the transport.
 const (
@@ -12,7 +16,10 @@ const (
 	// MaxRequests is how many bodies a peer may ask for at once.
 	MaxRequests = 64
 	// MaxShardStreams is how many shards of one peer may be on their way here at once.
-	MaxShardStreams = 8
+	// All of them fit the window of a connection, so that one that waits for its turn to
+	// be read holds up no other.
+	MaxShardStreams  = 3
+	connectionWindow = (MaxShardStreams + 1) * record.MaxShardBytes
 	// maxReceiving is how many shards of all peers are in memory at once.
 	maxReceiving = 64
 	// maxHave is how many versions an asker tells that it has.

@@ -29,7 +29,9 @@ func (h *shardHeader) key() mesh.FormKey {
 
 // sendShard sends a shard; it returns when all of it has been handed to QUIC.
 func (l *Link) sendShard(ctx context.Context, key mesh.FormKey, n int, shard []byte) error {
-	s, err := l.conn.OpenUniStreamSync(ctx)
+	opening, cancel := context.WithTimeout(ctx, bodyTimeout)
+	defer cancel()
+	s, err := l.conn.OpenUniStreamSync(opening)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ type Config struct {
 	// HeadInterval, KeepAlive, IdleTimeout and Keep as in coordinator and agent.
 	HeadInterval, KeepAlive, IdleTimeout time.Duration
 	Keep                                 int
+	DiskQuota                            int64 // as in agent
 	// Listen is the host to bind to; default 127.0.0.1.
 	Listen string
 	// API and Mesh, if set, are the leader's ports; default chosen by the system.
@@ -195,7 +196,7 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 		return agent.Config{}, err
 	}
 	cfg := agent.Config{Identity: bundle, Coordinators: []string{f.Coordinators[r].MeshAddr()}, Listen: f.Config.Listen + ":0",
-		OutputDir: filepath.Join(dir, "configs"), StateDir: filepath.Join(dir, "state"), Keep: f.Config.Keep,
+		OutputDir: filepath.Join(dir, "configs"), StateDir: filepath.Join(dir, "state"), Keep: f.Config.Keep, DiskQuota: f.Config.DiskQuota,
 		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, OnEvent: f.Config.OnEvent, Log: f.Config.Log}
 	if f.Join != nil {
 		cfg.Coordinators = f.Join
