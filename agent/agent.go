@@ -130,7 +130,7 @@ func (a *Agent) recover() error {
 	if err != nil {
 		return err
 	}
-	advertise, err := advertised(a.cfg.Advertise, a.ep.Addr().String(), a.cfg.Coordinators[0])
+	advertise, err := transport.Advertised(a.cfg.Advertise, a.ep.Addr().String(), a.cfg.Coordinators[0])
 	if err != nil {
 		return err
 	}

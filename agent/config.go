@@ -87,29 +87,3 @@ func (c *Config) complete() error {
 	c.Log = c.Log.With("agent", c.Identity.Identity.Name, "region", c.Identity.Identity.Region)
 	return nil
 }
-
-// advertised is the address others should dial.
-func advertised(configured, bound, coordinator string) (string, error) {
-	if configured != "" {
-		return configured, nil
-	}
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return "", err
-	}
-	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
-		return bound, nil
-	}
-	// A UDP "connection" sends nothing; it asks the system which of this host's
-	// addresses leads to the coordinator.
-	conn, err := net.Dial("udp", coordinator)
-	if err != nil {
-		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)
-	}
-	defer conn.Close()
-	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort(local, port), nil
-}

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,9 @@ type Config struct {
 	DataDir string
 	// Listen is the UDP address of the mesh; default ":7400".
 	Listen string
+	// Advertise is the address that other coordinators dial; default the bound one, with
+	// the host the leader is reached from if Listen names none.
+	Advertise string
 	// API is the TCP address of the control API; default ":7401".
 	API string
 	// Metrics is the TCP address of /metrics and /healthz, without TLS; "" for nowhere.
@@ -270,8 +274,14 @@ func (c *Coordinator) makeNode() error {
 	if err != nil {
 		return err
 	}
+	advertise := cmp.Or(c.cfg.Advertise, c.ep.Addr().String())
+	if !c.Leads() {
+		if advertise, err = transport.Advertised(c.cfg.Advertise, c.ep.Addr().String(), c.cfg.Leader); err != nil {
+			return err
+		}
+	}
 	cfg := mesh.Config{
-		Self: c.cfg.Identity.Identity.Mesh(), Addr: c.ep.Addr().String(), Relay: true,
+		Self: c.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: true,
 		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, MaxDepth: c.cfg.MaxDepth, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
 		HoldsAll: c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
 	}

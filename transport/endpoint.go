@@ -191,3 +191,30 @@ func (e *Endpoint) Close() error {
 	err := e.quic.Close()
 	return errors.Join(err, e.conn.Close())
 }
+
+// Advertised is the address that others should dial: the one configured, the one bound,
+// or, if that names no host, the one from which a peer is reached.
+func Advertised(configured, bound, peer string) (string, error) {
+	if configured != "" {
+		return configured, nil
+	}
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return bound, nil
+	}
+	// A UDP "connection" sends nothing; it asks the system which of this host's
+	// addresses leads to the peer.
+	conn, err := net.Dial("udp", peer)
+	if err != nil {
+		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)
+	}
+	defer conn.Close()
+	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(local, port), nil
+}

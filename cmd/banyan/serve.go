@@ -60,6 +60,7 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 	f.StringSliceVar(&keyFiles, "activation-key", nil, "file of an activation key; a leader needs each region's")
 	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "directory for the store and the bodies")
 	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP address of the mesh")
+	f.StringVar(&cfg.Advertise, "advertise", "", "mesh address that other coordinators dial (default the one the leader is reached from)")
 	f.StringVar(&cfg.API, "api-listen", ":7401", "TCP address of the control API")
 	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of /metrics and /healthz, without TLS (default none)")
 	f.StringVar(&cfg.Leader, "leader", "", "mesh address of the coordinator to follow")
