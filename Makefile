@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz calibrate soak vectors docs clean
+.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz bodies calibrate soak vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ fuzz: ## run every fuzz target for FUZZTIME
 	done
 
 bench: build ## measure on this machine
-	$(GO) test -run '^$$' -bench . -benchtime 200ms ./record ./fec ./mesh
+	$(GO) test -run '^$$' -bench . -benchtime 200ms ./record ./fec ./forms ./mesh
 	./bin/banyan bench fanout
 
 sim: build ## every scenario of the library, at full size
@@ -47,6 +47,12 @@ sim: build ## every scenario of the library, at full size
 SEEDS ?= 20000
 simfuzz: build ## SEEDS hostile histories against every invariant
 	./bin/banyan simulate fuzz --seeds $(SEEDS)
+
+NODES  ?= 1000
+AGENTS ?= 64
+bodies: build ## how a large body spreads: NODES simulated hosts, and AGENTS real ones behind slow links
+	./bin/banyan simulate bodies --nodes $(NODES)
+	./bin/banyan bench body --agents $(AGENTS)
 
 JOINS ?= 10000
 soak: ## JOINS joins and leaves, and what they leave behind

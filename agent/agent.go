@@ -123,6 +123,9 @@ func Open(cfg Config) (_ *Agent, err error) {
 	return a, nil
 }
 
+// partialAge is how long what has come of a body is kept that did not go on coming.
+const partialAge = 24 * time.Hour
+
 // recover makes the node and gives it what was held before; what is committed is
 // made to show, and what is damaged is left to be fetched again.
 func (a *Agent) recover() error {
@@ -139,6 +142,9 @@ func (a *Agent) recover() error {
 		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels,
 		Capacity: uint32(a.cfg.MaxChildren), Seeds: mesh.Rendezvous(a.Name(), a.cfg.Coordinators), Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
 	})
+	if err := a.shards.Prune(partialAge); err != nil {
+		return err
+	}
 	versions, err := a.tree.scan()
 	if err != nil {
 		return err

@@ -33,6 +33,8 @@ const (
 	DefaultPushLimit = 16 << 10
 	// DefaultMaxBody is the largest body a coordinator takes, in bytes.
 	DefaultMaxBody = record.MaxBody
+	// partialAge is how long what has come of a body is kept that did not go on coming.
+	partialAge = 24 * time.Hour
 	// indexBlock is how many agent indices a coordinator reserves when it starts.
 	indexBlock = mesh.DefaultMaxAgents
 	// censusDelay gathers changes in the number of agents before the leader is told.
@@ -148,6 +150,9 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 		return nil, err
 	}
 	if c.shards, err = shardstore.Open(filepath.Join(cfg.DataDir, "partial"), cfg.DiskReserve, c.openForm); err != nil {
+		return nil, err
+	}
+	if err := c.shards.Prune(partialAge); err != nil {
 		return nil, err
 	}
 	if !c.Leads() {

@@ -49,7 +49,15 @@ func NewFile(f *os.File, form record.Form, index Index, whole bool) (*File, erro
 		return nil, fmt.Errorf("%w: an index of %d shards for a form of %d", record.ErrInvalid, len(index), n)
 	}
 	file := &File{form: form, index: index, coder: coder, f: f, have: bitset.New(uint(n)), quick: make([]uint64, n), prefix: sha256.New()}
-	file.copies.New = func() any { return coder.NewStripe() }
+	file.copies.New = func() any {
+		stripe := coder.NewStripe()
+		return &stripe
+	}
+	for i := n - form.Geometry.PerStripe(); i >= 0 && i < n; i++ { // what is known to be zero need not come
+		if form.Geometry.IsPadding(form.Size, i) {
+			file.have.Set(uint(i))
+		}
+	}
 	if whole {
 		file.whole = int(form.Geometry.Stripes(form.Size))
 		return file, nil
@@ -68,6 +76,9 @@ func (x *File) scan() error {
 	}
 	buf := make([]byte, x.form.Geometry.ShardBytes)
 	for n := range x.index {
+		if x.have.Test(uint(n)) {
+			continue
+		}
 		if err := x.readAt(n, buf); err != nil {
 			return err
 		}
@@ -210,8 +221,9 @@ func (x *File) complete(stripe int) (restored []int, err error) {
 		x.whole++
 		return nil, nil
 	}
-	shards := x.copies.Get().([][]byte)
-	defer x.copies.Put(shards)
+	pooled := x.copies.Get().(*[][]byte)
+	defer x.copies.Put(pooled)
+	shards := *pooled
 	view := make([][]byte, len(shards))
 	for i := range shards {
 		if view[i] = shards[i][:0]; x.have.Test(uint(first + i)) {
@@ -284,8 +296,9 @@ func (x *File) Get(n int, buf []byte) error {
 	case i < int(g.Data) || !whole && !x.stripeWhole(stripe):
 		return fmt.Errorf("shard %d: %w", n, ErrNotHeld)
 	}
-	shards := x.copies.Get().([][]byte)
-	defer x.copies.Put(shards)
+	pooled := x.copies.Get().(*[][]byte)
+	defer x.copies.Put(pooled)
+	shards := *pooled
 	for d := range int(g.Data) {
 		if err := x.readChecked(stripe*g.PerStripe()+d, shards[d]); err != nil {
 			return err

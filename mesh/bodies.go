@@ -285,16 +285,3 @@ func (n *Node) settleConfig(now Time, config string, out []Output) []Output {
 	}
 	return out
 }
-
-func compareVersions(a, b VersionKey) int {
-	if a.Config != b.Config {
-		if a.Config < b.Config {
-			return -1
-		}
-		return 1
-	}
-	if a.Version < b.Version {
-		return -1
-	}
-	return 1
-}

@@ -101,7 +101,11 @@ func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
-			if have.Test(uint(s*info.Geometry.PerStripe() + i)) {
+			shard := s*info.Geometry.PerStripe() + i
+			if info.Geometry.IsPadding(info.Size, shard) {
+				x.have.Set(uint(shard))
+			}
+			if x.have.Test(uint(shard)) {
 				x.inStripe[s]++
 			}
 		}

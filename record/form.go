@@ -22,6 +22,13 @@ func (g Geometry) PerStripe() int { return int(g.Data) + int(g.Parity) }
 // Shards is the number of shards that size bytes make, parity among them.
 func (g Geometry) Shards(size int64) int { return int(g.Stripes(size)) * g.PerStripe() }
 
+// IsPadding tells whether shard n holds nothing of size bytes: a data shard of the last
+// stripe that lies behind the end, and is all zero.
+func (g Geometry) IsPadding(size int64, n int) bool {
+	stripe, i := n/g.PerStripe(), n%g.PerStripe()
+	return i < int(g.Data) && (int64(stripe)*int64(g.Data)+int64(i))*int64(g.ShardBytes) >= size
+}
+
 // Validate reports a geometry that size bytes could not, or must not, be cut by.
 func (g Geometry) Validate(size int64) error {
 	if g.Data == 0 || g.ShardBytes == 0 || g.PerStripe() > MaxShards || g.ShardBytes > MaxShardBytes {

@@ -54,7 +54,7 @@ func (w *World) serveIndex(i int32, ref uint64, r request) {
 			asker.disk.partial = map[mesh.FormKey]*bitset.BitSet{}
 		}
 		if asker.disk.partial[key] == nil {
-			asker.disk.partial[key] = bitset.New(uint(info.Shards()))
+			asker.disk.partial[key] = emptyForm(info)
 		}
 		w.input(w.spend(asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify), r.asker,
 			mesh.Input{Kind: mesh.InIndexed, Want: r.want, Info: info, Shards: asker.disk.partial[key]})
@@ -74,6 +74,17 @@ func (w *World) mirror(v mesh.VersionKey) {
 		}
 		return true
 	})
+}
+
+// emptyForm is the set of shards of a form of which nothing has come: the padding.
+func emptyForm(info mesh.FormInfo) *bitset.BitSet {
+	set := bitset.New(uint(info.Shards()))
+	for n := range info.Shards() {
+		if info.Geometry.IsPadding(info.Size, n) {
+			set.Set(uint(n))
+		}
+	}
+	return set
 }
 
 // perMiB is the share of a cost by the mebibyte.
