@@ -248,7 +248,11 @@ func (n *Node) lastResort(now Time, x *exchange, shard uint) Location {
 			}
 		}
 	}
-	return Location{Addr: n.seed()}
+	at := Location{Addr: n.seed()}
+	if who, up := n.peers[n.linkTo(at)]; up {
+		at.Name = who.Name
+	}
+	return at
 }
 
 // order sends each source what is asked of it now, over links that are up; others are
@@ -435,11 +439,12 @@ func (n *Node) wakeExchanges(now Time, out []Output) []Output {
 // Limits of how long a source may be silent.
 const (
 	minPatience   = Time(80e6)
-	maxPatience2  = Time(10e9)  // 10 s
+	mostPatience  = Time(10e9)  // 10 s
 	firstPatience = Time(2e9)   // before it is known how fast shards come
 	startPatience = Time(250e6) // with one that has sent nothing yet: links are being made
 	stallPatience = Time(1e9)   // of all together
 	paceOfGap     = 4           // a source may be silent for so many times the usual
+	askAgain      = Time(5e9)   // before a source is asked anew for all that it has not sent
 	maxPace       = Time(500e6) // between two looks
 	minRelief     = 4           // shards that a source must have to send before it is relieved of some
 	slowness      = 4           // by how much the usual rate may be below the fastest
@@ -455,12 +460,12 @@ func (x *exchange) pace() Time { return min(max(x.gap(), minPatience), maxPace) 
 func (x *exchange) patience(s *source) Time {
 	usual := firstPatience
 	if x.gap() > 0 {
-		usual = min(max(paceOfGap*x.gap(), minPatience), maxPatience2)
+		usual = min(max(paceOfGap*x.gap(), minPatience), mostPatience)
 	}
 	if s.came == 0 {
 		usual = max(usual, startPatience)
 	}
-	return usual << min(s.strikes, 5)
+	return min(usual<<min(s.strikes, 5), mostPatience)
 }
 
 // look suspects the sources that are silent although others have sent what comes long
@@ -486,6 +491,13 @@ func (n *Node) look(now Time, x *exchange, out []Output) []Output {
 			s.suspect, changed = true, true
 			s.strikes++
 			out = append(out, Output{Op: OpSuspect, Name: s.at.Name, Want: x.key.VersionKey})
+		}
+	}
+	for _, s := range x.sources { // a peer that could not send a shard has forgotten it
+		if s.orders > 0 && now-s.last > max(askAgain, 2*x.patience(s)) {
+			s.theirs.ClearAll()
+			s.last = now
+			s.strikes++
 		}
 	}
 	if changed = x.relieve(now) || changed; !changed {

@@ -140,10 +140,7 @@ func (n *Node) partnerUp(now Time, p *partner, in Input, out []Output) []Output 
 	}
 	p.peer = in.Peer
 	n.linked(in.Peer, in.Identity)
-	for _, x := range n.trading {
-		out = n.order(now, x, out)
-	}
-	return out
+	return n.reassign(now, out) // the coordinator has a name now
 }
 
 // tradesWith tells whether a node is one to trade shards with: of the same region, or

@@ -61,7 +61,7 @@ func TestALargeBodyIsTradedInEveryRegionThoughSomeSendPoison(t *testing.T) {
 		mu     sync.Mutex
 		blamed = map[string]int{}
 	)
-	f, err := Start(ctx, Config{Dir: t.TempDir(), Agents: 24, Fanout: 4, Tamper: func(i int) func([]byte) {
+	f, err := Start(ctx, Config{Dir: t.TempDir(), Agents: 16, Fanout: 4, Tamper: func(i int) func([]byte) {
 		if i != 5 {
 			return nil
 		}
@@ -80,8 +80,8 @@ func TestALargeBodyIsTradedInEveryRegionThoughSomeSendPoison(t *testing.T) {
 	if err := f.WaitAttached(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for v := range byte(3) {
-		spread(t, ctx, f, "app/model", randomBody(3<<20+int(v), v))
+	for v := range byte(2) {
+		spread(t, ctx, f, "app/model", randomBody(2<<20+int(v), v))
 	}
 	traded := uint64(0)
 	for _, a := range f.Agents {
