@@ -39,6 +39,7 @@ type exchange struct {
 	inStripe   []uint16       // how many of each stripe are here
 	missing    int            // stripes of which too few are here
 	sources    []*source      // in the order in which they were first needed
+	wanted     *bitset.BitSet // shards that others have asked for here, at any time
 	relayed    *bitset.BitSet // shards wanted here by others, and not by this node; nil: none
 	received   int            // shards that came
 	last       Time           // when the last came, or help was asked for
@@ -84,6 +85,11 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	x.last = now
 	n.exchanges[key] = x
 	n.trading = append(n.trading, x)
+	for _, u := range n.uploads.queue {
+		if u.key == key {
+			x.wanted.InPlaceUnion(u.want)
+		}
+	}
 	n.recount(in.Want)
 	for _, w := range n.bodies.take(in.Want) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: in.Want})
@@ -98,7 +104,7 @@ func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 	if have == nil {
 		have = bitset.New(uint(info.Shards()))
 	}
-	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
+	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), wanted: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
 			shard := s*info.Geometry.PerStripe() + i
@@ -305,12 +311,13 @@ func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
 		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
 	}
 	for _, shard := range append(in.Restored, in.Shard) {
-		x.hold(shard)
-		n.uploads.arrived(x.key, shard)
+		if x.hold(shard); x.wanted.Test(uint(shard)) { // few are: those of this node's duty
+			n.uploads.arrived(x.key, shard)
+			out = n.pump(now, out)
+		}
 	}
 	x.stale = x.stale || len(in.Restored) > 0
 	n.up.failures = 0
-	out = n.pump(now, out)
 	if x.missing == 0 {
 		return n.assemble(x, n.withdraw(x, out))
 	}

@@ -73,6 +73,7 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 	}
 	n.countReady(u)
 	if x := n.exchanges[m.Key]; x != nil {
+		x.wanted.InPlaceUnion(m.Shards)
 		out = n.relayWants(now, x, m.Shards, out)
 	} else if !n.servesForm(m.Key) && (n.isCurrentVersion(m.Key.VersionKey) || who.Role == RoleCoordinator) {
 		out = n.fetch(now, m.Key.VersionKey, out)
