@@ -446,8 +446,8 @@ func (n *Node) wakeExchanges(now Time, out []Output) []Output {
 // Limits of how long a source may be silent.
 const (
 	minPatience   = Time(80e6)
-	mostPatience  = Time(10e9)  // 10 s
-	firstPatience = Time(2e9)   // before it is known how fast shards come
+	mostPatience  = Time(60e9)
+	firstPatience = Time(5e9)   // before it is known how fast shards come
 	startPatience = Time(250e6) // with one that has sent nothing yet: links are being made
 	stallPatience = Time(1e9)   // of all together
 	paceOfGap     = 4           // a source may be silent for so many times the usual
@@ -484,7 +484,7 @@ func (n *Node) look(now Time, x *exchange, out []Output) []Output {
 	}
 	x.credit += hedgeCost
 	changed := x.stale
-	if now-x.last > max(stallPatience, 8*x.gap()) {
+	if now-x.last > x.stallPatience() {
 		x.rescue = min(max(1, 2*x.rescue), len(x.inStripe))
 		x.last, changed = now, true
 	}
@@ -541,6 +541,19 @@ func (x *exchange) relieve(now Time) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// stallPatience is how long nothing may come from anyone. Until it is known how fast
+// shards come, a slow link is more likely than a dead circle.
+func (x *exchange) stallPatience() Time {
+	usual := firstPatience
+	if gap := x.gap(); gap > 0 {
+		usual = max(stallPatience, 8*gap)
+	}
+	for asked := x.rescue; asked > 0 && usual < mostPatience; asked /= 2 { // each time longer
+		usual *= 2
+	}
+	return usual
 }
 
 // passed tells whether others have sent what comes long after what a source still has
