@@ -278,6 +278,3 @@ func (a *Agent) evict(v mesh.VersionKey) error {
 	a.forget([]mesh.VersionKey{v})
 	return nil
 }
-
-// Suspects is how often a source was silent.
-func (a *Agent) Suspects() uint64 { return a.metrics.suspects.Get() }

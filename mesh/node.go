@@ -207,7 +207,7 @@ const (
 	OpServe                    // Request: send the body asked for
 	OpDeny                     // Request, Reason: refuse it
 	OpSendShard                // Peer, Key, Shard: send a shard; answer InSent, once it has left
-	OpAssemble                 // Key, Count: all of a form is here; check, decode and keep the body; answer InFetched. Count shards came twice
+	OpAssemble                 // Key: all of a form is here; check, decode and keep the body; answer InFetched
 	OpAbandon                  // Want: no pointer names that version any more, what has come of it may go
 	OpDuplicate                // Want: a shard came that was here
 	OpSuspect                  // Name, Want: a source of shards is silent, and others are asked

@@ -198,7 +198,6 @@ func (d *Driver) carryOut(o *mesh.Output) {
 		d.sendShard(o.Peer, o.Key, o.Shard)
 	case mesh.OpAssemble:
 		d.assemble(o.Key)
-		d.handler.Observe(*o)
 	case mesh.OpAbandon:
 		want := o.Want
 		d.done.Go(func() { d.handler.Abandon(want) })

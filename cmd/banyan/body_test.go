@@ -5,9 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,7 +30,7 @@ func TestAKilledAgentGoesOnWithABodyWhereItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	const size = 16 << 20
-	socket := filepath.Join(t.TempDir(), "agent.sock")
+	socket := filepath.Join(t.TempDir(), "sock")
 	args := []string{"agent", "--identity", filepath.Join(f.AgentDir(0), "identity"), "--join", cfg.Coordinators[0], "--listen", "127.0.0.1:0",
 		"--output-dir", cfg.OutputDir, "--state-dir", cfg.StateDir, "--local-api", "unix:" + socket}
 	p := start(t, append(args, "--max-download", "4MiB")...)
@@ -77,24 +74,12 @@ func onDisk(dir string) (bytes int64) {
 // metric reads a counter from an agent's local API.
 func metric(t *testing.T, socket, name string) int64 {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}}
-	defer client.CloseIdleConnections()
-	response, err := client.Get("http://agent/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`).FindSubmatch(text)
+	_, text := (&host{dir: filepath.Dir(socket)}).body(t, "/metrics")
+	found := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`).FindStringSubmatch(text)
 	if found == nil {
 		t.Fatalf("no metric %s in:\n%s", name, text)
 	}
-	n, _ := strconv.ParseInt(string(found[1]), 10, 64)
+	n, _ := strconv.ParseInt(found[1], 10, 64)
 	return n
 }
 
