@@ -14,6 +14,8 @@ const (
 	MaxContentType = 100
 	// MaxWaveLabels bounds the labels of a wave: the sum of their bytes.
 	MaxWaveLabels = 96
+	// MaxWaveSets is the most sets of labels in a wave.
+	MaxWaveSets = 4
 	// MaxManifest is the largest signed manifest, in bytes.
 	MaxManifest = 2048
 	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -19,12 +20,15 @@ const (
 	PhaseStage Phase = 2
 )
 
+// WholeFleet is the share of a wave that covers every agent.
+const WholeFleet = 10_000
+
 // Wave selects the agents that run the candidate.
 type Wave struct {
-	// Percent of the agents, 0 to 100, by a hash of their name.
-	Percent uint8 `cbor:"1,keyasint" json:"percent"`
-	// Labels select agents that carry all of them, whatever the percentage.
-	Labels map[string]string `cbor:"2,keyasint" json:"labels,omitempty"`
+	// Share of the agents, by a hash of their name, in hundredths of a percent: 0 to WholeFleet.
+	Share uint16 `cbor:"1,keyasint" json:"share_bp"`
+	// Any selects agents that carry all labels of one of its sets, whatever the share.
+	Any []map[string]string `cbor:"2,keyasint" json:"any,omitempty"`
 }
 
 // Pointer says what one region runs of one config. An activation key signs it.
@@ -47,21 +51,38 @@ func (p Pointer) Validate() error {
 	if err := ValidateRegion(p.Region); err != nil {
 		return err
 	}
-	labelBytes := 0
-	for k, v := range p.Wave.Labels {
-		labelBytes += len(k) + len(v)
+	if err := p.Wave.Validate(); err != nil {
+		return fmt.Errorf("pointer of %s: %w", p.Config, err)
 	}
 	switch {
 	case p.Epoch == 0:
 		return fmt.Errorf("%w: pointer of %s: epochs start at 1", ErrInvalid, p.Config)
 	case p.Baseline == 0 && p.Candidate == 0:
 		return fmt.Errorf("%w: pointer of %s names no version", ErrInvalid, p.Config)
-	case p.Wave.Percent > 100:
-		return fmt.Errorf("%w: pointer of %s: a wave of %d%%", ErrInvalid, p.Config, p.Wave.Percent)
-	case labelBytes > MaxWaveLabels:
-		return fmt.Errorf("%w: pointer of %s: wave labels of %d bytes, the limit is %d", ErrInvalid, p.Config, labelBytes, MaxWaveLabels)
 	case p.Phase != PhaseActive && p.Phase != PhaseStage:
 		return fmt.Errorf("%w: pointer of %s: unknown phase %d", ErrInvalid, p.Config, p.Phase)
+	}
+	return nil
+}
+
+// Validate reports what a wave holds that it must not.
+func (w Wave) Validate() error {
+	labelBytes := 0
+	for _, set := range w.Any {
+		if len(set) == 0 {
+			return fmt.Errorf("%w: a wave with an empty set of labels", ErrInvalid)
+		}
+		for k, v := range set {
+			labelBytes += len(k) + len(v)
+		}
+	}
+	switch {
+	case w.Share > WholeFleet:
+		return fmt.Errorf("%w: a wave of %s", ErrInvalid, percent(w.Share))
+	case len(w.Any) > MaxWaveSets:
+		return fmt.Errorf("%w: a wave of %d sets of labels, the limit is %d", ErrInvalid, len(w.Any), MaxWaveSets)
+	case labelBytes > MaxWaveLabels:
+		return fmt.Errorf("%w: wave labels of %d bytes, the limit is %d", ErrInvalid, labelBytes, MaxWaveLabels)
 	}
 	return nil
 }
@@ -70,18 +91,39 @@ func (p Pointer) Validate() error {
 // 0 when the pointer gives it none (a candidate that has not reached it, over
 // no baseline).
 func (p Pointer) VersionFor(agent string, labels map[string]string) uint64 {
-	if p.Candidate != 0 && p.Phase == PhaseActive && p.Wave.covers(p.Config, agent, labels) {
+	if p.Candidate != 0 && p.Phase == PhaseActive && p.Wave.Covers(p.Config, agent, labels) {
 		return p.Candidate
 	}
 	return p.Baseline
 }
 
-func (w Wave) covers(config, agent string, labels map[string]string) bool {
-	if len(w.Labels) > 0 && containsAll(labels, w.Labels) {
-		return true
+// Covers tells whether the agent of that name and those labels is in a wave of config.
+func (w Wave) Covers(config, agent string, labels map[string]string) bool {
+	for _, set := range w.Any {
+		if containsAll(labels, set) {
+			return true
+		}
 	}
-	return WavePlace(config, agent) < uint32(w.Percent)*100
+	return WavePlace(config, agent) < uint32(w.Share)
 }
+
+// String shows a wave in a few words: "1% or canary=true".
+func (w Wave) String() string {
+	var parts []string
+	if w.Share > 0 || len(w.Any) == 0 {
+		parts = append(parts, percent(w.Share))
+	}
+	for _, set := range w.Any {
+		var labels []string
+		for _, k := range slices.Sorted(maps.Keys(set)) {
+			labels = append(labels, k+"="+set[k])
+		}
+		parts = append(parts, strings.Join(labels, ","))
+	}
+	return strings.Join(parts, " or ")
+}
+
+func percent(share uint16) string { return strconv.FormatFloat(float64(share)/100, 'f', -1, 64) + "%" }
 
 func containsAll(have, want map[string]string) bool {
 	for k, v := range want {
@@ -134,9 +176,10 @@ func (p Pointer) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s@%s epoch %d: version %d", p.Config, p.Region, p.Epoch, p.Baseline)
 	if p.Candidate != 0 {
-		fmt.Fprintf(&b, ", candidate %d at %d%%", p.Candidate, p.Wave.Percent)
-		for _, k := range slices.Sorted(maps.Keys(p.Wave.Labels)) {
-			fmt.Fprintf(&b, " %s=%s", k, p.Wave.Labels[k])
+		if fmt.Fprintf(&b, ", candidate %d", p.Candidate); p.Phase == PhaseStage {
+			b.WriteString(" staged")
+		} else {
+			fmt.Fprintf(&b, " at %s", p.Wave)
 		}
 	}
 	return b.String()

@@ -226,13 +226,13 @@ func TestTheLargestPointerFitsAnAnnouncement(t *testing.T) {
 	segment := strings.Repeat("a", MaxSegment)
 	p := Pointer{Config: (segment + "/" + segment)[:MaxConfigName], Region: strings.Repeat("r", MaxRegionName),
 		Epoch: 1<<64 - 1, Baseline: 1<<64 - 1, Candidate: 1<<64 - 1, Phase: PhaseStage, TimeMicros: 1<<63 - 1,
-		Wave: Wave{Percent: 100, Labels: map[string]string{strings.Repeat("k", MaxWaveLabels/2): strings.Repeat("v", MaxWaveLabels/2)}}}
+		Wave: Wave{Share: WholeFleet, Any: []map[string]string{{strings.Repeat("k", MaxWaveLabels/2): strings.Repeat("v", MaxWaveLabels/2-6)}, {"a": "b"}, {"c": "d"}, {"e": "f"}}}}
 	raw, err := SignPointer(p, k.activator)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("the largest signed pointer has %d bytes of %d", len(raw), MaxPointer)
-	p.Wave.Labels["x"] = ""
+	p.Wave.Any[0]["x"] = ""
 	if _, err := SignPointer(p, k.activator); !errors.Is(err, ErrInvalid) {
 		t.Errorf("wave labels over the limit: %v", err)
 	}
@@ -296,9 +296,9 @@ func TestWavesAreStickyAndGrow(t *testing.T) {
 		in := 0
 		for i := range hosts {
 			name := "host-" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + time.Duration(i).String()
-			p := Pointer{Config: config, Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Percent: uint8(small)}}
+			p := Pointer{Config: config, Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Share: uint16(small) * 100}}
 			first := p.VersionFor(name, nil)
-			p.Wave.Percent = uint8(large)
+			p.Wave.Share = uint16(large) * 100
 			if first == 2 && p.VersionFor(name, nil) != 2 {
 				t.Fatalf("%s left the wave when it grew from %d%% to %d%%", name, small, large)
 			}
@@ -313,7 +313,7 @@ func TestWavesAreStickyAndGrow(t *testing.T) {
 }
 
 func TestWaveLabelsAndPhases(t *testing.T) {
-	p := Pointer{Config: "a", Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Labels: map[string]string{"canary": "true", "zone": "a"}}}
+	p := Pointer{Config: "a", Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Any: []map[string]string{{"canary": "true", "zone": "a"}, {"ring": "0"}}}}
 	for _, c := range []struct {
 		labels map[string]string
 		phase  Phase
@@ -321,6 +321,7 @@ func TestWaveLabelsAndPhases(t *testing.T) {
 	}{
 		{map[string]string{"canary": "true", "zone": "a", "more": "x"}, PhaseActive, 2},
 		{map[string]string{"canary": "true"}, PhaseActive, 1},
+		{map[string]string{"ring": "0"}, PhaseActive, 2},
 		{nil, PhaseActive, 1},
 		{map[string]string{"canary": "true", "zone": "a"}, PhaseStage, 1},
 	} {

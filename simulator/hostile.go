@@ -208,7 +208,7 @@ func (u HostileUpdate) move(w *World, versions map[string]uint64) {
 	case u.Back && last > 1:
 		c.Version = last - 1
 	case u.Percent > 0 && last > 0:
-		c = Change{Config: u.Config, Version: last, Candidate: last + 1, Wave: record.Wave{Percent: u.Percent}}
+		c = Change{Config: u.Config, Version: last, Candidate: last + 1, Wave: record.Wave{Share: uint16(u.Percent) * 100}}
 	}
 	if newest := max(c.Version, c.Candidate); newest > last {
 		versions[u.Config] = newest

@@ -127,7 +127,7 @@ func (o *rollout) step() {
 	wave := o.def.Waves[o.wave]
 	o.waveAt = o.r.w.now
 	o.r.note(fmt.Sprintf("rollout of %s: wave of %s", o.def.Config, wave), false)
-	change := Change{Config: o.def.Config, Version: o.baseline, Candidate: o.version, Wave: record.Wave{Percent: wave.whole()}}
+	change := Change{Config: o.def.Config, Version: o.baseline, Candidate: o.version, Wave: record.Wave{Share: uint16(wave.whole()) * 100}}
 	if wave == 1 {
 		change = Change{Config: o.def.Config, Version: o.version}
 	}

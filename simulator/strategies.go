@@ -135,7 +135,7 @@ func compareTree(cfg Config, c Comparison) (tree, canary StrategyResult, err err
 	up := r.update(Change{Config: config, Version: 2}, false)
 	spent := r.roles(before)
 	back := r.update(Change{Config: config, Version: 1}, true)
-	wave := r.update(Change{Config: config, Version: 1, Candidate: 3, Wave: record.Wave{Percent: 1}}, false)
+	wave := r.update(Change{Config: config, Version: 1, Candidate: 3, Wave: record.Wave{Share: 100}}, false)
 	tree = StrategyResult{Strategy: "tree", How: fmt.Sprintf("Banyan: agents relay to %d others each, all at once", cfg.Fanout)}
 	r.fill(&tree, up, spent, r.idle())
 	tree.expose(r.w, c.Detect, up.applied, back.applied, nil)
