@@ -15,6 +15,7 @@ type AckEntry struct {
 	Epoch    uint64
 	Applied  *roaring.Bitmap // indices of agents that applied it
 	Latency  Latencies       // from the pointer's time to the durable apply, by each agent's clock
+	Running  *roaring.Bitmap // those of them that run the pointer's candidate
 	Failed   *roaring.Bitmap // indices of agents that refused or failed it
 	Failures []Failure       // names and reasons of the first MaxFailures of them
 }
@@ -24,6 +25,8 @@ type Failure struct {
 	Agent  uint32 `cbor:"1,keyasint" json:"index"`
 	Name   string `cbor:"2,keyasint" json:"agent"`
 	Reason string `cbor:"3,keyasint" json:"reason"`
+	// Attempts is how often it tried this epoch.
+	Attempts uint32 `cbor:"4,keyasint,omitempty" json:"attempts,omitempty"`
 }
 
 // NewAckEntry makes an entry that acknowledges nothing yet.
@@ -32,13 +35,14 @@ func NewAckEntry(config, region string, epoch uint64) *AckEntry {
 }
 
 func newAckEntry(key configKey, epoch uint64) *AckEntry {
-	return &AckEntry{Config: key.config, Region: key.region, Epoch: epoch, Applied: roaring.New(), Failed: roaring.New()}
+	return &AckEntry{Config: key.config, Region: key.region, Epoch: epoch, Applied: roaring.New(), Running: roaring.New(), Failed: roaring.New()}
 }
 
 // Merge adds another entry of the same epoch. An agent that both failed and
 // applied has applied.
 func (e *AckEntry) Merge(other *AckEntry) {
 	e.Applied.Or(other.Applied)
+	e.Running.Or(other.Running)
 	e.Failed.Or(other.Failed)
 	e.Failed.AndNot(e.Applied)
 	e.Latency.Merge(&other.Latency)

@@ -11,8 +11,21 @@ type configState struct {
 	latest  *Announcement // newest verified
 	applied uint64        // epoch last applied here; 0 for none
 	running uint64        // version it runs
+	told    uint64        // epoch whose success was acknowledged
+	latency int64         // of the apply, in microseconds; 0: it was before this node started
 	busy    bool          // an OpActivate is under way
 	attempt int           // fetches or activations of latest that failed
+}
+
+// staging tells whether a version is to be fetched without being run.
+func (s *configState) staging(version uint64) bool {
+	p := &s.latest.Pointer
+	return p.Phase == record.PhaseStage && p.Candidate == version && version != 0
+}
+
+// versionFor is the version that this node is to run.
+func (n *Node) versionFor(s *configState) uint64 {
+	return s.latest.Pointer.VersionFor(n.cfg.Self.Name, n.cfg.Labels)
 }
 
 // adopt makes an announcement the newest of its config.
@@ -71,6 +84,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 	n.adopt(key, s, a)
 	if applied {
 		s.applied, s.running = a.Pointer.Epoch, version
+		n.restored = append(n.restored, key)
 	} else {
 		n.unsettled[key] = struct{}{}
 		n.settleAt(0, key)
@@ -136,22 +150,36 @@ func (n *Node) sawRevision(a *Announcement) {
 }
 
 // settle moves a config one step toward what its pointer says: fetch the body,
-// then activate it, then acknowledge.
+// then activate it, then fetch what is to be staged, then acknowledge.
 func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []Output {
-	if !n.subscribes() || s.applied == s.latest.Pointer.Epoch {
+	if s.applied == s.latest.Pointer.Epoch || !n.subscribes() {
 		delete(n.unsettled, key)
-		return out
+		return n.stage(now, key, s, out)
 	}
 	n.unsettled[key] = struct{}{}
 	if s.busy {
 		return out // activated will come here again
 	}
-	version := s.latest.Pointer.VersionFor(n.cfg.Self.Name, n.cfg.Labels)
+	version := n.versionFor(s)
 	if want := (VersionKey{key.config, version}); version != 0 && !n.bodies.has(want) {
 		return n.fetch(now, want, out)
 	}
 	s.busy = true
 	return append(out, Output{Op: OpActivate, Announcement: s.latest, Version: version})
+}
+
+// stage fetches what an applied pointer stages, and acknowledges the epoch once that
+// is here.
+func (n *Node) stage(now Time, key configKey, s *configState, out []Output) []Output {
+	if s.told == s.latest.Pointer.Epoch || !n.subscribes() {
+		return out
+	}
+	if staged := (VersionKey{key.config, s.latest.Pointer.Candidate}); s.staging(staged.Version) && !n.bodies.has(staged) {
+		return n.fetch(now, staged, out)
+	}
+	s.told = s.latest.Pointer.Epoch
+	n.acknowledge(now, s, s.latest.Pointer, "", s.latency)
+	return out
 }
 
 // activated hears how an OpActivate ended.
@@ -161,10 +189,11 @@ func (n *Node) activated(now Time, in Input, out []Output) []Output {
 	s.busy = false
 	if in.Reason == "" {
 		s.applied, s.running = in.Announcement.Pointer.Epoch, in.Version
+		s.latency = max(in.LatencyMicros, 1)
 	}
-	n.acknowledge(now, in.Announcement.Pointer, in.Reason, in.LatencyMicros)
 	if in.Reason != "" && s.latest == in.Announcement {
 		s.attempt++
+		n.acknowledge(now, s, in.Announcement.Pointer, in.Reason, 0)
 		n.retryAfter(now, key, s.attempt)
 		return out
 	}
@@ -173,7 +202,7 @@ func (n *Node) activated(now Time, in Input, out []Output) []Output {
 
 // acknowledge reports this agent's own outcome. A coordinator that follows has
 // none: it is no agent.
-func (n *Node) acknowledge(now Time, p record.Pointer, reason string, latencyMicros int64) {
+func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
 	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 {
 		return
 	}
@@ -181,12 +210,29 @@ func (n *Node) acknowledge(now Time, p record.Pointer, reason string, latencyMic
 	index := n.up.index - 1
 	if reason == "" {
 		entry.Applied.Add(index)
-		entry.Latency.Add(latencyMicros)
+		if s.running == p.Candidate && s.running != p.Baseline && s.running != 0 {
+			entry.Running.Add(index)
+		}
+		if latencyMicros > 0 {
+			entry.Latency.Add(latencyMicros)
+		}
 	} else {
 		entry.Failed.Add(index)
-		entry.addFailure(Failure{Agent: index, Name: n.cfg.Self.Name, Reason: reason[:min(len(reason), MaxReason)]})
+		entry.addFailure(Failure{Agent: index, Name: n.cfg.Self.Name, Reason: reason[:min(len(reason), MaxReason)], Attempts: uint32(s.attempt)})
 	}
 	n.acks.add(now, entry)
+}
+
+// recall acknowledges what was applied before the node started: whoever counted it
+// may have started anew as well.
+func (n *Node) recall(now Time, out []Output) []Output {
+	for _, key := range n.restored {
+		if s := n.configs[key]; s.applied == s.latest.Pointer.Epoch {
+			out = n.stage(now, key, s, out)
+		}
+	}
+	n.restored = nil
+	return out
 }
 
 // retry is a config to settle again later.

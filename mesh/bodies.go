@@ -12,7 +12,7 @@ type bodies struct {
 // fetch is a body that is wanted, or the index by which its shards are traded.
 type fetch struct {
 	want  VersionKey
-	asked int  // peers who have not answered yet; 0: it waits for a parent or a retry, or is traded
+	asked int  // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
 	tries int  // how often another was asked
 	askAt Time // when to ask another as well, if nobody answers
 }
@@ -233,9 +233,9 @@ const ReasonLinkLost = "link_lost"
 func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	want, reason := in.Want, in.Reason
 	f := n.bodies.fetch(want)
-	if f != nil && f.asked > 0 {
+	if assembled := in.Key.Config != ""; f != nil && f.asked > 0 && !assembled {
 		if f.asked--; f.asked > 0 || n.trades(want) {
-			return out // another answers
+			return out // another answers, or has
 		}
 	}
 	if reason == ReasonLinkLost && n.up.state != upAttached {
@@ -253,7 +253,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	key := configKey{want.Config, n.cfg.Self.Region}
 	if s := n.configs[key]; s != nil && n.wants(s, want) {
 		s.attempt++
-		n.acknowledge(now, s.latest.Pointer, reason, 0)
+		n.acknowledge(now, s, s.latest.Pointer, reason, 0)
 		n.retryAfter(now, key, s.attempt)
 	}
 	if in.Local {
@@ -274,8 +274,7 @@ func (n *Node) parentFailed(now Time, out []Output) []Output {
 }
 
 func (n *Node) wants(s *configState, v VersionKey) bool {
-	return s.applied != s.latest.Pointer.Epoch &&
-		s.latest.Pointer.VersionFor(n.cfg.Self.Name, n.cfg.Labels) == v.Version
+	return s.applied != s.latest.Pointer.Epoch && n.versionFor(s) == v.Version || s.staging(v.Version)
 }
 
 func (n *Node) settleConfig(now Time, config string, out []Output) []Output {

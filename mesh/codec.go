@@ -80,6 +80,7 @@ type wireAckEntry struct {
 	Latency  []byte    `cbor:"5,keyasint,omitempty"`
 	Failed   []byte    `cbor:"6,keyasint,omitempty"`
 	Failures []Failure `cbor:"7,keyasint,omitempty"`
+	Running  []byte    `cbor:"8,keyasint,omitempty"`
 }
 
 // AppendMessage appends the encoding of m: a tag byte and a CBOR map.
@@ -358,6 +359,9 @@ func encodeAck(m *Ack) (wireAck, error) {
 		if out.Failed, err = encodeBitmap(e.Failed); err != nil {
 			return w, err
 		}
+		if out.Running, err = encodeBitmap(e.Running); err != nil {
+			return w, err
+		}
 		if e.Latency.Count() > 0 {
 			out.Latency = e.Latency.append(nil)
 		}
@@ -406,6 +410,9 @@ func (e wireAckEntry) decode() (AckEntry, error) {
 		return out, err
 	}
 	if out.Failed, err = decodeBitmap(e.Failed); err != nil {
+		return out, err
+	}
+	if out.Running, err = decodeBitmap(e.Running); err != nil {
 		return out, err
 	}
 	if len(e.Latency) > 0 {

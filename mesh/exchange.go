@@ -75,10 +75,13 @@ type source struct {
 func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	key := FormKey{in.Want, in.Form}
 	f := n.bodies.fetch(in.Want)
-	if n.exchanges[key] != nil || f == nil {
+	if f == nil {
 		return out
 	}
-	f.asked, f.askAt = 0, Never
+	f.asked, f.askAt = max(f.asked-1, 0), Never // others that were asked may still answer
+	if n.exchanges[key] != nil {
+		return out
+	}
 	x := newExchange(key, in.Info, in.Shards)
 	x.last = now
 	n.exchanges[key] = x

@@ -96,11 +96,12 @@ type Node struct {
 	trading   []*exchange // the same, in the order in which they began
 	uploads   uploads
 
-	bodies  bodies
-	acks    acks
-	retries []retry
-	retryAt Time   // when the first of them is due
-	lastRaw []byte // the announcement accepted last
+	bodies   bodies
+	acks     acks
+	restored []configKey // applied before the node started, and not acknowledged since
+	retries  []retry
+	retryAt  Time   // when the first of them is due
+	lastRaw  []byte // the announcement accepted last
 }
 
 // NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
@@ -151,7 +152,7 @@ const (
 	InDisconnected                       // Peer: a link went down
 	InReceived                           // Peer, Message
 	InRequest                            // Peer, Request, Want: a peer asks for a body
-	InFetched                            // Want, Forms, Reason, Local: a fetch ended; Reason "" is success; Local: this host failed, not the peer
+	InFetched                            // Want, Key, Forms, Reason, Local: a fetch, or with Key the assembly of a form, ended; Reason "" is success; Local: this host failed, not the peer
 	InAnswered                           // Want: the peer that was asked begins to send a body
 	InIndexed                            // Want, Form, Info, Shards: a fetch brought the index of a form; those shards of it are here
 	InShard                              // Peer, Key, Shard, Restored, Reason, Local: a shard that came was stored, or not; others were restored by it

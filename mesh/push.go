@@ -5,8 +5,10 @@ import "banyan/record"
 // lacks tells whether the version that the node is to run is neither here nor on
 // its way.
 func (n *Node) lacks(s *configState) bool {
-	p := &s.latest.Pointer
-	want := VersionKey{p.Config, p.VersionFor(n.cfg.Self.Name, n.cfg.Labels)}
+	want := VersionKey{s.latest.Pointer.Config, n.versionFor(s)}
+	if p := &s.latest.Pointer; s.staging(p.Candidate) && (want.Version == 0 || n.bodies.has(want)) {
+		want.Version = p.Candidate
+	}
 	return n.subscribes() && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want) == nil
 }
 

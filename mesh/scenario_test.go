@@ -40,7 +40,16 @@ func (plainVerifier) VerifyPointer(raw []byte) (p record.Pointer, err error) {
 		return p, record.ErrSignature
 	}
 	p = record.Pointer{Phase: record.PhaseActive}
-	_, err = fmt.Sscanf(string(raw), "pointer %s %s %d %d", &p.Config, &p.Region, &p.Epoch, &p.Baseline)
+	if _, err = fmt.Sscanf(string(raw), "pointer %s %s %d %d", &p.Config, &p.Region, &p.Epoch, &p.Baseline); err != nil {
+		return p, err
+	}
+	switch rest := strings.Fields(string(raw))[5:]; {
+	case len(rest) == 2 && rest[1] == "staged":
+		p.Phase = record.PhaseStage
+		_, err = fmt.Sscan(rest[0], &p.Candidate)
+	case len(rest) == 2:
+		_, err = fmt.Sscan(strings.Join(rest, " "), &p.Candidate, &p.Wave.Share)
+	}
 	return p, err
 }
 
@@ -90,6 +99,12 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	receive := func(m Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
 	announcement := func(prefix string) *Announcement {
 		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
+		switch {
+		case d.HasArg("stage"):
+			raw += fmt.Sprintf(" %d staged", num("stage"))
+		case d.HasArg("candidate"):
+			raw += fmt.Sprintf(" %d %d", num("candidate"), num("share"))
+		}
 		a := &Announcement{Revision: num("revision"), Raw: []byte(raw), Pushed: d.HasArg("pushed")}
 		if name := fmt.Sprintf("%s@%d", want.Config, num("epoch")); s.said[name] == nil {
 			s.said[name] = a
@@ -179,6 +194,10 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return receive(&Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
 		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want})
+	case "indexed":
+		return s.step(Input{Kind: InIndexed, Want: want, Info: FormInfo{Size: 100, Geometry: record.Geometry{Data: 1, ShardBytes: 100}}})
+	case "assembled":
+		return s.step(Input{Kind: InFetched, Want: want, Key: FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
 	case "fetched":
 		return s.step(Input{Kind: InFetched, Want: want, Reason: arg("reason", "")})
 	case "applied":
@@ -326,7 +345,11 @@ func describeMessage(m Message) string {
 	case *Ack:
 		var parts []string
 		for _, e := range m.Entries {
-			parts = append(parts, fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray()))
+			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
+			if !e.Running.IsEmpty() {
+				part += fmt.Sprintf(" running the candidate %v", e.Running.ToArray())
+			}
+			parts = append(parts, part)
 		}
 		return "ack " + strings.Join(parts, "; ")
 	}

@@ -218,6 +218,7 @@ func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Outp
 	}
 	out = append(out, Output{Op: OpAttached, Peer: from})
 	out = n.tellPlanner(out)
+	out = n.recall(now, out)
 	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
 	return n.resumeFetches(now, out)
 }

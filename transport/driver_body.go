@@ -137,7 +137,7 @@ func (d *Driver) putShard(from mesh.PeerID, l *Link, key mesh.FormKey, n int, sh
 // assemble makes the body of a form that is complete.
 func (d *Driver) assemble(key mesh.FormKey) {
 	d.done.Go(func() {
-		in := mesh.Input{Kind: mesh.InFetched, Want: key.VersionKey, Local: true}
+		in := mesh.Input{Kind: mesh.InFetched, Want: key.VersionKey, Key: key, Local: true}
 		var err error
 		if in.Forms, err = d.handler.Assemble(d.ctx, key); err != nil {
 			in.Reason = "store: " + err.Error()
