@@ -11,6 +11,7 @@ type configState struct {
 	latest  *Announcement // newest verified
 	applied uint64        // epoch last applied here; 0 for none
 	running uint64        // version it runs
+	since   uint64        // epoch that brought its candidate, or took the last away
 	told    uint64        // epoch whose success was acknowledged
 	latency int64         // of the apply, in microseconds; 0: it was before this node started
 	busy    bool          // an OpActivate is under way
@@ -45,7 +46,15 @@ func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
 		state.Remove(s.latest.Raw)
 	}
 	state.Add(a.Raw)
+	if was := s.latest; was == nil || was.Pointer.Candidate != a.Pointer.Candidate {
+		s.since = a.Pointer.Epoch
+	}
 	s.latest = a
+	if key.region == n.cfg.Self.Region && a.Pointer.Candidate != 0 {
+		n.waving[key] = struct{}{}
+	} else {
+		delete(n.waving, key)
+	}
 	l.add(a, replaces, n.isCurrent)
 }
 
@@ -66,6 +75,7 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 	n.adopt(key, s, a)
 	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
 	a.Pushed = push != nil
+	n.expect(now, key, a.Pointer.Epoch)
 	out = n.relay(now, a, out)
 	if push != nil {
 		out = n.sendDown(key.region, push, out)
@@ -131,6 +141,10 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
 	out = n.abandon(key.config, n.relay(now, a, out))
+	n.expect(now, key, pointer.Epoch)
+	if n.cfg.Planner != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: n.Census(now)})
+	}
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}
 		n.settleAt(now+pushGrace, key) // in case it does not come

@@ -245,6 +245,9 @@ func (n *Node) receiveAck(now Time, from PeerID, m *Ack, out []Output) []Output 
 	}
 	if n.cfg.Planner != nil {
 		out = append(out, Output{Op: OpAcked, Message: m})
+		if n.children[i].role == RoleAgent {
+			out = n.diagnose(now, m.Entries, out)
+		}
 	}
 	if !n.isRoot() {
 		for i := range m.Entries {

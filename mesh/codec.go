@@ -37,6 +37,7 @@ const (
 	tagCircles   = 20
 	tagWant      = 21
 	tagStored    = 22
+	tagDrift     = 23
 )
 
 var (
@@ -48,7 +49,7 @@ var (
 		UTF8:             cbor.UTF8RejectInvalid,
 		MaxNestedLevels:  8,
 		MaxArrayElements: MaxChildren * 64,
-		MaxMapPairs:      64,
+		MaxMapPairs:      MaxCensusLabels,
 	}.DecMode())
 )
 
@@ -127,6 +128,8 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagCircles
 	case *Stored:
 		tag = tagStored
+	case *Drift:
+		tag = tagDrift
 	case *Want:
 		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), encodeBits(m.Cancel)}
 	case *Ack:
@@ -173,7 +176,7 @@ func DecodeMessage(b []byte) (Message, error) {
 	case tagGone:
 		return decodeChecked[Gone](b)
 	case tagCensus:
-		return orNil(decodeAs[Census](b))
+		return decodeChecked[Census](b)
 	case tagPush:
 		return decodeChecked[Push](b)
 	case tagAdopted:
@@ -194,6 +197,8 @@ func DecodeMessage(b []byte) (Message, error) {
 		return decodeChecked[Circles](b)
 	case tagStored:
 		return decodeChecked[Stored](b)
+	case tagDrift:
+		return decodeChecked[Drift](b)
 	case tagWant:
 		return decodeWant(b)
 	case tagAck:
@@ -276,6 +281,35 @@ func (m *Push) validate() error {
 func (m *Accusation) validate() error {
 	if len(m.Name) > MaxAddress {
 		return fmt.Errorf("%w: accusation: name too long", ErrMalformed)
+	}
+	return nil
+}
+
+func (m *Drift) validate() error {
+	if len(m.Name) > MaxAddress || len(m.Config) > record.MaxConfigName || len(m.Region) > record.MaxRegionName {
+		return fmt.Errorf("%w: drift: a field is too long", ErrMalformed)
+	}
+	return nil
+}
+
+func (m *Census) validate() error {
+	if len(m.Labels) > MaxCensusLabels || len(m.Waves) > MaxWaves || len(m.Quarantined) > MaxQuarantined {
+		return fmt.Errorf("%w: census: too many entries", ErrMalformed)
+	}
+	for label := range m.Labels {
+		if len(label) > 2*MaxLabelBytes+1 {
+			return fmt.Errorf("%w: census: label too long", ErrMalformed)
+		}
+	}
+	for _, w := range m.Waves {
+		if len(w.Config) > record.MaxConfigName {
+			return fmt.Errorf("%w: census: name too long", ErrMalformed)
+		}
+	}
+	for _, q := range m.Quarantined {
+		if len(q.Config) > record.MaxConfigName || len(q.Name) > MaxAddress || len(q.Reason) > MaxReason {
+			return fmt.Errorf("%w: census: a field is too long", ErrMalformed)
+		}
 	}
 	return nil
 }

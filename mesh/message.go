@@ -196,11 +196,6 @@ type Gone struct {
 	Agents []uint32 `cbor:"2,keyasint"`
 }
 
-// Census tells a leader how many agents a following region has.
-type Census struct {
-	Agents uint32 `cbor:"1,keyasint"`
-}
-
 // Ack carries merged acknowledgements up the tree.
 type Ack struct {
 	Entries []AckEntry
@@ -228,3 +223,4 @@ func (*Circle) message()       {}
 func (*Circles) message()      {}
 func (*Want) message()         {}
 func (*Stored) message()       {}
+func (*Drift) message()        {}

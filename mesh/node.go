@@ -96,34 +96,38 @@ type Node struct {
 	trading   []*exchange // the same, in the order in which they began
 	uploads   uploads
 
-	bodies   bodies
-	acks     acks
-	restored []configKey // applied before the node started, and not acknowledged since
-	retries  []retry
-	retryAt  Time   // when the first of them is due
-	lastRaw  []byte // the announcement accepted last
+	bodies     bodies
+	acks       acks
+	quarantine quarantine
+	waving     map[configKey]struct{} // configs of this region with a candidate
+	restored   []configKey            // applied before the node started, and not acknowledged since
+	retries    []retry
+	retryAt    Time   // when the first of them is due
+	lastRaw    []byte // the announcement accepted last
 }
 
 // NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
 func NewNode(cfg Config) *Node {
 	return &Node{
-		cfg:       cfg,
-		rand:      rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
-		peers:     map[PeerID]Identity{},
-		configs:   map[configKey]*configState{},
-		revisions: map[string]uint64{},
-		states:    map[string]*record.State{},
-		ledgers:   map[string]*ledger{},
-		unsettled: map[configKey]struct{}{},
-		circles:   circles{broods: map[PeerID][]Location{}, flushAt: Never},
-		partners:  newPartners(),
-		exchanges: map[FormKey]*exchange{},
-		bodies:    newBodies(),
-		acks:      newAcks(),
-		retryAt:   Never,
-		roster:    roster{flushAt: Never},
-		shadows:   shadows{flushAt: Never},
-		up:        upstream{wakeAt: Never, lagAt: Never, hintedAt: -hintPause, standby: standby{wakeAt: Never}, index: cfg.Index},
+		cfg:        cfg,
+		rand:       rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
+		peers:      map[PeerID]Identity{},
+		configs:    map[configKey]*configState{},
+		revisions:  map[string]uint64{},
+		states:     map[string]*record.State{},
+		ledgers:    map[string]*ledger{},
+		unsettled:  map[configKey]struct{}{},
+		circles:    circles{broods: map[PeerID][]Location{}, flushAt: Never},
+		partners:   newPartners(),
+		exchanges:  map[FormKey]*exchange{},
+		bodies:     newBodies(),
+		acks:       newAcks(),
+		quarantine: newQuarantine(),
+		waving:     map[configKey]struct{}{},
+		retryAt:    Never,
+		roster:     roster{flushAt: Never},
+		shadows:    shadows{flushAt: Never},
+		up:         upstream{wakeAt: Never, lagAt: Never, hintedAt: -hintPause, standby: standby{wakeAt: Never}, index: cfg.Index},
 	}
 }
 
@@ -160,6 +164,9 @@ const (
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
 	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
 	InEvicted                            // Want: a body is no longer held
+	InDrift                              // Want, Drift: the file of an applied version was changed by another hand, or is right again
+	InDamaged                            // Want: a version that was held is not whole any more; fetch and apply it anew
+	InRelease                            // Name: a hand releases that agent from quarantine
 	InHint                               // Revision: gossip says that the node's region is at it
 	InDoubt                              // Name: gossip says that the agent of that name died
 	InCongested                          // Peer: what was sent to it waits; more would cost memory
@@ -193,6 +200,7 @@ type Input struct {
 	LatencyMicros int64
 	Unapplied     bool
 	Local         bool
+	Drift         DriftState
 }
 
 // Op says what an Output asks for.
@@ -200,31 +208,34 @@ type Op uint8
 
 // The outputs of a node, and the fields of Output each uses.
 const (
-	OpSend       Op = iota + 1 // Peer, Message: send it
-	OpConnect                  // Addr: dial; answer InConnected or InConnectFailed
-	OpDrop                     // Peer, Reason: close the link; answer InDisconnected
-	OpStore                    // Push: store a version that was pushed and verified; answer InFetched
-	OpFetch                    // Peer, Want: fetch and verify a body; answer InFetched
-	OpServe                    // Request: send the body asked for
-	OpDeny                     // Request, Reason: refuse it
-	OpSendShard                // Peer, Key, Shard: send a shard; answer InSent, once it has left
-	OpAssemble                 // Key: all of a form is here; check, decode and keep the body; answer InFetched
-	OpAbandon                  // Want: no pointer names that version any more, what has come of it may go
-	OpDuplicate                // Want: a shard came that was here
-	OpSuspect                  // Name, Want: a source of shards is silent, and others are asked
-	OpActivate                 // Announcement, Version: apply it durably; answer InActivated
-	OpAccepted                 // Announcement: a pointer verified as new
-	OpRefused                  // Reason, Peer: a pointer, head or message was refused
-	OpHead                     // Head: a newer head verified
-	OpAcked                    // Message (*Ack): acknowledgements reached the root
-	OpAttached                 // Peer: the node has a parent again
-	OpPlaced                   // Count: so many agents have a place in this root's tree now
-	OpCensus                   // Region, Name, Count: the following coordinator of that name has so many agents
-	OpAwaitDrain               // Peer: answer InDrained when all that was sent to it has left
-	OpSlow                     // Peer: a child does not keep up; it is sent the newest when it does
-	OpAccused                  // Peer, Reason: an agent left the parent of that name because it withheld
-	OpGossip                   // Addrs: be in the gossip pool that is there
-	OpGap                      // Revision, Peer: the head is ahead of what the parent sent
+	OpSend        Op = iota + 1 // Peer, Message: send it
+	OpConnect                   // Addr: dial; answer InConnected or InConnectFailed
+	OpDrop                      // Peer, Reason: close the link; answer InDisconnected
+	OpStore                     // Push: store a version that was pushed and verified; answer InFetched
+	OpFetch                     // Peer, Want: fetch and verify a body; answer InFetched
+	OpServe                     // Request: send the body asked for
+	OpDeny                      // Request, Reason: refuse it
+	OpSendShard                 // Peer, Key, Shard: send a shard; answer InSent, once it has left
+	OpAssemble                  // Key: all of a form is here; check, decode and keep the body; answer InFetched
+	OpAbandon                   // Want: no pointer names that version any more, what has come of it may go
+	OpDuplicate                 // Want: a shard came that was here
+	OpSuspect                   // Name, Want: a source of shards is silent, and others are asked
+	OpActivate                  // Announcement, Version: apply it durably; answer InActivated
+	OpAccepted                  // Announcement: a pointer verified as new
+	OpRefused                   // Reason, Peer: a pointer, head or message was refused
+	OpHead                      // Head: a newer head verified
+	OpAcked                     // Message (*Ack): acknowledgements reached the root
+	OpAttached                  // Peer: the node has a parent again
+	OpPlaced                    // Count: so many agents have a place in this root's tree now
+	OpCensus                    // Region, Name, Count, Message (*Census): the following coordinator of that name has so many agents
+	OpAwaitDrain                // Peer: answer InDrained when all that was sent to it has left
+	OpSlow                      // Peer: a child does not keep up; it is sent the newest when it does
+	OpAccused                   // Peer, Reason: an agent left the parent of that name because it withheld
+	OpQuarantined               // Name, Want, Reason: an agent keeps failing that config
+	OpReleased                  // Name, Want: it does not any more
+	OpDrifted                   // Message (*Drift): a file on a host is not what was applied
+	OpGossip                    // Addrs: be in the gossip pool that is there
+	OpGap                       // Revision, Peer: the head is ahead of what the parent sent
 )
 
 // Output is one thing a node wants done. Its fields must not be changed.
@@ -299,8 +310,14 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		return n.activated(now, in, out)
 	case InCensus:
 		if n.up.state == upAttached {
-			return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Census{Agents: uint32(n.cfg.Planner.Placed())}})
+			return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: n.Census(now)})
 		}
+	case InDrift:
+		return n.drifted(in, out)
+	case InDamaged:
+		return n.damaged(now, in.Want, out)
+	case InRelease:
+		return n.releaseByHand(in.Name, out)
 	case InEvicted:
 		n.bodies.evict(in.Want)
 		n.recount(in.Want)
@@ -340,8 +357,10 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		return n.gone(now, from, m, out)
 	case *Census:
 		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
-			return append(out, Output{Op: OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents)})
+			return append(out, Output{Op: OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents), Message: m})
 		}
+	case *Drift:
+		return n.heardDrift(from, m, out)
 	case *Adopted:
 		return n.adopted(now, from, m, out)
 	case *RollCall:
@@ -379,7 +398,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
 	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
-		n.circles.flushAt, n.partners.wakeAt)
+		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt)
 	for _, x := range n.trading {
 		wake = min(wake, x.wakeAt)
 	}
@@ -407,6 +426,9 @@ func (n *Node) tick(now Time, out []Output) []Output {
 	}
 	if now >= n.shadows.flushAt {
 		out = n.flushNotices(out)
+	}
+	if now >= n.quarantine.wakeAt {
+		out = n.wakeQuarantine(now, out)
 	}
 	if now >= n.retryAt {
 		out = n.retryDue(now, out)

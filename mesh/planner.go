@@ -69,6 +69,7 @@ type place struct {
 	relay    bool
 	capacity int // children it takes
 	labels   map[string]string
+	confined bool   // in quarantine
 	parent   *place // nil: has none now (or is the root)
 	children int    // of them and of those that left and may come back
 	shadows  int    // agents whose backup it is
@@ -196,7 +197,9 @@ func (c *place) countFlap(now Time) {
 }
 
 // eligible tells whether an agent may have children.
-func (c *place) eligible() bool { return c.relay && c.accuser == 0 && c.flaps < maxFlaps }
+func (c *place) eligible() bool {
+	return c.relay && !c.confined && c.accuser == 0 && c.flaps < maxFlaps
+}
 
 func (c *place) zone() string { return c.labels[ZoneLabel] }
 
@@ -338,7 +341,8 @@ type AgentPlace struct {
 	Parent   string            `json:"parent"` // "" for the coordinator
 	Depth    int               `json:"depth"`  // hops from the coordinator
 	Children int               `json:"children"`
-	Attached bool              `json:"attached"`          // false: it left and has not come back
+	Attached bool              `json:"attached"` // false: it left and has not come back
+	Confined bool              `json:"quarantined,omitempty"`
 	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
 }
 
@@ -348,7 +352,7 @@ func (p *Planner) Agents() []AgentPlace {
 	for _, a := range p.places {
 		depth, attached := p.depth(a)
 		out := AgentPlace{Index: a.index, Name: a.name, Addr: a.addr, Relay: a.relay, Labels: a.labels,
-			Depth: depth, Children: a.children, Attached: attached && !a.gone}
+			Depth: depth, Children: a.children, Attached: attached && !a.gone, Confined: a.confined}
 		if a.parent != nil {
 			out.Parent = a.parent.name
 		}

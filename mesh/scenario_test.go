@@ -203,6 +203,24 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "applied":
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
 		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
+	case "ack":
+		e := NewAckEntry(want.Config, "eu", num("epoch"))
+		if d.HasArg("applied") {
+			e.Applied.Add(uint32(num("applied")))
+		}
+		if d.HasArg("failed") {
+			e.Failed.Add(uint32(num("failed")))
+			e.Failures = []Failure{{Agent: uint32(num("failed")), Name: arg("name", ""), Reason: arg("reason", ""), Attempts: uint32(num("attempts"))}}
+		}
+		return receive(&Ack{Entries: []AckEntry{*e}})
+	case "release":
+		return s.step(Input{Kind: InRelease, Name: arg("name", "")})
+	case "census":
+		return describeMessage(s.node.Census(s.now)) + "\n"
+	case "drift":
+		return s.step(Input{Kind: InDrift, Want: want, Drift: DriftSeen})
+	case "damaged":
+		return s.step(Input{Kind: InDamaged, Want: want})
 	case "pass":
 		return s.pass(arg("time", "0s"))
 	case "watermark":
@@ -282,6 +300,12 @@ func (s *scenario) describe(o Output) string {
 		return "attached to " + to
 	case OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
+	case OpQuarantined:
+		return fmt.Sprintf("quarantined for %s: %s, %s", o.Want.Config, o.Name, o.Reason)
+	case OpReleased:
+		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
+	case OpDrifted:
+		return "heard of " + describeMessage(o.Message)
 	case OpAccused:
 		return fmt.Sprintf("%s accuses %s", to, o.Reason)
 	case OpAwaitDrain:
@@ -342,6 +366,17 @@ func describeMessage(m Message) string {
 		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
 	case *Rejected:
 		return "rejected: " + m.Reason
+	case *Drift:
+		return fmt.Sprintf("drift of %s version %d on %s: %d", m.Config, m.Version, m.Name, m.State)
+	case *Census:
+		text := fmt.Sprintf("census: %d agents", m.Agents)
+		for _, w := range m.Waves {
+			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Epoch)
+		}
+		for _, q := range m.Quarantined {
+			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Epoch, q.Reason)
+		}
+		return text
 	case *Ack:
 		var parts []string
 		for _, e := range m.Entries {

@@ -86,6 +86,7 @@ type Agent struct {
 	Depth    int               `json:"depth"`
 	Children int               `json:"children"`
 	Attached bool              `json:"attached"`
+	Confined bool              `json:"quarantined,omitempty"`
 	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
 }
 

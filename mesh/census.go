@@ -1,0 +1,111 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// Limits of a census.
+const (
+	// MaxCensusLabels is how many different labels it counts.
+	MaxCensusLabels = 256
+	// MaxWaves is how many configs with a candidate it tells of.
+	MaxWaves = 256
+)
+
+// Census tells a leader of the agents under one coordinator.
+type Census struct {
+	Agents      uint32            `cbor:"1,keyasint"`
+	Labels      map[string]uint32 `cbor:"2,keyasint,omitempty"` // agents by "key=value"
+	Waves       []WaveSize        `cbor:"3,keyasint,omitempty"`
+	Quarantined []Quarantined     `cbor:"4,keyasint,omitempty"`
+}
+
+// WaveSize is how many agents a pointer with a candidate concerns.
+type WaveSize struct {
+	Config string `cbor:"1,keyasint"`
+	Epoch  uint64 `cbor:"2,keyasint"`
+	Agents uint32 `cbor:"3,keyasint"` // those that count: not in quarantine since before the candidate
+	InWave uint32 `cbor:"4,keyasint"` // those of them that are to run the candidate
+}
+
+// Census counts the agents under this root.
+func (n *Node) Census(now Time) *Census {
+	p := n.cfg.Planner
+	c := &Census{Agents: uint32(p.Placed()), Labels: map[string]uint32{}}
+	for w, held := range n.quarantine.wards {
+		entry := *held
+		entry.Millis = uint64((now - n.quarantine.since[w]) / 1e6)
+		c.Quarantined = append(c.Quarantined, entry)
+	}
+	slices.SortFunc(c.Quarantined, func(a, b Quarantined) int {
+		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Config, b.Config))
+	})
+	for _, a := range p.places {
+		if a.parent == nil || a.gone {
+			continue
+		}
+		for k, v := range a.labels {
+			c.Labels[k+"="+v]++
+		}
+	}
+	c.Labels = mostFrequent(c.Labels, MaxCensusLabels)
+	for _, key := range slices.SortedFunc(maps.Keys(n.waving), func(a, b configKey) int { return cmp.Compare(a.config, b.config) }) {
+		if len(c.Waves) < MaxWaves {
+			c.Waves = append(c.Waves, n.waveSize(key))
+		}
+	}
+	return c
+}
+
+func (n *Node) waveSize(key configKey) WaveSize {
+	s := n.configs[key]
+	p := &s.latest.Pointer
+	size := WaveSize{Config: key.config, Epoch: p.Epoch}
+	for _, a := range n.cfg.Planner.places {
+		if a.parent == nil || a.gone || n.excused(a.index, key.config, s.since) {
+			continue
+		}
+		size.Agents++
+		if p.Wave.Covers(key.config, a.name, a.labels) {
+			size.InWave++
+		}
+	}
+	return size
+}
+
+// excused tells whether an agent was in quarantine before an epoch of a config: that
+// it fails then says nothing of what the epoch brought.
+func (n *Node) excused(index uint32, config string, epoch uint64) bool {
+	c := n.cfg.Planner.places[index]
+	if c == nil || !c.confined {
+		return false
+	}
+	for w, held := range n.quarantine.wards {
+		if w.index == index && Excuses(*held, config, epoch) {
+			return true
+		}
+	}
+	return false
+}
+
+// Excuses tells whether a quarantine leaves an agent out of the arithmetic of a config's
+// rollout that began with an epoch.
+func Excuses(q Quarantined, config string, began uint64) bool {
+	return q.Config != config || q.Epoch < began
+}
+
+// mostFrequent keeps the limit highest counts.
+func mostFrequent(counts map[string]uint32, limit int) map[string]uint32 {
+	if len(counts) <= limit {
+		return counts
+	}
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	for _, name := range names[limit:] {
+		delete(counts, name)
+	}
+	return counts
+}
