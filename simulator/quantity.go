@@ -1,74 +1,11 @@
 package simulator
 
-import (
-	"fmt"
-	"math"
-	"strconv"
-	"strings"
-	"time"
+import "banyan/internal/quantity"
+
+// Quantities as scenarios write them.
+type (
+	Duration  = quantity.Duration
+	Percent   = quantity.Percent
+	Size      = quantity.Size
+	Bandwidth = quantity.Bandwidth
 )
-
-// Duration is a duration as time.ParseDuration reads it.
-type Duration time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = Duration(v)
-	return err
-}
-
-// Percent is a share, written 0.1%.
-type Percent float64
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (p *Percent) UnmarshalText(b []byte) error {
-	number, ok := strings.CutSuffix(string(b), "%")
-	v, err := strconv.ParseFloat(number, 64)
-	if !ok || err != nil || !(v >= 0 && v <= 100) {
-		return fmt.Errorf("%q is not a share such as 0.1%%", b)
-	}
-	*p = Percent(v / 100)
-	return nil
-}
-
-// String writes it as it is read.
-func (p Percent) String() string {
-	return strconv.FormatFloat(math.Round(float64(p)*1e8)/1e6, 'f', -1, 64) + "%"
-}
-
-// whole is the number of whole percents.
-func (p Percent) whole() uint8 { return uint8(math.Round(float64(p) * 100)) }
-
-// units are the powers that sizes and rates are written with.
-var units = map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-
-func parseUnit(text, suffix string) (float64, error) {
-	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
-	v, err := strconv.ParseFloat(number, 64)
-	factor, known := units[strings.TrimSuffix(text[len(number):], suffix)]
-	if err != nil || !known || !strings.HasSuffix(text, suffix) && text != number || !(v >= 0 && v*factor <= 1e15) {
-		return 0, fmt.Errorf("%q is not a quantity such as %s", text, "16M"+suffix)
-	}
-	return v * factor, nil
-}
-
-// Size is a number of bytes, written 64KiB.
-type Size int64
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *Size) UnmarshalText(b []byte) error {
-	v, err := parseUnit(string(b), "B")
-	*s = Size(v)
-	return err
-}
-
-// Bandwidth is a rate in bits a second, written 1Gbps.
-type Bandwidth float64
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (r *Bandwidth) UnmarshalText(b []byte) error {
-	v, err := parseUnit(string(b), "bps")
-	*r = Bandwidth(v)
-	return err
-}

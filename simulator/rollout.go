@@ -2,7 +2,6 @@ package simulator
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -33,8 +32,8 @@ func (d *RolloutDef) check() error {
 		if wave <= last {
 			return fmt.Errorf("%w: rollout of %s: waves must grow", record.ErrInvalid, d.Config)
 		}
-		if math.Abs(float64(wave)*100-float64(wave.whole())) > 1e-9 {
-			return fmt.Errorf("%w: rollout of %s: a wave of %s; whole percents are possible", record.ErrInvalid, d.Config, wave)
+		if _, exact := wave.Hundredths(); !exact {
+			return fmt.Errorf("%w: rollout of %s: a wave of %s; hundredths of a percent are possible", record.ErrInvalid, d.Config, wave)
 		}
 		last = wave
 	}
@@ -127,7 +126,8 @@ func (o *rollout) step() {
 	wave := o.def.Waves[o.wave]
 	o.waveAt = o.r.w.now
 	o.r.note(fmt.Sprintf("rollout of %s: wave of %s", o.def.Config, wave), false)
-	change := Change{Config: o.def.Config, Version: o.baseline, Candidate: o.version, Wave: record.Wave{Share: uint16(wave.whole()) * 100}}
+	share, _ := wave.Hundredths()
+	change := Change{Config: o.def.Config, Version: o.baseline, Candidate: o.version, Wave: record.Wave{Share: share}}
 	if wave == 1 {
 		change = Change{Config: o.def.Config, Version: o.version}
 	}

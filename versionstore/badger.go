@@ -145,23 +145,27 @@ func putManifest(txn *badger.Txn, m record.Manifest, r row) error {
 // MovePointer implements Store.
 func (b *Badger) MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error) {
 	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
-		current, at, err := readPointer(txn, p.Config, p.Region)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		if p.Epoch != current.Epoch+1 {
-			return &ConflictError{What: "epoch", Config: p.Config, Region: p.Region, Wanted: p.Epoch, Current: current.Epoch, By: at.By, At: at.at()}
-		}
-		for _, v := range []uint64{p.Baseline, p.Candidate} {
-			if v == 0 {
-				continue
-			}
-			if _, err := readRow(txn, numberedKey(tagManifest, p.Config, v)); err != nil {
-				return fmt.Errorf("%s version %d: %w", p.Config, v, err)
-			}
-		}
-		return putPointer(txn, p, row{Raw: raw, By: by, AtMicros: time.Now().UnixMicro(), Revision: revision}, at.Revision)
+		return movePointer(txn, p, row{Raw: raw, By: by, AtMicros: time.Now().UnixMicro(), Revision: revision})
 	})
+}
+
+func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
+	current, at, err := readPointer(txn, p.Config, p.Region)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if p.Epoch != current.Epoch+1 {
+		return &ConflictError{What: "epoch", Config: p.Config, Region: p.Region, Wanted: p.Epoch, Current: current.Epoch, By: at.By, At: at.at()}
+	}
+	for _, v := range []uint64{p.Baseline, p.Candidate} {
+		if v == 0 {
+			continue
+		}
+		if _, err := readRow(txn, numberedKey(tagManifest, p.Config, v)); err != nil {
+			return fmt.Errorf("%s version %d: %w", p.Config, v, err)
+		}
+	}
+	return putPointer(txn, p, r, at.Revision)
 }
 
 func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error {

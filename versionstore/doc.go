@@ -1,11 +1,12 @@
 // Package versionstore keeps what publishers and activators sign: manifests,
-// pointers, schemas and bodies.
+// pointers, schemas, bodies, and documents that others make sense of.
 //
 // Entry points: [Store] is the contract, [OpenBadger] the embedded
 // implementation; [FileBlobs] keeps bodies under their hash.
 //
 //	PutManifest ──CAS: version = last+1──┐
 //	MovePointer ──CAS: epoch = current+1─┼─► one transaction, one new revision, fsync ──► Watch
+//	Commit ── all of it, or nothing ─────┤
 //	PutSchema ───────────────────────────┘
 //
 // Promises: what a write acknowledged survives kill -9 and power loss; manifests

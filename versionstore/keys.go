@@ -17,6 +17,7 @@ import (
 //	i <region> 0 <revision>  key of the pointer that changed then, if none changed it since
 //	l <revision>             key of the row written then, if nothing replaced it since
 //	s <config>               JSON Schema
+//	d <kind> 0 <name>        row of a document, whose revision is its sequence
 //	x <region>               first agent index not yet reserved
 //	r                        revision of the newest write
 const (
@@ -26,6 +27,7 @@ const (
 	tagRegion   = 'i'
 	tagLog      = 'l'
 	tagSchema   = 's'
+	tagDocument = 'd'
 	tagIndices  = 'x'
 	tagRevision = 'r'
 )

@@ -28,8 +28,8 @@ var (
 
 // ConflictError: another write came first. It names what it was.
 type ConflictError struct {
-	What    string // "version" or "epoch"
-	Config  string
+	What    string // "version", "epoch", or the kind of a document
+	Config  string // or the document's name
 	Region  string // of an epoch
 	Wanted  uint64 // the number the write asked for
 	Current uint64 // the number the store is at
@@ -95,6 +95,8 @@ type Store interface {
 	Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error)
 	// Configs lists, in order, the names of configs at or below prefix ("" for all) after the name after.
 	Configs(ctx context.Context, prefix, after string, limit int) ([]string, error)
+
+	Documents
 
 	// PutSchema attaches a JSON Schema to a config; an empty one removes it.
 	PutSchema(ctx context.Context, config string, schema []byte, by string) error

@@ -15,15 +15,15 @@ var rank = map[string]int{
 	"internal": 0,
 	"record":   1, "fec": 2, "draft": 2, "examples": 2,
 	"mesh": 3, "forms": 3,
-	"versionstore": 4, "transport": 4, "simulator": 4, "shardstore": 4,
-	"agent": 5, "coordinator": 5,
+	"versionstore": 4, "transport": 4, "shardstore": 4, "rollout": 4,
+	"agent": 5, "coordinator": 5, "simulator": 5,
 	"bench": 6,
 	"cmd":   7,
 }
 
 // pure rooms do no I/O: these imports are not for them.
 var (
-	pure      = []string{"mesh"}
+	pure      = []string{"mesh", "rollout"}
 	forbidden = []string{"net", "os", "os/exec", "io/fs", "log", "log/slog", "net/http", "syscall", "sync", "context"}
 )
 

@@ -65,10 +65,11 @@ func Run(t *testing.T, open func(t *testing.T) versionstore.Store, reopen func(t
 		"one of many racing writers wins":           oneWins,
 		"history and listings":                      listings,
 		"watch tells everything in order":           watch,
-		"schemas":                                   schemas,
-		"agent indices are never given twice":       indices,
-		"what is missing is not found":              missing,
-		"a cancelled context writes nothing":        cancelled,
+		"transactions happen whole or not at all":   transactions,
+		"schemas":                             schemas,
+		"agent indices are never given twice": indices,
+		"what is missing is not found":        missing,
+		"a cancelled context writes nothing":  cancelled,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)

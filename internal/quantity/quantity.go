@@ -1,0 +1,89 @@
+// Package quantity is how durations, shares, sizes and rates are written in files and
+// flags: 90s, 0.5%, 64KiB, 1Gbps. Each type reads and writes that text, so that YAML,
+// JSON and flags agree.
+package quantity
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Duration is a duration as time.ParseDuration reads it.
+type Duration time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	*d = Duration(v)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// String writes it as it is read.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// Percent is a share, written 0.1%.
+type Percent float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Percent) UnmarshalText(b []byte) error {
+	number, ok := strings.CutSuffix(string(b), "%")
+	v, err := strconv.ParseFloat(number, 64)
+	if !ok || err != nil || !(v >= 0 && v <= 100) {
+		return fmt.Errorf("%q is not a share such as 0.1%%", b)
+	}
+	*p = Percent(v / 100)
+	return nil
+}
+
+// String writes it as it is read.
+func (p Percent) String() string {
+	return strconv.FormatFloat(math.Round(float64(p)*1e8)/1e6, 'f', -1, 64) + "%"
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// Hundredths is the share in hundredths of a percent, and whether it is a whole number of them.
+func (p Percent) Hundredths() (uint16, bool) {
+	exact := float64(p) * 1e4
+	return uint16(math.Round(exact)), math.Abs(exact-math.Round(exact)) < 1e-6
+}
+
+// units are the powers that sizes and rates are written with.
+var units = map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+
+func parseUnit(text, suffix string) (float64, error) {
+	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
+	v, err := strconv.ParseFloat(number, 64)
+	factor, known := units[strings.TrimSuffix(text[len(number):], suffix)]
+	if err != nil || !known || !strings.HasSuffix(text, suffix) && text != number || !(v >= 0 && v*factor <= 1e15) {
+		return 0, fmt.Errorf("%q is not a quantity such as %s", text, "16M"+suffix)
+	}
+	return v * factor, nil
+}
+
+// Size is a number of bytes, written 64KiB.
+type Size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Size) UnmarshalText(b []byte) error {
+	v, err := parseUnit(string(b), "B")
+	*s = Size(v)
+	return err
+}
+
+// Bandwidth is a rate in bits a second, written 1Gbps.
+type Bandwidth float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Bandwidth) UnmarshalText(b []byte) error {
+	v, err := parseUnit(string(b), "bps")
+	*r = Bandwidth(v)
+	return err
+}

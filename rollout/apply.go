@@ -1,0 +1,130 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrNotPossible: the rollout is in no state for what was asked.
+var ErrNotPossible = errors.New("not possible now")
+
+// Request is what a person asks of a rollout.
+type Request struct {
+	What    string   `json:"what"` // one of the constants below
+	By      string   `json:"by"`
+	Message string   `json:"message,omitempty"`
+	Full    bool     `json:"full,omitempty"`    // of a promotion: past all waves
+	Regions []string `json:"regions,omitempty"` // of Leave: those that are taken out
+}
+
+// What may be asked.
+const (
+	Pause     = "pause"
+	Resume    = "resume"
+	Promote   = "promote" // past the gates and the rest of the bake of this part
+	Abort     = "abort"   // take it back
+	Approve   = "approve" // as a second person
+	Supersede = "supersede"
+	Leave     = "leave" // regions whose pointers another hand moves in the same transaction
+)
+
+// Apply carries out a request: the next state, and the moves to be written with it.
+func Apply(s State, r Request, v View) (State, []Move, error) {
+	if s.Status.Over() {
+		return s, nil, fmt.Errorf("rollout %d of %s is %s: %w", s.ID, s.Config, s.Status, ErrNotPossible)
+	}
+	n := s.clone()
+	d := &decision{State: &n, view: v}
+	by := r.By
+	if r.Message != "" {
+		by += ": " + r.Message
+	}
+	err := d.request(r, by)
+	return n, d.moves, err
+}
+
+func (d *decision) request(r Request, by string) error {
+	wrong := func(why string) error {
+		return fmt.Errorf("%s of rollout %d of %s, which is %s: %w: %s", r.What, d.ID, d.Config, d.Status, ErrNotPossible, why)
+	}
+	switch r.What {
+	case Pause:
+		if d.Status != Running {
+			return wrong("only one that runs can be paused")
+		}
+		d.pause("by " + by)
+	case Resume:
+		if d.Status != Paused {
+			return wrong("it is not paused")
+		}
+		if d.adrift() {
+			return wrong("a pointer was moved by another hand; abort it or start another")
+		}
+		d.Status, d.Why, d.Spent, d.Overdue = Running, "", 0, nil
+		d.say("resumed by %s", by)
+	case Promote:
+		if d.Status != Running && d.Status != Paused {
+			return wrong("there is nothing to promote")
+		}
+		if d.adrift() {
+			return wrong("a pointer was moved by another hand; abort it or start another")
+		}
+		d.Status, d.Why, d.Skipped, d.Full = Running, "", true, d.Full || r.Full
+		d.say("promoted past %s by %s", d.Title(), by)
+	case Abort:
+		if d.Status == Returning {
+			return wrong("it is on its way back")
+		}
+		d.goBack(Aborted, "by "+by)
+	case Approve:
+		if d.Status != Waiting {
+			return wrong("it waits for no approval")
+		}
+		if r.By == d.By {
+			return wrong(r.By + " started it; another person must approve")
+		}
+		d.Status, d.Why, d.Approver = Running, "", r.By
+		d.say("approved by %s", by)
+	case Supersede:
+		d.end(Superseded, by)
+	case Leave:
+		d.leave(r.Regions, by)
+	default:
+		return wrong("unknown request")
+	}
+	return nil
+}
+
+// adrift tells whether another hand has moved a pointer that this rollout goes on with.
+func (d *decision) adrift() bool {
+	for _, region := range d.touched() {
+		if d.view.Regions[region].Epoch != d.Regions[region].Epoch {
+			return true
+		}
+	}
+	return false
+}
+
+// leave takes regions out, whose pointers somebody else moves now. With none left it is
+// over; otherwise it waits for a decision about the others.
+func (d *decision) leave(regions []string, by string) {
+	for _, region := range regions {
+		if r := d.Regions[region]; r != nil {
+			r.Left = true
+		}
+	}
+	for _, r := range d.Regions {
+		if !r.Left {
+			d.pause(fmt.Sprintf("regions %v were taken out by %s", regions, by))
+			return
+		}
+	}
+	d.end(Superseded, "by "+by)
+}
+
+// Wait makes a new rollout wait for a second person.
+func (s *State) Wait(at time.Time) {
+	s.Status, s.Why = Waiting, "a second person must approve it"
+	s.note(at, s.Why)
+}

@@ -1,0 +1,178 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"banyan/mesh"
+	"banyan/record"
+)
+
+// Tracker is what a leader knows of who has applied what: of each pointer the
+// acknowledgements of its newest epoch, and of each coordinator its newest census. It is
+// not safe for concurrent use.
+type Tracker struct {
+	acks   map[key]*mesh.AckEntry
+	census map[string]counted // by coordinator
+}
+
+type key struct{ config, region string }
+
+// counted is a coordinator's census.
+type counted struct {
+	region string
+	*mesh.Census
+	at time.Time
+}
+
+// NewTracker makes a tracker that knows nothing.
+func NewTracker() *Tracker {
+	return &Tracker{acks: map[key]*mesh.AckEntry{}, census: map[string]counted{}}
+}
+
+// Moved starts to count for a pointer's new epoch.
+func (t *Tracker) Moved(p record.Pointer) { t.at(key{p.Config, p.Region}, p.Epoch) }
+
+// at returns the entry of an epoch, or nil if a newer one is counted.
+func (t *Tracker) at(k key, epoch uint64) *mesh.AckEntry {
+	e := t.acks[k]
+	if e == nil || e.Epoch < epoch {
+		e = mesh.NewAckEntry(k.config, k.region, epoch)
+		t.acks[k] = e
+	}
+	if e.Epoch > epoch {
+		return nil
+	}
+	return e
+}
+
+// Acked adds acknowledgements; those of older epochs are of no use.
+func (t *Tracker) Acked(entry *mesh.AckEntry) {
+	k := key{entry.Config, entry.Region}
+	if len(t.acks) >= mesh.MaxConfigs && t.acks[k] == nil {
+		return
+	}
+	if e := t.at(k, entry.Epoch); e != nil {
+		e.Merge(entry)
+	}
+}
+
+// Acks returns what was acknowledged of a pointer's epoch; nil if nothing was.
+func (t *Tracker) Acks(config, region string, epoch uint64) *mesh.AckEntry {
+	if e := t.acks[key{config, region}]; e != nil && e.Epoch == epoch {
+		return e
+	}
+	return nil
+}
+
+// Counted takes a coordinator's newest census.
+func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Time) {
+	t.census[coordinator] = counted{region, c, at}
+}
+
+// Agents is how many agents each region has that was heard of.
+func (t *Tracker) Agents() map[string]int {
+	agents := map[string]int{}
+	for _, c := range t.census {
+		agents[c.region] += int(c.Agents)
+	}
+	return agents
+}
+
+// Labels counts the agents that carry each label, as "key=value".
+func (t *Tracker) Labels() map[string]int {
+	labels := map[string]int{}
+	for _, c := range t.census {
+		for label, n := range c.Labels {
+			labels[label] += int(n)
+		}
+	}
+	return labels
+}
+
+// Quarantined is an agent in quarantine, and where.
+type Quarantined struct {
+	mesh.Quarantined
+	Region string    `json:"region"`
+	Since  time.Time `json:"since"`
+}
+
+// Quarantined lists the agents in quarantine, by name.
+func (t *Tracker) Quarantined() []Quarantined {
+	var all []Quarantined
+	for _, c := range t.census {
+		for _, q := range c.Census.Quarantined {
+			all = append(all, Quarantined{q, c.region, c.at.Add(-time.Duration(q.Millis) * time.Millisecond)})
+		}
+	}
+	slices.SortFunc(all, func(a, b Quarantined) int {
+		return strings.Compare(a.Name+"\x00"+a.Config, b.Name+"\x00"+b.Config)
+	})
+	return all
+}
+
+// Region tells what is seen of a pointer, for a rollout whose first epoch in that region
+// was began; 0 if it has none yet.
+func (t *Tracker) Region(p record.Pointer, began uint64) Region {
+	r := Region{Epoch: p.Epoch}
+	excused := t.excused(p.Config, p.Region, began)
+	r.Agents, r.InWave, r.Known = t.size(p, excused)
+	e := t.Acks(p.Config, p.Region, p.Epoch)
+	if e == nil {
+		return r
+	}
+	r.Applied = int(roaring.AndNot(e.Applied, excused).GetCardinality())
+	r.Running = int(roaring.AndNot(e.Running, excused).GetCardinality())
+	r.Failed = int(roaring.AndNot(e.Failed, excused).GetCardinality())
+	if e.Latency.Count() > 0 {
+		r.Skew = time.Duration(e.Latency.Quantile(1)-e.Latency.Quantile(0)) * time.Microsecond
+	}
+	for _, f := range e.Failures {
+		if !excused.Contains(f.Agent) && len(r.Reasons) < 3 {
+			r.Reasons = append(r.Reasons, f.Name+": "+f.Reason)
+		}
+	}
+	return r
+}
+
+// excused is the agents in quarantine since before a rollout began.
+func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
+	excused := roaring.New()
+	for _, c := range t.census {
+		for _, q := range c.Census.Quarantined {
+			if c.region == region && mesh.Excuses(q, config, began) {
+				excused.Add(q.Index)
+			}
+		}
+	}
+	return excused
+}
+
+// size is how many agents of a region count, and are in the wave; known is whether every
+// coordinator of the region has told for that very epoch.
+func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWave int, known bool) {
+	for _, name := range slices.Sorted(maps.Keys(t.census)) {
+		c := t.census[name]
+		if c.region != p.Region {
+			continue
+		}
+		known = true
+		if p.Candidate == 0 {
+			agents += int(c.Agents)
+			continue
+		}
+		i := slices.IndexFunc(c.Waves, func(w mesh.WaveSize) bool { return w.Config == p.Config && w.Epoch == p.Epoch })
+		if i < 0 {
+			return 0, 0, false
+		}
+		agents, inWave = agents+int(c.Waves[i].Agents), inWave+int(c.Waves[i].InWave)
+	}
+	if p.Candidate == 0 {
+		agents = max(agents-int(excused.GetCardinality()), 0)
+	}
+	return agents, inWave, known
+}

@@ -1,0 +1,116 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"banyan/versionstore"
+)
+
+// transactions hold pointers and documents together.
+func transactions(s *suite) {
+	for n := uint64(1); n <= 2; n++ {
+		m, raw, _ := s.Signer.Manifest(s, "a", n)
+		if _, err := s.PutManifest(s.ctx, m, raw, "test"); err != nil {
+			s.Fatal(err)
+		}
+	}
+	pointer := func(region string, epoch uint64) versionstore.SignedPointer {
+		p, raw := s.Signer.Pointer(s, "a", region, epoch, epoch)
+		return versionstore.SignedPointer{Pointer: p, Raw: raw}
+	}
+	commit := func(seq uint64, text string, pointers ...versionstore.SignedPointer) error {
+		t := versionstore.Transaction{Pointers: pointers, By: "carol"}
+		t.Documents = []versionstore.DocumentWrite{{Kind: "rollout", Name: "a", Raw: []byte(text), IfSeq: seq}}
+		_, err := s.Commit(s.ctx, t)
+		return err
+	}
+	if err := commit(0, "one", pointer("eu", 1), pointer("us", 1)); err != nil {
+		s.Fatal(err)
+	}
+	states, err := s.Pointers(s.ctx, "", 0)
+	if err != nil || len(states) != 2 || states[0].Revision == states[1].Revision {
+		s.Fatalf("pointers of one transaction: %+v, %v", states, err)
+	}
+	// One part that conflicts leaves everything as it was.
+	var conflict *versionstore.ConflictError
+	if err := commit(0, "again", pointer("eu", 2)); !errors.As(err, &conflict) || conflict.By != "carol" {
+		s.Errorf("a document that is there already: %v", err)
+	}
+	if err := commit(1, "two", pointer("eu", 2), pointer("us", 3)); !errors.As(err, &conflict) || conflict.Region != "us" {
+		s.Errorf("an epoch too far: %v", err)
+	}
+	if p, err := s.Store.Pointer(s.ctx, "a", "eu"); err != nil || p.Pointer.Epoch != 1 {
+		s.Errorf("a transaction that failed moved a pointer: %+v, %v", p, err)
+	}
+	if err := commit(1, "two", pointer("eu", 2), pointer("us", 2)); err != nil {
+		s.Fatal(err)
+	}
+	d, err := s.Document(s.ctx, "rollout", "a")
+	if err != nil || string(d.Raw) != "two" || d.Seq != 2 || d.By != "carol" || time.Since(d.At) > time.Minute {
+		s.Errorf("document: %+v, %v", d, err)
+	}
+	s.documents()
+}
+
+func (s *suite) documents() {
+	write := func(kind, name, text string, seq uint64) error {
+		w := versionstore.DocumentWrite{Kind: kind, Name: name, IfSeq: seq}
+		if text != "" {
+			w.Raw = []byte(text)
+		}
+		_, err := s.Commit(s.ctx, versionstore.Transaction{Documents: []versionstore.DocumentWrite{w}})
+		return err
+	}
+	for _, name := range []string{"b/2", "b/1", "c"} {
+		if err := write("plan", name, "x", 0); err != nil {
+			s.Fatal(err)
+		}
+	}
+	listed := func(prefix string, limit int) (names []string) {
+		all, err := s.List(s.ctx, "plan", prefix, limit)
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, d := range all {
+			names = append(names, d.Name)
+		}
+		return names
+	}
+	expect(s, "all", listed("", 0), []string{"b/1", "b/2", "c"})
+	expect(s, "by prefix", listed("b/", 0), []string{"b/1", "b/2"})
+	expect(s, "limited", listed("", 1), []string{"b/1"})
+	if err := write("plan", "c", "", 1); err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.Document(s.ctx, "plan", "c"); !errors.Is(err, versionstore.ErrNotFound) {
+		s.Errorf("a removed document: %v", err)
+	}
+	if err := write("plan", "big", string(make([]byte, versionstore.MaxDocument+1)), 0); err == nil {
+		s.Error("a document over the limit was taken")
+	}
+	if err := write("plan", "a\x00b", "x", 0); err == nil {
+		s.Error("a name with a zero byte was taken")
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	cancel()
+	if _, err := s.Commit(ctx, versionstore.Transaction{}); !errors.Is(err, context.Canceled) {
+		s.Errorf("cancelled: %v", err)
+	}
+}
+
+func expect(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %v, want %v", what, got, want)
+		return
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%s: %v, want %v", what, got, want)
+			return
+		}
+	}
+}
