@@ -71,7 +71,7 @@ func (d *decision) request(r Request, by string) error {
 			return wrong("a pointer was moved by another hand; abort it or start another")
 		}
 		d.Status, d.Why, d.Skipped, d.Full = Running, "", true, d.Full || r.Full
-		d.say("promoted past %s by %s", d.Title(), by)
+		d.say("promoted past %s by %s", d.place(), by)
 	case Abort:
 		if d.Status == Returning {
 			return wrong("it is on its way back")
@@ -113,6 +113,10 @@ func (d *decision) leave(regions []string, by string) {
 		if r := d.Regions[region]; r != nil {
 			r.Left = true
 		}
+	}
+	if d.Status == Returning { // it goes on returning in the others
+		d.say("regions %v were taken out by %s", regions, by)
+		return
 	}
 	for _, r := range d.Regions {
 		if !r.Left {

@@ -23,6 +23,9 @@ var planSchema []byte
 // Schema is the JSON Schema of a plan.
 func Schema() []byte { return bytes.Clone(planSchema) }
 
+// ErrPlan is wrapped when a plan can't be carried out.
+var ErrPlan = errors.New("invalid plan")
+
 // MaxPlan is the largest plan, in bytes.
 const MaxPlan = 32 << 10
 
@@ -34,21 +37,21 @@ const maxBake = 30 * 24 * time.Hour
 func ParsePlan(raw []byte) (Plan, error) {
 	var p Plan
 	if len(raw) > MaxPlan {
-		return p, fmt.Errorf("%w: plan of %d bytes, the limit is %d", record.ErrTooLarge, len(raw), MaxPlan)
+		return p, invalid("%d bytes, the limit is %d", len(raw), MaxPlan)
 	}
 	if err := draft.Check(draft.TypeYAML, raw, planSchema); err != nil {
 		return p, explain(err)
 	}
 	var tree any
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return p, fmt.Errorf("%w: plan: %s", record.ErrInvalid, err)
+		return p, invalid("%s", err)
 	}
 	encoded, err := json.Marshal(labelsAsText(tree))
 	if err != nil {
-		return p, fmt.Errorf("%w: plan: %s", record.ErrInvalid, err)
+		return p, invalid("%s", err)
 	}
 	if err := json.Unmarshal(encoded, &p); err != nil {
-		return p, fmt.Errorf("%w: plan: %s", record.ErrInvalid, err)
+		return p, invalid("%s", err)
 	}
 	return p, p.Validate()
 }
@@ -84,7 +87,7 @@ func labelsAsText(tree any) any {
 }
 
 func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: plan: %s", record.ErrInvalid, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", ErrPlan, fmt.Sprintf(format, args...))
 }
 
 // Validate reports what a plan says that can't be done.

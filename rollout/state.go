@@ -183,10 +183,14 @@ func (s *State) direct() bool {
 
 // Title shows where a rollout is, in a few words.
 func (s *State) Title() string {
-	switch {
-	case s.Status.Over(), s.Status == Waiting, s.Status == Returning:
+	if s.Status.Over() || s.Status == Waiting || s.Status == Returning || s.Part == "" {
 		return string(s.Status)
 	}
+	return fmt.Sprintf("%s: %s", s.Status, s.place())
+}
+
+// place is the part under way, in a few words.
+func (s *State) place() string {
 	where := fmt.Sprintf("%s, %s", s.Part, s.WaveName())
 	if s.Part == Staging {
 		where = string(s.Part)
@@ -194,7 +198,7 @@ func (s *State) Title() string {
 	if len(s.Plan.Regions) > 1 {
 		where += fmt.Sprintf(", regions %v", s.group())
 	}
-	return fmt.Sprintf("%s: %s", s.Status, where)
+	return where
 }
 
 // WaveName shows the wave under way: "wave 1 of 3 (canary=true)".

@@ -1,0 +1,299 @@
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"banyan/mesh"
+	"banyan/record"
+)
+
+const threeWaves = `
+regions: [[eu, us], [ap]]
+waves: [{share: 10%, bake: 30s}, {share: 50%, bake: 10s}, {share: 100%, bake: 10s}]
+gates: {minSuccess: 90%}
+`
+
+// controller runs a rollout against a store that may lose what was not committed.
+type controller struct {
+	t       testing.TB
+	fleet   map[string]*region
+	stored  []byte // the committed state
+	moves   []string
+	commits int
+	dieAt   int  // this commit …
+	before  bool // … is lost, or is the last thing done
+	baked   map[string]time.Duration
+}
+
+func newController(t testing.TB, plan string, regions ...string) *controller {
+	c := &controller{t: t, fleet: map[string]*region{}, dieAt: -1, baked: map[string]time.Duration{}}
+	pointers := map[string]record.Pointer{}
+	for _, name := range regions {
+		c.fleet[name] = &region{agents: 100, pointer: record.Pointer{Baseline: 1, Epoch: 1, Phase: record.PhaseActive}}
+		pointers[name] = c.fleet[name].pointer
+	}
+	p, err := ParsePlan([]byte(plan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Start(1, "a", 2, p, pointers, "alice", "", time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.stored, _ = json.Marshal(s)
+	return c
+}
+
+// run lives until the rollout is over, or it dies; what is in memory is lost then.
+func (c *controller) run(now *time.Duration) (died bool) {
+	var s State
+	if err := json.Unmarshal(c.stored, &s); err != nil {
+		c.t.Fatal(err)
+	}
+	for step := 0; !s.Status.Over(); step++ {
+		if step > 10_000 {
+			c.t.Fatalf("the rollout does not end: %s", s.Title())
+		}
+		v := View{Now: time.Unix(0, 0).Add(*now), Regions: map[string]Region{}}
+		for name, r := range c.fleet {
+			v.Regions[name] = r.seen()
+		}
+		next, moves, changed := Decide(s, v, time.Second)
+		*now += time.Second
+		if s.Part == Baking && next.Part == Baking {
+			c.baked[fmt.Sprint(s.Group, s.Wave)] += time.Second
+		}
+		s = next
+		if !changed {
+			continue
+		}
+		c.commits++
+		if c.commits == c.dieAt && c.before {
+			return true
+		}
+		for _, p := range moves {
+			r := c.fleet[p.Region]
+			if p.Epoch != r.pointer.Epoch+1 {
+				c.t.Fatalf("epoch %d of %s was done twice, or left out: the pointer is at %d", p.Epoch, p.Region, r.pointer.Epoch)
+			}
+			r.pointer = p
+			c.moves = append(c.moves, p.String())
+		}
+		c.stored, _ = json.Marshal(s)
+		if c.commits == c.dieAt {
+			return true
+		}
+	}
+	return false
+}
+
+// Whatever commit a controller dies before or after, the next one ends the rollout by the
+// same moves, and no bake is shorter.
+func TestAControllerMayDieAtEveryStep(t *testing.T) {
+	for _, failing := range []int{0, 30} {
+		setUp := func() *controller {
+			c := newController(t, threeWaves, "eu", "us", "ap")
+			c.fleet["ap"].failing = failing // the second group: 30 of 100 fail in its waves
+			return c
+		}
+		whole, now := setUp(), time.Duration(0)
+		if whole.run(&now) {
+			t.Fatal("died")
+		}
+		for at := 1; at <= whole.commits; at++ {
+			for _, before := range []bool{true, false} {
+				c, now := setUp(), time.Duration(0)
+				c.dieAt, c.before = at, before
+				for lives := 0; c.run(&now); lives++ {
+					c.dieAt = -1
+				}
+				if !reflect.DeepEqual(c.moves, whole.moves) {
+					t.Errorf("died at commit %d (before it: %t): moves\n%q, want\n%q", at, before, c.moves, whole.moves)
+				}
+				for wave, d := range whole.baked {
+					if c.baked[wave] < d {
+						t.Errorf("died at commit %d (before it: %t): wave %s baked for %s, want %s", at, before, wave, c.baked[wave], d)
+					}
+				}
+			}
+		}
+		t.Logf("%d commits, %d moves", whole.commits, len(whole.moves))
+	}
+}
+
+// A step that says a long time has passed (a clock that jumped, a machine that slept) takes
+// little of it.
+func TestABakeIsNotCutShortByAJump(t *testing.T) {
+	c, now := newController(t, threeWaves, "eu", "us", "ap"), time.Duration(0)
+	c.dieAt = 3
+	c.run(&now)
+	var s State
+	if err := json.Unmarshal(c.stored, &s); err != nil {
+		t.Fatal(err)
+	}
+	for s.Part != Baking {
+		s, _, _ = Decide(s, c.view(), 0)
+	}
+	s, moves, _ := Decide(s, c.view(), 48*time.Hour)
+	if len(moves) > 0 || s.Spent > maxStep {
+		t.Errorf("after a jump of two days: %s spent, moves %v", s.Spent, moves)
+	}
+}
+
+func (c *controller) view() View {
+	v := View{Regions: map[string]Region{}}
+	for name, r := range c.fleet {
+		v.Regions[name] = r.seen()
+	}
+	return v
+}
+
+// Whatever fails, is silent or is asked for, and whenever: epochs grow by one, nobody outside
+// the waves that passed runs the version, and what is taken back runs nowhere.
+func TestHistoriesOfRollouts(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		c := newController(t, threeWaves, "eu", "us", "ap")
+		var s State
+		if err := json.Unmarshal(c.stored, &s); err != nil {
+			r.Fatal(err)
+		}
+		take := func(next State, moves []Move) {
+			for _, p := range moves {
+				held := c.fleet[p.Region]
+				if p.Epoch != held.pointer.Epoch+1 {
+					r.Fatalf("a move of %s to epoch %d, which is at %d", p.Region, p.Epoch, held.pointer.Epoch)
+				}
+				if s.Decided.IsZero() == false && p.Candidate != 0 {
+					r.Fatalf("a candidate after it was decided to take the version back")
+				}
+				held.pointer = p
+			}
+			s = next
+		}
+		for range rapid.IntRange(1, 200).Draw(r, "steps") {
+			name := rapid.SampledFrom([]string{"eu", "us", "ap"}).Draw(r, "region")
+			switch rapid.IntRange(0, 12).Draw(r, "event") {
+			case 0:
+				c.fleet[name].failing = rapid.IntRange(0, 30).Draw(r, "failing")
+			case 1:
+				c.fleet[name].silent = rapid.IntRange(0, 30).Draw(r, "silent")
+			case 2:
+				c.fleet[name].unknown = !c.fleet[name].unknown
+			case 3:
+				what := rapid.SampledFrom([]string{Pause, Resume, Promote, Abort, Leave}).Draw(r, "request")
+				if next, moves, err := Apply(s, Request{What: what, By: "bob", Regions: []string{name}}, c.view()); err == nil {
+					take(next, moves)
+				}
+			default:
+				v := c.view()
+				v.Now = time.Unix(1, 0)
+				next, moves, _ := Decide(s, v, time.Duration(rapid.IntRange(0, 20).Draw(r, "seconds"))*time.Second)
+				take(next, moves)
+			}
+			if len(s.Log) > maxEntries {
+				r.Fatalf("%d lines of history", len(s.Log))
+			}
+		}
+		if s.Status == RolledBack || s.Status == Aborted {
+			for name, held := range c.fleet {
+				if p := held.pointer; !s.Regions[name].Left && s.Regions[name].Began > 0 && (p.Baseline != 1 || p.Candidate != 0) {
+					r.Fatalf("%s: %s after the rollout was %s", name, p, s.Status)
+				}
+			}
+		}
+	})
+}
+
+func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
+	tracker := NewTracker()
+	p := record.Pointer{Config: "a", Region: "eu", Epoch: 5, Baseline: 1, Candidate: 2, Phase: record.PhaseActive}
+	tracker.Moved(p)
+	if r := tracker.Region(p, 5); r.Known {
+		t.Error("a region nobody has counted is known")
+	}
+	// The agent 3 failed this config before the rollout began, 4 the candidate itself, and 9
+	// another config.
+	quarantined := []mesh.Quarantined{{Index: 3, Name: "c", Config: "a", Epoch: 4}, {Index: 4, Name: "d", Config: "a", Epoch: 5}, {Index: 9, Name: "e", Config: "b", Epoch: 70}}
+	tracker.Counted("one", "eu", &mesh.Census{Agents: 10, Labels: map[string]uint32{"zone=a": 3}, Quarantined: quarantined,
+		Waves: []mesh.WaveSize{{Config: "a", Epoch: 5, Agents: 8, InWave: 6}}}, time.Now())
+	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Labels: map[string]uint32{"zone=a": 2}}, time.Now())
+	if r := tracker.Region(p, 5); r.Known {
+		t.Error("a region that one of two coordinators has counted is known")
+	}
+	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Waves: []mesh.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
+	e := mesh.NewAckEntry("a", "eu", 5)
+	e.Applied.AddMany([]uint32{1, 2, 9})
+	e.Running.AddMany([]uint32{1, 9})
+	e.Failed.AddMany([]uint32{3, 4})
+	e.Failures = []mesh.Failure{{Agent: 3, Name: "c", Reason: "disk"}, {Agent: 4, Name: "d", Reason: "check"}}
+	e.Latency.Add(1000)
+	e.Latency.Add(5000)
+	tracker.Acked(e)
+	got := tracker.Region(p, 5)
+	want := Region{Epoch: 5, Known: true, Agents: 13, InWave: 7, Applied: 2, Running: 1, Failed: 1, Skew: got.Skew, Reasons: []string{"d: check"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if d := got.Skew - 4*time.Millisecond; d.Abs() > time.Millisecond/2 {
+		t.Errorf("skew %s", got.Skew)
+	}
+	old := mesh.NewAckEntry("a", "eu", 4)
+	old.Applied.Add(100)
+	tracker.Acked(old)
+	if r := tracker.Region(p, 5); r.Applied != 2 {
+		t.Error("an acknowledgement of an older epoch counted")
+	}
+	if n := tracker.Labels()["zone=a"]; n != 3 {
+		t.Errorf("%d agents of zone a: the newest census counts", n)
+	}
+}
+
+func TestPlansAreHeldAgainstTheFleet(t *testing.T) {
+	p, err := ParsePlan([]byte("regions: [[eu]]\nwaves: [{labels: {canary: true}}, {share: 100%}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		regions []string
+		labels  map[string]int
+		ok      bool
+	}{
+		{[]string{"eu"}, map[string]int{"canary=true": 1}, true},
+		{[]string{"us"}, map[string]int{"canary=true": 1}, false},
+		{[]string{"eu"}, map[string]int{"canary=false": 1}, false},
+	} {
+		if err := p.CheckFleet(c.regions, c.labels); (err == nil) != c.ok {
+			t.Errorf("regions %v, labels %v: %v", c.regions, c.labels, err)
+		}
+	}
+}
+
+func FuzzParsePlan(f *testing.F) {
+	f.Add([]byte(threeWaves))
+	f.Add([]byte("waves: [{labels: {canary: true}, bake: 5m}, {share: 100%}]\nonFailure: pause\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		p, err := ParsePlan(raw)
+		if err != nil {
+			return
+		}
+		regions := map[string]record.Pointer{"eu": {}}
+		for _, group := range p.Regions {
+			for _, region := range group {
+				regions[region] = record.Pointer{}
+			}
+		}
+		s, err := Start(1, "a", 1, p, regions, "alice", "", time.Time{})
+		if err != nil {
+			t.Fatalf("a plan that was taken can't be started: %v", err)
+		}
+		if _, err := json.Marshal(s); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,207 @@
+package rollout
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"banyan/record"
+)
+
+// The scenarios in testdata/scenarios tell, step by step, what a rollout does: what is seen
+// of the fleet goes in, pointer moves and lines of the history come out. Run with -rewrite
+// after a change that is meant.
+func TestScenarios(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
+		s := &story{t: t, fleet: map[string]*region{}, answers: map[string]Answer{}}
+		datadriven.RunTest(t, path, s.command)
+	})
+}
+
+// story is one rollout and the fleet it goes to.
+type story struct {
+	t       *testing.T
+	plan    Plan
+	state   State
+	fleet   map[string]*region
+	answers map[string]Answer
+	frozen  string
+	now     time.Duration
+}
+
+// region is a region's fleet: it answers what the pointer says at once, but those that a
+// script makes fail or be silent.
+type region struct {
+	pointer              record.Pointer
+	agents, labelled     int // labelled: of them carry every label
+	failing, silent      int // in the wave
+	unknown              bool
+	skew                 time.Duration
+	reason               string
+	unstaged, notRunning int
+}
+
+func (r *region) seen() Region {
+	p, out := r.pointer, Region{Epoch: r.pointer.Epoch, Known: !r.unknown, Agents: r.agents, Skew: r.skew}
+	switch {
+	case p.Phase == record.PhaseStage:
+		out.Applied = r.agents - r.unstaged
+	case p.Candidate != 0:
+		if out.InWave = r.agents * int(p.Wave.Share) / record.WholeFleet; len(p.Wave.Any) > 0 {
+			out.InWave = max(out.InWave, r.labelled)
+		}
+		out.Failed = min(r.failing, out.InWave)
+		out.Running = max(out.InWave-out.Failed-r.silent-r.notRunning, 0)
+		out.Applied = out.Running + r.agents - out.InWave
+	default:
+		out.Failed = min(r.failing, r.agents)
+		out.Applied = r.agents - r.silent - out.Failed
+	}
+	if out.Failed > 0 && r.reason != "" {
+		out.Reasons = []string{r.reason}
+	}
+	return out
+}
+
+func (s *story) view() View {
+	v := View{Now: time.Unix(0, 0).Add(s.now), Regions: map[string]Region{}, Frozen: s.frozen, Answers: s.answers}
+	for name, r := range s.fleet {
+		v.Regions[name] = r.seen()
+	}
+	return v
+}
+
+func (s *story) command(t *testing.T, d *datadriven.TestData) string {
+	arg := func(name string) string {
+		if !d.HasArg(name) {
+			return ""
+		}
+		var v string
+		d.ScanArgs(t, name, &v)
+		return strings.ReplaceAll(v, "_", " ")
+	}
+	number := func(name string, into *int) {
+		if d.HasArg(name) {
+			d.ScanArgs(t, name, into)
+		}
+	}
+	switch d.Cmd {
+	case "plan":
+		p, err := ParsePlan([]byte(d.Input))
+		if s.plan = p; err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		return "ok\n"
+	case "region":
+		name := d.CmdArgs[0].Key
+		r := s.fleet[name]
+		if r == nil {
+			r = &region{pointer: record.Pointer{Baseline: 1, Epoch: 1, Phase: record.PhaseActive}}
+			s.fleet[name] = r
+		}
+		number("agents", &r.agents)
+		number("canaries", &r.labelled)
+		number("failing", &r.failing)
+		number("silent", &r.silent)
+		number("unstaged", &r.unstaged)
+		number("stopped", &r.notRunning)
+		if v := arg("reason"); v != "" {
+			r.reason = v
+		}
+		if v := arg("skew"); v != "" {
+			r.skew, _ = time.ParseDuration(v)
+		}
+		if v := arg("moved-to"); v != "" {
+			r.pointer = record.Pointer{Baseline: 9, Epoch: r.pointer.Epoch + 1, Phase: record.PhaseActive}
+		}
+		r.unknown = d.HasArg("unknown")
+		return ""
+	case "start":
+		pointers := map[string]record.Pointer{}
+		for name, r := range s.fleet {
+			pointers[name] = r.pointer
+		}
+		var err error
+		if s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, "alice", "", s.view().Now); err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		if d.HasArg("two-persons") {
+			s.state.Wait(s.view().Now)
+		}
+		return s.pass(0)
+	case "answer":
+		verdicts := map[string]Verdict{"unknown": Unknown, "pass": Pass, "fail": Fail}
+		s.answers[arg("gate")] = Answer{verdicts[arg("is")], arg("detail")}
+		return ""
+	case "freeze":
+		s.frozen = arg("reason")
+		return ""
+	case "thaw":
+		s.frozen = ""
+		return ""
+	case "ask":
+		r := Request{What: d.CmdArgs[0].Key, By: arg("by"), Full: d.HasArg("full")}
+		if v := arg("region"); v != "" {
+			r.Regions = []string{v}
+		}
+		next, moves, err := Apply(s.state, r, s.view())
+		if err != nil {
+			if !errors.Is(err, ErrNotPossible) {
+				t.Fatal(err)
+			}
+			return "error: " + err.Error() + "\n"
+		}
+		return s.take(next, moves)
+	case "pass":
+		v, err := time.ParseDuration(arg("time"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.pass(v)
+	}
+	t.Fatalf("%s: unknown command %q", d.Pos, d.Cmd)
+	return ""
+}
+
+// pass lets time go by, a second a step, until nothing more happens at its end.
+func (s *story) pass(d time.Duration) string {
+	var out strings.Builder
+	for end := s.now + d; s.now < end; {
+		s.now += time.Second
+		next, moves, _ := Decide(s.state, s.view(), time.Second)
+		out.WriteString(s.take(next, moves))
+	}
+	for range 20 { // what follows at once
+		next, moves, changed := Decide(s.state, s.view(), 0)
+		if !changed {
+			break
+		}
+		out.WriteString(s.take(next, moves))
+	}
+	return out.String()
+}
+
+// take commits a step and tells of it.
+func (s *story) take(next State, moves []Move) string {
+	var out strings.Builder
+	for _, e := range next.Log[min(len(s.state.Log), len(next.Log)):] {
+		fmt.Fprintf(&out, "%4s  %s\n", s.now, e.What)
+	}
+	for _, p := range moves {
+		r := s.fleet[p.Region]
+		if p.Epoch != r.pointer.Epoch+1 {
+			s.t.Fatalf("a move to epoch %d of %s, which is at %d", p.Epoch, p.Region, r.pointer.Epoch)
+		}
+		if _, err := record.SignPointer(p, record.KeyFromSeed([32]byte{1})); err != nil {
+			s.t.Fatal(err)
+		}
+		r.pointer = p
+		fmt.Fprintf(&out, "      → %s\n", strings.TrimPrefix(p.String(), "payments/limits@"))
+	}
+	s.state = next
+	return out.String()
+}
