@@ -58,6 +58,7 @@ type Agent struct {
 	driver  *transport.Driver
 	metrics *agentMetrics
 	applier *applier
+	hooks   *hooked
 	local   net.Listener
 
 	children atomic.Int64
@@ -83,6 +84,10 @@ type Applied struct {
 	Size      int64     `json:"size"`
 	Type      string    `json:"content_type,omitempty"`
 	Staleness float64   `json:"staleness_s"` // -1: no head seen yet
+	// Pending: its reload hook has not ended well yet.
+	Pending bool `json:"reload_pending,omitempty"`
+	// Drift says how the file differs from what was applied; "": it did not when last looked at.
+	Drift string `json:"drift,omitempty"`
 }
 
 // Open reads what the agent remembers, finishes a swap that a crash cut short,
@@ -120,6 +125,7 @@ func Open(cfg Config) (_ *Agent, err error) {
 	}
 	a.driver = transport.NewDriver(a.node, a.ep, a, a.log)
 	a.applier = newApplier(a)
+	a.hooks = newHooked(a)
 	return a, nil
 }
 
@@ -160,7 +166,8 @@ func (a *Agent) recover() error {
 			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Unapplied: true}, nil)
 			continue
 		}
-		a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
+		// A reload that was cut short is done again: the config settles anew.
+		a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version, Unapplied: c.Pending}, nil)
 	}
 	for _, v := range versions {
 		if !damaged[v] {
@@ -177,7 +184,7 @@ func (c committed) announcement() *mesh.Announcement {
 
 // restore makes a committed version show, if it is whole on disk.
 func (a *Agent) restore(c committed, v mesh.VersionKey) error {
-	applied := Applied{Config: c.pointer.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version,
+	applied := Applied{Config: c.pointer.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending,
 		AppliedAt: time.UnixMicro(c.AtMicros)}
 	if c.Version == 0 {
 		a.remember(applied)
@@ -209,6 +216,20 @@ func (a *Agent) remember(applied Applied) {
 	a.changed = make(chan struct{})
 }
 
+// setDrifted publishes how a config's file differs from what was applied.
+func (a *Agent) setDrifted(config string, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	applied, ok := a.configs[config]
+	if !ok {
+		return
+	}
+	if applied.Drift = ""; why != nil {
+		applied.Drift = why.Error()
+	}
+	a.configs[config] = applied
+}
+
 // Run joins the tree and serves until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -218,6 +239,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer group.Wait()
 	defer cancel()
 	group.Go(func() { a.applier.run(ctx) })
+	group.Go(func() { a.watchDrift(ctx) })
 	if a.local != nil {
 		group.Go(func() { a.serveLocal(ctx) })
 	}
@@ -296,6 +318,7 @@ func (a *Agent) Observe(o mesh.Output) {
 	switch o.Op {
 	case mesh.OpAccepted:
 		a.name(&o.Announcement.Pointer)
+		a.hooks.supersede(&o.Announcement.Pointer)
 		a.metrics.verified.Update(float64(time.Now().UnixMicro()-o.Announcement.Pointer.TimeMicros) / 1e6)
 		a.emit(Event{Kind: EventVerified, Pointer: o.Announcement.Pointer})
 	case mesh.OpRefused:
@@ -329,5 +352,10 @@ func (a *Agent) Observe(o mesh.Output) {
 
 // Activate implements transport.Handler.
 func (a *Agent) Activate(ann *mesh.Announcement, version uint64, done func(string, int64)) {
-	a.applier.add(activation{ann, version, a.node.Watermark(), done})
+	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
+	if rule := a.hooks.concerns(act); rule != nil {
+		a.hooks.start(act, rule)
+	} else {
+		a.applier.add(act)
+	}
 }

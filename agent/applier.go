@@ -26,6 +26,8 @@ type activation struct {
 	announcement *mesh.Announcement
 	version      uint64
 	watermark    uint64
+	pending      bool         // its reload is still to be done
+	swapped      chan<- error // who waits for the swap alone; nil: it ends with it
 	done         func(reason string, latencyMicros int64)
 }
 
@@ -81,7 +83,7 @@ func (p *applier) apply(batch []activation) {
 	rows := make([]committed, len(batch))
 	for i, act := range batch {
 		rows[i] = committed{Raw: act.announcement.Raw, Revision: act.announcement.Revision, Version: act.version,
-			AtMicros: now.UnixMicro(), Watermark: act.watermark, pointer: act.announcement.Pointer}
+			AtMicros: now.UnixMicro(), Watermark: act.watermark, Pending: act.pending, pointer: act.announcement.Pointer}
 	}
 	err := p.agent.state.commit(rows)
 	for i, act := range batch {
@@ -89,7 +91,24 @@ func (p *applier) apply(batch []activation) {
 		if failure == nil {
 			failure = p.show(rows[i])
 		}
-		p.finish(act, failure)
+		if act.swapped != nil {
+			act.swapped <- failure
+		} else {
+			p.finish(act, failure)
+		}
+	}
+}
+
+// swap commits and shows an activation with others that wait, and returns how that went.
+func (p *applier) swap(act activation) error {
+	swapped := make(chan error, 1)
+	act.swapped = swapped
+	p.add(act)
+	select {
+	case err := <-swapped:
+		return err
+	case <-p.agent.ctx.Done():
+		return context.Cause(p.agent.ctx)
 	}
 }
 
@@ -97,7 +116,7 @@ func (p *applier) apply(batch []activation) {
 func (p *applier) show(c committed) error {
 	a := p.agent
 	v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
-	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, AppliedAt: time.UnixMicro(c.AtMicros)}
+	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending, AppliedAt: time.UnixMicro(c.AtMicros)}
 	if c.Version == 0 {
 		if err := a.tree.hide(v.Config); err != nil {
 			return err

@@ -40,6 +40,10 @@ type Config struct {
 	// DiskQuota is how many bytes versions and bodies on their way may take together;
 	// past it the oldest versions go, but never one that a pointer names. 0: no quota.
 	DiskQuota int64
+	// Hooks are run around an apply; nil for none. ParseHooks reads them from a file.
+	Hooks *Hooks
+	// DriftInterval is the time between two looks at each file; default 1 min, negative: never.
+	DriftInterval time.Duration
 	// MaxUpload and MaxDownload are rates of bodies, in bytes a second, over all links;
 	// 0: no limit.
 	MaxUpload, MaxDownload int64
@@ -74,6 +78,9 @@ func (c *Config) complete() error {
 	}
 	if c.Listen == "" {
 		c.Listen = ":0"
+	}
+	if c.DriftInterval == 0 {
+		c.DriftInterval = DefaultDriftInterval
 	}
 	if c.Keep == 0 {
 		c.Keep = defaultKeep

@@ -178,14 +178,15 @@ func (a *Agent) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	encoder := json.NewEncoder(w)
-	told := map[string]uint64{}
+	told := map[string]Applied{}
 	for {
 		all, changed := a.snapshot()
 		for _, applied := range all {
-			if config != "" && applied.Config != config || applied.Epoch <= max(told[applied.Config], after) {
-				continue
+			before := told[applied.Config]
+			if config != "" && applied.Config != config || applied.Epoch <= max(before.Epoch, after) || applied.Version == before.Version {
+				continue // an epoch may change what others run, and nothing here
 			}
-			told[applied.Config] = applied.Epoch
+			told[applied.Config] = applied
 			if encoder.Encode(applied) != nil {
 				return
 			}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -23,6 +24,15 @@ type agentMetrics struct {
 	duplicates  *metrics.Counter
 	suspects    *metrics.Counter
 	bodyBytes   *metrics.Counter
+	drift       *metrics.Counter
+}
+
+// hook counts how a hook went, and how long it took.
+func (m *agentMetrics) hook(name string, took time.Duration, err error) {
+	m.set.GetOrCreatePrometheusHistogramExt(fmt.Sprintf("banyan_agent_hook_seconds{hook=%q}", name), latencyBuckets).Update(took.Seconds())
+	if err != nil {
+		m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_hook_failures_total{hook=%q}", name)).Inc()
+	}
 }
 
 func newMetrics(a *Agent) *agentMetrics {
@@ -38,6 +48,7 @@ func newMetrics(a *Agent) *agentMetrics {
 		duplicates:  s.NewCounter("banyan_agent_duplicate_shards_total"),
 		suspects:    s.NewCounter("banyan_agent_silent_sources_total"),
 		bodyBytes:   s.NewCounter("banyan_agent_shard_bytes_total"),
+		drift:       s.NewCounter("banyan_agent_drift_total"),
 		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
 	}
 	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })

@@ -26,6 +26,8 @@ type committed struct {
 	AtMicros  int64  `cbor:"4,keyasint"`
 	Watermark uint64 `cbor:"5,keyasint"` // of the node, when it was committed
 
+	Pending bool `cbor:"6,keyasint,omitempty"` // the reload hook has not ended well yet
+
 	pointer record.Pointer
 }
 

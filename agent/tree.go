@@ -97,11 +97,9 @@ func (t *tree) stage(m record.Manifest, signed []byte, fill func(dir string) err
 	if err := atomicfile.SyncDir(tmp); err != nil {
 		return err
 	}
-	// What stands there is the same version, or a damaged one: either may go.
-	if err := os.RemoveAll(t.versionPath(v)); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, t.versionPath(v)); err != nil {
+	// What stands there is the same version, or a damaged one: either may go, but readers
+	// must find one of them at any time.
+	if err := atomicfile.ReplaceDir(tmp, t.versionPath(v)); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(dir)

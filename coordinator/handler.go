@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/rollout"
 )
 
 // The methods of this file make *Coordinator a transport.Handler. Activate is a follower's alone: a leader's node has no parent.
@@ -16,14 +17,28 @@ func (c *Coordinator) Observe(o mesh.Output) {
 	switch o.Op {
 	case mesh.OpAcked:
 		for i := range o.Message.(*mesh.Ack).Entries {
-			c.tracker.acked(&o.Message.(*mesh.Ack).Entries[i])
+			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&o.Message.(*mesh.Ack).Entries[i]) })
 		}
+		c.rollouts.awake()
 	case mesh.OpPlaced:
 		c.agents.Store(int64(o.Count))
-		c.tracker.setAgents(c.cfg.Identity.Identity.Name, c.region, o.Count)
+		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count, time.Now()) })
 		c.censusSoon()
 	case mesh.OpCensus:
-		c.tracker.setAgents(o.Name, o.Region, o.Count)
+		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*mesh.Census), time.Now()) })
+		c.rollouts.awake()
+	case mesh.OpQuarantined:
+		c.metrics.quarantines.Inc()
+		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Want.Config, "reason", o.Reason)
+		c.censusSoon()
+	case mesh.OpReleased:
+		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Want.Config)
+		c.censusSoon()
+	case mesh.OpDrifted:
+		d := o.Message.(*mesh.Drift)
+		c.metrics.drifts.Inc()
+		c.log.Warn("drift", "agent", d.Name, "of", d.Region, "config", d.Config, "version", d.Version, "state", d.State)
+		c.tracker.drifted(d)
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)
@@ -42,15 +57,14 @@ func (c *Coordinator) Observe(o mesh.Output) {
 	}
 }
 
-// censusSoon tells the leader of a change in the number of agents, once for all
-// that change together.
+// censusSoon counts the agents anew, for the leader, once for all that change together.
 func (c *Coordinator) censusSoon() {
-	if c.Leads() || !c.censusDue.CompareAndSwap(false, true) {
+	if !c.running.Load() || !c.censusDue.CompareAndSwap(false, true) {
 		return
 	}
 	time.AfterFunc(censusDelay, func() {
 		c.censusDue.Store(false)
-		c.driver.Decide(c.ctx, c.headsOrCensus)
+		c.driver.Input(c.ctx, mesh.Input{Kind: mesh.InCensus})
 	})
 }
 

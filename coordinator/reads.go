@@ -190,6 +190,11 @@ func (c *Coordinator) getConfigStatus(r *http.Request, _ identity.Identity) (any
 	out := api.ConfigStatus{Config: config, Last: last.Manifest.Version, Regions: []api.RegionStatus{}}
 	for _, p := range states {
 		s := api.RegionStatus{Region: p.Pointer.Region, Epoch: p.Pointer.Epoch, Version: p.Pointer.Baseline, MovedAt: p.At}
+		if s.Candidate = p.Pointer.Candidate; s.Candidate != 0 {
+			if s.Wave = p.Pointer.Wave.String(); p.Pointer.Phase == record.PhaseStage {
+				s.Wave = "staged"
+			}
+		}
 		c.tracker.status(&s, config)
 		out.Regions = append(out.Regions, s)
 	}

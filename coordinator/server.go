@@ -15,6 +15,7 @@ import (
 	"banyan/draft"
 	"banyan/internal/diskspace"
 	"banyan/record"
+	"banyan/rollout"
 	"banyan/transport/identity"
 	"banyan/versionstore"
 )
@@ -55,6 +56,25 @@ func (c *Coordinator) routes() http.Handler {
 	config("GET /v1/configs/{config}/pointers", c.handle(c.getPointers))
 	config("GET /v1/configs/{config}/status", c.handle(c.getConfigStatus))
 	config("GET /v1/configs/{config}/schema", http.HandlerFunc(c.getSchema))
+
+	config("GET /v1/configs/{config}/rollout", c.handle(c.getRollout))
+	config("GET /v1/configs/{config}/rollouts", c.handle(c.getRollouts))
+	config("GET /v1/rollouts", c.handle(c.getRollouts))
+	config("GET /v1/plans", c.handle(c.getPlans))
+	config("GET /v1/holds", c.handle(c.getHolds))
+	config("GET /v1/quarantine", c.handle(c.getQuarantine))
+	config("GET /v1/drift", c.handle(c.getDrift))
+
+	write("POST /v1/configs/{config}/rollouts", c.postRollout)
+	write("POST /v1/configs/{config}/rollout/{request}", c.postRolloutRequest)
+	write("POST /v1/configs/{config}/rollback", c.postRollback)
+	write("POST /v1/plans", c.postLint)
+	write("PUT /v1/plans/{name}", c.putPlan)
+	write("DELETE /v1/plans/{name}", c.putPlan)
+	write("PUT /v1/plan-defaults", c.putDefault)
+	write("POST /v1/holds", c.postHold)
+	write("DELETE /v1/holds", c.deleteHold)
+	mux.Handle("DELETE /v1/quarantine/{agent}", c.handle(clientsOnly(c.deleteQuarantine))) // each coordinator's own
 
 	mux.HandleFunc("GET /v1/bodies/{digest}", c.getBlob)
 	write("PUT /v1/bodies/{digest}", c.putBody)
@@ -163,6 +183,10 @@ func toAPIError(err error) *api.Error {
 		return &api.Error{Code: api.CodeNotFound, Message: err.Error()}
 	case errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature), errors.Is(err, record.ErrChecksum):
 		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Hint: "the trust policy says which keys may sign what"}
+	case errors.Is(err, rollout.ErrNotPossible):
+		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
+	case errors.Is(err, rollout.ErrPlan):
+		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Hint: "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"}
 	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrMalformed):
 		return &api.Error{Code: api.CodeInvalid, Message: err.Error()}
 	case errors.Is(err, diskspace.ErrFull):

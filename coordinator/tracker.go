@@ -1,103 +1,103 @@
 package coordinator
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"banyan/coordinator/api"
 	"banyan/mesh"
 	"banyan/record"
+	"banyan/rollout"
 )
 
-// tracker is what is known of who has applied what: for each pointer the
-// acknowledgements of its newest epoch.
+// Limits of what is kept of drift.
+const (
+	maxDrift = 10_000
+	// driftAge is how long a drift is listed that nobody tells of any more; agents repeat
+	// themselves each time they look.
+	driftAge = 10 * time.Minute
+)
+
+// tracker is what is known of the fleet: who has applied what, who is in quarantine,
+// whose files drift.
 type tracker struct {
-	mu     sync.Mutex
-	acks   map[trackKey]*mesh.AckEntry // guarded by mu
-	under  map[string]under            // by coordinator; guarded by mu
-	agents map[string]int              // by region, their sums; guarded by mu
+	mu    sync.Mutex
+	fleet *rollout.Tracker        // guarded by mu
+	drift map[driftKey]*api.Drift // guarded by mu
 }
 
-type trackKey struct{ config, region string }
+type driftKey struct{ region, agent, config string }
 
 func newTracker() *tracker {
-	return &tracker{acks: map[trackKey]*mesh.AckEntry{}, under: map[string]under{}, agents: map[string]int{}}
+	return &tracker{fleet: rollout.NewTracker(), drift: map[driftKey]*api.Drift{}}
 }
 
-// moved starts to count for a pointer's new epoch.
-func (t *tracker) moved(p record.Pointer) {
+// with runs fn with what is known of the fleet.
+func (t *tracker) with(fn func(f *rollout.Tracker)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.at(trackKey{p.Config, p.Region}, p.Epoch)
+	fn(t.fleet)
 }
 
-// at returns the entry of an epoch, or nil if a newer one is counted.
-func (t *tracker) at(key trackKey, epoch uint64) *mesh.AckEntry {
-	e := t.acks[key]
-	if e == nil || e.Epoch < epoch {
-		e = mesh.NewAckEntry(key.config, key.region, epoch)
-		t.acks[key] = e
-	}
-	if e.Epoch > epoch {
-		return nil
-	}
-	return e
-}
+func (t *tracker) moved(p record.Pointer) { t.with(func(f *rollout.Tracker) { f.Moved(p) }) }
 
-// acked adds acknowledgements; those of older epochs are of no use.
-func (t *tracker) acked(entry *mesh.AckEntry) {
+// drifted takes news of a file that is not what was applied.
+func (t *tracker) drifted(m *mesh.Drift) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.acks) >= mesh.MaxConfigs {
-		if _, known := t.acks[trackKey{entry.Config, entry.Region}]; !known {
-			return
+	key := driftKey{m.Region, m.Name, m.Config}
+	now := time.Now()
+	maps.DeleteFunc(t.drift, func(_ driftKey, d *api.Drift) bool { return now.Sub(d.Seen) > driftAge })
+	switch d := t.drift[key]; {
+	case m.State == mesh.DriftGone:
+		delete(t.drift, key)
+	case d != nil:
+		d.Version, d.Seen, d.Repaired = m.Version, now, m.State == mesh.DriftRepaired
+	case len(t.drift) < maxDrift:
+		t.drift[key] = &api.Drift{Agent: m.Name, Region: m.Region, Config: m.Config, Version: m.Version, Since: now, Seen: now,
+			Repaired: m.State == mesh.DriftRepaired}
+	}
+}
+
+// drifts lists files that are not what was applied, or were put right lately.
+func (t *tracker) drifts() []api.Drift {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]api.Drift, 0, len(t.drift))
+	for _, d := range t.drift {
+		if time.Since(d.Seen) <= driftAge {
+			all = append(all, *d)
 		}
 	}
-	if e := t.at(trackKey{entry.Config, entry.Region}, entry.Epoch); e != nil {
-		e.Merge(entry)
-	}
+	slices.SortFunc(all, func(a, b api.Drift) int {
+		return cmp.Or(cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Config, b.Config))
+	})
+	return all
 }
 
-// setAgents notes how many agents of a region are under one of its coordinators.
-func (t *tracker) setAgents(coordinator, region string, n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.under[coordinator] = under{region, n}
-	clear(t.agents)
-	for _, u := range t.under {
-		t.agents[u.region] += u.agents
-	}
-}
-
-// under is the agents of one coordinator.
-type under struct {
-	region string
-	agents int
-}
-
-func (t *tracker) agentsByRegion() map[string]int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := map[string]int{}
-	for r, n := range t.agents {
-		out[r] = n
-	}
-	return out
+func (t *tracker) agentsByRegion() (agents map[string]int) {
+	t.with(func(f *rollout.Tracker) { agents = f.Agents() })
+	return agents
 }
 
 // status fills in what is known of a pointer's epoch.
 func (t *tracker) status(s *api.RegionStatus, config string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Agents = t.agents[s.Region]
-	e := t.acks[trackKey{config, s.Region}]
-	if e == nil || e.Epoch != s.Epoch {
+	s.Agents = t.fleet.Agents()[s.Region]
+	e := t.fleet.Acks(config, s.Region, s.Epoch)
+	if e == nil {
 		return
 	}
-	s.Applied, s.Failed = e.Applied.GetCardinality(), e.Failed.GetCardinality()
+	s.Applied, s.Running, s.Failed = e.Applied.GetCardinality(), e.Running.GetCardinality(), e.Failed.GetCardinality()
 	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000
+	s.MinMs = float64(e.Latency.Quantile(0)) / 1000
 	s.MaxMs = float64(e.Latency.Quantile(1)) / 1000
 	for _, f := range e.Failures {
-		s.Failures = append(s.Failures, api.Failure{Agent: f.Name, Reason: f.Reason})
+		s.Failures = append(s.Failures, api.Failure{Agent: f.Name, Reason: f.Reason, Attempts: f.Attempts})
 	}
 }

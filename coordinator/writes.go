@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"banyan/coordinator/api"
@@ -43,6 +42,9 @@ func (c *Coordinator) postVersion(r *http.Request, _ identity.Identity) (any, er
 		return nil, fmt.Errorf("%w: the manifest is of %s, the request is for %s", record.ErrInvalid, m.Config, config)
 	}
 	if err := c.checkSize(m.BodySize); err != nil {
+		return nil, err
+	}
+	if err := c.permit(r.Context(), config, c.Policy().Regions(), true); err != nil {
 		return nil, err
 	}
 	if err := c.checkDraft(r.Context(), m); err != nil {
@@ -132,84 +134,6 @@ func (c *Coordinator) baseOf(ctx context.Context, m record.Manifest, f record.Fo
 	}
 	defer r.Close()
 	return io.ReadAll(r)
-}
-
-// postPointers moves the pointers of a config to a version, region by region.
-// Each move is atomic; if one fails, those before it stand, and the error says so.
-func (c *Coordinator) postPointers(r *http.Request, caller identity.Identity) (any, error) {
-	config, err := configOf(r)
-	if err != nil {
-		return nil, err
-	}
-	var in api.Activate
-	if err := decodeRequest(r, &in); err != nil {
-		return nil, err
-	}
-	if _, err := c.store.Version(r.Context(), config, in.Version); err != nil {
-		return nil, err
-	}
-	if in.Version == 0 {
-		return nil, fmt.Errorf("%w: no version given", record.ErrInvalid)
-	}
-	if len(in.Regions) == 0 {
-		in.Regions = c.cfg.Identity.Policy.Regions()
-	}
-	if err := c.checkRegions(in.Regions); err != nil {
-		return nil, err
-	}
-	var out api.Activated
-	for _, region := range slices.Compact(slices.Sorted(slices.Values(in.Regions))) {
-		expected, conditional := in.IfEpoch[region]
-		p, err := c.movePointer(r.Context(), config, region, in.Version, expected, conditional, caller.Name)
-		if err != nil {
-			if len(out.Pointers) > 0 {
-				err = fmt.Errorf("region %s (%d regions before it were moved): %w", region, len(out.Pointers), err)
-			}
-			return nil, err
-		}
-		out.Pointers = append(out.Pointers, p)
-	}
-	return out, nil
-}
-
-func (c *Coordinator) checkRegions(regions []string) error {
-	known := c.cfg.Identity.Policy.Regions()
-	for _, region := range regions {
-		if !slices.Contains(known, region) {
-			return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", record.ErrInvalid, region, known)
-		}
-		if _, ok := c.keys[region]; !ok {
-			return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("this coordinator has no activation key for region %s", region),
-				Hint: "give it the key, or ask the coordinator that has it"}
-		}
-	}
-	return nil
-}
-
-func (c *Coordinator) movePointer(ctx context.Context, config, region string, version, expected uint64, conditional bool, by string) (api.Pointer, error) {
-	c.writes.Lock()
-	defer c.writes.Unlock()
-	current, err := c.store.Pointer(ctx, config, region)
-	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
-		return api.Pointer{}, err
-	}
-	if conditional && current.Pointer.Epoch != expected {
-		return api.Pointer{}, &versionstore.ConflictError{What: "epoch", Config: config, Region: region, Wanted: expected + 1,
-			Current: current.Pointer.Epoch, By: current.By, At: current.At}
-	}
-	p := record.Pointer{Config: config, Region: region, Epoch: current.Pointer.Epoch + 1, Baseline: version,
-		Phase: record.PhaseActive, TimeMicros: time.Now().UnixMicro()}
-	raw, err := record.SignPointer(p, c.keys[region])
-	if err != nil {
-		return api.Pointer{}, err
-	}
-	revision, err := c.store.MovePointer(ctx, p, raw, by)
-	if err != nil {
-		return api.Pointer{}, err
-	}
-	c.metrics.moves.Inc()
-	c.log.Info("pointer moved", "config", config, "of", region, "epoch", p.Epoch, "version", version, "by", by, "revision", revision)
-	return api.Pointer{Pointer: p, MovedBy: by, MovedAt: time.Now(), Revision: revision, Signed: raw}, nil
 }
 
 func (c *Coordinator) putSchema(r *http.Request, caller identity.Identity) (any, error) {

@@ -80,6 +80,9 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 	if push != nil {
 		out = n.sendDown(key.region, push, out)
 	}
+	if a.Pointer.Candidate != 0 && key.region == n.cfg.Self.Region {
+		out = n.census(now, out)
+	}
 	return out
 }
 

@@ -30,6 +30,12 @@ type WaveSize struct {
 	InWave uint32 `cbor:"4,keyasint"` // those of them that are to run the candidate
 }
 
+// census tells this leader of its own agents.
+func (n *Node) census(now Time, out []Output) []Output {
+	c := n.Census(now)
+	return append(out, Output{Op: OpCensus, Name: n.cfg.Self.Name, Region: n.cfg.Self.Region, Count: int(c.Agents), Message: c})
+}
+
 // Census counts the agents under this root.
 func (n *Node) Census(now Time) *Census {
 	p := n.cfg.Planner

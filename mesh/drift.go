@@ -44,10 +44,13 @@ func (n *Node) heardDrift(from PeerID, m *Drift, out []Output) []Output {
 	return n.sendUp(m, out)
 }
 
-// damaged has a version fetched and applied anew, since what is on disk is not it any more.
-func (n *Node) damaged(now Time, want VersionKey, out []Output) []Output {
-	n.bodies.evict(want)
-	n.recount(want)
+// damaged has a version applied anew, since what shows is not it any more; unless whole, it
+// is fetched before.
+func (n *Node) damaged(now Time, want VersionKey, whole bool, out []Output) []Output {
+	if !whole {
+		n.bodies.evict(want)
+		n.recount(want)
+	}
 	key := configKey{want.Config, n.cfg.Self.Region}
 	s := n.configs[key]
 	if s == nil || s.busy || n.versionFor(s) != want.Version {

@@ -162,10 +162,10 @@ const (
 	InShard                              // Peer, Key, Shard, Restored, Reason, Local: a shard that came was stored, or not; others were restored by it
 	InSent                               // Peer, Key, Shard: an OpSendShard ended, well or not
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
-	InCensus                             // a follower is to tell its leader how many agents it has; nothing else
+	InCensus                             // count the agents, for the leader; nothing else
 	InEvicted                            // Want: a body is no longer held
 	InDrift                              // Want, Drift: the file of an applied version was changed by another hand, or is right again
-	InDamaged                            // Want: a version that was held is not whole any more; fetch and apply it anew
+	InDamaged                            // Want, Local: what shows of a version is not it any more; apply it anew, and unless Local fetch it before
 	InRelease                            // Name: a hand releases that agent from quarantine
 	InHint                               // Revision: gossip says that the node's region is at it
 	InDoubt                              // Name: gossip says that the agent of that name died
@@ -309,13 +309,16 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InActivated:
 		return n.activated(now, in, out)
 	case InCensus:
+		if n.isRoot() {
+			return n.census(now, out)
+		}
 		if n.up.state == upAttached {
 			return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: n.Census(now)})
 		}
 	case InDrift:
 		return n.drifted(in, out)
 	case InDamaged:
-		return n.damaged(now, in.Want, out)
+		return n.damaged(now, in.Want, in.Local, out)
 	case InRelease:
 		return n.releaseByHand(in.Name, out)
 	case InEvicted:

@@ -306,6 +306,8 @@ func (s *scenario) describe(o Output) string {
 		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
 	case OpDrifted:
 		return "heard of " + describeMessage(o.Message)
+	case OpCensus:
+		return "counted: " + describeMessage(o.Message)
 	case OpAccused:
 		return fmt.Sprintf("%s accuses %s", to, o.Reason)
 	case OpAwaitDrain:

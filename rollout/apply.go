@@ -3,7 +3,10 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"banyan/record"
 )
 
 // ErrNotPossible: the rollout is in no state for what was asked.
@@ -22,16 +25,17 @@ type Request struct {
 const (
 	Pause     = "pause"
 	Resume    = "resume"
-	Promote   = "promote" // past the gates and the rest of the bake of this part
-	Abort     = "abort"   // take it back
-	Approve   = "approve" // as a second person
-	Supersede = "supersede"
-	Leave     = "leave" // regions whose pointers another hand moves in the same transaction
+	Promote   = "promote"   // past the gates and the rest of the bake of this part
+	Abort     = "abort"     // take it back
+	Undo      = "undo"      // take back one that is done
+	Approve   = "approve"   // as a second person
+	Supersede = "supersede" // a newer rollout takes over, in the regions that are named
+	Leave     = "leave"     // regions whose pointers another hand moves in the same transaction
 )
 
 // Apply carries out a request: the next state, and the moves to be written with it.
 func Apply(s State, r Request, v View) (State, []Move, error) {
-	if s.Status.Over() {
+	if s.Status.Over() && !(r.What == Undo && s.Status == Done) {
 		return s, nil, fmt.Errorf("rollout %d of %s is %s: %w", s.ID, s.Config, s.Status, ErrNotPossible)
 	}
 	n := s.clone()
@@ -72,6 +76,12 @@ func (d *decision) request(r Request, by string) error {
 		}
 		d.Status, d.Why, d.Skipped, d.Full = Running, "", true, d.Full || r.Full
 		d.say("promoted past %s by %s", d.place(), by)
+	case Undo:
+		if d.Status != Done {
+			return wrong("abort it, it is not done")
+		}
+		d.Ended = time.Time{}
+		d.goBack(Aborted, "undone by "+by)
 	case Abort:
 		if d.Status == Returning {
 			return wrong("it is on its way back")
@@ -87,13 +97,23 @@ func (d *decision) request(r Request, by string) error {
 		d.Status, d.Why, d.Approver = Running, "", r.By
 		d.say("approved by %s", by)
 	case Supersede:
-		d.end(Superseded, by)
+		d.supersede(r.Regions, by)
 	case Leave:
 		d.leave(r.Regions, by)
 	default:
 		return wrong("unknown request")
 	}
 	return nil
+}
+
+// supersede ends a rollout that another takes over: regions that the other does not reach
+// go back to what they ran before.
+func (d *decision) supersede(taken []string, by string) {
+	left := slices.DeleteFunc(d.touched(), func(region string) bool {
+		return slices.Contains(taken, region) || d.view.Regions[region].Epoch != d.Regions[region].Epoch
+	})
+	d.end(Superseded, by)
+	d.move(left, func(r *RegionState) Move { return Move{Baseline: r.Baseline, Phase: record.PhaseActive} })
 }
 
 // adrift tells whether another hand has moved a pointer that this rollout goes on with.

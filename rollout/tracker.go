@@ -74,6 +74,26 @@ func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Ti
 	t.census[coordinator] = counted{region, c, at}
 }
 
+// Placed corrects the number of agents under a coordinator, until its next census.
+func (t *Tracker) Placed(coordinator, region string, n int, at time.Time) {
+	c := mesh.Census{}
+	if held, ok := t.census[coordinator]; ok {
+		c, at = *held.Census, held.at
+	}
+	c.Agents = uint32(n)
+	t.census[coordinator] = counted{region, &c, at}
+}
+
+// Covers tells whether any coordinator of a region was heard of.
+func (t *Tracker) Covers(region string) bool {
+	for _, c := range t.census {
+		if c.region == region {
+			return true
+		}
+	}
+	return false
+}
+
 // Agents is how many agents each region has that was heard of.
 func (t *Tracker) Agents() map[string]int {
 	agents := map[string]int{}

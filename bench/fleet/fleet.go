@@ -51,7 +51,10 @@ type Config struct {
 	// Tamper, if set, gives an agent, by its number, what it does to shards before it
 	// sends them; nil for an honest one.
 	Tamper func(agent int) func(shard []byte)
-	Log    *slog.Logger
+	// OnAgent and OnCoordinator, if set, change how an agent or coordinator runs.
+	OnAgent       func(agent int, c *agent.Config)
+	OnCoordinator func(region string, c *coordinator.Config)
+	Log           *slog.Logger
 }
 
 // Fleet is a running fleet.
@@ -69,6 +72,7 @@ type Fleet struct {
 	cancel context.CancelFunc
 	conns  map[string]*emulated.Conn // by name of coordinator or agent, if there is a Link
 	stops  map[string]context.CancelFunc
+	gone   map[string]chan struct{} // closed when that coordinator has ended
 	group  sync.WaitGroup
 	mu     sync.Mutex
 	errs   []error // guarded by mu, like ended
@@ -79,7 +83,7 @@ type Fleet struct {
 // everything. It returns when every coordinator listens; agents may still be joining.
 func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, ended: map[*agent.Agent]bool{}}
+	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, ended: map[*agent.Agent]bool{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -90,7 +94,7 @@ func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 		return nil, err
 	}
 	for i := range cfg.Regions {
-		if err := f.startCoordinator(i); err != nil {
+		if err := f.startCoordinator(i, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +145,9 @@ func (f *Fleet) makeHome() (err error) {
 	return err
 }
 
-func (f *Fleet) startCoordinator(i int) error {
+// startCoordinator starts region i's coordinator, at the addresses of one that was there
+// before, if any.
+func (f *Fleet) startCoordinator(i int, again string) error {
 	region := f.Config.Regions[i]
 	bundle, err := identity.Load(f.Home.CoordinatorDir(region))
 	if err != nil {
@@ -168,6 +174,12 @@ func (f *Fleet) startCoordinator(i int) error {
 	} else {
 		cfg.Leader, cfg.LeaderAPI = f.Coordinators[0].MeshAddr(), f.Coordinators[0].APIAddr()
 	}
+	if again != "" {
+		cfg.Listen, cfg.API = f.Coordinators[i].MeshAddr(), again
+	}
+	if f.Config.OnCoordinator != nil {
+		f.Config.OnCoordinator(region, &cfg)
+	}
 	if cfg.PacketConn, err = f.socket(bundle.Identity.Name, cfg.Listen); err != nil {
 		return err
 	}
@@ -175,9 +187,31 @@ func (f *Fleet) startCoordinator(i int) error {
 	if err != nil {
 		return fmt.Errorf("coordinator of region %s: %w", region, err)
 	}
-	f.Coordinators = append(f.Coordinators, c)
-	f.group.Go(func() { f.note(c.Run(f.ctx)) })
+	if i < len(f.Coordinators) {
+		f.Coordinators[i] = c
+	} else {
+		f.Coordinators = append(f.Coordinators, c)
+	}
+	ctx, stop := context.WithCancel(f.ctx)
+	gone := make(chan struct{})
+	f.stops[region], f.gone[region] = stop, gone
+	f.group.Go(func() {
+		defer close(gone)
+		f.note(c.Run(ctx))
+	})
 	return nil
+}
+
+// StopCoordinator ends the coordinator of a region without waiting for it.
+func (f *Fleet) StopCoordinator(region string) { f.stops[region]() }
+
+// RestartCoordinator waits for the end of region i's coordinator and starts it anew, on
+// the same data and at the same addresses.
+func (f *Fleet) RestartCoordinator(i int) error {
+	region := f.Config.Regions[i]
+	f.stops[region]()
+	<-f.gone[region]
+	return f.startCoordinator(i, f.Coordinators[i].APIAddr())
 }
 
 // AgentConfig is how agent i runs.
@@ -203,6 +237,9 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 	}
 	if f.Config.Tamper != nil {
 		cfg.TamperShard = f.Config.Tamper(i)
+	}
+	if f.Config.OnAgent != nil {
+		f.Config.OnAgent(i, &cfg)
 	}
 	if f.Config.LocalAPI {
 		cfg.LocalAPI = "unix:" + filepath.Join(dir, "banyan.sock")

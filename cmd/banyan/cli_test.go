@@ -98,7 +98,7 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 	c.expect(0, []string{"version 1 published", "eu", "us", "2/2"}, "publish", "payments/limits", one, "-m", "first")
 	c.expect(0, []string{"version 2 published"}, "publish", "payments/limits", two, "-m", "second")
 	c.expect(0, []string{"-  \"limit\": 1", "+  \"limit\": 2"}, "diff", "payments/limits")
-	c.expect(0, []string{"rolled back", "3 ", "1 "}, "rollback", "payments/limits")
+	c.expect(0, []string{"rolled back", "5 ", "1 "}, "rollback", "payments/limits")
 	c.expect(0, []string{"first", "second", "admin (key"}, "history", "payments/limits")
 	c.expect(0, []string{"payments/limits", "leads", "2/2"}, "status")
 	c.expect(0, []string{"eu-agent-0000", "(coordinator)"}, "agents")
@@ -111,7 +111,7 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 	}
 	c.expect(0, []string{"version 3 stored, not activated"}, "publish", "payments/limits", one, "--no-activate")
 	c.expect(0, []string{"rolled back"}, "rollback", "payments/limits", "--to", "2", "--region", "us")
-	c.expect(2, []string{"different versions", "--to"}, "rollback", "payments/limits")
+	c.expect(3, []string{"version 1 in region eu", "none before it"}, "rollback", "payments/limits")
 }
 
 func TestSchemasHoldBackBadDrafts(t *testing.T) {
@@ -349,7 +349,7 @@ func TestPublishThatDoesNotReachEverybodyTimesOut(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	r := c.expect(7, []string{"timed out", "0 of 1", "banyan status a"}, "publish", "a", file(t, "a.json", "{}"), "--wait", "1s", "--region", "eu")
+	r := c.expect(7, []string{"timed out", "staging", "banyan rollout status a"}, "publish", "a", file(t, "a.json", "{}"), "--wait", "1s", "--region", "eu")
 	if !strings.Contains(r.stdout, "failed: "+a.Name()) {
 		t.Errorf("the failure's reason is not shown:\n%s", r.stdout)
 	}

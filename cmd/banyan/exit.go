@@ -14,6 +14,7 @@ import (
 	"banyan/internal/diskspace"
 	"banyan/internal/embeddb"
 	"banyan/record"
+	"banyan/rollout"
 	"banyan/transport"
 	"banyan/transport/identity"
 )
@@ -26,6 +27,7 @@ const (
 	exitRejected    = 3 // by validation or policy
 	exitUnreachable = 4
 	exitConflict    = 5
+	exitTakenBack   = 6 // a gate failed, or a rollout was taken back
 	exitTimedOut    = 7
 	exitInterrupted = 130
 )
@@ -83,6 +85,8 @@ func describe(err error) failure {
 		}
 	case errors.As(err, &rejection):
 		f.Code, f.Line, f.exit = "rejected", rejection.Line, exitRejected
+	case errors.Is(err, errTakenBack):
+		f.Code, f.exit = "taken_back", exitTakenBack
 	case errors.Is(err, errTimedOut), errors.Is(err, context.DeadlineExceeded):
 		f.Code, f.exit = "timed_out", exitTimedOut
 	case errors.Is(err, context.Canceled):
@@ -95,7 +99,7 @@ func describe(err error) failure {
 			f.Hint = "check --coordinator, and that it runs"
 		}
 	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature),
-		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge):
+		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan):
 		f.Code, f.exit = "rejected", exitRejected
 	case errors.Is(err, identity.ErrExists):
 		f.Code, f.exit = "conflict", exitConflict

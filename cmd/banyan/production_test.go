@@ -159,7 +159,7 @@ func checkLocalAPI(t *testing.T, a *host) {
 		t.Errorf("status: %d %s", code, body)
 	}
 	_, metrics := a.body(t, "/metrics")
-	for _, want := range []string{"banyan_agent_applied_total 1", "banyan_agent_propagation_seconds_bucket", "banyan_agent_children 0",
+	for _, want := range []string{"banyan_agent_applied_total 2", "banyan_agent_propagation_seconds_bucket", "banyan_agent_children 0",
 		"banyan_agent_staleness_seconds", "# TYPE banyan_agent_applied_total counter"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %q:\n%s", want, metrics)
@@ -183,7 +183,7 @@ func TestWatchTellsEachChangeOnce(t *testing.T) {
 		args := []string{"--home", h.Dir, "--coordinator", apiAddr, "publish", "a", "-", "--type", "text/plain"}
 		expect(t, runCLI(t, fmt.Sprint(n), args...), 0, nil, args)
 		var applied agent.Applied
-		if !lines.Scan() || json.Unmarshal(lines.Bytes(), &applied) != nil || applied.Epoch != n || applied.Version != n {
+		if !lines.Scan() || json.Unmarshal(lines.Bytes(), &applied) != nil || applied.Epoch != 2*n || applied.Version != n {
 			t.Fatalf("after version %d the watch said %q", n, lines.Text())
 		}
 	}

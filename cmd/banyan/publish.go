@@ -13,30 +13,27 @@ import (
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/record"
+	"banyan/rollout"
 )
 
-// waitOptions say which regions to move and how long to wait for their agents.
-type waitOptions struct {
-	regions []string
-	wait    time.Duration
-}
-
-func (o *waitOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar(&o.regions, "region", nil, "region to move (default all)")
-	cmd.Flags().DurationVar(&o.wait, "wait", 30*time.Second, "how long to wait for every agent to apply; 0: don't wait")
+func waitFlag(cmd *cobra.Command, wait *time.Duration) {
+	cmd.Flags().DurationVar(wait, "wait", 30*time.Second, "how long to wait for every agent to apply; 0: don't wait")
 }
 
 func newPublish(a *app) *cobra.Command {
 	var (
 		d          api.Draft
-		o          waitOptions
+		p          planFlags
+		wait       time.Duration
 		noActivate bool
 	)
 	cmd := &cobra.Command{
 		Use:   "publish CONFIG FILE",
-		Short: "Validate, sign and store a new version, and activate it",
+		Short: "Validate, sign and store a new version, and roll it out",
 		Long: `Validate FILE ("-": standard input) as the next version of CONFIG, sign it with the
-publisher key, store it, and move the regions' pointers to it.`,
+publisher key, store it, and roll it out: by a plan (--plan, --plan-name, or the default of
+its prefix), or else staged in all regions and then activated in all at once. A plan that
+bakes goes on by itself, unless --wait says how long to wait for its end.`,
 		Args: exactly("CONFIG", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d.Config = args[0]
@@ -74,7 +71,8 @@ publisher key, store it, and move the regions' pointers to it.`,
 					fmt.Fprintf(w, "%s version %d stored, not activated\n", d.Config, v.Manifest.Version)
 				})
 			}
-			return a.activate(cmd.Context(), client, d.Config, v.Manifest.Version, o, "published")
+			p.message = d.Message
+			return a.goLive(cmd.Context(), client, d.Config, v.Manifest.Version, p, wait, cmd.Flags().Changed("wait"))
 		},
 	}
 	f := cmd.Flags()
@@ -82,7 +80,8 @@ publisher key, store it, and move the regions' pointers to it.`,
 	f.StringVar(&d.ContentType, "type", "", "content type (default by the file's name)")
 	f.Uint64Var(&d.Parent, "parent", 0, "version the draft was made from; publishing conflicts if there is a newer one")
 	f.BoolVar(&noActivate, "no-activate", false, "store the version and leave the pointers where they are")
-	o.flags(cmd)
+	p.flags(cmd)
+	waitFlag(cmd, &wait)
 	return cmd
 }
 
@@ -122,87 +121,87 @@ func (a *app) uploadProgress(sent, total int64) {
 
 func newRollback(a *app) *cobra.Command {
 	var (
-		to uint64
-		o  waitOptions
+		in   api.Rollback
+		wait time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback CONFIG",
 		Short: "Move the pointers of CONFIG back to an older version",
 		Long: `Move the regions' pointers of CONFIG to version --to, or to the version before the one
-they run. It is a new epoch that names an old version; hosts that still have that
-version on disk fetch nothing.`,
+they run: a rollout under way is taken back. It is a new epoch that names an old version;
+hosts that still have that version on disk fetch nothing.`,
 		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
 			if err != nil {
 				return err
 			}
-			target := to
-			if target == 0 {
-				if target, err = previous(cmd.Context(), client, args[0], o.regions); err != nil {
-					return err
-				}
+			pointers, err := client.Rollback(cmd.Context(), args[0], in)
+			if err != nil {
+				return err
 			}
-			return a.activate(cmd.Context(), client, args[0], target, o, "rolled back")
+			out, epochs := activated{Config: args[0]}, map[string]uint64{}
+			for _, p := range pointers {
+				epochs[p.Region], out.Version = p.Epoch, p.Baseline
+			}
+			return a.settled(cmd.Context(), client, out, epochs, wait, "rolled back")
 		},
 	}
-	cmd.Flags().Uint64Var(&to, "to", 0, "version to go back to (default the parent of the one that runs)")
-	o.flags(cmd)
+	f := cmd.Flags()
+	f.Uint64Var(&in.To, "to", 0, "version to go back to (default the one that ran before)")
+	f.StringSliceVar(&in.Regions, "region", nil, "region to move (default all)")
+	f.StringVarP(&in.Message, "message", "m", "", "why, for the history")
+	waitFlag(cmd, &wait)
 	return cmd
-}
-
-// previous finds the version that the running one was made from.
-func previous(ctx context.Context, client *api.Client, config string, regions []string) (uint64, error) {
-	pointers, err := client.Pointers(ctx, config)
-	if err != nil {
-		return 0, err
-	}
-	running := uint64(0)
-	for _, p := range pointers {
-		if len(regions) > 0 && p.Region != regions[0] {
-			continue
-		}
-		if running != 0 && running != p.Baseline {
-			return 0, usagef("regions run different versions of %s (%d and %d); say which to go back to with --to", config, running, p.Baseline)
-		}
-		running = p.Baseline
-	}
-	if running == 0 {
-		return 0, &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("%s runs nowhere: there is nothing to roll back", config)}
-	}
-	v, err := client.Version(ctx, config, running)
-	if err != nil {
-		return 0, err
-	}
-	if v.Parent == 0 {
-		return 0, &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s runs version %d, which has none before it", config, running)}
-	}
-	return v.Parent, nil
 }
 
 // activated is what publish and rollback print.
 type activated struct {
 	Config  string             `json:"config"`
 	Version uint64             `json:"version"`
+	Rollout uint64             `json:"rollout,omitempty"`
 	Regions []api.RegionStatus `json:"regions"`
 }
 
-// activate moves pointers and waits until every agent has acknowledged.
-func (a *app) activate(ctx context.Context, client *api.Client, config string, version uint64, o waitOptions, done string) error {
-	pointers, err := client.Activate(ctx, config, api.Activate{Version: version, Regions: o.regions})
+// goLive starts a rollout, and follows it to its end and until every agent has acknowledged;
+// one that bakes, or waits for a person, goes on by itself.
+func (a *app) goLive(ctx context.Context, client *api.Client, config string, version uint64, p planFlags, wait time.Duration, insist bool) error {
+	in, err := p.request(version)
 	if err != nil {
 		return err
 	}
-	epochs := map[string]uint64{}
-	for _, p := range pointers {
-		epochs[p.Region] = p.Epoch
+	r, err := client.StartRollout(ctx, config, in)
+	if err != nil {
+		return fmt.Errorf("version %d of %s is stored, but not rolled out: %w", version, config, err)
 	}
-	out := activated{Config: config, Version: version}
-	waited, waitErr := a.waitApplied(ctx, client, config, epochs, o.wait)
-	out.Regions = waited
+	if r.Status == rollout.Waiting || wait == 0 || r.Plan.Bakes() > 0 && !insist {
+		return a.print(r, func(w io.Writer) {
+			fmt.Fprintf(w, "%s version %d published\n", config, version)
+			a.printStarted(w, r)
+		})
+	}
+	began := time.Now()
+	if r, err = a.followRollout(ctx, client, config, r.ID, wait, func(api.Rollout) {}); err != nil {
+		a.print(r, func(w io.Writer) { printRollout(w, r) })
+		return err
+	}
+	if err := endOf(r); err != nil {
+		return err
+	}
+	epochs := map[string]uint64{}
+	for region, s := range r.Regions {
+		epochs[region] = s.Epoch
+	}
+	return a.settled(ctx, client, activated{Config: config, Version: version, Rollout: r.ID}, epochs, max(wait-time.Since(began), time.Second), "published")
+}
+
+// settled waits until every agent has applied what the pointers say, and prints how it went.
+func (a *app) settled(ctx context.Context, client *api.Client, out activated, epochs map[string]uint64, wait time.Duration, done string) error {
+	regions, waitErr := a.waitApplied(ctx, client, out.Config, epochs, wait)
+	out.Regions = regions
 	if err := a.print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s version %d %s\n", config, version, done)
-		printRegions(w, waited)
+		fmt.Fprintf(w, "%s version %d %s\n", out.Config, out.Version, done)
+		printRegions(w, regions)
 	}); err != nil {
 		return err
 	}

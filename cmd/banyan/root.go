@@ -63,7 +63,7 @@ capitals, '-' as '_'), then from a YAML file whose keys are flag names (--config
 or banyan.yaml in the current directory).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
-4 unreachable, 5 conflict, 7 timed out, 130 interrupted.`,
+4 unreachable, 5 conflict, 6 gate failed or rolled back, 7 timed out, 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -89,7 +89,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 
 	root.AddCommand(
 		newInit(a), newCert(a), newCoordinator(a), newAgent(a), newDev(a),
-		newPublish(a), newRollback(a), newStatus(a), newAgents(a), newHistory(a), newGet(a), newShards(a), newDiff(a), newSchema(a),
+		newPublish(a), newRollback(a), newRollout(a), newPlan(a), newApprove(a), newFreeze(a), newLock(a), newUnlock(a), newStatus(a), newAgents(a), newQuarantine(a), newDrift(a), newHistory(a), newGet(a), newShards(a), newDiff(a), newSchema(a),
 		newDemo(a), newBench(a), newSimulate(a), newVersion(a),
 	)
 	return root

@@ -77,6 +77,7 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 	sizeVar(f, &cfg.MaxBody, "max-body", "largest body taken; 0 for 1GiB, which is the most")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
+	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil, "prefix of configs whose rollouts a second person must approve; may be repeated")
 	return cmd
 }
 
@@ -92,7 +93,11 @@ func sizeVar(f *pflag.FlagSet, v *int64, name, usage string) {
 }
 
 func newAgent(a *app) *cobra.Command {
-	var cfg agent.Config
+	var (
+		cfg           agent.Config
+		hooks         string
+		check, reload string
+	)
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this host",
@@ -105,6 +110,9 @@ func newAgent(a *app) *cobra.Command {
 				return usagef("--identity is needed: the bundle of this agent; 'banyan cert agent' issues one")
 			}
 			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
+				return err
+			}
+			if cfg.Hooks, err = loadHooks(hooks, check, reload); err != nil {
 				return err
 			}
 			ag, err := agent.Open(cfg)
@@ -128,7 +136,40 @@ func newAgent(a *app) *cobra.Command {
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
 	sizeVar(f, &cfg.DiskQuota, "disk-quota", "what versions may take on disk; past it the oldest go, but none that runs or is to run; 0 for no quota")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
+	f.StringVar(&hooks, "hooks", "", "YAML file of hooks: checks, reloads and what to do about drift, by prefix of configs")
+	f.StringVar(&check, "check-command", "", "shell command that must succeed before any version is shown, for hosts without a hooks file")
+	f.StringVar(&reload, "reload-command", "", "shell command to run after any version is shown, likewise")
+	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval, "time between two looks at each file for changes by another hand; negative: never")
 	return cmd
+}
+
+// loadHooks reads a hooks file, or makes the one rule of the two flags.
+func loadHooks(path, check, reload string) (*agent.Hooks, error) {
+	if path != "" {
+		if check != "" || reload != "" {
+			return nil, usagef("--hooks, with --check-command or --reload-command; write them into the file")
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("hooks: %w", err)
+		}
+		h, err := agent.ParseHooks(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return h, nil
+	}
+	if check == "" && reload == "" {
+		return nil, nil
+	}
+	rule := agent.Rule{Config: "*"}
+	if check != "" {
+		rule.Check = &agent.Check{Command: []string{"/bin/sh", "-c", check}}
+	}
+	if reload != "" {
+		rule.Reload = &agent.Reload{Command: []string{"/bin/sh", "-c", reload}}
+	}
+	return agent.NewHooks(rule)
 }
 
 func newDev(a *app) *cobra.Command {

@@ -49,23 +49,28 @@ type Activated struct {
 
 // Failure is why an agent did not apply.
 type Failure struct {
-	Agent  string `json:"agent"`
-	Reason string `json:"reason"`
+	Agent    string `json:"agent"`
+	Reason   string `json:"reason"`
+	Attempts uint32 `json:"attempts,omitempty"`
 }
 
 // RegionStatus says how far a region has come with a config's pointer.
 type RegionStatus struct {
-	Region   string    `json:"region"`
-	Epoch    uint64    `json:"epoch"`
-	Version  uint64    `json:"version"`
-	Agents   int       `json:"agents"`  // in the tree now
-	Applied  uint64    `json:"applied"` // acknowledged this epoch
-	Failed   uint64    `json:"failed"`
-	P50Ms    float64   `json:"p50_ms"` // from the pointer's signature to the durable apply
-	P99Ms    float64   `json:"p99_ms"`
-	MaxMs    float64   `json:"max_ms"`
-	MovedAt  time.Time `json:"moved_at"`
-	Failures []Failure `json:"failures,omitempty"`
+	Region    string    `json:"region"`
+	Epoch     uint64    `json:"epoch"`
+	Version   uint64    `json:"version"`             // the baseline
+	Candidate uint64    `json:"candidate,omitempty"` // that a rollout brings
+	Wave      string    `json:"wave,omitempty"`      // who runs it, or "staged"
+	Agents    int       `json:"agents"`              // in the tree now
+	Applied   uint64    `json:"applied"`             // acknowledged this epoch
+	Failed    uint64    `json:"failed"`
+	Running   uint64    `json:"running_candidate"`
+	MinMs     float64   `json:"min_ms"`
+	P50Ms     float64   `json:"p50_ms"` // from the pointer's signature to the durable apply
+	P99Ms     float64   `json:"p99_ms"`
+	MaxMs     float64   `json:"max_ms"`
+	MovedAt   time.Time `json:"moved_at"`
+	Failures  []Failure `json:"failures,omitempty"`
 }
 
 // ConfigStatus answers how a config stands.

@@ -1,0 +1,369 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/coordinator/api"
+	"banyan/rollout"
+)
+
+// errTakenBack is wrapped when a gate failed, or a rollout was taken back for another reason.
+var errTakenBack = errors.New("taken back")
+
+// watchEvery is how often a rollout is looked at while it is watched.
+const watchEvery = 200 * time.Millisecond
+
+// planFlags say how a version is to go live.
+type planFlags struct {
+	file, name, message string
+	immediate           bool
+	regions             []string
+}
+
+func (p *planFlags) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&p.file, "plan", "", "file of a rollout plan (default the config's default plan)")
+	f.StringVar(&p.name, "plan-name", "", "a stored plan, by name")
+	f.BoolVar(&p.immediate, "immediate", false, "for emergencies: no staging, no waves, no gates")
+	f.StringSliceVar(&p.regions, "region", nil, "region to move (default those of the plan, or all)")
+}
+
+func (p *planFlags) request(version uint64) (api.StartRollout, error) {
+	in := api.StartRollout{Version: version, Regions: p.regions, PlanName: p.name, Immediate: p.immediate, Message: p.message}
+	if p.file != "" {
+		raw, err := os.ReadFile(p.file)
+		if err != nil {
+			return in, fmt.Errorf("plan: %w", err)
+		}
+		if _, err := rollout.ParsePlan(raw); err != nil {
+			return in, fmt.Errorf("%s: %w", p.file, err)
+		}
+		in.Plan = string(raw)
+	}
+	return in, nil
+}
+
+func newRollout(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rollout",
+		Short: "Bring versions live in stages, and steer how they go",
+	}
+	cmd.AddCommand(newRolloutStart(a), newRolloutStatus(a), newRolloutHistory(a), newRolloutLint(a), newRolloutSchema(a),
+		newRolloutRequest(a, rollout.Pause, "Stop a rollout where it is"),
+		newRolloutRequest(a, rollout.Resume, "Go on with a paused rollout"),
+		newRolloutRequest(a, rollout.Promote, "Go past the gates and the rest of the bake of the wave under way"),
+		newRolloutRequest(a, rollout.Abort, "Take a rollout back: every region runs what it ran before"),
+		newRolloutRequest(a, rollout.Undo, "Take back a rollout that is done"))
+	return cmd
+}
+
+func newRolloutStart(a *app) *cobra.Command {
+	var (
+		p     planFlags
+		watch bool
+	)
+	cmd := &cobra.Command{
+		Use:   "start CONFIG [VERSION]",
+		Short: "Start a rollout of a stored version (default the last)",
+		Args:  cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			version, err := versionArg(cmd.Context(), client, args)
+			if err != nil {
+				return err
+			}
+			in, err := p.request(version)
+			if err != nil {
+				return err
+			}
+			r, err := client.StartRollout(cmd.Context(), args[0], in)
+			if err != nil {
+				return err
+			}
+			if watch {
+				return a.watchRollout(cmd.Context(), client, args[0], r.ID)
+			}
+			return a.print(r, func(w io.Writer) { a.printStarted(w, r) })
+		},
+	}
+	p.flags(cmd)
+	cmd.Flags().StringVarP(&p.message, "message", "m", "", "why, for the history")
+	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until it is over")
+	return cmd
+}
+
+func versionArg(ctx context.Context, client *api.Client, args []string) (uint64, error) {
+	if len(args) == 2 {
+		version, err := strconv.ParseUint(args[1], 10, 64)
+		if err != nil || version == 0 {
+			return 0, usagef("version %q is not a number from 1 on", args[1])
+		}
+		return version, nil
+	}
+	v, err := client.Version(ctx, args[0], 0)
+	return v.Manifest.Version, err
+}
+
+func (a *app) printStarted(w io.Writer, r api.Rollout) {
+	fmt.Fprintf(w, "rollout %d of %s version %d: %s\n", r.ID, r.Config, r.Version, r.Title)
+	if r.Status == rollout.Waiting {
+		fmt.Fprintf(w, "another person must say: banyan approve %s\n", r.Config)
+		return
+	}
+	fmt.Fprintf(w, "watch it with: banyan rollout status %s --watch\n", r.Config)
+}
+
+func newRolloutStatus(a *app) *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{
+		Use:   "status [CONFIG]",
+		Short: "Show the rollout of a config, or the newest of every config",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				if watch {
+					return usagef("--watch needs a config")
+				}
+				return a.listRollouts(cmd.Context(), client, "")
+			}
+			if watch {
+				return a.watchRollout(cmd.Context(), client, args[0], 0)
+			}
+			r, err := client.Rollout(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) { printRollout(w, r) })
+		},
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until it is over")
+	return cmd
+}
+
+func newRolloutHistory(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "history CONFIG",
+		Short: "List the rollouts of CONFIG, newest first",
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			return a.listRollouts(cmd.Context(), client, args[0])
+		},
+	}
+}
+
+func (a *app) listRollouts(ctx context.Context, client *api.Client, config string) error {
+	all, err := client.Rollouts(ctx, config)
+	if err != nil {
+		return err
+	}
+	return a.print(map[string]any{"rollouts": all}, func(w io.Writer) {
+		fmt.Fprintln(w, "CONFIG\tROLLOUT\tVERSION\tPLAN\tSTARTED\tBY\tSTATUS\tWHY")
+		for _, r := range all {
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Config, r.ID, r.Version, planTitle(r.Plan), r.Started.UTC().Format(time.RFC3339), r.By, r.Title, cmp.Or(r.Why, "-"))
+		}
+	})
+}
+
+func planTitle(p rollout.Plan) string {
+	switch {
+	case p.Name != "":
+		return p.Name
+	case p.Immediate:
+		return "immediate"
+	}
+	return fmt.Sprintf("%d waves", len(p.Waves))
+}
+
+func printRollout(w io.Writer, r api.Rollout) {
+	fmt.Fprintf(w, "%s: rollout %d of version %d, by %s\n%s", r.Config, r.ID, r.Version, r.By, r.Title)
+	if r.Why != "" {
+		fmt.Fprintf(w, " (%s)", r.Why)
+	}
+	if r.Part == rollout.Baking && r.Status == rollout.Running {
+		fmt.Fprintf(w, ", %s of %s", r.Spent.Round(time.Second), time.Duration(r.Plan.Waves[r.Wave].Bake))
+	}
+	fmt.Fprintln(w)
+	if len(r.Seen) > 0 {
+		fmt.Fprintln(w, "REGION\tEPOCH\tAGENTS\tIN WAVE\tAPPLIED\tRUNNING IT\tFAILED")
+		for _, group := range r.Plan.Regions {
+			for _, region := range group {
+				if s, ok := r.Seen[region]; ok {
+					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", region, s.Epoch, s.Agents, s.InWave, s.Applied, s.Running, s.Failed)
+				}
+			}
+		}
+		for _, s := range r.Seen {
+			for _, reason := range s.Reasons {
+				fmt.Fprintf(w, "failed: %s\n", reason)
+			}
+		}
+	}
+	for _, e := range r.Log {
+		fmt.Fprintf(w, "%s  %s\n", e.At.Local().Format("15:04:05.000"), e.What)
+	}
+}
+
+// watchRollout prints the history of a rollout as it grows, until it is over.
+func (a *app) watchRollout(ctx context.Context, client *api.Client, config string, id uint64) error {
+	told := 0
+	r, err := a.followRollout(ctx, client, config, id, 0, func(r api.Rollout) {
+		if a.output == "json" {
+			return
+		}
+		for ; told < len(r.Log); told++ {
+			fmt.Fprintf(a.stdout, "%s  %s\n", r.Log[told].At.Local().Format("15:04:05.000"), r.Log[told].What)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if a.output == "json" {
+		if err := a.print(r, func(io.Writer) {}); err != nil {
+			return err
+		}
+	}
+	return endOf(r)
+}
+
+// endOf is the error of a rollout that did not end well.
+func endOf(r api.Rollout) error {
+	if r.Status != rollout.RolledBack && r.Status != rollout.Aborted {
+		return nil
+	}
+	return withHint(fmt.Errorf("rollout %d of %s version %d was %w: %s", r.ID, r.Config, r.Version, errTakenBack, r.Why),
+		"every region that it reached runs what it ran before; 'banyan rollout status "+r.Config+"' tells the whole story")
+}
+
+// followRollout looks at a rollout until it is over, waits for a person, or the time is up
+// (0: no limit). id 0 means the newest.
+func (a *app) followRollout(ctx context.Context, client *api.Client, config string, id uint64, limit time.Duration, show func(api.Rollout)) (api.Rollout, error) {
+	defer a.progressDone()
+	deadline := time.Now().Add(limit)
+	for {
+		r, err := client.Rollout(ctx, config)
+		if err != nil {
+			return r, err
+		}
+		if id == 0 {
+			id = r.ID
+		}
+		if r.ID != id {
+			return r, &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("rollout %d of %s was superseded by %d", id, config, r.ID)}
+		}
+		if show(r); r.Status.Over() || r.Status == rollout.Waiting {
+			return r, nil
+		}
+		if limit > 0 && time.Now().After(deadline) {
+			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, limit, r.ID, config, r.Title),
+				"it goes on; 'banyan rollout status "+config+" --watch' follows it")
+		}
+		if limit > 0 {
+			a.progress("%s", r.Title)
+		}
+		select {
+		case <-time.After(watchEvery):
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+}
+
+func newRolloutRequest(a *app, what, short string) *cobra.Command {
+	var in api.RolloutRequest
+	cmd := &cobra.Command{
+		Use:   what + " CONFIG",
+		Short: short,
+		Args:  exactly("CONFIG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := client.AskRollout(cmd.Context(), args[0], what, in)
+			if err != nil {
+				return err
+			}
+			return a.print(r, func(w io.Writer) {
+				fmt.Fprintf(w, "rollout %d of %s version %d: %s\n", r.ID, r.Config, r.Version, r.Title)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "why, for the history")
+	cmd.Flags().Uint64Var(&in.IfRollout, "rollout", 0, "only if this is the newest rollout's number")
+	if what == rollout.Promote {
+		cmd.Flags().BoolVar(&in.Full, "full", false, "go past all gates and bakes that follow, too")
+	}
+	return cmd
+}
+
+func newApprove(a *app) *cobra.Command {
+	cmd := newRolloutRequest(a, rollout.Approve, "Approve, as a second person, the rollout that waits for it")
+	cmd.Long = "Approve the rollout of CONFIG that waits for a second person. Who started it can't."
+	return cmd
+}
+
+func newRolloutLint(a *app) *cobra.Command {
+	var offline bool
+	cmd := &cobra.Command{
+		Use:   "lint FILE",
+		Short: "Check a plan, and that the fleet has the regions and labels it names",
+		Args:  exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			p, err := rollout.ParsePlan(raw)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if !offline {
+				client, _, err := a.client()
+				if err != nil {
+					return err
+				}
+				if err := client.LintPlan(cmd.Context(), string(raw)); err != nil {
+					return withHint(err, "--offline checks the file alone")
+				}
+			}
+			return a.print(p, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is a plan of %d waves that bake for %s in all\n", args[0], len(p.Waves), p.Bakes())
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "don't ask the coordinator about the fleet")
+	return cmd
+}
+
+func newRolloutSchema(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of plans",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.stdout, strings.TrimSpace(string(rollout.Schema())))
+			return err
+		},
+	}
+}
