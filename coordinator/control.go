@@ -73,7 +73,7 @@ func (c *Coordinator) startRollout(ctx context.Context, config string, in api.St
 	} else if c.rollouts.count() >= maxRollouts {
 		return s, &api.Error{Code: api.CodeUnavailable, Message: fmt.Sprintf("%d rollouts are under way, the limit", maxRollouts), Hint: "wait for some of them, or abort them"}
 	}
-	if s, err = rollout.Start(old.ID+1, config, in.Version, plan, pointers, by, in.Message, time.Now()); err != nil {
+	if s, err = rollout.Start(old.ID+1, config, in.Version, plan, pointers, c.expected(ctx), by, in.Message, time.Now()); err != nil {
 		return s, err
 	}
 	if c.needsTwo(config) {

@@ -28,7 +28,7 @@ const (
 
 // Pace of the controller.
 const (
-	rolloutTick = time.Second
+	rolloutTick = 250 * time.Millisecond
 	// gather lets acknowledgements that come together be looked at together.
 	gather = 5 * time.Millisecond
 )
@@ -36,8 +36,10 @@ const (
 // rollouts drives the controller: what is seen of the fleet in, transactions out. Every
 // write of a rollout or pointer happens under Coordinator.writes.
 type rollouts struct {
-	c    *Coordinator
-	wake chan struct{}
+	c       *Coordinator
+	wake    chan struct{}
+	started time.Time
+	sized   time.Time // when the fleet's sizes were last looked at; of run alone
 
 	mu     sync.Mutex
 	active map[string]*active // by config; guarded by mu
@@ -52,7 +54,7 @@ type active struct {
 }
 
 func newRollouts(c *Coordinator) *rollouts {
-	return &rollouts{c: c, wake: make(chan struct{}, 1), active: map[string]*active{}}
+	return &rollouts{c: c, started: time.Now(), wake: make(chan struct{}, 1), active: map[string]*active{}}
 }
 
 // awake has the controller look at the fleet soon.
@@ -75,6 +77,7 @@ func (r *rollouts) run(ctx context.Context) error {
 		return fmt.Errorf("rollouts: %w", err)
 	}
 	defer r.stopGates()
+	r.started = time.Now()
 	ticker := time.NewTicker(rolloutTick)
 	defer ticker.Stop()
 	for {
@@ -89,6 +92,7 @@ func (r *rollouts) run(ctx context.Context) error {
 			return nil
 		}
 		r.stepAll(ctx)
+		r.c.rememberSizes(ctx)
 	}
 }
 
@@ -198,7 +202,7 @@ func (r *rollouts) reload(ctx context.Context, config string, cause error) {
 
 // view is what is seen of the fleet for one rollout.
 func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
-	v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}, Answers: a.gates.answers()}
+	v := rollout.View{Now: time.Now(), Uptime: time.Since(r.started), Regions: map[string]rollout.Region{}, Answers: a.gates.answers()}
 	pointers := map[string]record.Pointer{}
 	for region := range a.state.Regions {
 		p, err := r.c.store.Pointer(ctx, a.state.Config, region)
@@ -303,3 +307,9 @@ func archive(s rollout.State) ([]versionstore.DocumentWrite, error) {
 }
 
 func historyName(config string, id uint64) string { return fmt.Sprintf("%s %010d", config, id) }
+
+// RolloutSteps is how many steps of rollouts of a config have been committed here.
+func (c *Coordinator) RolloutSteps(ctx context.Context, config string) (uint64, error) {
+	_, seq, err := c.rolloutOf(ctx, config)
+	return seq, err
+}

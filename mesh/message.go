@@ -93,6 +93,7 @@ type Member struct {
 	Relay    bool              `cbor:"4,keyasint"`
 	Capacity uint32            `cbor:"5,keyasint,omitempty"`
 	Labels   map[string]string `cbor:"6,keyasint,omitempty"`
+	Children uint32            `cbor:"7,keyasint,omitempty"` // it brought with it; 0 in answers to a roll call
 }
 
 // Adopted tells that agents are children of one now.

@@ -80,10 +80,16 @@ func (n *Node) adopted(now Time, from PeerID, m *Adopted, out []Output) []Output
 		return out
 	}
 	if n.cfg.Planner == nil {
-		return n.sendUp(m, out)
+		// Who sent it may be among the children yet to be told of, and must be known first.
+		return n.sendUp(m, n.flushRoster(out))
 	}
+	unknown := false
 	for _, member := range m.Members {
 		n.cfg.Planner.Adopt(now, member, false, m.Parent)
+		unknown = unknown || int(member.Children) > n.cfg.Planner.Children(member.Index)
+	}
+	if unknown { // it brought a subtree from before this planner was
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &RollCall{}})
 	}
 	return n.tellPlaced(out)
 }
@@ -95,7 +101,9 @@ func (n *Node) rollCalled(now Time, from PeerID, m *RollCall, out []Output) []Ou
 	}
 	for i := range n.children {
 		if c := &n.children[i]; c.role == RoleAgent {
-			n.tellOf(now, c.member)
+			member := c.member
+			member.Children = 0 // they answer for themselves
+			n.tellOf(now, member)
 			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
 		}
 	}

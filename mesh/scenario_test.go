@@ -213,6 +213,8 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 			e.Failures = []Failure{{Agent: uint32(num("failed")), Name: arg("name", ""), Reason: arg("reason", ""), Attempts: uint32(num("attempts"))}}
 		}
 		return receive(&Ack{Entries: []AckEntry{*e}})
+	case "adopted":
+		return receive(&Adopted{Parent: uint32(num("parent")), Members: []Member{{Index: uint32(num("index")), Name: arg("name", ""), Children: uint32(num("children"))}}})
 	case "release":
 		return s.step(Input{Kind: InRelease, Name: arg("name", "")})
 	case "census":

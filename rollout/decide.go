@@ -12,6 +12,8 @@ import (
 type View struct {
 	Now     time.Time // for the history alone: nothing is decided by it
 	Regions map[string]Region
+	// Uptime is how long the controller has run: at first not all agents are counted.
+	Uptime time.Duration
 	// Frozen is why rollouts of the config must not go on; "": they may.
 	Frozen string
 	// Answers of gates that are asked elsewhere, by name, since the wave began to bake.
@@ -58,6 +60,9 @@ const (
 	maxStep = 10 * time.Second
 	// returnLimit is how long hosts are waited for on their way back.
 	returnLimit = 2 * time.Minute
+	// gathering is how long a controller that has just started waits for all agents that
+	// were counted before to be counted again.
+	gathering = 30 * time.Second
 )
 
 // Decide is one step of the controller: what to store and which pointers to move, given
@@ -73,6 +78,7 @@ func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, c
 		return n, nil, true
 	}
 	d.expose()
+	d.count()
 	elapsed = min(max(elapsed, 0), maxStep)
 	switch n.Status {
 	case Returning:
@@ -145,6 +151,7 @@ func (d *decision) step(elapsed time.Duration) {
 		d.timeout()
 		return
 	}
+	d.recount()
 	switch d.Part {
 	case Staging:
 		d.say("staged in %s", strings.Join(d.group(), ", "))
@@ -160,6 +167,39 @@ func (d *decision) step(elapsed time.Duration) {
 		d.say("%s baked for %s", d.WaveName(), d.Spent.Round(time.Millisecond))
 		d.advance()
 	}
+}
+
+// count remembers how many agents there are.
+func (d *decision) count() {
+	for _, region := range d.group() {
+		r, seen := d.Regions[region], d.seen(region)
+		if !seen.Known {
+			continue
+		}
+		if r.Counted != r.Epoch {
+			r.Counted, r.InWave, d.changed = r.Epoch, 0, true
+		}
+		r.Agents, r.InWave = max(r.Agents, seen.Agents), max(r.InWave, seen.InWave)
+	}
+}
+
+// recount lets the next part be judged by the agents that there are now.
+func (d *decision) recount() {
+	for _, region := range d.group() {
+		if seen := d.seen(region); seen.Known {
+			d.Regions[region].Agents = seen.Agents
+		}
+	}
+}
+
+// present tells whether the agents that were counted before are there.
+func (d *decision) present(region string) bool {
+	r, seen := d.Regions[region], d.seen(region)
+	gone := d.Gates().MaxGone
+	if d.view.Uptime < gathering {
+		gone = 0
+	}
+	return seen.Known && seen.Agents >= needed(1-gone, r.Agents) && (r.Counted != r.Epoch || seen.InWave >= needed(1-gone, r.InWave))
 }
 
 // advance goes to the next wave, the next group, or the end.
@@ -268,7 +308,7 @@ func (d *decision) returning() {
 	back, agents, known := 0, 0, true
 	for _, region := range d.touched() {
 		seen := d.view.Regions[region]
-		known = known && seen.Known
+		known = known && d.present(region)
 		back, agents = back+seen.Applied, agents+seen.Agents
 	}
 	switch {

@@ -119,7 +119,7 @@ func (d *decision) passed() bool {
 	switch d.Part {
 	case Staging:
 		for _, region := range d.group() {
-			if seen := d.seen(region); !seen.Known || seen.Applied < needed(d.Plan.Stage.Share, seen.Agents) {
+			if seen := d.seen(region); !d.present(region) || seen.Applied < needed(d.Plan.Stage.Share, seen.Agents) {
 				return false
 			}
 		}
@@ -144,7 +144,7 @@ func (d *decision) applied() bool {
 		return true
 	}
 	for _, region := range d.group() {
-		if seen := d.seen(region); !seen.Known || d.runs(seen) < needed(d.Gates().MinSuccess, d.inWave(seen)) {
+		if seen := d.seen(region); !d.present(region) || d.runs(seen) < needed(d.Gates().MinSuccess, d.inWave(seen)) {
 			return false
 		}
 	}
@@ -178,14 +178,17 @@ func (d *decision) timeout() {
 
 // counts tells how far the group is.
 func (d *decision) counts() string {
-	have, all := 0, 0
+	have, all, gone := 0, 0, ""
 	for _, region := range d.group() {
 		seen := d.seen(region)
+		if missing := d.Regions[region].Agents - seen.Agents; seen.Known && missing > 0 && !d.present(region) {
+			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, d.Regions[region].Agents, region)
+		}
 		if d.Part == Staging {
 			have, all = have+seen.Applied, all+seen.Agents
 		} else {
 			have, all = have+d.runs(seen), all+d.inWave(seen)
 		}
 	}
-	return fmt.Sprintf("%d of %d hosts", have, all)
+	return fmt.Sprintf("%d of %d hosts%s", min(have, all), all, gone)
 }

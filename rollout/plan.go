@@ -49,6 +49,9 @@ type Gates struct {
 	// MaxFailures is how many agents of the group may fail, whatever their share; absent: as
 	// many as MinSuccess lets.
 	MaxFailures *int `json:"maxFailures,omitempty"`
+	// MaxGone is the share of a region's agents, and of those in the wave, that may leave
+	// while the wave is under way: a version that takes its hosts down is not well. Default 10%.
+	MaxGone quantity.Percent `json:"maxGone,omitempty"`
 	// MaxSkew is the longest time between a region's first and last apply; 0: any.
 	MaxSkew quantity.Duration `json:"maxSkew,omitempty"`
 	// Timeout is how long the agents of a wave have; default 2m.
@@ -90,6 +93,7 @@ const (
 // Defaults of a plan.
 const (
 	DefaultShare        = quantity.Percent(0.99)
+	DefaultGone         = quantity.Percent(0.1)
 	DefaultStageTimeout = quantity.Duration(5 * time.Minute)
 	DefaultWaveTimeout  = quantity.Duration(2 * time.Minute)
 	DefaultEvery        = quantity.Duration(15 * time.Second)
@@ -120,6 +124,7 @@ func (p Plan) complete() Plan {
 
 func (g Gates) complete() Gates {
 	orDefault(&g.MinSuccess, DefaultShare)
+	orDefault(&g.MaxGone, DefaultGone)
 	orDefault(&g.Timeout, DefaultWaveTimeout)
 	queries, hooks := make([]Query, len(g.Queries)), make([]Webhook, len(g.Webhooks))
 	for i, q := range g.Queries {

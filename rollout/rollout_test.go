@@ -42,7 +42,7 @@ func newController(t testing.TB, plan string, regions ...string) *controller {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Start(1, "a", 2, p, pointers, "alice", "", time.Unix(0, 0))
+	s, err := Start(1, "a", 2, p, pointers, nil, "alice", "", time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func FuzzParsePlan(f *testing.F) {
 				regions[region] = record.Pointer{}
 			}
 		}
-		s, err := Start(1, "a", 1, p, regions, "alice", "", time.Time{})
+		s, err := Start(1, "a", 1, p, regions, nil, "alice", "", time.Time{})
 		if err != nil {
 			t.Fatalf("a plan that was taken can't be started: %v", err)
 		}

@@ -30,7 +30,7 @@ type story struct {
 	fleet   map[string]*region
 	answers map[string]Answer
 	frozen  string
-	now     time.Duration
+	now, up time.Duration
 }
 
 // region is a region's fleet: it answers what the pointer says at once, but those that a
@@ -43,6 +43,7 @@ type region struct {
 	skew                 time.Duration
 	reason               string
 	unstaged, notRunning int
+	gone                 int // of the wave: they ran it, and are not attached any more
 }
 
 func (r *region) seen() Region {
@@ -61,6 +62,7 @@ func (r *region) seen() Region {
 		out.Failed = min(r.failing, r.agents)
 		out.Applied = r.agents - r.silent - out.Failed
 	}
+	out.Agents, out.InWave = out.Agents-r.gone, max(out.InWave-r.gone, 0)
 	if out.Failed > 0 && r.reason != "" {
 		out.Reasons = []string{r.reason}
 	}
@@ -68,7 +70,7 @@ func (r *region) seen() Region {
 }
 
 func (s *story) view() View {
-	v := View{Now: time.Unix(0, 0).Add(s.now), Regions: map[string]Region{}, Frozen: s.frozen, Answers: s.answers}
+	v := View{Now: time.Unix(0, 0).Add(s.now), Regions: map[string]Region{}, Uptime: s.up, Frozen: s.frozen, Answers: s.answers}
 	for name, r := range s.fleet {
 		v.Regions[name] = r.seen()
 	}
@@ -109,6 +111,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 		number("silent", &r.silent)
 		number("unstaged", &r.unstaged)
 		number("stopped", &r.notRunning)
+		number("gone", &r.gone)
 		if v := arg("reason"); v != "" {
 			r.reason = v
 		}
@@ -126,7 +129,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 			pointers[name] = r.pointer
 		}
 		var err error
-		if s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, "alice", "", s.view().Now); err != nil {
+		if s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, nil, "alice", "", s.view().Now); err != nil {
 			return "error: " + err.Error() + "\n"
 		}
 		if d.HasArg("two-persons") {
@@ -136,6 +139,9 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 	case "answer":
 		verdicts := map[string]Verdict{"unknown": Unknown, "pass": Pass, "fail": Fail}
 		s.answers[arg("gate")] = Answer{verdicts[arg("is")], arg("detail")}
+		return ""
+	case "restart":
+		s.up = 0
 		return ""
 	case "freeze":
 		s.frozen = arg("reason")
@@ -171,7 +177,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 func (s *story) pass(d time.Duration) string {
 	var out strings.Builder
 	for end := s.now + d; s.now < end; {
-		s.now += time.Second
+		s.now, s.up = s.now+time.Second, s.up+time.Second
 		next, moves, _ := Decide(s.state, s.view(), time.Second)
 		out.WriteString(s.take(next, moves))
 	}

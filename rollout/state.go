@@ -90,15 +90,23 @@ type State struct {
 
 // RegionState is a region's part of a rollout.
 type RegionState struct {
-	Baseline uint64 `json:"baseline"` // version it ran before; 0: none
-	Began    uint64 `json:"began"`    // first epoch of this rollout; 0: not touched yet
-	Epoch    uint64 `json:"epoch"`    // the pointer's, as this rollout left it
-	Left     bool   `json:"left,omitempty"`
+	Baseline uint64 `json:"baseline"`       // version it ran before; 0: none
+	Began    uint64 `json:"began"`          // first epoch of this rollout; 0: not touched yet
+	Epoch    uint64 `json:"epoch"`          // the pointer's, as this rollout left it
+	Left     bool   `json:"left,omitempty"` // another hand moved it
+
+	// Agents and InWave are how many were counted when the part under way began, or more
+	// that came since: if many fewer are seen, they are not there, or not counted yet.
+	Agents int `json:"agents"`
+	InWave int `json:"in_wave"`
+	// Counted is the epoch that InWave is of.
+	Counted uint64 `json:"counted,omitempty"`
 }
 
 // Start makes the state of a rollout of version. regions holds the present pointer of each
-// region it is to reach; one without a pointer has the zero Pointer.
-func Start(id uint64, config string, version uint64, plan Plan, regions map[string]record.Pointer, by, message string, at time.Time) (State, error) {
+// region it is to reach; one without a pointer has the zero Pointer. agents is how many each
+// was known to have lately; nil: not known.
+func Start(id uint64, config string, version uint64, plan Plan, regions map[string]record.Pointer, agents map[string]int, by, message string, at time.Time) (State, error) {
 	s := State{ID: id, Config: config, Version: version, Plan: plan.complete(), By: by, Message: message,
 		Status: Running, Regions: map[string]*RegionState{}, Started: at}
 	if err := plan.Validate(); err != nil {
@@ -108,7 +116,7 @@ func Start(id uint64, config string, version uint64, plan Plan, regions map[stri
 		return s, invalid("no region to roll out to")
 	}
 	for region, p := range regions {
-		s.Regions[region] = &RegionState{Baseline: p.Baseline, Epoch: p.Epoch}
+		s.Regions[region] = &RegionState{Baseline: p.Baseline, Epoch: p.Epoch, Agents: agents[region]}
 	}
 	if len(s.Plan.Regions) == 0 {
 		s.Plan.Regions = [][]string{slices.Sorted(maps.Keys(regions))}

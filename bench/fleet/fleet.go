@@ -72,6 +72,7 @@ type Fleet struct {
 	cancel context.CancelFunc
 	conns  map[string]*emulated.Conn // by name of coordinator or agent, if there is a Link
 	stops  map[string]context.CancelFunc
+	at     map[string]*addresses    // by region
 	gone   map[string]chan struct{} // closed when that coordinator has ended
 	group  sync.WaitGroup
 	mu     sync.Mutex
@@ -83,7 +84,7 @@ type Fleet struct {
 // everything. It returns when every coordinator listens; agents may still be joining.
 func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, ended: map[*agent.Agent]bool{}}
+	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, at: map[string]*addresses{}, ended: map[*agent.Agent]bool{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -94,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 		return nil, err
 	}
 	for i := range cfg.Regions {
-		if err := f.startCoordinator(i, ""); err != nil {
+		if err := f.startCoordinator(i, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -147,7 +148,7 @@ func (f *Fleet) makeHome() (err error) {
 
 // startCoordinator starts region i's coordinator, at the addresses of one that was there
 // before, if any.
-func (f *Fleet) startCoordinator(i int, again string) error {
+func (f *Fleet) startCoordinator(i int, again *addresses) error {
 	region := f.Config.Regions[i]
 	bundle, err := identity.Load(f.Home.CoordinatorDir(region))
 	if err != nil {
@@ -174,8 +175,8 @@ func (f *Fleet) startCoordinator(i int, again string) error {
 	} else {
 		cfg.Leader, cfg.LeaderAPI = f.Coordinators[0].MeshAddr(), f.Coordinators[0].APIAddr()
 	}
-	if again != "" {
-		cfg.Listen, cfg.API = f.Coordinators[i].MeshAddr(), again
+	if again != nil {
+		cfg.Listen, cfg.API = again.mesh, again.api
 	}
 	if f.Config.OnCoordinator != nil {
 		f.Config.OnCoordinator(region, &cfg)
@@ -195,6 +196,7 @@ func (f *Fleet) startCoordinator(i int, again string) error {
 	ctx, stop := context.WithCancel(f.ctx)
 	gone := make(chan struct{})
 	f.stops[region], f.gone[region] = stop, gone
+	f.at[region] = &addresses{c.MeshAddr(), c.APIAddr()}
 	f.group.Go(func() {
 		defer close(gone)
 		f.note(c.Run(ctx))
@@ -211,8 +213,11 @@ func (f *Fleet) RestartCoordinator(i int) error {
 	region := f.Config.Regions[i]
 	f.stops[region]()
 	<-f.gone[region]
-	return f.startCoordinator(i, f.Coordinators[i].APIAddr())
+	return f.startCoordinator(i, f.at[region])
 }
+
+// addresses are where a coordinator listens.
+type addresses struct{ mesh, api string }
 
 // AgentConfig is how agent i runs.
 func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
