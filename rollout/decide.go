@@ -25,7 +25,8 @@ type Region struct {
 	Epoch uint64 // of the pointer in the store
 	// Known: the agents below were counted for that epoch.
 	Known   bool
-	Agents  int // that count
+	Placed  int // agents that are attached
+	Agents  int // those of them that count
 	InWave  int // those of them that are to run the candidate
 	Applied int // those that applied, or staged, the epoch
 	Running int // those that run the candidate
@@ -179,7 +180,7 @@ func (d *decision) count() {
 		if r.Counted != r.Epoch {
 			r.Counted, r.InWave, d.changed = r.Epoch, 0, true
 		}
-		r.Agents, r.InWave = max(r.Agents, seen.Agents), max(r.InWave, seen.InWave)
+		r.Agents, r.InWave = max(r.Agents, seen.Placed), max(r.InWave, seen.InWave)
 	}
 }
 
@@ -187,7 +188,7 @@ func (d *decision) count() {
 func (d *decision) recount() {
 	for _, region := range d.group() {
 		if seen := d.seen(region); seen.Known {
-			d.Regions[region].Agents = seen.Agents
+			d.Regions[region].Agents = seen.Placed
 		}
 	}
 }
@@ -199,7 +200,7 @@ func (d *decision) present(region string) bool {
 	if d.view.Uptime < gathering {
 		gone = 0
 	}
-	return seen.Known && seen.Agents >= needed(1-gone, r.Agents) && (r.Counted != r.Epoch || seen.InWave >= needed(1-gone, r.InWave))
+	return seen.Known && seen.Placed >= needed(1-gone, r.Agents) && (r.Counted != r.Epoch || seen.InWave >= needed(1-gone, r.InWave))
 }
 
 // advance goes to the next wave, the next group, or the end.

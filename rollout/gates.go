@@ -181,7 +181,7 @@ func (d *decision) counts() string {
 	have, all, gone := 0, 0, ""
 	for _, region := range d.group() {
 		seen := d.seen(region)
-		if missing := d.Regions[region].Agents - seen.Agents; seen.Known && missing > 0 && !d.present(region) {
+		if missing := d.Regions[region].Agents - seen.Placed; seen.Known && missing > 0 && !d.present(region) {
 			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, d.Regions[region].Agents, region)
 		}
 		if d.Part == Staging {

@@ -47,7 +47,7 @@ type region struct {
 }
 
 func (r *region) seen() Region {
-	p, out := r.pointer, Region{Epoch: r.pointer.Epoch, Known: !r.unknown, Agents: r.agents, Skew: r.skew}
+	p, out := r.pointer, Region{Epoch: r.pointer.Epoch, Known: !r.unknown, Agents: r.agents, Placed: r.agents - r.gone, Skew: r.skew}
 	switch {
 	case p.Phase == record.PhaseStage:
 		out.Applied = r.agents - r.unstaged

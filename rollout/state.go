@@ -95,7 +95,7 @@ type RegionState struct {
 	Epoch    uint64 `json:"epoch"`          // the pointer's, as this rollout left it
 	Left     bool   `json:"left,omitempty"` // another hand moved it
 
-	// Agents and InWave are how many were counted when the part under way began, or more
+	// Agents and InWave are how many were attached, and in the wave, when the part under way began, or more
 	// that came since: if many fewer are seen, they are not there, or not counted yet.
 	Agents int `json:"agents"`
 	InWave int `json:"in_wave"`

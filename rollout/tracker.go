@@ -141,6 +141,7 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	r := Region{Epoch: p.Epoch}
 	excused := t.excused(p.Config, p.Region, began)
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
+	r.Placed = t.Agents()[p.Region]
 	e := t.Acks(p.Config, p.Region, p.Epoch)
 	if e == nil {
 		return r
