@@ -12,8 +12,8 @@ import (
 
 // summary is the distribution of a set of latencies, in milliseconds.
 type summary struct {
-	count              int
-	p50, p90, p99, max float64
+	count                   int
+	min, p50, p90, p99, max float64
 }
 
 func summarize(latencies []time.Duration) summary {
@@ -25,7 +25,7 @@ func summarize(latencies []time.Duration) summary {
 		i := min(int(q*float64(len(latencies))), len(latencies)-1)
 		return float64(latencies[i].Microseconds()) / 1000
 	}
-	return summary{count: len(latencies), p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1)}
+	return summary{count: len(latencies), min: at(0), p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1)}
 }
 
 // summary takes the latencies, from the signing of the pointer, of one kind of
