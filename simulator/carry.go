@@ -35,6 +35,9 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 		w.activate(i, o)
 	case mesh.OpAcked:
 		w.countAcks(o.Message.(*mesh.Ack))
+		w.tellLeader(i, o)
+	case mesh.OpCensus:
+		w.tellLeader(i, o)
 	case mesh.OpAccepted:
 		p := &o.Announcement.Pointer
 		notify(w.watch.verified, Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
@@ -45,6 +48,13 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 	}
 	if w.trace != nil {
 		w.traceOutput(i, o)
+	}
+}
+
+// tellLeader passes on what the leader's node tells.
+func (w *World) tellLeader(i int32, o *mesh.Output) {
+	if w.isLeader(i) {
+		notify(w.watch.leader, o)
 	}
 }
 

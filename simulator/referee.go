@@ -2,6 +2,7 @@ package simulator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"banyan/mesh"
@@ -134,4 +135,18 @@ func (r *referee) acksAtRest(a *mesh.Announcement) {
 	if got != uint64(want) {
 		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s epoch %d", got, want, p.Region, p.Config, p.Epoch)
 	}
+}
+
+// parentOf is the host that an agent hangs on.
+func (w *World) parentOf(i int32) (int32, bool) {
+	who, ok := w.hosts[i].node.Parent()
+	if !ok {
+		return 0, false
+	}
+	for _, id := range slices.Backward(w.hosts[i].links) {
+		if l := &w.links[id]; l.alive && w.hosts[l.remote].ident == who {
+			return l.remote, true
+		}
+	}
+	return 0, false
 }

@@ -3,42 +3,66 @@ package simulator
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
+	"strings"
 	"time"
 
+	"banyan/internal/quantity"
 	"banyan/mesh"
 	"banyan/record"
+	"banyan/rollout"
 )
 
-// RolloutDef is a version that goes out in waves, and what is wrong with it.
+// RolloutDef is a version that goes out by a plan, and what is wrong with it.
 type RolloutDef struct {
 	At          Duration  `yaml:"at"`
 	Config      string    `yaml:"config"`
 	Waves       []Percent `yaml:"waves"`       // of the fleet, growing
 	Bake        Duration  `yaml:"bake"`        // how long a wave must be well before the next
 	MaxFailures Percent   `yaml:"maxFailures"` // of a wave; more roll back
+	Sequential  bool      `yaml:"sequential"`  // one region after the other
 	Refusing    Percent   `yaml:"refusing"`    // of the hosts: their check command refuses the version
-	Breaking    Percent   `yaml:"breaking"`    // of the hosts that run it: they report a failure after a while
+	Breaking    Percent   `yaml:"breaking"`    // of the hosts that run it: their health shows it after a while
 	After       Duration  `yaml:"after"`       // how long after
+	Look        Duration  `yaml:"look"`        // time between two looks at hosts' health; default 5s
 	Body        Size      `yaml:"body"`
+}
+
+// healthGate is the gate by which what monitoring sees of hosts comes into a rollout.
+const healthGate = "health"
+
+// Plan is the plan that the definition describes.
+func (d *RolloutDef) Plan(regions []string) (rollout.Plan, error) {
+	p := rollout.Plan{Gates: rollout.Gates{MinSuccess: 1 - d.MaxFailures}}
+	if d.Breaking > 0 {
+		p.Gates.Webhooks = []rollout.Webhook{{Name: healthGate, URL: "http://health", Every: d.look(), Limit: quantity.Duration(time.Minute)}}
+	}
+	for _, share := range d.Waves {
+		p.Waves = append(p.Waves, rollout.Wave{Share: share, Bake: d.Bake})
+	}
+	if d.Sequential {
+		for _, region := range regions {
+			p.Regions = append(p.Regions, []string{region})
+		}
+	}
+	return p, p.Validate()
+}
+
+func (d *RolloutDef) look() Duration {
+	if d.Look > 0 {
+		return d.Look
+	}
+	return Duration(5 * time.Second)
 }
 
 func (d *RolloutDef) check() error {
 	if err := record.ValidateConfig(d.Config); err != nil {
 		return err
 	}
-	last := Percent(0)
-	for _, wave := range d.Waves {
-		if wave <= last {
-			return fmt.Errorf("%w: rollout of %s: waves must grow", record.ErrInvalid, d.Config)
-		}
-		if _, exact := wave.Hundredths(); !exact {
-			return fmt.Errorf("%w: rollout of %s: a wave of %s; hundredths of a percent are possible", record.ErrInvalid, d.Config, wave)
-		}
-		last = wave
+	if len(d.Waves) == 0 {
+		return fmt.Errorf("%w: rollout of %s has no waves", record.ErrInvalid, d.Config)
 	}
-	if last != 1 {
-		return fmt.Errorf("%w: rollout of %s: the last wave must be 100%%", record.ErrInvalid, d.Config)
+	if _, err := d.Plan(nil); err != nil {
+		return fmt.Errorf("rollout of %s: %w", d.Config, err)
 	}
 	return nil
 }
@@ -47,7 +71,9 @@ func (d *RolloutDef) check() error {
 type RolloutResult struct {
 	Config     string `json:"config"`
 	Plan       string `json:"plan"`
+	Status     string `json:"status"`
 	RolledBack bool   `json:"rolled_back"`
+	Why        string `json:"why,omitempty"`
 	Reached    string `json:"reached"` // the last wave
 	Refused    int    `json:"refused"` // hosts whose check refused it
 	Exposed    int    `json:"exposed"` // hosts that ran it
@@ -57,34 +83,45 @@ type RolloutResult struct {
 	DetectSeconds float64 `json:"detect_s"`
 	// RecoverySeconds is from the decision to the last exposed host's return.
 	RecoverySeconds float64 `json:"recovery_s"`
-	Seconds         float64 `json:"duration_s"` // from the start to the last wave's end, or to the recovery
+	Seconds         float64 `json:"duration_s"` // from the start to the end, or to the recovery
+	Steps           int     `json:"steps"`      // transactions of the controller
 }
 
-// rollout moves a config's pointers wave by wave and takes the version back when
-// too many fail. It decides by what the acknowledgements say, as a coordinator does.
-type rollout struct {
-	r         *run
-	def       RolloutDef
-	rand      *rand.Rand
-	version   uint64
-	baseline  uint64
-	wave      int
-	began     mesh.Time
-	waveAt    mesh.Time
-	first     mesh.Time // the first effect of the version
-	decided   mesh.Time
-	recovered mesh.Time
-	done      mesh.Time
-	refusing  map[int32]bool
-	running   map[int32]bool // hosts that run it now
-	exposed   map[int32]bool
-	failed    map[int32]bool // as reported
-	back      bool
+// Pace of the simulated controller, as of a coordinator's.
+const (
+	controllerTick   = 250 * time.Millisecond
+	controllerGather = 5 * time.Millisecond
+	censusPace       = time.Second
+)
+
+// simulated is a rollout under way: the controller that a coordinator runs, its store, and
+// what is wrong with the version.
+type simulated struct {
+	r    *run
+	def  RolloutDef
+	rand *rand.Rand
+
+	tracker   *rollout.Tracker
+	state     rollout.State // in the leader's memory
+	stored    rollout.State // in its store
+	boots     uint32        // of the leader, when its memory was filled
+	upSince   mesh.Time
+	stepped   mesh.Time
+	writing   bool // a transaction is on its way to the store's quorum
+	scheduled bool
+	looked    mesh.Time
+	health    rollout.Verdict
+
+	began, first, decided, recovered, done mesh.Time
+	steps                                  int
+	refusing, refused                      map[int32]bool
+	running, exposed, broken               map[int32]bool
 }
 
-func startRollout(r *run, def RolloutDef, n int) *rollout {
-	o := &rollout{r: r, def: def, rand: rand.New(rand.NewPCG(r.w.cfg.Seed, uint64(n)+0x726f6c6c)),
-		refusing: map[int32]bool{}, running: map[int32]bool{}, exposed: map[int32]bool{}, failed: map[int32]bool{}}
+// startRollout arranges a rollout at its time.
+func startRollout(r *run, def RolloutDef, n int) *simulated {
+	o := &simulated{r: r, def: def, rand: rand.New(rand.NewPCG(r.w.cfg.Seed, uint64(n)+0x726f6c6c)), refusing: map[int32]bool{},
+		refused: map[int32]bool{}, running: map[int32]bool{}, exposed: map[int32]bool{}, broken: map[int32]bool{}}
 	for i := range r.w.agents() {
 		if o.rand.Float64() < float64(def.Refusing) {
 			o.refusing[i] = true
@@ -93,68 +130,199 @@ func startRollout(r *run, def RolloutDef, n int) *rollout {
 	w := r.w
 	before := w.accepts
 	w.accepts = func(i int32, v mesh.VersionKey) bool {
-		if v.Config == def.Config && v.Version == o.version && o.version != 0 && o.refusing[i] {
-			o.report(i)
+		if v.Config == def.Config && v.Version == o.state.Version && v.Version != 0 && o.refusing[i] {
+			o.refused[i] = true
+			o.touch()
 			return false
 		}
 		return before == nil || before(i, v)
 	}
 	w.watch.applied = append(w.watch.applied, o.applied)
+	w.watch.leader = append(w.watch.leader, o.hear)
 	w.call(r.start.Add(time.Duration(def.At)), o.begin)
 	return o
 }
 
-// begin starts the first wave over what the config's pointers name now.
-func (o *rollout) begin() {
+// begin starts the rollout over what the config's pointers name now.
+func (o *simulated) begin() {
 	w := o.r.w
-	for _, region := range w.cfg.Network.Matrix.Regions {
+	version, pointers, agents := uint64(0), map[string]record.Pointer{}, map[string]int{}
+	for i, region := range w.cfg.Network.Matrix.Regions {
 		if a := w.current(o.def.Config, region); a != nil {
-			o.baseline = a.Pointer.Baseline
+			pointers[region] = a.Pointer
+		} else {
+			pointers[region] = record.Pointer{}
 		}
-		o.version = max(o.version, w.store.newest[ackKey{o.def.Config, region}])
+		agents[region] = w.cfg.Agents[i]
+		version = max(version, w.store.newest[ackKey{o.def.Config, region}])
 	}
-	o.version++
+	version++
 	if o.def.Body > 0 {
-		w.store.sizes[versionKey(o.def.Config, o.version)] = int64(o.def.Body)
+		w.store.sizes[versionKey(o.def.Config, version)] = int64(o.def.Body)
+	}
+	plan, err := o.def.Plan(w.cfg.Network.Matrix.Regions)
+	if err == nil {
+		o.stored, err = rollout.Start(1, o.def.Config, version, plan, pointers, agents, "simulator", "", o.wall())
+	}
+	if err != nil {
+		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, err), true)
+		return
 	}
 	o.began = w.now
-	o.step()
+	o.state = o.stored
+	o.wake()
+	o.tick()
+	o.census()
 }
 
-// step opens the wave under way and arranges the gate behind it.
-func (o *rollout) step() {
-	wave := o.def.Waves[o.wave]
-	o.waveAt = o.r.w.now
-	o.r.note(fmt.Sprintf("rollout of %s: wave of %s", o.def.Config, wave), false)
-	share, _ := wave.Hundredths()
-	change := Change{Config: o.def.Config, Version: o.baseline, Candidate: o.version, Wave: record.Wave{Share: share}}
-	if wave == 1 {
-		change = Change{Config: o.def.Config, Version: o.version}
+// wall is the time that histories show.
+func (o *simulated) wall() time.Time { return time.Unix(0, int64(o.r.w.now)).UTC() }
+
+func (o *simulated) over() bool { return o.stored.Status.Over() }
+
+// tick has the controller look at the fleet now and then.
+func (o *simulated) tick() {
+	if !o.over() {
+		o.wake()
+		o.r.w.call(o.r.w.now.Add(controllerTick), o.tick)
 	}
-	o.r.meter.move(change, false)
-	at := o.wave
-	o.r.w.call(o.r.w.now.Add(time.Duration(o.def.Bake)), func() {
-		if o.back || o.wave != at {
-			return
+}
+
+// census has every coordinator count its agents now and then, as heads make a real one do.
+func (o *simulated) census() {
+	if o.over() {
+		return
+	}
+	w := o.r.w
+	for i := range w.regions() {
+		if !w.hosts[i].down {
+			w.step(int32(i), mesh.Input{Kind: mesh.InCensus})
 		}
-		if o.wave++; o.wave < len(o.def.Waves) {
-			o.step()
-			return
+	}
+	w.call(w.now.Add(censusPace), o.census)
+}
+
+// hear takes what reaches the leader.
+func (o *simulated) hear(out *mesh.Output) {
+	o.restart()
+	switch out.Op {
+	case mesh.OpAcked:
+		entries := out.Message.(*mesh.Ack).Entries
+		for i := range entries {
+			o.tracker.Acked(&entries[i])
 		}
-		o.wave--
-		o.done = o.r.w.now
+	case mesh.OpCensus:
+		o.tracker.Counted(out.Name, out.Region, out.Message.(*mesh.Census), o.wall())
+	}
+	if o.began != 0 {
+		o.wake()
+	}
+}
+
+// restart forgets what a leader that died had in memory.
+func (o *simulated) restart() {
+	if boots := uint32(o.r.w.hosts[0].boots); o.tracker == nil || o.boots != boots {
+		o.boots, o.tracker, o.state, o.writing = boots, rollout.NewTracker(), o.stored, false
+		o.upSince, o.stepped = o.r.w.now, o.r.w.now
+	}
+}
+
+func (o *simulated) wake() {
+	if !o.scheduled && !o.over() {
+		o.scheduled = true
+		o.r.w.call(o.r.w.now.Add(controllerGather), o.step)
+	}
+}
+
+// step decides, and sends the transaction on its way.
+func (o *simulated) step() {
+	o.scheduled = false
+	w := o.r.w
+	if w.hosts[0].down || o.over() {
+		return
+	}
+	if o.restart(); o.writing {
+		return
+	}
+	v := o.view()
+	elapsed := time.Duration(w.now - o.stepped)
+	o.stepped = w.now
+	next, moves, changed := rollout.Decide(o.state, v, elapsed)
+	if next.Status == rollout.Returning && o.state.Status != rollout.Returning {
+		o.decided, o.recovered = w.now, w.now
+		o.r.note(fmt.Sprintf("rollout of %s: rolled back: %s", o.def.Config, next.Why), true)
+	}
+	o.state = next
+	if !changed {
+		return
+	}
+	o.writing = true
+	boots := o.boots
+	w.call(w.now.Add(w.cfg.commit()), func() {
+		if w.hosts[0].down || uint32(w.hosts[0].boots) != boots {
+			return // the transaction died with its writer
+		}
+		o.writing = false
+		o.commit(next, moves)
 	})
 }
 
-// applied hears of every effect: hosts take the version up, and leave it.
-func (o *rollout) applied(a Applied) {
-	if a.Config != o.def.Config || o.version == 0 {
+// commit stores a state and moves its pointers, in one.
+func (o *simulated) commit(next rollout.State, moves []rollout.Move) {
+	o.stored = next
+	o.steps++
+	for _, p := range moves {
+		o.r.w.commitPointer(p)
+	}
+	if next.Wave != o.stored.Wave || len(moves) > 0 {
+		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, next.Title()), false)
+	}
+	if next.Status.Over() {
+		o.done = o.r.w.now
 		return
 	}
-	if a.Version != o.version {
+	o.wake()
+}
+
+func (o *simulated) view() rollout.View {
+	w := o.r.w
+	v := rollout.View{Now: o.wall(), Regions: map[string]rollout.Region{}, Uptime: time.Duration(w.now - o.upSince),
+		Answers: map[string]rollout.Answer{healthGate: {Verdict: o.look(), Detail: "hosts are not well"}}}
+	for region, s := range o.state.Regions {
+		p := record.Pointer{Config: o.def.Config, Region: region}
+		if a := w.current(o.def.Config, region); a != nil {
+			p = a.Pointer
+		}
+		v.Regions[region] = o.tracker.Region(p, s.Began)
+	}
+	return v
+}
+
+// look is what monitoring tells: it sees the health of hosts at intervals.
+func (o *simulated) look() rollout.Verdict {
+	if !o.state.Asks() {
+		o.health, o.looked = rollout.Unknown, o.r.w.now
+		return o.health
+	}
+	if now := o.r.w.now; now-o.looked >= mesh.Time(o.def.look()) {
+		o.looked = now
+		if o.health = rollout.Pass; float64(len(o.broken)) > float64(o.def.MaxFailures)*float64(len(o.running)) {
+			o.health = rollout.Fail
+		}
+	}
+	return o.health
+}
+
+// applied hears of every effect: hosts take the version up, and leave it.
+func (o *simulated) applied(a Applied) {
+	if a.Config != o.def.Config || o.began == 0 {
+		return
+	}
+	if a.Version != o.state.Version {
 		if o.running[a.Host] {
 			delete(o.running, a.Host)
-			if o.back && len(o.running) == 0 {
+			delete(o.broken, a.Host)
+			if o.decided != 0 && len(o.running) == 0 {
 				o.recovered = o.r.w.now
 			}
 		}
@@ -168,106 +336,47 @@ func (o *rollout) applied(a Applied) {
 	if o.rand.Float64() < float64(o.def.Breaking) {
 		o.r.w.call(o.r.w.now.Add(time.Duration(o.def.After)), func() {
 			if o.running[a.Host] {
-				o.report(a.Host)
+				o.broken[a.Host] = true
 			}
 		})
 	}
 }
 
-func (o *rollout) touch() {
+// touch notes the first effect of the version.
+func (o *simulated) touch() {
 	if o.first == 0 {
 		o.first = o.r.w.now
 	}
 }
 
-// report lets a host's failure travel to the leader, and the leader decide.
-func (o *rollout) report(i int32) {
-	o.touch()
-	w := o.r.w
-	way := w.oneWay(i, int32(w.hosts[i].region)) + w.oneWay(int32(w.hosts[i].region), 0)
-	// Acknowledgements are gathered at each of the hops on the way up.
-	const gathering = 25 * time.Millisecond
-	w.call(w.now.Add(way+gathering*time.Duration(1+w.depthOf(i))), func() {
-		if o.failed[i] {
-			return
-		}
-		o.failed[i] = true
-		o.judge()
-	})
-}
-
-// depthOf is the number of hops from an agent to its coordinator.
-func (w *World) depthOf(i int32) (hops int) {
-	for at := i; !w.isRoot(at) && !w.hosts[at].down && hops < 64; hops++ {
-		parent, ok := w.parentOf(at)
-		if !ok {
-			return hops
-		}
-		at = parent
-	}
-	return hops
-}
-
-// judge rolls back when more of the wave failed than may.
-func (o *rollout) judge() {
-	if o.back || o.done != 0 {
-		return
-	}
-	all := float64(o.r.w.Hosts() - o.r.w.regions())
-	allowed := float64(o.def.MaxFailures) * float64(o.def.Waves[o.wave]) * all
-	if float64(len(o.failed)) <= allowed {
-		return
-	}
-	o.back, o.decided = true, o.r.w.now
-	o.recovered = o.decided
-	o.r.note(fmt.Sprintf("rollout of %s: %d failures, rolled back", o.def.Config, len(o.failed)), true)
-	o.r.meter.move(Change{Config: o.def.Config, Version: o.baseline}, true)
-}
-
-func (o *rollout) result() RolloutResult {
+func (o *simulated) result() RolloutResult {
 	all := float64(max(o.r.w.Hosts()-o.r.w.regions(), 1))
-	out := RolloutResult{Config: o.def.Config, Plan: o.def.plan(), RolledBack: o.back, Exposed: len(o.exposed),
-		ExposedShare: float64(len(o.exposed)) / all, Reached: o.def.Waves[o.wave].String()}
-	for i := range o.failed {
-		if o.refusing[i] {
-			out.Refused++
-		}
-	}
-	end := max(o.done, o.recovered, o.waveAt)
-	out.Seconds = time.Duration(end - o.began).Seconds()
-	if o.back {
+	out := RolloutResult{Config: o.def.Config, Plan: o.def.title(), Status: string(o.stored.Status), Why: o.stored.Why,
+		RolledBack: o.decided != 0, Refused: len(o.refused), Exposed: len(o.exposed), ExposedShare: float64(len(o.exposed)) / all,
+		Reached: o.def.Waves[o.stored.Wave].String(), Steps: o.steps}
+	end := max(o.done, o.recovered)
+	if o.decided != 0 {
 		out.DetectSeconds = time.Duration(o.decided - o.first).Seconds()
 		out.RecoverySeconds = time.Duration(o.recovered - o.decided).Seconds()
+		end = o.recovered
 	}
+	out.Seconds = time.Duration(max(end, o.began) - o.began).Seconds()
 	return out
 }
 
-// plan shows a rollout in a few words.
-func (d *RolloutDef) plan() string {
-	s := ""
-	for i, wave := range d.Waves {
-		if i > 0 {
-			s += " → "
-		}
-		s += wave.String()
+// title shows a plan in a few words.
+func (d *RolloutDef) title() string {
+	var waves []string
+	for _, wave := range d.Waves {
+		waves = append(waves, wave.String())
+	}
+	s := strings.Join(waves, " → ")
+	if d.Sequential {
+		s += ", region by region"
 	}
 	return fmt.Sprintf("%s, baking %s, at most %s failing", s, time.Duration(d.Bake), d.MaxFailures)
 }
 
 func versionKey(config string, version uint64) mesh.VersionKey {
 	return mesh.VersionKey{Config: config, Version: version}
-}
-
-// parentOf is the host that an agent hangs on.
-func (w *World) parentOf(i int32) (int32, bool) {
-	who, ok := w.hosts[i].node.Parent()
-	if !ok {
-		return 0, false
-	}
-	for _, id := range slices.Backward(w.hosts[i].links) {
-		if l := &w.links[id]; l.alive && w.hosts[l.remote].ident == who {
-			return l.remote, true
-		}
-	}
-	return 0, false
 }

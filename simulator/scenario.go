@@ -337,7 +337,7 @@ func (s *Scenario) Run(done <-chan struct{}) (*Report, error) {
 		return nil, err
 	}
 	s.schedule(r)
-	var rollouts []*rollout
+	var rollouts []*simulated
 	for i, def := range s.Rollouts {
 		rollouts = append(rollouts, startRollout(r, def, i))
 	}

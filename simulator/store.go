@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"fmt"
+
 	"banyan/mesh"
 	"banyan/record"
 )
@@ -79,18 +81,36 @@ func (w *World) preload(config string) {
 
 // commit is the compare-and-swap: the next epoch, and the announcement of it.
 func (w *World) commit(c Change, region string, micros int64) {
-	a := w.record(c, region, micros)
+	w.announce(w.record(c, region, micros))
+}
+
+// commitPointer commits a pointer as it is; its epoch must be the next.
+func (w *World) commitPointer(p record.Pointer) {
+	key := ackKey{p.Config, p.Region}
+	if p.Epoch != w.store.epochs[key]+1 {
+		panic(fmt.Sprintf("epoch %d of %s in %s after %d", p.Epoch, p.Config, p.Region, w.store.epochs[key]))
+	}
+	p.TimeMicros = int64(w.now) / 1000
+	w.announce(w.keep(p))
+}
+
+func (w *World) announce(a *mesh.Announcement) {
+	p := &a.Pointer
 	notify(w.watch.commits, a)
-	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(ackKey{c.Config, region}, max(c.Version, c.Candidate))})
+	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(ackKey{p.Config, p.Region}, max(p.Baseline, p.Candidate))})
 }
 
 // record puts the next epoch of a pointer into the store.
 func (w *World) record(c Change, region string, micros int64) *mesh.Announcement {
-	key := ackKey{c.Config, region}
-	w.store.epochs[key]++
+	return w.keep(record.Pointer{Config: c.Config, Region: region, Epoch: w.store.epochs[ackKey{c.Config, region}] + 1, Baseline: c.Version,
+		Candidate: c.Candidate, Wave: c.Wave, Phase: record.PhaseActive, TimeMicros: micros})
+}
+
+// keep stores a pointer as its config's newest.
+func (w *World) keep(p record.Pointer) *mesh.Announcement {
+	key := ackKey{p.Config, p.Region}
+	w.store.epochs[key] = p.Epoch
 	w.store.revision++
-	p := record.Pointer{Config: c.Config, Region: region, Epoch: w.store.epochs[key], Baseline: c.Version,
-		Candidate: c.Candidate, Wave: c.Wave, Phase: record.PhaseActive, TimeMicros: micros}
 	a := &mesh.Announcement{Revision: w.store.revision, Raw: w.signer.pointer(p), Pointer: p}
 	if at, ok := w.store.place[key]; ok {
 		w.store.pointers[at] = a

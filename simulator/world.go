@@ -62,6 +62,7 @@ type watchers struct {
 	applied  []func(Applied)
 	acked    []func(ackKey)
 	commits  []func(*mesh.Announcement)
+	leader   []func(*mesh.Output) // what its node tells of acknowledgements and censuses
 }
 
 func notify[T any](watchers []func(T), v T) {

@@ -108,7 +108,7 @@ func (s *stage) until(what string, fn func() bool) {
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20*time.Second
+const patience = 20 * time.Second
 
 // describe tells how the fleet stands, for a test that waited in vain.
 func (s *stage) describe() string {

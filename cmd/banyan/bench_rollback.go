@@ -23,7 +23,7 @@ func newBenchRollback(a *app) *cobra.Command {
 pushed and applied (the yardstick), a larger one staged and then activated, and that taken
 back; then rollbacks of a small and of a large version. Each is timed from the signing of
 the pointer to the durable apply at an agent.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Say, cfg.Small, cfg.Large = a.say, int64(small), int64(large)
 			staged.Say, staged.Body = a.say, int64(middle)

@@ -144,7 +144,7 @@ costs each role, what the fleet needs, and what breaks first.
 	against.Prices = simulator.DefaultPrices()
 	f.Float64Var(&against.Prices.CrossRegion, "price-region", against.Prices.CrossRegion, "with --compare: dollars a GB between regions")
 	f.Float64Var(&against.Prices.CrossZone, "price-zone", against.Prices.CrossZone, "with --compare: dollars a GB between zones")
-	cmd.AddCommand(newSimulateRun(a), newSimulateScenarios(a), newSimulateSweep(a), newSimulateBodies(a), newSimulateFuzz(a))
+	cmd.AddCommand(newSimulateRun(a), newSimulateScenarios(a), newSimulateSweep(a), newSimulateBodies(a), newSimulateRollouts(a), newSimulateFuzz(a))
 	return cmd
 }
 

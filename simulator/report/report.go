@@ -11,7 +11,7 @@ import (
 	"banyan/simulator"
 )
 
-//go:embed report.html
+//go:embed *.html
 var page embed.FS
 
 var tmpl = template.Must(template.New("report.html").Funcs(template.FuncMap{
@@ -21,7 +21,7 @@ var tmpl = template.Must(template.New("report.html").Funcs(template.FuncMap{
 	"pct":    func(v float64) string { return trim(100*v) + "%" },
 	"usd":    func(v float64) string { return "$" + trim(v) },
 	"count":  func(v any) string { return thousands(fmt.Sprint(v)) },
-}).ParseFS(page, "report.html"))
+}).ParseFS(page, "*.html"))
 
 // view is what the template is given.
 type view struct {
