@@ -4,16 +4,19 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint vuln fuzz bench sim simfuzz bodies calibrate soak vectors docs clean
+.PHONY: help build demo demo-rollout test race lint vuln fuzz bench sim simfuzz bodies calibrate soak vectors docs clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/banyan
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/banyan ./cmd/banyan
 
 demo: build ## run a two-region fleet through publish, change, rollback and attacks
 	./bin/banyan demo
+
+demo-rollout: build ## a bad version that is caught in its canary wave and taken back by itself
+	./bin/banyan demo rollout
 
 test: ## run the tests
 	$(GO) test -timeout 10m $(PKGS)

@@ -318,7 +318,7 @@ func (h *hooked) command(ctx context.Context, name string, args []string, timeou
 		return nil
 	}
 	if output = strings.TrimSpace(output); output != "" {
-		return fmt.Errorf("%s: %w: %s", name, err, output)
+		return fmt.Errorf("%s: %w: %s", name, err, strings.ReplaceAll(output, "\n", "; ")) // one line for lists
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }

@@ -11,8 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"banyan/agent"
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/agent"
 
 	"banyan/bench/fleet"
 	"banyan/coordinator/api"

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -134,8 +135,7 @@ func (b *stagedBench) prepare(ctx context.Context) (seconds float64, err error) 
 	if err := publishRandom(ctx, b.Fleet, stagedConfig, b.cfg.Tiny); err != nil {
 		return 0, err
 	}
-	body := make([]byte, b.cfg.Body)
-	rand.Read(body)
+	body := routes(b.cfg.Body)
 	if _, err := b.Client.Publish(ctx, api.Draft{Config: stagedConfig, Body: body, ContentType: "application/octet-stream"}, b.Key); err != nil {
 		return 0, err
 	}
@@ -146,6 +146,15 @@ func (b *stagedBench) prepare(ctx context.Context) (seconds float64, err error) 
 		_, err = b.rollback(ctx)
 	}
 	return seconds, err
+}
+
+// routes makes a body of a size such as configs are: lines of much the same.
+func routes(size int64) []byte {
+	var body bytes.Buffer
+	for i := 0; int64(body.Len()) < size; i++ {
+		fmt.Fprintf(&body, "{\"route\": \"/api/v1/items/%d\", \"backend\": \"pool-%02d\", \"weight\": %d, \"timeout_ms\": 1500}\n", i, i%37, 10+i%90)
+	}
+	return body.Bytes()[:size]
 }
 
 // announce publishes a tiny version and moves the pointer to it.

@@ -374,7 +374,7 @@ func (d *RolloutDef) title() string {
 	if d.Sequential {
 		s += ", region by region"
 	}
-	return fmt.Sprintf("%s, baking %s, at most %s failing", s, time.Duration(d.Bake), d.MaxFailures)
+	return fmt.Sprintf("%s, baking %s", s, strings.TrimSuffix(time.Duration(d.Bake).String(), "0s"))
 }
 
 func versionKey(config string, version uint64) mesh.VersionKey {

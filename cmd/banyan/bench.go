@@ -48,6 +48,7 @@ func newDemo(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&cfg.Agents, "agents", 50, "agents, shared out between two regions")
+	cmd.AddCommand(newDemoRollout(a))
 	return cmd
 }
 
