@@ -191,7 +191,7 @@ const canaryPlan = "waves: [{labels: {canary: true}, bake: 300ms}, {share: 50%, 
 func TestAGoodVersionGoesOutInWavesAndABadOneIsTakenBack(t *testing.T) {
 	s := newStage(t, 20, func(c *Config) {
 		c.OnAgent = func(_ int, a *agent.Config) {
-			check := fmt.Sprintf(`! grep -q bad "$BANYAN_PATH" || { echo "no good: $BANYAN_CONFIG version $BANYAN_VERSION"; exit 1; }`)
+			check := `! grep -q bad "$BANYAN_PATH" || { echo "no good: $BANYAN_CONFIG version $BANYAN_VERSION"; exit 1; }`
 			a.Hooks, _ = agent.NewHooks(agent.Rule{Config: "*", Check: &agent.Check{Command: []string{"/bin/sh", "-c", check}}})
 		}
 	})
