@@ -22,7 +22,7 @@ func (c *Coordinator) Observe(o mesh.Output) {
 		c.rollouts.awake()
 	case mesh.OpPlaced:
 		c.agents.Store(int64(o.Count))
-		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count, time.Now()) })
+		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
 		c.censusSoon()
 	case mesh.OpCensus:
 		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*mesh.Census), time.Now()) })

@@ -243,6 +243,11 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	if d := got.Skew - 4*time.Millisecond; d.Abs() > time.Millisecond/2 {
 		t.Errorf("skew %s", got.Skew)
 	}
+	// Agents that came since the census are told of, and do not count before the next.
+	tracker.Placed("two", "eu", 7)
+	if r := tracker.Region(p, 5); r.Placed != 15 || tracker.Agents()["eu"] != 17 {
+		t.Errorf("%d placed, %d agents", r.Placed, tracker.Agents()["eu"])
+	}
 	old := mesh.NewAckEntry("a", "eu", 4)
 	old.Applied.Add(100)
 	tracker.Acked(old)

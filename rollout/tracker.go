@@ -18,6 +18,13 @@ import (
 type Tracker struct {
 	acks   map[key]*mesh.AckEntry
 	census map[string]counted // by coordinator
+	placed map[string]under   // likewise
+}
+
+// under is how many agents are under a coordinator of a region.
+type under struct {
+	region string
+	agents int
 }
 
 type key struct{ config, region string }
@@ -31,7 +38,7 @@ type counted struct {
 
 // NewTracker makes a tracker that knows nothing.
 func NewTracker() *Tracker {
-	return &Tracker{acks: map[key]*mesh.AckEntry{}, census: map[string]counted{}}
+	return &Tracker{acks: map[key]*mesh.AckEntry{}, census: map[string]counted{}, placed: map[string]under{}}
 }
 
 // Moved starts to count for a pointer's new epoch.
@@ -72,17 +79,12 @@ func (t *Tracker) Acks(config, region string, epoch uint64) *mesh.AckEntry {
 // Counted takes a coordinator's newest census.
 func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Time) {
 	t.census[coordinator] = counted{region, c, at}
+	t.placed[coordinator] = under{region, int(c.Agents)}
 }
 
-// Placed corrects the number of agents under a coordinator, until its next census.
-func (t *Tracker) Placed(coordinator, region string, n int, at time.Time) {
-	c := mesh.Census{}
-	if held, ok := t.census[coordinator]; ok {
-		c, at = *held.Census, held.at
-	}
-	c.Agents = uint32(n)
-	t.census[coordinator] = counted{region, &c, at}
-}
+// Placed corrects the number of agents that Agents tells of, until the coordinator's next
+// census. A rollout's arithmetic is of one census, whose counts belong together.
+func (t *Tracker) Placed(coordinator, region string, n int) { t.placed[coordinator] = under{region, n} }
 
 // Covers tells whether any coordinator of a region was heard of.
 func (t *Tracker) Covers(region string) bool {
@@ -97,8 +99,8 @@ func (t *Tracker) Covers(region string) bool {
 // Agents is how many agents each region has that was heard of.
 func (t *Tracker) Agents() map[string]int {
 	agents := map[string]int{}
-	for _, c := range t.census {
-		agents[c.region] += int(c.Agents)
+	for _, u := range t.placed {
+		agents[u.region] += u.agents
 	}
 	return agents
 }
@@ -141,7 +143,11 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	r := Region{Epoch: p.Epoch}
 	excused := t.excused(p.Config, p.Region, began)
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
-	r.Placed = t.Agents()[p.Region]
+	for _, c := range t.census {
+		if c.region == p.Region {
+			r.Placed += int(c.Agents)
+		}
+	}
 	e := t.Acks(p.Config, p.Region, p.Epoch)
 	if e == nil {
 		return r

@@ -101,6 +101,9 @@ func describe(err error) failure {
 	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature),
 		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan):
 		f.Code, f.exit = "rejected", exitRejected
+		if errors.Is(err, rollout.ErrPlan) {
+			f.Hint = "'banyan rollout schema' prints what a plan may hold; docs/rollouts.md explains it"
+		}
 	case errors.Is(err, identity.ErrExists):
 		f.Code, f.exit = "conflict", exitConflict
 	default:
