@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -57,7 +59,7 @@ func (c *Coordinator) startRollout(ctx context.Context, config string, in api.St
 	}
 	c.writes.Lock()
 	defer c.writes.Unlock()
-	pointers, err := c.pointersOf(ctx, config, regions)
+	pointers, err := c.pointersOf(ctx, config, slices.Values(regions))
 	if err != nil {
 		return s, err
 	}
@@ -92,11 +94,7 @@ type beginning struct {
 
 // begin commits a new rollout with its first moves.
 func (c *Coordinator) begin(ctx context.Context, s rollout.State, b beginning) (rollout.State, error) {
-	v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}}
-	for region, p := range b.pointers {
-		v.Regions[region] = rollout.Region{Epoch: p.Epoch}
-	}
-	next, moves, _ := rollout.Decide(s, v, 0)
+	next, moves, _ := rollout.Decide(s, epochsOf(b.pointers), 0)
 	return next, c.rollouts.commit(ctx, next, b.seq, append(b.back, moves...), b.archive...)
 }
 
@@ -156,9 +154,10 @@ func (c *Coordinator) awayOf(ctx context.Context, regions []string) (away []stri
 // coverWait is how long a region's coordinator is waited for.
 const coverWait = 10 * time.Second
 
-func (c *Coordinator) pointersOf(ctx context.Context, config string, regions []string) (map[string]record.Pointer, error) {
+// pointersOf reads the pointers of regions; a region without one has the zero Pointer.
+func (c *Coordinator) pointersOf(ctx context.Context, config string, regions iter.Seq[string]) (map[string]record.Pointer, error) {
 	pointers := map[string]record.Pointer{}
-	for _, region := range regions {
+	for region := range regions {
 		p, err := c.store.Pointer(ctx, config, region)
 		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 			return nil, err
@@ -166,6 +165,15 @@ func (c *Coordinator) pointersOf(ctx context.Context, config string, regions []s
 		pointers[region] = p.Pointer
 	}
 	return pointers, nil
+}
+
+// epochsOf is a view that tells where pointers are, and nothing of agents.
+func epochsOf(pointers map[string]record.Pointer) rollout.View {
+	v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}}
+	for region, p := range pointers {
+		v.Regions[region] = rollout.Region{Epoch: p.Epoch}
+	}
+	return v
 }
 
 // replace archives the config's last rollout. If that is under way, a newer version
@@ -177,20 +185,18 @@ func (c *Coordinator) replace(ctx context.Context, b *beginning, old rollout.Sta
 			return &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("rollout %d of version %d, started by %s, is under way (%s); version %d is not newer", old.ID, old.Version, old.By, old.Title(), version),
 				Hint: "abort it first: banyan rollout abort " + old.Config}
 		}
-		v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}}
+		now, err := c.pointersOf(ctx, old.Config, maps.Keys(old.Regions))
+		if err != nil {
+			return err
+		}
 		for region, r := range old.Regions {
-			p, err := c.store.Pointer(ctx, old.Config, region)
-			if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
-				return err
-			}
-			v.Regions[region] = rollout.Region{Epoch: p.Pointer.Epoch}
-			if _, taken := b.pointers[region]; taken && r.Began != 0 && !r.Left {
-				p.Pointer.Baseline = r.Baseline
-				b.pointers[region] = p.Pointer
+			if p, taken := b.pointers[region]; taken && r.Began != 0 && !r.Left {
+				p.Baseline = r.Baseline
+				b.pointers[region] = p
 			}
 		}
 		request := rollout.Request{What: rollout.Supersede, By: fmt.Sprintf("by %s with version %d", by, version), Regions: regions}
-		if old, b.back, err = rollout.Apply(old, request, v); err != nil {
+		if old, b.back, err = rollout.Apply(old, request, epochsOf(now)); err != nil {
 			return err
 		}
 	}
@@ -246,15 +252,11 @@ func (c *Coordinator) askRollout(ctx context.Context, config string, request rol
 		return s, &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("the newest rollout of %s is %d, not %d", config, s.ID, id)}
 	}
 	c.rollouts.refresh(&s) // with the time spent since the last checkpoint
-	v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}}
-	for region := range s.Regions {
-		p, err := c.store.Pointer(ctx, config, region)
-		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
-			return s, err
-		}
-		v.Regions[region] = rollout.Region{Epoch: p.Pointer.Epoch}
+	pointers, err := c.pointersOf(ctx, config, maps.Keys(s.Regions))
+	if err != nil {
+		return s, err
 	}
-	next, moves, err := rollout.Apply(s, request, v)
+	next, moves, err := rollout.Apply(s, request, epochsOf(pointers))
 	if err != nil {
 		return s, err
 	}

@@ -203,13 +203,9 @@ func (r *rollouts) reload(ctx context.Context, config string, cause error) {
 // view is what is seen of the fleet for one rollout.
 func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	v := rollout.View{Now: time.Now(), Uptime: time.Since(r.started), Regions: map[string]rollout.Region{}, Answers: a.gates.answers()}
-	pointers := map[string]record.Pointer{}
-	for region := range a.state.Regions {
-		p, err := r.c.store.Pointer(ctx, a.state.Config, region)
-		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
-			return v, err
-		}
-		pointers[region] = p.Pointer
+	pointers, err := r.c.pointersOf(ctx, a.state.Config, maps.Keys(a.state.Regions))
+	if err != nil {
+		return v, err
 	}
 	r.c.tracker.with(func(f *rollout.Tracker) {
 		for region, p := range pointers {

@@ -42,6 +42,18 @@ func (r *Rejection) Error() string {
 	return b.String() + ": " + r.Reason
 }
 
+// At is the rejection as part of a longer message: "line 3: /waves/0: reason".
+func (r *Rejection) At() string {
+	at := ""
+	if r.Line > 0 {
+		at = fmt.Sprintf("line %d: ", r.Line)
+	}
+	if r.Path != "" {
+		at += r.Path + ": "
+	}
+	return at + r.Reason
+}
+
 // The content types that are parsed; others are opaque bytes.
 const (
 	TypeJSON = "application/json"

@@ -62,14 +62,7 @@ func explain(err error) error {
 	if !errors.As(err, &rejection) {
 		return err
 	}
-	where := ""
-	if rejection.Line > 0 {
-		where = fmt.Sprintf("line %d: ", rejection.Line)
-	}
-	if rejection.Path != "" {
-		where += rejection.Path + ": "
-	}
-	return invalid("%s%s", where, rejection.Reason)
+	return invalid("%s", rejection.At())
 }
 
 // labelsAsText lets labels be written as YAML reads them: canary: true.

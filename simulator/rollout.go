@@ -91,7 +91,7 @@ type RolloutResult struct {
 const (
 	controllerTick   = 250 * time.Millisecond
 	controllerGather = 5 * time.Millisecond
-	censusPace       = time.Second
+	censusPace       = 3 * time.Second
 )
 
 // simulated is a rollout under way: the controller that a coordinator runs, its store, and

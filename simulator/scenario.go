@@ -190,14 +190,7 @@ func inScenario(err error) error {
 	if !errors.As(err, &r) {
 		return err
 	}
-	place := ""
-	if r.Line > 0 {
-		place = fmt.Sprintf("line %d: ", r.Line)
-	}
-	if r.Path != "" {
-		place += r.Path + ": "
-	}
-	return fmt.Errorf("%w: %s%s", record.ErrInvalid, place, r.Reason)
+	return fmt.Errorf("%w: %s", record.ErrInvalid, r.At())
 }
 
 // Config is the fleet and its network.

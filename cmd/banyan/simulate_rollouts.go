@@ -55,7 +55,7 @@ at hosts' health at intervals.`,
 	f.DurationVar(&look, "look", 15*time.Second, "time between two looks at hosts' health")
 	f.StringVar(&html, "html", "", "write table and picture as an HTML file that stands alone")
 	fleet.add(f)
-	for name, value := range map[string]string{"body": "64KiB", "regions": "10"} {
+	for name, value := range map[string]string{"body": "64KiB", "regions": "10", "heads": "15s"} {
 		if err := f.Set(name, value); err != nil {
 			panic(err) // a default in this file
 		}
