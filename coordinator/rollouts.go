@@ -31,6 +31,8 @@ const (
 	rolloutTick = 250 * time.Millisecond
 	// gather lets acknowledgements that come together be looked at together.
 	gather = 5 * time.Millisecond
+	// censusAge is how long a coordinator counts that is not heard of; heads come with censuses.
+	censusAge = 30 * time.Second
 )
 
 // rollouts drives the controller: what is seen of the fleet in, transactions out. Every
@@ -91,6 +93,7 @@ func (r *rollouts) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		r.c.tracker.with(func(f *rollout.Tracker) { f.Expire(time.Now().Add(-max(censusAge, 5*r.c.cfg.HeadInterval))) })
 		r.stepAll(ctx)
 		r.c.rememberSizes(ctx)
 	}

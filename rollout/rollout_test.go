@@ -227,6 +227,9 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 		t.Error("a region that one of two coordinators has counted is known")
 	}
 	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Waves: []mesh.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
+	if n := tracker.Labels()["zone=a"]; n != 3 {
+		t.Errorf("%d agents of zone a: the newest census counts", n)
+	}
 	e := mesh.NewAckEntry("a", "eu", 5)
 	e.Applied.AddMany([]uint32{1, 2, 9})
 	e.Running.AddMany([]uint32{1, 9})
@@ -248,14 +251,15 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	if r := tracker.Region(p, 5); r.Placed != 15 || tracker.Agents()["eu"] != 17 {
 		t.Errorf("%d placed, %d agents", r.Placed, tracker.Agents()["eu"])
 	}
+	tracker.Expire(time.Now().Add(time.Minute))
+	if r := tracker.Region(p, 5); r.Known || tracker.Covers("eu") {
+		t.Error("coordinators that were not heard of for long still count")
+	}
 	old := mesh.NewAckEntry("a", "eu", 4)
 	old.Applied.Add(100)
 	tracker.Acked(old)
-	if r := tracker.Region(p, 5); r.Applied != 2 {
+	if r := tracker.Region(p, 5); r.Applied != 3 { // nobody is excused any more
 		t.Error("an acknowledgement of an older epoch counted")
-	}
-	if n := tracker.Labels()["zone=a"]; n != 3 {
-		t.Errorf("%d agents of zone a: the newest census counts", n)
 	}
 }
 

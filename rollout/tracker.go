@@ -86,6 +86,17 @@ func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Ti
 // census. A rollout's arithmetic is of one census, whose counts belong together.
 func (t *Tracker) Placed(coordinator, region string, n int) { t.placed[coordinator] = under{region, n} }
 
+// Expire forgets coordinators that were not heard of since a time: their agents are with
+// others by then, or nothing is known of them.
+func (t *Tracker) Expire(before time.Time) {
+	for name, c := range t.census {
+		if c.at.Before(before) {
+			delete(t.census, name)
+			delete(t.placed, name)
+		}
+	}
+}
+
 // Covers tells whether any coordinator of a region was heard of.
 func (t *Tracker) Covers(region string) bool {
 	for _, c := range t.census {

@@ -374,7 +374,11 @@ func (d *RolloutDef) title() string {
 	if d.Sequential {
 		s += ", region by region"
 	}
-	return fmt.Sprintf("%s, baking %s", s, strings.TrimSuffix(time.Duration(d.Bake).String(), "0s"))
+	bake := time.Duration(d.Bake).String()
+	if whole, ok := strings.CutSuffix(bake, "m0s"); ok {
+		bake = whole + "m"
+	}
+	return fmt.Sprintf("%s, baking %s", s, bake)
 }
 
 func versionKey(config string, version uint64) mesh.VersionKey {

@@ -98,13 +98,13 @@ func newAgents(a *app) *cobra.Command {
 				return err
 			}
 			return a.print(map[string]any{"agents": agents}, func(w io.Writer) {
-				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tACCUSED BY")
+				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tQUARANTINED\tACCUSED BY")
 				for _, g := range agents {
 					parent := g.Parent
 					if parent == "" {
 						parent = "(coordinator)"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, cmp.Or(g.Accuser, "-"))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%v\t%s\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, g.Confined, cmp.Or(g.Accuser, "-"))
 				}
 			})
 		},

@@ -251,6 +251,9 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%.1f\t%.1f\t%.1f\n", r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
 	}
 	for _, r := range regions {
+		if r.Candidate != 0 {
+			fmt.Fprintf(w, "%s: version %d is on its way (%s), %d hosts run it\n", r.Region, r.Candidate, r.Wave, r.Running)
+		}
 		for _, f := range r.Failures {
 			fmt.Fprintf(w, "failed: %s: %s\n", f.Agent, f.Reason)
 		}

@@ -204,6 +204,9 @@ func printRollout(w io.Writer, r api.Rollout) {
 		fmt.Fprintf(w, ", %s of %s", r.Spent.Round(time.Second), time.Duration(r.Plan.Waves[r.Wave].Bake))
 	}
 	fmt.Fprintln(w)
+	if !r.Recovered.IsZero() {
+		fmt.Fprintf(w, "from the decision to the last host's return: %s\n", r.Recovered.Sub(r.Decided).Round(time.Millisecond))
+	}
 	if len(r.Seen) > 0 {
 		fmt.Fprintln(w, "REGION\tEPOCH\tAGENTS\tIN WAVE\tAPPLIED\tRUNNING IT\tFAILED")
 		for _, group := range r.Plan.Regions {
