@@ -23,36 +23,6 @@ var errTakenBack = errors.New("taken back")
 // watchEvery is how often a rollout is looked at while it is watched.
 const watchEvery = 200 * time.Millisecond
 
-// planFlags say how a version is to go live.
-type planFlags struct {
-	file, name, message string
-	immediate           bool
-	regions             []string
-}
-
-func (p *planFlags) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&p.file, "plan", "", "file of a rollout plan (default the config's default plan)")
-	f.StringVar(&p.name, "plan-name", "", "a stored plan, by name")
-	f.BoolVar(&p.immediate, "immediate", false, "for emergencies: no staging, no waves, no gates")
-	f.StringSliceVar(&p.regions, "region", nil, "region to move (default those of the plan, or all)")
-}
-
-func (p *planFlags) request(version uint64) (api.StartRollout, error) {
-	in := api.StartRollout{Version: version, Regions: p.regions, PlanName: p.name, Immediate: p.immediate, Message: p.message}
-	if p.file != "" {
-		raw, err := os.ReadFile(p.file)
-		if err != nil {
-			return in, fmt.Errorf("plan: %w", err)
-		}
-		if _, err := rollout.ParsePlan(raw); err != nil {
-			return in, fmt.Errorf("%s: %w", p.file, err)
-		}
-		in.Plan = string(raw)
-	}
-	return in, nil
-}
-
 func newRollout(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollout",

@@ -99,6 +99,18 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 	c.expect(0, []string{"a ", "b "}, "rollout", "status")
 	c.expect(0, []string{"returning"}, "rollout", "abort", "b")
 
+	// A plan made of flags.
+	c.expect(0, []string{"wave 1 of 2 (50%)", "wave 2 of 2 (100%)", "done"}, "rollout", "start", "a", "2", "--wave", "50%:10ms", "--wave", "100%", "--max-failures", "0", "--watch")
+	for want, flags := range map[string][]string{
+		"neither a share": {"--wave", "some:5m"}, "no duration": {"--wave", "5%:later"}, "no label": {"--wave", "=x"},
+		"exclude each other": {"--wave", "100%", "--immediate"},
+	} {
+		c.expect(2, []string{want}, append([]string{"rollout", "start", "a", "2"}, flags...)...)
+	}
+	c.expect(3, []string{"canary=yes"}, "rollout", "start", "a", "2", "--wave", "canary=yes:1m", "--wave", "100%")
+	c.expect(3, []string{"must be 100%"}, "rollout", "start", "a", "2", "--wave", "5%")
+	c.expect(0, []string{"rolled back"}, "rollback", "a", "--to", "1")
+
 	// Plans that are stored, and a default.
 	c.expect(0, nil, "plan", "put", "careful", long)
 	c.expect(0, nil, "plan", "default", "web", "careful")
@@ -118,7 +130,7 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 	c.expect(3, []string{"locked", "banyan unlock a"}, "rollback", "a", "--to", "1")
 	c.expect(0, nil, "unlock", "a")
 	c.expect(0, []string{"rolled back"}, "rollback", "a", "--to", "1")
-	c.expect(0, []string{"rollout 3 of a version 3"}, "rollout", "start", "a", "3", "--plan", long)
+	c.expect(0, []string{"rollout 4 of a version 3"}, "rollout", "start", "a", "3", "--plan", long)
 	c.expect(5, []string{"no approval"}, "approve", "a")
 }
 

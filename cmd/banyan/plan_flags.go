@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/coordinator/api"
+	"banyan/internal/quantity"
+	"banyan/rollout"
+)
+
+// planFlags say how a version is to go live: by a file, by a stored plan's name, or by
+// flags that make a plan.
+type planFlags struct {
+	file, name, message string
+	immediate           bool
+	regions             []string
+
+	changed               func(flag string) bool
+	waves                 []string
+	stageShare, success   quantity.Percent
+	maxFailures           int
+	skew, timeout, staged time.Duration
+	onFailure             string
+}
+
+// planShape are the flags that make a plan.
+var planShape = []string{"wave", "stage-share", "stage-timeout", "min-success", "max-failures", "max-skew", "wave-timeout", "on-failure"}
+
+func (p *planFlags) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	p.changed = f.Changed
+	f.StringVar(&p.file, "plan", "", "file of a rollout plan (default the config's default plan)")
+	f.StringVar(&p.name, "plan-name", "", "a stored plan, by name")
+	f.BoolVar(&p.immediate, "immediate", false, "for emergencies: no staging, no waves, no gates")
+	f.StringSliceVar(&p.regions, "region", nil, "region to move (default those of the plan, or all)")
+	f.StringArrayVar(&p.waves, "wave", nil, "a wave: a share or labels, and how long it bakes, as 1%:10m or canary=true,zone=a:5m; may be repeated; the last is 100%")
+	textVar(f, &p.stageShare, "stage-share", "0%", "share of each region's hosts that must hold the version before it goes live (default 99%)")
+	f.DurationVar(&p.staged, "stage-timeout", 0, "how long that may take (default 5m)")
+	textVar(f, &p.success, "min-success", "0%", "share of a region's hosts in a wave that must run the version (default 99%)")
+	f.IntVar(&p.maxFailures, "max-failures", 0, "hosts that may fail, whatever their share (default as many as --min-success lets)")
+	f.DurationVar(&p.skew, "max-skew", 0, "longest time between a region's first and last host (default any)")
+	f.DurationVar(&p.timeout, "wave-timeout", 0, "how long the hosts of a wave have (default 2m)")
+	f.StringVar(&p.onFailure, "on-failure", "", "rollback or pause (default rollback)")
+}
+
+// request is what to ask of the coordinator for a version.
+func (p *planFlags) request(version uint64) (api.StartRollout, error) {
+	in := api.StartRollout{Version: version, Regions: p.regions, PlanName: p.name, Immediate: p.immediate, Message: p.message}
+	shaped := slices.ContainsFunc(planShape, p.changed)
+	ways := 0
+	for _, given := range []bool{p.file != "", p.name != "", p.immediate, shaped} {
+		if given {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return in, usagef("--plan, --plan-name, --immediate and flags that make a plan exclude each other; choose one")
+	}
+	switch {
+	case p.file != "":
+		raw, err := os.ReadFile(p.file)
+		if err != nil {
+			return in, fmt.Errorf("plan: %w", err)
+		}
+		if _, err := rollout.ParsePlan(raw); err != nil {
+			return in, fmt.Errorf("%s: %w", p.file, err)
+		}
+		in.Plan = string(raw)
+	case shaped:
+		plan, err := p.plan()
+		if err != nil {
+			return in, err
+		}
+		raw, err := json.Marshal(plan)
+		if err != nil {
+			return in, err
+		}
+		in.Plan = string(raw)
+	}
+	return in, nil
+}
+
+// plan is the one that the flags make.
+func (p *planFlags) plan() (rollout.Plan, error) {
+	plan := rollout.Plan{OnFailure: p.onFailure,
+		Stage: rollout.Stage{Share: p.stageShare, Timeout: quantity.Duration(p.staged)},
+		Gates: rollout.Gates{MinSuccess: p.success, MaxSkew: quantity.Duration(p.skew), Timeout: quantity.Duration(p.timeout)}}
+	if p.changed("max-failures") {
+		plan.Gates.MaxFailures = &p.maxFailures
+	}
+	for _, text := range p.waves {
+		wave, err := parseWave(text)
+		if err != nil {
+			return plan, err
+		}
+		plan.Waves = append(plan.Waves, wave)
+	}
+	return plan, plan.Validate()
+}
+
+// parseWave reads a wave as --wave has it.
+func parseWave(text string) (w rollout.Wave, err error) {
+	who, bake, baked := strings.Cut(text, ":")
+	if baked {
+		if err := w.Bake.UnmarshalText([]byte(bake)); err != nil {
+			return w, usagef("--wave %s: %q is no duration such as 10m", text, bake)
+		}
+	}
+	if !strings.Contains(who, "=") {
+		if err := w.Share.UnmarshalText([]byte(who)); err != nil {
+			return w, usagef("--wave %s: %q is neither a share such as 1%% nor labels such as canary=true", text, who)
+		}
+		return w, nil
+	}
+	w.Labels = map[string]string{}
+	for _, label := range strings.Split(who, ",") {
+		key, value, ok := strings.Cut(label, "=")
+		if !ok || key == "" {
+			return w, usagef("--wave %s: %q is no label such as canary=true", text, label)
+		}
+		w.Labels[key] = value
+	}
+	return w, nil
+}
