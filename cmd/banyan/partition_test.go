@@ -73,10 +73,11 @@ func TestAPartOfARegionThatIsCutOffCatchesUp(t *testing.T) {
 	near := startHostIn(t, here, address, h, "eu", "near", address+":7400")
 	far := []*host{startHostIn(t, there, "10.77.0.2", h, "eu", "far-1", address+":7400"), startHostIn(t, there, "10.77.0.2", h, "eu", "far-2", address+":7400")}
 
+	// A staged rollout would wait for the hosts that are cut off.
 	publish := func(n int) string {
 		t.Helper()
 		body := fmt.Sprintf(`{"v": %d}`, n)
-		cmd := command(here, "--home", h.Dir, "--coordinator", address+":7401", "publish", "web/flags", "-", "--type", "application/json", "--wait", "0")
+		cmd := command(here, "--home", h.Dir, "--coordinator", address+":7401", "publish", "web/flags", "-", "--type", "application/json", "--immediate", "--wait", "0")
 		cmd.Stdin = strings.NewReader(body)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("publish: %v\n%s", err, out)

@@ -142,7 +142,7 @@ func TestSeparateProcessesThroughTheLossOfTheLeader(t *testing.T) {
 func checkLocalAPI(t *testing.T, a *host) {
 	t.Helper()
 	var applied agent.Applied
-	if code, body := a.body(t, "/v1/configs/web%2Fflags"); code != 200 || json.Unmarshal([]byte(body), &applied) != nil || applied.Version != 1 || applied.Epoch != 1 {
+	if code, body := a.body(t, "/v1/configs/web%2Fflags"); code != 200 || json.Unmarshal([]byte(body), &applied) != nil || applied.Version != 1 || applied.Epoch != 2 {
 		t.Errorf("config: %d %s", code, body)
 	}
 	if code, body := a.body(t, "/v1/configs/web%2Fflags/value"); code != 200 || body != `{"v": 1}` {
