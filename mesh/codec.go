@@ -52,8 +52,8 @@ var (
 	}.DecMode())
 )
 
-// wireAnnouncement and wireAck are the encoded forms of messages whose struct
-// holds what does not travel as it is.
+// wireAnnouncement and the like are the encoded forms of messages whose struct holds what
+// does not travel as it is.
 type wireAnnouncement struct {
 	Revision uint64 `cbor:"1,keyasint"`
 	Raw      []byte `cbor:"2,keyasint"`

@@ -8,6 +8,7 @@ import (
 	"banyan/record"
 )
 
+// wireAck is how acknowledgements travel: bitmaps and sketches as bytes.
 type wireAck struct {
 	Entries []wireAckEntry `cbor:"1,keyasint"`
 }

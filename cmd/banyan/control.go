@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -58,16 +59,27 @@ func (a *app) do(cmd *cobra.Command, request func(c *api.Client) error, format s
 	return a.print(map[string]bool{"done": true}, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
 }
 
-func (a *app) listPlans(cmd *cobra.Command) error {
+// show asks for something and prints it.
+func show[T any](a *app, cmd *cobra.Command, ask func(ctx context.Context, c *api.Client) (T, error), text func(w io.Writer, v T)) error {
 	client, _, err := a.client()
 	if err != nil {
 		return err
 	}
-	plans, err := client.Plans(cmd.Context())
+	v, err := ask(cmd.Context(), client)
 	if err != nil {
 		return err
 	}
-	return a.print(plans, func(w io.Writer) {
+	return a.print(v, func(w io.Writer) { text(w, v) })
+}
+
+// named gives a list the name that it has as JSON.
+func named[T any](name string, list []T, err error) (map[string][]T, error) {
+	return map[string][]T{name: list}, err
+}
+
+func (a *app) listPlans(cmd *cobra.Command) error {
+	ask := func(ctx context.Context, c *api.Client) (api.Plans, error) { return c.Plans(ctx) }
+	return show(a, cmd, ask, func(w io.Writer, plans api.Plans) {
 		fmt.Fprintln(w, "PLAN\tSTORED\tBY\tDEFAULT OF")
 		for _, p := range plans.Plans {
 			of := ""
@@ -180,17 +192,13 @@ func (a *app) hold(cmd *cobra.Command, h api.Hold) error {
 }
 
 func (a *app) listHolds(cmd *cobra.Command) error {
-	client, _, err := a.client()
-	if err != nil {
-		return err
+	ask := func(ctx context.Context, c *api.Client) (map[string][]api.Hold, error) {
+		holds, err := c.Holds(ctx)
+		return named("holds", holds, err)
 	}
-	holds, err := client.Holds(cmd.Context())
-	if err != nil {
-		return err
-	}
-	return a.print(map[string]any{"holds": holds}, func(w io.Writer) {
+	return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Hold) {
 		fmt.Fprintln(w, "SCOPE\tHOLD")
-		for _, h := range holds {
+		for _, h := range v["holds"] {
 			fmt.Fprintf(w, "%s\t%s\n", h.Scope, h)
 		}
 	})
@@ -206,17 +214,13 @@ func newQuarantine(a *app) *cobra.Command {
 			if release != "" {
 				return a.do(cmd, func(c *api.Client) error { return c.Release(cmd.Context(), release) }, "%s is released", release)
 			}
-			client, _, err := a.client()
-			if err != nil {
-				return err
+			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Quarantined, error) {
+				agents, err := c.Quarantined(ctx)
+				return named("agents", agents, err)
 			}
-			agents, err := client.Quarantined(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(map[string]any{"agents": agents}, func(w io.Writer) {
+			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Quarantined) {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tEPOCH\tSINCE\tREASON")
-				for _, q := range agents {
+				for _, q := range v["agents"] {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", q.Name, q.Region, q.Config, q.Epoch, q.Since.UTC().Format(time.RFC3339), q.Reason)
 				}
 			})
@@ -232,17 +236,13 @@ func newDrift(a *app) *cobra.Command {
 		Short: "List files on hosts that are not what was applied",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, _, err := a.client()
-			if err != nil {
-				return err
+			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Drift, error) {
+				drifts, err := c.Drifts(ctx)
+				return named("drifts", drifts, err)
 			}
-			drifts, err := client.Drifts(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(map[string]any{"drifts": drifts}, func(w io.Writer) {
+			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Drift) {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tVERSION\tSINCE\tREPAIRED")
-				for _, d := range drifts {
+				for _, d := range v["drifts"] {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", d.Agent, d.Region, d.Config, d.Version, d.Since.UTC().Format(time.RFC3339), d.Repaired)
 				}
 			})
