@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"banyan/draft"
@@ -135,10 +136,14 @@ func (c *Client) upload(ctx context.Context, d Draft, made []forms.Made) error {
 	return nil
 }
 
-// progress tells how much of an upload has been read.
+// progress tells how much of an upload has been read. A request that is sent on to the
+// leader may be read anew before the first reading has ended.
 type progress struct {
-	tell        func(sent, total int64)
-	sent, total int64
+	tell  func(sent, total int64)
+	total int64
+
+	mu   sync.Mutex // held while tell runs, too
+	sent int64      // guarded by mu
 }
 
 type progressFile struct {
@@ -148,6 +153,8 @@ type progressFile struct {
 
 func (f progressFile) Read(b []byte) (int, error) {
 	n, err := f.File.Read(b)
+	f.p.mu.Lock()
+	defer f.p.mu.Unlock()
 	f.p.sent = min(f.p.sent+int64(n), f.p.total)
 	if f.p.tell != nil {
 		f.p.tell(f.p.sent, f.p.total)
