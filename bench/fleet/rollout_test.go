@@ -123,9 +123,11 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 			target, before = seqOf()+step, early
 			mu.Unlock()
 			_, err := s.Client.StartRollout(s.ctx, "a", api.StartRollout{Version: version, Plan: plan})
-			if step > 1 && err != nil {
-				t.Fatal(err)
+			mu.Lock()
+			if target != 0 && err != nil { // one that died may not have had time to answer
+				t.Error(err)
 			}
+			mu.Unlock()
 			died := false
 			s.until("the leader's death, or the end", func() bool {
 				mu.Lock()
