@@ -68,12 +68,13 @@ func (c *Coordinator) startRollout(ctx context.Context, config string, in api.St
 		return s, err
 	}
 	begin := beginning{seq: seq, pointers: pointers}
+	if supersedes := seq > 0 && !old.Status.Over(); !supersedes && c.rollouts.count() >= maxRollouts {
+		return s, &api.Error{Code: api.CodeUnavailable, Message: fmt.Sprintf("%d rollouts are under way, the limit", maxRollouts), Hint: "wait for some of them, or abort them"}
+	}
 	if seq > 0 {
 		if err := c.replace(ctx, &begin, old, in.Version, regions, by); err != nil {
 			return s, err
 		}
-	} else if c.rollouts.count() >= maxRollouts {
-		return s, &api.Error{Code: api.CodeUnavailable, Message: fmt.Sprintf("%d rollouts are under way, the limit", maxRollouts), Hint: "wait for some of them, or abort them"}
 	}
 	if s, err = rollout.Start(old.ID+1, config, in.Version, plan, pointers, c.expected(ctx), by, in.Message, time.Now()); err != nil {
 		return s, err

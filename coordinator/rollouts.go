@@ -79,7 +79,6 @@ func (r *rollouts) run(ctx context.Context) error {
 		return fmt.Errorf("rollouts: %w", err)
 	}
 	defer r.stopGates()
-	r.started = time.Now()
 	ticker := time.NewTicker(rolloutTick)
 	defer ticker.Stop()
 	for {

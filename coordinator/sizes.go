@@ -47,7 +47,6 @@ func (c *Coordinator) expected(ctx context.Context) map[string]int {
 // sizes is how many agents each region was known to have lately.
 func (c *Coordinator) sizes(ctx context.Context) map[string]int {
 	agents := map[string]int{}
-
 	d, err := c.store.Document(ctx, kindSizes, sizesName)
 	if err == nil {
 		err = json.Unmarshal(d.Raw, &agents)

@@ -146,7 +146,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	out = n.abandon(key.config, n.relay(now, a, out))
 	n.expect(now, key, pointer.Epoch)
 	if n.cfg.Planner != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: n.Census(now)})
+		out = n.census(now, out)
 	}
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}

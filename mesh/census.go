@@ -30,24 +30,25 @@ type WaveSize struct {
 	InWave uint32 `cbor:"4,keyasint"` // those of them that are to run the candidate
 }
 
-// census tells this leader of its own agents.
+// census tells this coordinator of its own agents, and the leader that it follows.
 func (n *Node) census(now Time, out []Output) []Output {
 	c := n.Census(now)
-	return append(out, Output{Op: OpCensus, Name: n.cfg.Self.Name, Region: n.cfg.Self.Region, Count: int(c.Agents), Message: c})
+	out = append(out, Output{Op: OpCensus, Name: n.cfg.Self.Name, Region: n.cfg.Self.Region, Count: int(c.Agents), Message: c})
+	if n.up.state == upAttached {
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: c})
+	}
+	return out
 }
 
 // Census counts the agents under this root.
 func (n *Node) Census(now Time) *Census {
 	p := n.cfg.Planner
 	c := &Census{Agents: uint32(p.Placed()), Labels: map[string]uint32{}}
-	for w, held := range n.quarantine.wards {
-		entry := *held
+	for _, w := range slices.SortedFunc(maps.Keys(n.quarantine.wards), compareWards) {
+		entry := *n.quarantine.wards[w]
 		entry.Millis = uint64((now - n.quarantine.since[w]) / 1e6)
 		c.Quarantined = append(c.Quarantined, entry)
 	}
-	slices.SortFunc(c.Quarantined, func(a, b Quarantined) int {
-		return cmp.Or(cmp.Compare(a.Index, b.Index), cmp.Compare(a.Config, b.Config))
-	})
 	for _, a := range p.places {
 		if a.parent == nil || a.gone {
 			continue

@@ -184,12 +184,7 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 	case InActivated:
 		return n.activated(now, in, out)
 	case InCensus:
-		if n.isRoot() {
-			return n.census(now, out)
-		}
-		if n.up.state == upAttached {
-			return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: n.Census(now)})
-		}
+		return n.census(now, out)
 	case InDrift:
 		return n.drifted(in, out)
 	case InDamaged:

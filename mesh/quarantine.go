@@ -142,12 +142,11 @@ func (n *Node) release(w ward, out []Output) []Output {
 	held := q.wards[w]
 	delete(q.wards, w)
 	delete(q.since, w)
+	confined := false // for another config
 	for other := range q.wards {
-		if other.index == w.index {
-			return append(out, Output{Op: OpReleased, Name: held.Name, Want: VersionKey{Config: w.config}})
-		}
+		confined = confined || other.index == w.index
 	}
-	n.cfg.Planner.confine(w.index, false)
+	n.cfg.Planner.confine(w.index, confined)
 	return append(out, Output{Op: OpReleased, Name: held.Name, Want: VersionKey{Config: w.config}})
 }
 

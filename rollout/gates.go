@@ -153,8 +153,7 @@ func (d *decision) applied() bool {
 
 func (d *decision) asksGates() bool { return len(d.Gates().names()) > 0 }
 
-// timeout fails a part that takes too long, and a wave whose hosts took it up at too
-// different times.
+// timeout fails a part that takes too long.
 func (d *decision) timeout() {
 	g := d.Gates()
 	limit := time.Duration(g.Timeout)
