@@ -48,6 +48,8 @@ type Config struct {
 	Gossip bool
 	// Link, if set, is what every socket's packets go through; Kill needs it.
 	Link *emulated.Link
+	// InMemory carries packets behind the Link in memory instead of over loopback.
+	InMemory bool
 	// Tamper, if set, gives an agent, by its number, what it does to shards before it
 	// sends them; nil for an honest one.
 	Tamper func(agent int) func(shard []byte)
@@ -70,7 +72,8 @@ type Fleet struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
-	conns  map[string]*emulated.Conn // by name of coordinator or agent, if there is a Link
+	conns  map[string]emulated.Socket // by name of coordinator or agent, if there is a Link
+	net    *emulated.Network          // if InMemory
 	stops  map[string]context.CancelFunc
 	at     map[string]*addresses    // by region
 	gone   map[string]chan struct{} // closed when that coordinator has ended
@@ -84,7 +87,10 @@ type Fleet struct {
 // everything. It returns when every coordinator listens; agents may still be joining.
 func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg, conns: map[string]*emulated.Conn{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, at: map[string]*addresses{}, ended: map[*agent.Agent]bool{}}
+	f := &Fleet{Config: cfg, conns: map[string]emulated.Socket{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, at: map[string]*addresses{}, ended: map[*agent.Agent]bool{}}
+	if cfg.InMemory {
+		f.net = emulated.NewNetwork()
+	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -293,21 +299,32 @@ func (f *Fleet) Ended(a *agent.Agent) bool {
 }
 
 // Conn is the socket of a coordinator or agent, if there is a Link.
-func (f *Fleet) Conn(name string) *emulated.Conn { return f.conns[name] }
+func (f *Fleet) Conn(name string) emulated.Socket { return f.conns[name] }
 
 // socket binds a socket behind the fleet's emulated link; nil if there is none.
 func (f *Fleet) socket(name, listen string) (net.PacketConn, error) {
 	if f.Config.Link == nil {
 		return nil, nil
 	}
-	conn, err := net.ListenPacket("udp", listen)
+	link := *f.Config.Link
+	link.Seed += uint64(len(f.conns))
+	s, err := f.listen(listen, link)
 	if err != nil {
 		return nil, err
 	}
-	link := *f.Config.Link
-	link.Seed += uint64(len(f.conns))
-	f.conns[name] = emulated.Wrap(conn, link)
-	return f.conns[name], nil
+	f.conns[name] = s
+	return s, nil
+}
+
+func (f *Fleet) listen(address string, link emulated.Link) (emulated.Socket, error) {
+	if f.net != nil {
+		return f.net.Listen(address, link)
+	}
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return nil, err
+	}
+	return emulated.Wrap(conn, link), nil
 }
 
 // Kill ends an agent as a power cut would: its peers hear nothing more of it.
@@ -403,6 +420,9 @@ func (f *Fleet) Stop() error {
 		f.Client.Close()
 	}
 	f.group.Wait()
+	if f.net != nil {
+		f.net.Close()
+	}
 	return errors.Join(f.errs...)
 }
 
