@@ -118,8 +118,8 @@ func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 }
 
 // GetShard implements transport.Handler.
-func (a *Agent) GetShard(key mesh.FormKey, n int) ([]byte, error) {
-	shard, err := a.shards.Get(key, n)
+func (a *Agent) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
+	shard, err := a.shards.Get(key, n, buf)
 	if err == nil && a.cfg.TamperShard != nil {
 		a.cfg.TamperShard(shard)
 	}

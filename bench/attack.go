@@ -270,7 +270,9 @@ func (rootHandler) BeginForm(context.Context, mesh.VersionKey, transport.Offer) 
 func (rootHandler) PutShard(mesh.FormKey, int, []byte) ([]int, error) {
 	return nil, errors.ErrUnsupported
 }
-func (rootHandler) GetShard(mesh.FormKey, int) ([]byte, error) { return nil, errors.ErrUnsupported }
+func (rootHandler) GetShard(mesh.FormKey, int, []byte) ([]byte, error) {
+	return nil, errors.ErrUnsupported
+}
 func (rootHandler) Assemble(context.Context, mesh.FormKey) (uint8, error) {
 	return 0, errors.ErrUnsupported
 }

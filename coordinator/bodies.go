@@ -214,8 +214,8 @@ func (c *Coordinator) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, er
 }
 
 // GetShard implements transport.Handler.
-func (c *Coordinator) GetShard(key mesh.FormKey, n int) ([]byte, error) {
-	shard, err := c.shards.Get(key, n)
+func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
+	shard, err := c.shards.Get(key, n, buf)
 	if err == nil {
 		c.metrics.shardBytes.Add(len(shard))
 	}

@@ -34,6 +34,7 @@ type File struct {
 	copies sync.Pool      // of stripes
 	prefix hash.Hash      // of the stripes before hashed
 	hashed int            // stripes
+	next   []byte         // where a shard is read that is hashed; nil until there is one
 }
 
 // NewFile makes a File of an open file. If it is whole, it holds all of the form;
@@ -190,14 +191,16 @@ func (x *File) Put(n int, shard []byte) (restored []int, err error) {
 // the time that the last shard comes little of it is left to do.
 func (x *File) hash() error {
 	g := x.form.Geometry
-	buf := make([]byte, g.ShardBytes)
+	if x.next == nil {
+		x.next = make([]byte, g.ShardBytes)
+	}
 	for ; int64(x.hashed) < g.Stripes(x.form.Size) && x.stripeWhole(x.hashed); x.hashed++ {
 		for i := range int(g.Data) {
 			n := x.hashed*g.PerStripe() + i
-			if err := x.readChecked(n, buf); err != nil {
+			if err := x.readChecked(n, x.next); err != nil {
 				return err
 			}
-			x.prefix.Write(buf[:max(min(int64(len(buf)), x.form.Size-x.offset(n)), 0)])
+			x.prefix.Write(x.next[:max(min(int64(len(x.next)), x.form.Size-x.offset(n)), 0)])
 		}
 	}
 	return nil
@@ -340,6 +343,7 @@ func (x *File) Finish() error {
 		return fmt.Errorf("form of %d bytes: %w", x.form.Size, record.ErrChecksum)
 	}
 	x.have.ClearAll()
+	x.next = nil
 	if err := x.f.Truncate(x.form.Size); err != nil {
 		return err
 	}

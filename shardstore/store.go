@@ -198,14 +198,15 @@ func (s *Store) Put(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 	return file.Put(n, shard)
 }
 
-// Get reads a shard.
-func (s *Store) Get(key mesh.FormKey, n int) ([]byte, error) {
+// Get reads a shard into buf, which has room for record.MaxShardBytes, and returns the
+// part of it that the shard fills.
+func (s *Store) Get(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
 	file, err := s.find(key, true)
 	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, file.Form().Geometry.ShardBytes)
-	return buf, file.Get(n, buf)
+	shard := buf[:file.Form().Geometry.ShardBytes]
+	return shard, file.Get(n, shard)
 }
 
 // Offer is the manifest and the index of a form of a version that is on its way.

@@ -87,7 +87,7 @@ func TestAFormGoesThroughTheStore(t *testing.T) {
 		if _, err := s.Put(key(1), b.number(i), shard); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.Get(key(1), b.number(i)); err != nil || !bytes.Equal(got, shard) {
+		if got, err := s.Get(key(1), b.number(i), make([]byte, record.MaxShardBytes)); err != nil || !bytes.Equal(got, shard) {
 			t.Fatalf("shard %d is not served: %v", i, err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestAFormGoesThroughTheStore(t *testing.T) {
 	if got, _ := os.ReadFile(final); !bytes.Equal(got, b.bytes) {
 		t.Error("the file is not the body")
 	}
-	if _, err := s.Get(key(1), b.form.Geometry.PerStripe()-1); err != nil {
+	if _, err := s.Get(key(1), b.form.Geometry.PerStripe()-1, make([]byte, record.MaxShardBytes)); err != nil {
 		t.Errorf("parity of a form that was moved: %v", err)
 	}
 	if size, err := s.Size(); err != nil || size != 0 {
@@ -138,7 +138,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := s.Put(key(1), 0, b.shards[0]); !errors.Is(err, ErrUnknown) {
 		t.Errorf("a form that was not begun: %v", err)
 	}
-	if _, err := s.Get(key(1), 0); !errors.Is(err, errNone) {
+	if _, err := s.Get(key(1), 0, make([]byte, record.MaxShardBytes)); !errors.Is(err, errNone) {
 		t.Errorf("a form that the owner has not: %v", err)
 	}
 	wrong := bytes.Clone(b.index.Bytes())

@@ -28,8 +28,9 @@ type Handler interface {
 	// PutShard checks and stores a shard; it returns which others that restored, and
 	// record.ErrChecksum for poison.
 	PutShard(key mesh.FormKey, n int, shard []byte) (restored []int, err error)
-	// GetShard reads a shard to be served.
-	GetShard(key mesh.FormKey, n int) ([]byte, error)
+	// GetShard reads a shard to be served into buf, which has room for any, and returns
+	// the part of it that the shard fills.
+	GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error)
 	// Assemble makes the body of a form that is complete, as StoreBody would.
 	Assemble(ctx context.Context, key mesh.FormKey) (forms uint8, err error)
 	// Abandon forgets what has come of a version.

@@ -100,8 +100,10 @@ func (d *Driver) sendShard(to mesh.PeerID, key mesh.FormKey, n int) {
 	d.done.Go(func() {
 		err := errLinkLost
 		if l != nil {
+			buf := shardBuffers.Get().(*[record.MaxShardBytes]byte)
+			defer shardBuffers.Put(buf)
 			var shard []byte
-			if shard, err = d.handler.GetShard(key, n); err == nil {
+			if shard, err = d.handler.GetShard(key, n, buf[:]); err == nil {
 				err = l.sendShard(d.ctx, key, n, shard)
 			}
 		}

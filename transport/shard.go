@@ -46,7 +46,7 @@ func (l *Link) sendShard(ctx context.Context, key mesh.FormKey, n int, shard []b
 	return s.Close()
 }
 
-// shardBuffers keeps buffers for shards that come in.
+// shardBuffers keeps buffers for shards that come in and go out.
 var shardBuffers = sync.Pool{New: func() any { return new([record.MaxShardBytes]byte) }}
 
 // receiveShards hands every shard that the peer sends to fn until the link ends. fn
