@@ -117,6 +117,7 @@ func NewNode(cfg Config) *Node {
 		unsettled:  map[configKey]struct{}{},
 		circles:    circles{broods: map[PeerID][]Location{}, flushAt: Never},
 		partners:   newPartners(),
+		uploads:    uploads{wakeAt: Never},
 		exchanges:  map[FormKey]*exchange{},
 		bodies:     newBodies(),
 		acks:       newAcks(),
@@ -271,7 +272,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
 	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
-		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt)
+		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt, n.uploads.wakeAt)
 	for _, x := range n.trading {
 		wake = min(wake, x.wakeAt)
 	}
@@ -311,6 +312,9 @@ func (n *Node) tick(now Time, out []Output) []Output {
 	}
 	if now >= n.partners.wakeAt {
 		out = n.wakePartners(now, out)
+	}
+	if now >= n.uploads.wakeAt {
+		out = n.wakeUploads(now, out)
 	}
 	return n.wakeExchanges(now, n.wakeFetches(now, out))
 }

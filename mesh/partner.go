@@ -25,7 +25,7 @@ type partner struct {
 const (
 	// dialWait lets the one of two members of a circle whose name comes first dial the
 	// other, so that they need one link and not two.
-	dialWait = Time(300e6)
+	dialWait = Time(1e9)
 	// redialWait is the pause after a dial that failed.
 	redialWait = Time(1e9)
 	// partnerIdle is how long a link lives after the last body that needed it.

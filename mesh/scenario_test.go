@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
 	"github.com/cockroachdb/datadriven"
 
 	"banyan/record"
@@ -194,6 +195,18 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return receive(&Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
 		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want})
+	case "want":
+		shards := bitset.New(0)
+		for _, a := range d.CmdArgs {
+			for _, v := range a.Vals {
+				if n, err := strconv.Atoi(v); a.Key == "shards" && err == nil {
+					shards.Set(uint(n))
+				}
+			}
+		}
+		return receive(&Want{Key: FormKey{VersionKey: want}, Shards: shards, Cancel: bitset.New(0)})
+	case "sent":
+		return s.step(Input{Kind: InSent, Peer: peer(), Key: FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
 	case "indexed":
 		return s.step(Input{Kind: InIndexed, Want: want, Info: FormInfo{Size: 100, Geometry: record.Geometry{Data: 1, ShardBytes: 100}}})
 	case "assembled":
@@ -284,6 +297,8 @@ func (s *scenario) describe(o Output) string {
 		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
 	case OpFetch:
 		return fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
+	case OpSendShard:
+		return fmt.Sprintf("send shard %d to %s", o.Shard, to)
 	case OpServe:
 		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version)
 	case OpDeny:

@@ -90,8 +90,11 @@ func (x *exchange) relieve(now Time) (changed bool) {
 		}
 	}
 	for _, s := range x.sources {
-		if s.suspect || s.orders < minRelief || now-s.last < 2*x.gap() || count < 2 || s.orders < 3*(total-s.orders)/(count-1) {
+		if s.suspect || s.orders < minRelief || count < 2 || s.orders < 3*(total-s.orders)/(count-1) {
 			continue
+		}
+		if others := (total - s.orders) / (count - 1); others >= minRelief && now-s.last < 2*x.gap() {
+			continue // it delivers, and there is more to come from the others too
 		}
 		skip := s.orders / 2
 		for shard, ok := s.asked.NextSet(0); ok; shard, ok = s.asked.NextSet(shard + 1) {

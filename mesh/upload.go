@@ -10,8 +10,10 @@ import (
 type uploads struct {
 	queue   []*upload // in order of arrival
 	next    [2]int    // whose turn it is: of those of other circles, of siblings
-	sending int
+	sending int       // shards on their way, but for those to peers that are stuck
+	stuck   int       // shards on their way to those
 	width   width
+	wakeAt  Time // when to look for peers that are stuck
 }
 
 // upload is what one peer wants of one form.
@@ -21,6 +23,8 @@ type upload struct {
 	want    *bitset.BitSet
 	ready   int // how many of those are here
 	sending int
+	since   Time // when the last of those left, or the first began
+	stuck   bool // none has left for so long that the peer may be dead
 	sibling bool // of this node's circle
 }
 
@@ -29,6 +33,8 @@ const (
 	MaxUploads = 2048
 	// maxSendingEach is how many shards are on their way to one peer at once.
 	maxSendingEach = 2
+	// maxStuck is how many shards may be on their way to peers that take none: each is in memory.
+	maxStuck = 64
 )
 
 func (u *uploads) find(peer PeerID, key FormKey) *upload {
@@ -46,7 +52,46 @@ func (u *uploads) serves(peer PeerID) bool {
 
 // forget drops what a lost peer wanted. What is on its way to it ends by itself.
 func (u *uploads) forget(peer PeerID) {
-	u.queue = slices.DeleteFunc(u.queue, func(e *upload) bool { return e.peer == peer })
+	u.queue = slices.DeleteFunc(u.queue, func(e *upload) bool {
+		if e.peer == peer {
+			u.unstick(e)
+		}
+		return e.peer == peer
+	})
+}
+
+// look finds peers that have taken nothing for long. A peer that died keeps what is on
+// its way to it until its link times out, and a few such would fill the width: what they
+// keep no longer counts.
+func (u *uploads) look(now Time) {
+	u.wakeAt = Never
+	patience := u.width.patience()
+	for _, e := range u.queue {
+		switch due := e.since + patience; {
+		case e.sending == 0 || e.stuck:
+		case now < due:
+			u.wakeAt = min(u.wakeAt, due)
+		case u.stuck+e.sending > maxStuck:
+		default:
+			e.stuck = true
+			u.sending -= e.sending
+			u.stuck += e.sending
+		}
+	}
+}
+
+func (u *uploads) unstick(e *upload) {
+	if e.stuck {
+		e.stuck = false
+		u.sending += e.sending
+		u.stuck -= e.sending
+	}
+}
+
+// wakeUploads sends to others what peers that are stuck held up.
+func (n *Node) wakeUploads(now Time, out []Output) []Output {
+	n.uploads.look(now)
+	return n.pump(now, out)
 }
 
 // wanted hears what a peer wants of a form.
@@ -162,7 +207,7 @@ func (n *Node) held(key FormKey) (have *bitset.BitSet, ok bool) {
 
 // pump sends shards as long as there is room: first to those who pass them on to
 // another circle, then to the members of this node's own, in turn.
-func (n *Node) pump(_ Time, out []Output) []Output {
+func (n *Node) pump(now Time, out []Output) []Output {
 	for n.uploads.sending < n.uploads.width.get() {
 		u, shard := n.nextUpload(false)
 		if u == nil {
@@ -171,6 +216,10 @@ func (n *Node) pump(_ Time, out []Output) []Output {
 		if u == nil {
 			n.uploads.width.starved = true
 			return out
+		}
+		if u.sending == 0 {
+			u.since = now
+			n.uploads.wakeAt = min(n.uploads.wakeAt, now+n.uploads.width.patience())
 		}
 		u.want.Clear(shard)
 		u.ready--
@@ -187,7 +236,7 @@ func (n *Node) nextUpload(siblings bool) (*upload, uint) {
 	for i := range q {
 		at := (*next + i) % len(q)
 		u := q[at]
-		if u.ready == 0 || u.sending >= maxSendingEach || u.sibling != siblings {
+		if u.ready == 0 || u.stuck || u.sending >= maxSendingEach || u.sibling != siblings {
 			continue
 		}
 		have, _ := n.held(u.key)
@@ -205,10 +254,15 @@ func (n *Node) isSibling(peer PeerID) bool {
 
 // sent hears that a shard has left, or could not be sent.
 func (n *Node) sent(now Time, in Input, out []Output) []Output {
+	u := n.uploads.find(in.Peer, in.Key)
+	if u != nil {
+		n.uploads.unstick(u)
+	}
 	n.uploads.sending--
 	n.uploads.width.left(now)
-	if u := n.uploads.find(in.Peer, in.Key); u != nil {
+	if u != nil {
 		u.sending--
+		u.since = now
 		if u.want.None() && u.sending == 0 {
 			n.dropUpload(u)
 		}

@@ -19,11 +19,24 @@ const (
 	maxWidth = 24
 	// worthwhile is by how much shards must leave faster for a wider window to stay.
 	worthwhile = 1.1
+	// A peer that takes nothing for stuckAfter times the usual is stuck.
+	stuckAfter = 4
+	minStuck   = Time(50e6)
+	firstStuck = Time(5e9) // before it is known what is usual, and at the most
 	// restWindows is how long a node is content with a width that could not be bettered.
 	restWindows = 8
 )
 
 func (w *width) get() int { return max(w.limit, minWidth) }
+
+// patience is how long a peer may take nothing: several times what a shard usually
+// takes when so many are on their way.
+func (w *width) patience() Time {
+	if w.rate == 0 {
+		return firstStuck
+	}
+	return min(max(stuckAfter*Time(float64(w.get())/w.rate), minStuck), firstStuck)
+}
 
 // left notes that a shard has left, and at the end of a window draws its conclusions.
 func (w *width) left(now Time) {

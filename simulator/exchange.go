@@ -111,10 +111,11 @@ func (w *World) sendShard(i int32, o *mesh.Output) {
 	from.traffic.CPU += perMiB(w.cfg.Costs.SendMiB, bytes)
 	from.upFree = max(from.upFree, done).Add(serialize(wire, w.upRate(i)))
 	w.count(i, l.remote, wire)
-	w.queue.push(event{at: from.upFree, host: i, kind: evInput, ref: w.inputs.put(sent)})
-	if w.cutOff(i, l.remote) {
+	if w.hosts[l.remote].down || w.cutOff(i, l.remote) {
+		w.neverTaken(i, sent)
 		return
 	}
+	w.queue.push(event{at: from.upFree, host: i, kind: evInput, ref: w.inputs.put(sent)})
 	arrives := from.upFree.Add(w.oneWay(i, l.remote) + w.recovery(i, l.remote, packets))
 	w.queue.push(event{at: arrives, host: l.remote, kind: evShard, ref: w.shards.put(shard{l.other, o.Key, o.Shard, wire, from.fault == poisons})})
 }
@@ -200,4 +201,16 @@ func (w *World) assemble(i int32, o *mesh.Output) {
 
 func (w *World) abandon(i int32, v mesh.VersionKey) {
 	delete(w.hosts[i].disk.partial, mesh.FormKey{VersionKey: v})
+}
+
+// neverTaken ends a send to a host that acknowledges nothing: QUIC's congestion window
+// is full of it until the link is given up.
+func (w *World) neverTaken(i int32, sent mesh.Input) {
+	node := w.hosts[i].node
+	sent.Reason = mesh.ReasonLinkLost
+	w.call(w.now.Add(w.cfg.Idle), func() {
+		if w.hosts[i].node == node {
+			w.input(w.now, i, sent)
+		}
+	})
 }
