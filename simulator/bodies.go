@@ -24,7 +24,9 @@ type BodyReport struct {
 	// RatioToLineRate is Last over the time that the body takes at the link's rate.
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
 	DuplicateShare  float64 `json:"duplicate_bytes_share"`
-	Poisoned        int64   `json:"poisoned_shards"`
+	// Messages is how many messages and shards a host sent, from the move of the pointer on.
+	Messages float64 `json:"messages_per_host"`
+	Poisoned int64   `json:"poisoned_shards"`
 	Died            int     `json:"died"`
 	Missed          int     `json:"missed"` // live hosts that did not get it
 	WallSeconds     float64 `json:"wall_s,omitempty"`
@@ -34,6 +36,7 @@ type BodyReport struct {
 type BodyRun struct {
 	Arrangement mesh.Arrangement
 	Whole       bool    // every host fetches it in one piece from its parent
+	Swarm       bool    // hosts tell random partners what they have, and ask for what is rarest
 	Loss        float64 // share of packets
 	Dying       float64 // share of the hosts that die while it spreads
 	Poison      float64 // share of the hosts that send poison
@@ -43,6 +46,8 @@ func (b BodyRun) name() string {
 	switch {
 	case b.Whole:
 		return "whole from the parent"
+	case b.Swarm:
+		return "swarm, rarest first"
 	case b.Arrangement == mesh.ArrangeSiblings:
 		return "siblings of one parent"
 	}
@@ -65,7 +70,7 @@ func (b BodyRun) condition() string {
 // them under trouble.
 func BodyRuns() []BodyRun {
 	return []BodyRun{
-		{Whole: true}, {Arrangement: mesh.ArrangeSiblings}, {},
+		{Whole: true}, {Arrangement: mesh.ArrangeSiblings}, {Swarm: true}, {},
 		{Loss: 0.01}, {Dying: 0.1}, {Poison: 0.05},
 	}
 }
@@ -75,8 +80,23 @@ func SimulateBody(cfg Config, b BodyRun) (*BodyReport, error) {
 	if cfg.BodyBytes <= mesh.WholeLimit {
 		return nil, fmt.Errorf("%w: bodies of up to %d bytes are fetched in one piece; give a larger one", record.ErrInvalid, mesh.WholeLimit)
 	}
-	const config = "capacity/body"
 	began := time.Now()
+	spread := spreadByMesh
+	if b.Swarm {
+		spread = spreadBySwarm
+	}
+	r, err := spread(cfg, b)
+	if err != nil {
+		return nil, err
+	}
+	r.Arrangement, r.Condition = b.name(), b.condition()
+	r.WallSeconds = time.Since(began).Seconds()
+	return r, nil
+}
+
+// spreadByMesh lets the protocol's own code do it.
+func spreadByMesh(cfg Config, b BodyRun) (*BodyReport, error) {
+	const config = "capacity/body"
 	cfg.WholeBodies, cfg.Arrangement = b.Whole, b.Arrangement
 	cfg.Network.Loss = cmp.Or(b.Loss, cfg.Network.Loss)
 	r, err := newRun(cfg, config)
@@ -93,10 +113,7 @@ func SimulateBody(cfg Config, b BodyRun) (*BodyReport, error) {
 	if w.stopped {
 		return nil, ErrStopped
 	}
-	out := r.bodyReport(u)
-	out.Arrangement, out.Condition = b.name(), b.condition()
-	out.WallSeconds = time.Since(began).Seconds()
-	return out, nil
+	return r.bodyReport(u), nil
 }
 
 // spread moves a config to a version that the coordinators hold, lets a share of the
@@ -105,7 +122,10 @@ func (r *run) spread(c Change, dying float64) *update {
 	w := r.w
 	w.Run(w.now.Add(5 * time.Second)) // the tree is at rest
 	w.mirror(mesh.VersionKey{Config: c.Config, Version: c.Version})
-	before := w.bodies
+	w.bodies = BodyTraffic{}
+	for i := range w.hosts {
+		w.hosts[i].traffic = Traffic{}
+	}
 	u := r.meter.move(c, false)
 	lineRate := serialize(w.cfg.BodyBytes, w.cfg.Network.UpBps)
 	for i := range w.agents() {
@@ -115,8 +135,6 @@ func (r *run) spread(c Change, dying float64) *update {
 		}
 	}
 	w.RunUntil(w.now.Add(updateLimit), 5*time.Millisecond, func() bool { return r.committed(u) && r.waiting(u) == 0 })
-	w.bodies.Shards -= before.Shards
-	w.bodies.Duplicates -= before.Duplicates
 	return u
 }
 
@@ -130,9 +148,26 @@ func (r *run) waiting(u *update) (n int) {
 	return n
 }
 
+// newBodyReport begins a report with what is counted the same for all ways to spread.
+func (w *World) newBodyReport(missed int) *BodyReport {
+	out := &BodyReport{Bytes: w.cfg.BodyBytes, LinkBps: w.cfg.Network.UpBps, Missed: missed, Poisoned: w.bodies.Poisoned}
+	for i := range w.hosts {
+		out.Messages += float64(w.hosts[i].traffic.Messages)
+	}
+	out.Messages /= float64(len(w.hosts))
+	return out
+}
+
+func (b *BodyReport) last(l Latency) {
+	b.Last, b.P50 = l.Max, l.P50
+	if b.LinkBps > 0 {
+		b.RatioToLineRate = b.Last / (float64(b.Bytes) * 8 / b.LinkBps * 1000)
+	}
+}
+
 func (r *run) bodyReport(u *update) *BodyReport {
 	w := r.w
-	out := &BodyReport{Bytes: w.cfg.BodyBytes, LinkBps: w.cfg.Network.UpBps, Missed: r.waiting(u), Poisoned: w.bodies.Poisoned}
+	out := w.newBodyReport(r.waiting(u))
 	heard := make([]int32, w.regions())
 	for i := range heard {
 		heard[i] = never
@@ -152,10 +187,7 @@ func (r *run) bodyReport(u *update) *BodyReport {
 		}
 	}
 	l := latencyOf(all)
-	out.Last, out.P50 = l.Max, l.P50
-	if out.LinkBps > 0 {
-		out.RatioToLineRate = out.Last / (float64(out.Bytes) * 8 / out.LinkBps * 1000)
-	}
+	out.last(l)
 	if w.bodies.Shards > 0 {
 		out.DuplicateShare = float64(w.bodies.Duplicates) / float64(w.bodies.Shards)
 	}

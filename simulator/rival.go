@@ -72,12 +72,13 @@ func (r *rival) toCoordinators(then func(coordinator int32)) {
 	})
 }
 
-func (r *rival) members(coordinator int32) (first, n int32) {
-	first = int32(r.w.regions())
+// members are the agents of a coordinator's region.
+func (w *World) members(coordinator int32) (first, n int32) {
+	first = int32(w.regions())
 	for i := range coordinator {
-		first += int32(r.w.cfg.Agents[i])
+		first += int32(w.cfg.Agents[i])
 	}
-	return first, int32(r.w.cfg.Agents[coordinator])
+	return first, int32(w.cfg.Agents[coordinator])
 }
 
 func (r *rival) largest() (n int) {
@@ -92,7 +93,7 @@ func (r *rival) total() int { return r.w.Hosts() - r.w.regions() }
 // star sends to every agent of the region from its coordinator.
 func (r *rival) star() {
 	r.toCoordinators(func(c int32) {
-		first, n := r.members(c)
+		first, n := r.w.members(c)
 		for i := first; i < first+n; i++ {
 			r.send(c, i, r.versionSize(), r.verify, func() { r.apply(i) })
 		}
@@ -118,7 +119,7 @@ func (r *rival) pull() {
 	here := make([]bool, r.w.regions())
 	r.toCoordinators(func(c int32) { here[c] = true })
 	for c := range int32(r.w.regions()) {
-		first, n := r.members(c)
+		first, n := r.w.members(c)
 		for i := first; i < first+n; i++ {
 			r.pollAt(mesh.Time(r.rand.Int64N(int64(r.c.Poll))), c, i, here)
 		}
@@ -161,7 +162,7 @@ func (r *rival) tell(c, i int32) {
 	if i != c {
 		r.apply(i)
 	}
-	first, n := r.members(c)
+	first, n := r.w.members(c)
 	if n == 0 {
 		return
 	}
