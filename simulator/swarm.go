@@ -47,8 +47,9 @@ type swarmPeer struct {
 }
 
 const (
-	// swarmPartners is how many a host draws; as many draw it.
-	swarmPartners = 12
+	// swarmPartners is how many a host has, about: it draws half of them, and as many draw it.
+	// With 12 the last host is later; more cost more messages.
+	swarmPartners = 24
 	// swarmOrders is how many shards are asked of one partner at once, as in mesh.
 	swarmOrders = 2
 	// swarmTell is for how long news of shards are gathered.
@@ -140,11 +141,14 @@ func (s *swarm) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
 	if peer.host < int32(s.w.regions()) {
 		return s.seeded(h)
 	}
-	least, start := 1<<8, s.rand.Uint32N(uint32(s.shards))
-	for k := range s.shards {
-		n := (k + uint(start)) % s.shards
-		if int(h.held[n]) < least && peer.has.Test(n) && !h.have.Test(n) && !h.asked.Test(n) {
-			shard, ok, least = n, true, int(h.held[n])
+	offered := peer.has.Difference(h.have)
+	offered.InPlaceDifference(h.asked)
+	least, start := 1<<8, uint(s.rand.Uint32N(uint32(s.shards)))
+	for _, part := range [][2]uint{{start, s.shards}, {0, start}} {
+		for n, more := offered.NextSet(part[0]); more && n < part[1]; n, more = offered.NextSet(n + 1) {
+			if int(h.held[n]) < least {
+				shard, ok, least = n, true, int(h.held[n])
+			}
 		}
 	}
 	return shard, ok
