@@ -21,7 +21,7 @@ import (
 // BodyConfig shapes a measurement of how bodies spread. A zero value means the default
 // where one is named.
 type BodyConfig struct {
-	Dir    string  // where a temporary directory is made; default the system's
+	Dir    string  // where a temporary directory is made; default in memory, if there is room, or the system's
 	Agents int     // default 64
 	Body   int64   // bytes; default 16 MiB
 	Link   float64 // rate of every host's link, bits a second each way; default 10 Mbit/s
@@ -40,6 +40,7 @@ type BodyResult struct {
 	BodyBytes int64   `json:"body_bytes"`
 	LinkBps   float64 `json:"link_bps"`
 	Runs      int     `json:"runs"`
+	InMemory  bool    `json:"disks_in_memory"` // the agents' files were on a file system in memory
 	// Last is from the move of the pointer to the durable apply at the last agent.
 	Last            float64 `json:"last_s"`
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
@@ -74,13 +75,14 @@ type BodyPoison struct {
 // Body measures how a body spreads over agents behind links of a limited rate.
 func Body(ctx context.Context, cfg BodyConfig) (r BodyResult, err error) {
 	cfg.setDefaults()
-	if cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-"); err != nil {
+	inMemory := false
+	if cfg.Dir, inMemory, err = scratch(cfg.Dir, int64(cfg.Agents+1)*(agentBytes+int64(cfg.Runs)*cfg.Body)); err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(cfg.Dir)
 	// All the hosts share this process's cores, and its garbage collector.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	r = BodyResult{Agents: cfg.Agents, BodyBytes: cfg.Body, LinkBps: cfg.Link, Runs: cfg.Runs}
+	r = BodyResult{Agents: cfg.Agents, BodyBytes: cfg.Body, LinkBps: cfg.Link, Runs: cfg.Runs, InMemory: inMemory}
 	for i, measure := range []func(context.Context, BodyConfig, *BodyResult) error{measureBody, measureStar, measureTrouble, measurePoison, measureMemory} {
 		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, BodyParts[i]) {
 			continue
@@ -91,6 +93,9 @@ func Body(ctx context.Context, cfg BodyConfig) (r BodyResult, err error) {
 	}
 	return r, nil
 }
+
+// agentBytes is what an agent takes on disk besides bodies, generously.
+const agentBytes = 16 << 20
 
 // BodyParts are the parts of the measurement, in their order.
 var BodyParts = []string{"good", "star", "trouble", "poison", "memory"}
@@ -129,6 +134,7 @@ type bodyFleet struct {
 func startBody(ctx context.Context, cfg BodyConfig, name string, shape fleet.Config) (*bodyFleet, error) {
 	b := &bodyFleet{applied: map[string]time.Time{}, blamed: map[string]int{}}
 	shape.Dir, shape.Agents, shape.Regions, shape.OnEvent = cfg.Dir+"/"+name, cfg.Agents, []string{"bench"}, b.event
+	shape.InMemory = true
 	shape.KeepAlive, shape.IdleTimeout = 5*time.Second, 20*time.Second
 	var err error
 	if b.Fleet, err = fleet.Start(ctx, shape); err != nil {

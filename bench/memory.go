@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"banyan/bench/fleet"
@@ -31,6 +29,10 @@ func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 		return nil
 	}
 	cfg.Agents = 1
+	if cfg.Dir, err = os.MkdirTemp("", "banyan-bench-"); err != nil { // an agent's disk is one, whatever the others' are
+		return err
+	}
+	defer os.RemoveAll(cfg.Dir)
 	b, err := startBody(ctx, cfg, "memory", fleet.Config{})
 	if err != nil {
 		return err
@@ -79,9 +81,8 @@ func peakOf(pid int) (int64, error) {
 		return 0, err
 	}
 	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(rest, "kB")), 10, 64)
-			return kib << 10, err
+		if kib, ok := kilobytes(s.Text(), "VmHWM:"); ok {
+			return kib << 10, nil
 		}
 	}
 	return 0, errors.New("the system does not tell a process's peak of memory")

@@ -40,12 +40,14 @@ func newBenchBody(a *app) *cobra.Command {
 	textVar(f, &body, "body", "16MiB", "size of the body")
 	textVar(f, &link, "link", "10Mbps", "rate of every link, each way")
 	f.IntVar(&cfg.Runs, "runs", 3, "runs of each kind; medians are printed")
+	f.StringVar(&cfg.Dir, "dir", "", "where the agents' files go (default in memory, if there is ample room: hosts do not share a disk)")
 	f.StringSliceVar(&cfg.Only, "only", nil, "parts to measure, of "+strings.Join(bench.BodyParts, ", ")+" (default all)")
 	return cmd
 }
 
 func printBody(w io.Writer, r bench.BodyResult) {
-	fmt.Fprintf(w, "%d agents, body of %d bytes, links of %.0f Mbit/s; medians of %d runs\n\n", r.Agents, r.BodyBytes, r.LinkBps/1e6, r.Runs)
+	fmt.Fprintf(w, "%d agents, body of %d bytes, links of %.0f Mbit/s; medians of %d runs; the agents' files %s\n\n", r.Agents, r.BodyBytes, r.LinkBps/1e6, r.Runs,
+		map[bool]string{true: "in memory", false: "on one disk"}[r.InMemory])
 	fmt.Fprintln(w, "\tLAST AGENT S\t× LINE RATE\tMISSED")
 	fmt.Fprintf(w, "all well\t%.1f\t%.2f\t0\n", r.Last, r.RatioToLineRate)
 	fmt.Fprintf(w, "star, scaled from a smaller body\t\t%.1f\t0\n", r.RatioStar)
