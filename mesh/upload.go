@@ -58,6 +58,15 @@ func (u *uploads) forget(peer PeerID) {
 		}
 		return e.peer == peer
 	})
+	u.rest()
+}
+
+// rest notes that nobody may want anything any more: what width is best is found out
+// anew for the next body, since at the end of one, with little left to send, any seems good.
+func (u *uploads) rest() {
+	if len(u.queue) == 0 {
+		u.width.reset()
+	}
 }
 
 // look finds peers that have taken nothing for long. A peer that died keeps what is on
@@ -130,6 +139,7 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 
 func (n *Node) dropUpload(u *upload) {
 	n.uploads.queue = slices.DeleteFunc(n.uploads.queue, func(e *upload) bool { return e == u })
+	n.uploads.rest()
 }
 
 // servesForm tells whether all shards of a form are here, or can be made.

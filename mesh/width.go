@@ -29,6 +29,9 @@ const (
 
 func (w *width) get() int { return max(w.limit, minWidth) }
 
+// reset begins anew, but for the rate that is known.
+func (w *width) reset() { *w = width{rate: w.rate} }
+
 // patience is how long a peer may take nothing: several times what a shard usually
 // takes when so many are on their way.
 func (w *width) patience() Time {
