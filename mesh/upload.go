@@ -81,6 +81,7 @@ func (u *uploads) look(now Time) {
 		case now < due:
 			u.wakeAt = min(u.wakeAt, due)
 		case u.stuck+e.sending > maxStuck:
+			u.wakeAt = min(u.wakeAt, now+patience)
 		default:
 			e.stuck = true
 			u.sending -= e.sending

@@ -25,11 +25,11 @@ type BodyReport struct {
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
 	DuplicateShare  float64 `json:"duplicate_bytes_share"`
 	// Messages is how many messages and shards a host sent, from the move of the pointer on.
-	Messages float64 `json:"messages_per_host"`
-	Poisoned int64   `json:"poisoned_shards"`
-	Died            int     `json:"died"`
-	Missed          int     `json:"missed"` // live hosts that did not get it
-	WallSeconds     float64 `json:"wall_s,omitempty"`
+	Messages    float64 `json:"messages_per_host"`
+	Poisoned    int64   `json:"poisoned_shards"`
+	Died        int     `json:"died"`
+	Missed      int     `json:"missed"` // live hosts that did not get it
+	WallSeconds float64 `json:"wall_s,omitempty"`
 }
 
 // BodyRun says under which conditions a body spreads.

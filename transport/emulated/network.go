@@ -130,12 +130,19 @@ func (n *Network) advance(p *packet, now time.Time) {
 		}
 		p.arrived, p.at = to, at
 		if at.After(now) {
-			n.flight.add(now, p)
+			n.fly(p, now)
 			return
 		}
 	}
 	if p.arrived.cut || !p.arrived.deliver(p) {
 		p.release()
+	}
+}
+
+// fly lets a packet wait for its time.
+func (n *Network) fly(p *packet, now time.Time) {
+	if n.flight.add(now, p) {
+		n.rouse()
 	}
 }
 
@@ -196,9 +203,7 @@ func (s *memorySocket) WriteTo(b []byte, to net.Addr) (int, error) {
 			n.advance(p, now)
 			continue
 		}
-		if n.flight.add(now, p) {
-			n.rouse()
-		}
+		n.fly(p, now)
 	}
 	return len(b), nil
 }
