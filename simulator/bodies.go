@@ -122,10 +122,8 @@ func (r *run) spread(c Change, dying float64) *update {
 	w := r.w
 	w.Run(w.now.Add(5 * time.Second)) // the tree is at rest
 	w.mirror(mesh.VersionKey{Config: c.Config, Version: c.Version})
-	w.bodies = BodyTraffic{}
-	for i := range w.hosts {
-		w.hosts[i].traffic = Traffic{}
-	}
+	before := w.bodies
+	r.sent = w.sentMessages()
 	u := r.meter.move(c, false)
 	lineRate := serialize(w.cfg.BodyBytes, w.cfg.Network.UpBps)
 	for i := range w.agents() {
@@ -135,6 +133,8 @@ func (r *run) spread(c Change, dying float64) *update {
 		}
 	}
 	w.RunUntil(w.now.Add(updateLimit), 5*time.Millisecond, func() bool { return r.committed(u) && r.waiting(u) == 0 })
+	w.bodies.Shards -= before.Shards
+	w.bodies.Duplicates -= before.Duplicates
 	return u
 }
 
@@ -148,14 +148,19 @@ func (r *run) waiting(u *update) (n int) {
 	return n
 }
 
-// newBodyReport begins a report with what is counted the same for all ways to spread.
-func (w *World) newBodyReport(missed int) *BodyReport {
-	out := &BodyReport{Bytes: w.cfg.BodyBytes, LinkBps: w.cfg.Network.UpBps, Missed: missed, Poisoned: w.bodies.Poisoned}
+// newBodyReport begins a report with what is counted the same for all ways to spread;
+// sent is how many messages hosts had sent before.
+func (w *World) newBodyReport(missed int, sent int64) *BodyReport {
+	return &BodyReport{Bytes: w.cfg.BodyBytes, LinkBps: w.cfg.Network.UpBps, Missed: missed, Poisoned: w.bodies.Poisoned,
+		Messages: float64(w.sentMessages()-sent) / float64(len(w.hosts))}
+}
+
+// sentMessages is how many all hosts have sent, shards among them.
+func (w *World) sentMessages() (n int64) {
 	for i := range w.hosts {
-		out.Messages += float64(w.hosts[i].traffic.Messages)
+		n += w.hosts[i].traffic.Messages
 	}
-	out.Messages /= float64(len(w.hosts))
-	return out
+	return n
 }
 
 func (b *BodyReport) last(l Latency) {
@@ -167,7 +172,7 @@ func (b *BodyReport) last(l Latency) {
 
 func (r *run) bodyReport(u *update) *BodyReport {
 	w := r.w
-	out := w.newBodyReport(r.waiting(u))
+	out := w.newBodyReport(r.waiting(u), r.sent)
 	heard := make([]int32, w.regions())
 	for i := range heard {
 		heard[i] = never

@@ -51,6 +51,23 @@ func TestCoordinatorsOfOtherRegionsTradeABody(t *testing.T) {
 	}
 }
 
+func TestACapacityRunTellsOfItsBodyAndOfAllTraffic(t *testing.T) {
+	r, err := Simulate(bodyConfig(5, 60, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, hosts := int64(0), 0
+	for _, role := range r.Roles {
+		total, hosts = total+role.Total.Bytes, hosts+role.Hosts
+	}
+	if whole := int64(hosts-1) * r.Body.Bytes; total < whole || total > whole*5/4 {
+		t.Errorf("%d hosts sent %d bytes for a body of %d", hosts, total, r.Body.Bytes)
+	}
+	if shards := float64(r.Body.Bytes) / (32 << 10); r.Body.Messages < shards || r.Body.Messages > 2*shards {
+		t.Errorf("a host sent %.0f messages for %.0f shards", r.Body.Messages, shards)
+	}
+}
+
 func TestABodyThatNoPointerNamesAnyMoreIsGivenUp(t *testing.T) {
 	cfg := bodyConfig(3, 60, 1)
 	const config = "capacity/body"

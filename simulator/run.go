@@ -18,6 +18,7 @@ type run struct {
 	before   []Traffic // of each host, at the start
 	timeline []Sample
 	notes    []Note
+	sent     int64 // messages, before a body spread
 }
 
 // ErrStopped says that a run was ended from outside.

@@ -225,7 +225,7 @@ func (s *swarm) told(i, from int32, news []uint) {
 }
 
 func (s *swarm) report() *BodyReport {
-	out := s.w.newBodyReport(s.left)
+	out := s.w.newBodyReport(s.left, 0)
 	var all []int32
 	for _, at := range s.done[s.w.regions():] {
 		if at != never {
