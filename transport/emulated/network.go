@@ -19,14 +19,13 @@ type Network struct {
 	port    uint16 // chosen last
 	closed  bool
 
-	wake chan struct{}
-	done sync.WaitGroup
+	courier courier
 }
 
 // NewNetwork starts a network without sockets. Close it.
 func NewNetwork() *Network {
-	n := &Network{sockets: map[netip.AddrPort]*memorySocket{}, wake: make(chan struct{}, 1)}
-	n.done.Go(n.run)
+	n := &Network{sockets: map[netip.AddrPort]*memorySocket{}}
+	n.courier.start(n.deliverDue)
 	return n
 }
 
@@ -73,36 +72,12 @@ func (n *Network) Close() error {
 	for _, s := range sockets {
 		s.end()
 	}
-	n.rouse()
-	n.done.Wait()
+	n.courier.end()
 	return nil
 }
 
-func (n *Network) rouse() {
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run brings packets to their receivers when their time has come.
-func (n *Network) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		wait, closed := n.deliverDue()
-		if closed {
-			return
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-n.wake:
-		}
-	}
-}
-
-// deliverDue delivers what is due and says how long nothing will be.
+// deliverDue brings packets to their receivers whose time has come, and says how long
+// none will be.
 func (n *Network) deliverDue() (wait time.Duration, closed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -142,7 +117,7 @@ func (n *Network) advance(p *packet, now time.Time) {
 // fly lets a packet wait for its time.
 func (n *Network) fly(p *packet, now time.Time) {
 	if n.flight.add(now, p) {
-		n.rouse()
+		n.courier.rouse()
 	}
 }
 

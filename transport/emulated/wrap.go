@@ -16,16 +16,15 @@ type Conn struct {
 	closed bool
 	cut    bool
 
-	wake chan struct{}
-	done sync.WaitGroup
+	courier courier
 }
 
 // Wrap puts conn behind a link. What is written passes through the emulation of the
 // rate up, what is read through that of the rate down; a link between two wrapped
 // sockets has the impairments of each direction once. Closing the result closes conn.
 func Wrap(conn net.PacketConn, link Link) *Conn {
-	c := &Conn{PacketConn: conn, shaper: newShaper(link), wake: make(chan struct{}, 1)}
-	c.done.Go(c.run)
+	c := &Conn{PacketConn: conn, shaper: newShaper(link)}
+	c.courier.start(c.sendDue)
 	return c
 }
 
@@ -60,14 +59,7 @@ func (c *Conn) send(b []byte, to net.Addr) {
 		return
 	}
 	if c.flight.add(now, newPacket(b, at, to)) {
-		c.rouse()
-	}
-}
-
-func (c *Conn) rouse() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
+		c.courier.rouse()
 	}
 }
 
@@ -135,23 +127,6 @@ func (c *Conn) Stats() Stats {
 	return c.shaper.stats
 }
 
-// run sends packets when their time has come.
-func (c *Conn) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		wait, closed := c.sendDue()
-		if closed {
-			return
-		}
-		timer.Reset(wait)
-		select {
-		case <-timer.C:
-		case <-c.wake:
-		}
-	}
-}
-
 // sendDue sends what is due and says how long nothing will be.
 func (c *Conn) sendDue() (wait time.Duration, closed bool) {
 	c.mu.Lock()
@@ -171,8 +146,7 @@ func (c *Conn) Close() error {
 	c.closed = true
 	c.flight = flight{}
 	c.mu.Unlock()
-	c.rouse()
 	err := c.PacketConn.Close()
-	c.done.Wait()
+	c.courier.end()
 	return err
 }
