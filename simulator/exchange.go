@@ -145,13 +145,11 @@ func (w *World) recovery(from, to int32, packets int64) (d time.Duration) {
 // shardArrives takes a shard in, checks it and writes it.
 func (w *World) shardArrives(i int32, s shard) {
 	h := &w.hosts[i]
-	took := serialize(s.wire, w.downRate(i))
-	overlap := min(took, serialize(s.wire, w.upRate(w.links[s.peer].remote)))
-	h.downFree = max(h.downFree, w.now.Add(-overlap)).Add(took)
+	cameIn := w.takeIn(w.links[s.peer].remote, i, s.wire)
 	info := w.formInfo(s.key.VersionKey)
 	work := w.cfg.Costs.Receive + perMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
 	h.traffic.CPU += work
-	done := max(h.downFree, w.now).Add(w.slowed(h, work))
+	done := cameIn.Add(w.slowed(h, work))
 	in := mesh.Input{Kind: mesh.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
 	w.bodies.Shards++
 	switch {

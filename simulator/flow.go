@@ -74,13 +74,7 @@ func (w *World) flowOn(f *flow) {
 }
 
 func (w *World) chunkArrived(f *flow, n int64, last bool) {
-	to := &w.hosts[f.to]
-	// The link carried the chunk while it was sent: what it adds here is the wait
-	// behind others, and the difference if this end is the slower.
-	took := serialize(n, w.downRate(f.to))
-	overlap := min(took, serialize(n, w.upRate(f.from)))
-	to.downFree = max(to.downFree, w.now.Add(-overlap)).Add(took)
-	done := max(to.downFree, w.now)
+	done := w.takeIn(f.from, f.to, n)
 	if f.onChunk == nil && !last {
 		return
 	}
@@ -92,4 +86,15 @@ func (w *World) chunkArrived(f *flow, n int64, last bool) {
 			f.delivered(w.now)
 		}
 	})
+}
+
+// takeIn is when what arrives now has come in over the receiver's link. The link carried
+// it while it was sent: what it adds here is the wait behind others, and the difference
+// if this end is the slower.
+func (w *World) takeIn(from, to int32, size int64) mesh.Time {
+	h := &w.hosts[to]
+	took := serialize(size, w.downRate(to))
+	overlap := min(took, serialize(size, w.upRate(from)))
+	h.downFree = max(h.downFree, w.now.Add(-overlap)).Add(took)
+	return max(h.downFree, w.now)
 }

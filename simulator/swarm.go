@@ -174,10 +174,8 @@ func (s *swarm) serve(from, to int32, p int, n uint) {
 	h.upFree = max(h.upFree, w.spend(h, w.now, w.cfg.Costs.Send)).Add(serialize(wire, w.upRate(from)))
 	w.count(from, to, wire)
 	w.call(h.upFree.Add(w.oneWay(from, to)), func() {
-		r := &w.hosts[to]
-		took := serialize(wire, w.downRate(to))
-		r.downFree = max(r.downFree, w.now.Add(-min(took, serialize(wire, w.upRate(from))))).Add(took)
-		w.call(max(r.downFree, w.now).Add(w.cfg.Costs.Receive+perMiB(w.cfg.Costs.ReceiveMiB, s.size)), func() { s.came(to, p, n) })
+		work := w.cfg.Costs.Receive + perMiB(w.cfg.Costs.ReceiveMiB, s.size)
+		w.call(w.takeIn(from, to, wire).Add(work), func() { s.came(to, p, n) })
 	})
 }
 
