@@ -75,14 +75,13 @@ type BodyPoison struct {
 // Body measures how a body spreads over agents behind links of a limited rate.
 func Body(ctx context.Context, cfg BodyConfig) (r BodyResult, err error) {
 	cfg.setDefaults()
-	inMemory := false
-	if cfg.Dir, inMemory, err = scratch(cfg.Dir, int64(cfg.Agents+1)*(agentBytes+int64(cfg.Runs)*cfg.Body)); err != nil {
+	r = BodyResult{Agents: cfg.Agents, BodyBytes: cfg.Body, LinkBps: cfg.Link, Runs: cfg.Runs}
+	if cfg.Dir, r.InMemory, err = scratch(cfg.Dir, int64(cfg.Agents+1)*(agentBytes+int64(cfg.Runs)*cfg.Body)); err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(cfg.Dir)
 	// All the hosts share this process's cores, and its garbage collector.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	r = BodyResult{Agents: cfg.Agents, BodyBytes: cfg.Body, LinkBps: cfg.Link, Runs: cfg.Runs, InMemory: inMemory}
 	for i, measure := range []func(context.Context, BodyConfig, *BodyResult) error{measureBody, measureStar, measureTrouble, measurePoison, measureMemory} {
 		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, BodyParts[i]) {
 			continue

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -29,10 +28,12 @@ func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 		return nil
 	}
 	cfg.Agents = 1
-	if cfg.Dir, err = os.MkdirTemp("", "banyan-bench-"); err != nil { // an agent's disk is one, whatever the others' are
-		return err
+	if r.InMemory { // this agent has a disk to itself
+		if cfg.Dir, err = os.MkdirTemp("", "banyan-bench-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(cfg.Dir)
 	}
-	defer os.RemoveAll(cfg.Dir)
 	b, err := startBody(ctx, cfg, "memory", fleet.Config{})
 	if err != nil {
 		return err
@@ -68,22 +69,8 @@ func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 	if err != nil {
 		return fmt.Errorf("the agent did not get the body: %w; it says: %s", err, log.String())
 	}
-	peak, err := peakOf(child.Process.Pid)
+	peak, err := procBytes(fmt.Sprintf("/proc/%d/status", child.Process.Pid), "VmHWM")
 	r.Memory = &AgentMemory{memoryBody, peak}
 	cfg.Say("an agent that took %d MiB was resident with %d MiB at the most", int64(memoryBody)>>20, peak>>20)
 	return err
-}
-
-// peakOf is the most that a process has been resident with, in bytes.
-func peakOf(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); {
-		if kib, ok := kilobytes(s.Text(), "VmHWM:"); ok {
-			return kib << 10, nil
-		}
-	}
-	return 0, errors.New("the system does not tell a process's peak of memory")
 }
