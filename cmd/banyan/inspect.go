@@ -89,17 +89,13 @@ func newAgents(a *app) *cobra.Command {
 		Short: "List the agents of the coordinator's region and their places in the tree",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, _, err := a.client()
-			if err != nil {
-				return err
+			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Agent, error) {
+				agents, err := c.Agents(ctx)
+				return named("agents", agents, err)
 			}
-			agents, err := client.Agents(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.print(map[string]any{"agents": agents}, func(w io.Writer) {
+			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Agent) {
 				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tQUARANTINED\tACCUSED BY")
-				for _, g := range agents {
+				for _, g := range v["agents"] {
 					parent := g.Parent
 					if parent == "" {
 						parent = "(coordinator)"
