@@ -68,6 +68,15 @@ func isAlphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
+// ValidateScope reports why scope is none: it is the name of a config, which stands for
+// those below it too, or "*".
+func ValidateScope(scope string) error {
+	if scope == "*" {
+		return nil
+	}
+	return ValidateConfig(scope)
+}
+
 // InScope tells whether config lies under prefix: equal to it, or below it at a
 // slash. The prefix "*" covers every config.
 func InScope(config, prefix string) bool {

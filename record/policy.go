@@ -50,10 +50,7 @@ func (d PolicyDocument) Validate() error {
 			return err
 		}
 		for _, s := range e.Scopes {
-			if s == "*" {
-				continue
-			}
-			if err := ValidateConfig(s); err != nil {
+			if err := ValidateScope(s); err != nil {
 				return fmt.Errorf("publisher %q: %w", e.Name, err)
 			}
 		}
