@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,7 +146,7 @@ func (a *Agent) recover() error {
 	}
 	a.advertise = advertise
 	a.node = mesh.NewNode(mesh.Config{
-		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels,
+		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels, Subscriptions: a.cfg.Subscriptions,
 		Capacity: uint32(a.cfg.MaxChildren), Seeds: mesh.Rendezvous(a.Name(), a.cfg.Coordinators), Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
 	})
 	if err := a.shards.Prune(partialAge); err != nil {
@@ -159,6 +160,10 @@ func (a *Agent) recover() error {
 	for _, c := range rows {
 		a.name(&c.pointer)
 		v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
+		if !a.subscribes(v.Config) {
+			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
+			continue
+		}
 		if err := a.restore(c, v); err != nil {
 			a.log.Error("committed version is damaged and will be fetched again", "config", v.Config, "version", v.Version, "error", err)
 			damaged[v] = true
@@ -170,12 +175,31 @@ func (a *Agent) recover() error {
 		a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version, Unapplied: c.Pending}, nil)
 	}
 	for _, v := range versions {
+		if !a.subscribes(v.Config) {
+			if err := a.unsubscribe(v); err != nil {
+				return err
+			}
+			continue
+		}
 		if !damaged[v] {
 			a.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: v, Forms: a.tree.forms(v)}, nil)
 		}
 	}
 	a.node.Step(0, mesh.Input{Kind: mesh.InResume, Revision: watermark}, nil)
 	return nil
+}
+
+// subscribes tells whether this host applies a config.
+func (a *Agent) subscribes(config string) bool { return a.cfg.Subscriptions.Include(config) }
+
+// unsubscribe removes a version of a config that this host does not subscribe to any
+// more, and what shows of it: a file that nobody keeps up to date is worse than none.
+func (a *Agent) unsubscribe(v mesh.VersionKey) error {
+	a.log.Warn("no longer subscribed: removed", "config", v.Config, "version", v.Version)
+	if err := a.tree.hide(v.Config); err != nil {
+		return err
+	}
+	return os.RemoveAll(a.tree.versionPath(v))
 }
 
 func (c committed) announcement() *mesh.Announcement {
@@ -353,7 +377,7 @@ func (a *Agent) Observe(o mesh.Output) {
 // Activate implements transport.Handler.
 func (a *Agent) Activate(ann *mesh.Announcement, version uint64, done func(string, int64)) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
-	if rule := a.hooks.concerns(act); rule != nil {
+	if rule := a.hooks.concerns(act); rule != nil && a.subscribes(ann.Pointer.Config) {
 		a.hooks.start(act, rule)
 	} else {
 		a.applier.add(act)

@@ -112,9 +112,12 @@ func (p *applier) swap(act activation) error {
 	}
 }
 
-// show lets readers see what was committed.
+// show lets readers see what was committed; nothing, if the host does not subscribe.
 func (p *applier) show(c committed) error {
 	a := p.agent
+	if !a.subscribes(c.pointer.Config) {
+		return nil
+	}
 	v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
 	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending, AppliedAt: time.UnixMicro(c.AtMicros)}
 	if c.Version == 0 {
@@ -139,6 +142,11 @@ func (p *applier) finish(act activation, err error) {
 		a.log.Error("not applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "error", err)
 		a.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
 		act.done(err.Error(), latency)
+		return
+	}
+	if !a.subscribes(pointer.Config) {
+		a.log.Debug("passed on", "config", pointer.Config, "epoch", pointer.Epoch)
+		act.done("", latency)
 		return
 	}
 	a.metrics.applied.Inc()

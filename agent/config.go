@@ -35,6 +35,8 @@ type Config struct {
 	MaxChildren int
 	// Labels are matched by waves.
 	Labels map[string]string
+	// Subscriptions are the configs that this host applies; default all.
+	Subscriptions mesh.Subscriptions
 	// Keep is how many versions of a config stay on disk; default 3.
 	Keep int
 	// DiskQuota is how many bytes versions and bodies on their way may take together;
@@ -75,6 +77,12 @@ func (c *Config) complete() error {
 	}
 	if len(c.Labels) > mesh.MaxLabels {
 		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), mesh.MaxLabels)
+	}
+	if err := c.Subscriptions.Validate(); err != nil {
+		return fmt.Errorf("subscriptions: %w", err)
+	}
+	if c.Leaf && c.Subscriptions == mesh.SubscribeNothing {
+		return fmt.Errorf("%w: a host that has no children and subscribes to nothing has nothing to do", record.ErrInvalid)
 	}
 	if c.Listen == "" {
 		c.Listen = ":0"

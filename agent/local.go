@@ -91,13 +91,17 @@ type Status struct {
 	Revision  uint64  `json:"revision"`
 	Staleness float64 `json:"staleness_s"` // -1: no head seen yet
 	Configs   int     `json:"configs"`
-	Gossip    int     `json:"gossip_members"`  // 0: not in a pool
-	Known     uint64  `json:"gossip_revision"` // newest that gossip told of
+	// Subscriptions are the scopes of what it applies; absent: everything.
+	Subscriptions []string `json:"subscriptions,omitzero"`
+
+	Gossip int    `json:"gossip_members"`  // 0: not in a pool
+	Known  uint64 `json:"gossip_revision"` // newest that gossip told of
 }
 
 // Status asks the agent's node how it stands.
 func (a *Agent) Status(ctx context.Context) (Status, bool) {
-	s := Status{Agent: a.Name(), Region: a.cfg.Identity.Identity.Region, Staleness: seconds(a.staleness()), Configs: a.configCount(), Known: a.known.Load()}
+	s := Status{Agent: a.Name(), Region: a.cfg.Identity.Identity.Region, Staleness: seconds(a.staleness()), Configs: a.configCount(), Known: a.known.Load(),
+		Subscriptions: a.cfg.Subscriptions.Scopes()}
 	if pool := a.pool.Load(); pool != nil {
 		s.Gossip = len(pool.Members())
 	}

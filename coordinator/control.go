@@ -76,7 +76,7 @@ func (c *Coordinator) startRollout(ctx context.Context, config string, in api.St
 			return s, err
 		}
 	}
-	if s, err = rollout.Start(old.ID+1, config, in.Version, plan, pointers, c.expected(ctx), by, in.Message, time.Now()); err != nil {
+	if s, err = rollout.Start(old.ID+1, config, in.Version, plan, pointers, c.expected(ctx, config), by, in.Message, time.Now()); err != nil {
 		return s, err
 	}
 	if c.needsTwo(config) {

@@ -23,7 +23,10 @@ func (c *Coordinator) getStatus(r *http.Request, _ identity.Identity) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	agents := c.tracker.agentsByRegion()
+	agents := map[string]int{}
+	for region, size := range c.tracker.sizes() {
+		agents[region] = size.Agents
+	}
 	attached := false
 	if !c.driver.Do(r.Context(), func(n *mesh.Node) {
 		agents[c.region] = n.Planner().Placed()

@@ -78,16 +78,16 @@ func (t *tracker) drifts() []api.Drift {
 	return all
 }
 
-func (t *tracker) agentsByRegion() (agents map[string]int) {
-	t.with(func(f *rollout.Tracker) { agents = f.Agents() })
-	return agents
+func (t *tracker) sizes() (sizes map[string]rollout.Size) {
+	t.with(func(f *rollout.Tracker) { sizes = f.Sizes() })
+	return sizes
 }
 
 // status fills in what is known of a pointer's epoch.
 func (t *tracker) status(s *api.RegionStatus, config string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Agents = t.fleet.Agents()[s.Region]
+	s.Agents = t.fleet.Sizes()[s.Region].Subscribers(config)
 	e := t.fleet.Acks(config, s.Region, s.Epoch)
 	if e == nil {
 		return

@@ -14,6 +14,7 @@ type configState struct {
 	since   uint64        // epoch that brought its candidate, or took the last away
 	told    uint64        // epoch whose success was acknowledged
 	latency int64         // of the apply, in microseconds; 0: it was before this node started
+	pushed  uint64        // version that was passed on last in a Push
 	busy    bool          // an OpActivate is under way
 	attempt int           // fetches or activations of latest that failed
 }
@@ -24,8 +25,12 @@ func (s *configState) staging(version uint64) bool {
 	return p.Phase == record.PhaseStage && p.Candidate == version && version != 0
 }
 
-// versionFor is the version that this node is to run.
+// versionFor is the version that this node is to run: none of a config that it does not
+// subscribe to.
 func (n *Node) versionFor(s *configState) uint64 {
+	if !n.subscribes(s.latest.Pointer.Config) {
+		return 0
+	}
 	return s.latest.Pointer.VersionFor(n.cfg.Self.Name, n.cfg.Labels)
 }
 
@@ -86,7 +91,9 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 	return out
 }
 
-// restore takes a pointer that was held before the node stopped.
+// restore takes a pointer that was held before the node stopped. If it was applied, and
+// since then the host's labels or subscriptions make another version of it the one to
+// run, it settles anew.
 func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 	key := configKey{a.Pointer.Config, a.Pointer.Region}
 	s := n.configs[key]
@@ -95,7 +102,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 		n.configs[key] = s
 	}
 	n.adopt(key, s, a)
-	if applied {
+	if applied && version == n.versionFor(s) {
 		s.applied, s.running = a.Pointer.Epoch, version
 		n.restored = append(n.restored, key)
 	} else {
@@ -167,9 +174,11 @@ func (n *Node) sawRevision(a *Announcement) {
 }
 
 // settle moves a config one step toward what its pointer says: fetch the body,
-// then activate it, then fetch what is to be staged, then acknowledge.
+// then activate it, then fetch what is to be staged, then acknowledge. Without a
+// subscription there is no body, and activating makes the pointer durable: a head tells
+// of it too.
 func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []Output {
-	if s.applied == s.latest.Pointer.Epoch || !n.subscribes() {
+	if s.applied == s.latest.Pointer.Epoch || n.isRoot() {
 		delete(n.unsettled, key)
 		return n.stage(now, key, s, out)
 	}
@@ -188,7 +197,7 @@ func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []O
 // stage fetches what an applied pointer stages, and acknowledges the epoch once that
 // is here.
 func (n *Node) stage(now Time, key configKey, s *configState, out []Output) []Output {
-	if s.told == s.latest.Pointer.Epoch || !n.subscribes() {
+	if s.told == s.latest.Pointer.Epoch || !n.subscribes(key.config) {
 		return out
 	}
 	if staged := (VersionKey{key.config, s.latest.Pointer.Candidate}); s.staging(staged.Version) && !n.bodies.has(staged) {
@@ -218,9 +227,9 @@ func (n *Node) activated(now Time, in Input, out []Output) []Output {
 }
 
 // acknowledge reports this agent's own outcome. A coordinator that follows has
-// none: it is no agent.
+// none: it is no agent. Nor has one that does not subscribe.
 func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
-	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 {
+	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 || !n.subscribes(p.Config) {
 		return
 	}
 	entry := newAckEntry(configKey{p.Config, p.Region}, p.Epoch)

@@ -12,6 +12,8 @@ const (
 	MaxCensusLabels = 256
 	// MaxWaves is how many configs with a candidate it tells of.
 	MaxWaves = 256
+	// MaxAudiences is how many different subscriptions it counts.
+	MaxAudiences = 128
 )
 
 // Census tells a leader of the agents under one coordinator.
@@ -20,13 +22,14 @@ type Census struct {
 	Labels      map[string]uint32 `cbor:"2,keyasint,omitempty"` // agents by "key=value"
 	Waves       []WaveSize        `cbor:"3,keyasint,omitempty"`
 	Quarantined []Quarantined     `cbor:"4,keyasint,omitempty"`
+	Audiences   []Audience        `cbor:"5,keyasint,omitempty"` // agents that do not subscribe to everything
 }
 
 // WaveSize is how many agents a pointer with a candidate concerns.
 type WaveSize struct {
 	Config string `cbor:"1,keyasint"`
 	Epoch  uint64 `cbor:"2,keyasint"`
-	Agents uint32 `cbor:"3,keyasint"` // those that count: not in quarantine since before the candidate
+	Agents uint32 `cbor:"3,keyasint"` // those that count: subscribers, not in quarantine since before the candidate
 	InWave uint32 `cbor:"4,keyasint"` // those of them that are to run the candidate
 }
 
@@ -44,8 +47,10 @@ func (n *Node) census(now Time, out []Output) []Output {
 func (n *Node) Census(now Time) *Census {
 	p := n.cfg.Planner
 	c := &Census{Agents: uint32(p.Placed()), Labels: map[string]uint32{}}
+	c.Audiences = p.audiences()
 	for _, w := range slices.SortedFunc(maps.Keys(n.quarantine.wards), compareWards) {
 		entry := *n.quarantine.wards[w]
+		entry.Audience = c.audience(p.places[w.index].subscriptions)
 		entry.Millis = uint64((now - n.quarantine.since[w]) / 1e6)
 		c.Quarantined = append(c.Quarantined, entry)
 	}
@@ -71,7 +76,7 @@ func (n *Node) waveSize(key configKey) WaveSize {
 	p := &s.latest.Pointer
 	size := WaveSize{Config: key.config, Epoch: p.Epoch}
 	for _, a := range n.cfg.Planner.places {
-		if a.parent == nil || a.gone || n.excused(a.index, key.config, s.since) {
+		if a.parent == nil || a.gone || !a.subscriptions.Include(key.config) || n.excused(a.index, key.config, s.since) {
 			continue
 		}
 		size.Agents++
@@ -90,17 +95,23 @@ func (n *Node) excused(index uint32, config string, epoch uint64) bool {
 		return false
 	}
 	for w, held := range n.quarantine.wards {
-		if w.index == index && Excuses(*held, config, epoch) {
+		if w.index == index && excuses(*held, config, epoch) {
 			return true
 		}
 	}
 	return false
 }
 
-// Excuses tells whether a quarantine leaves an agent out of the arithmetic of a config's
+// excuses tells whether a quarantine leaves an agent out of the arithmetic of a config's
 // rollout that began with an epoch.
-func Excuses(q Quarantined, config string, began uint64) bool {
+func excuses(q Quarantined, config string, began uint64) bool {
 	return q.Config != config || q.Epoch < began
+}
+
+// Excused tells whether an agent in quarantine is to be left out of that arithmetic, and
+// would be counted otherwise.
+func (c *Census) Excused(q Quarantined, config string, began uint64) bool {
+	return excuses(q, config, began) && c.subscribes(q, config)
 }
 
 // mostFrequent keeps the limit highest counts.

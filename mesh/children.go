@@ -93,7 +93,7 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 	}
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
-	member := Member{Index: m.Index, Name: who.Name, Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels, Children: m.Children}
+	member := Member{Index: m.Index, Name: who.Name, Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels, Children: m.Children, Subscriptions: m.Subscriptions}
 	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
 	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{Path: n.pathOfChildren()}})
 	n.treeChanged(now)

@@ -40,6 +40,9 @@ const (
 	MaxAvoid = 8
 	// MaxLabels is the most labels an agent may carry.
 	MaxLabels = 32
+	// MaxSubscriptions is how long an agent's subscriptions may be, in bytes: some messages
+	// tell of many agents'.
+	MaxSubscriptions = 256
 	// MaxLabelBytes is the longest label key or value, in bytes.
 	MaxLabelBytes = 64
 	// MaxAddress is the longest network address, in bytes.

@@ -56,6 +56,8 @@ type Join struct {
 	Avoid    []string          `cbor:"5,keyasint"`           // names of parents it left or lost lately; at most MaxAvoid
 	Accuse   string            `cbor:"6,keyasint,omitempty"` // name of the parent it left because that withheld, or sent damaged bodies
 	Capacity uint32            `cbor:"7,keyasint,omitempty"` // children it takes; 0: as many as the planner likes
+
+	Subscriptions Subscriptions `cbor:"8,keyasint,omitempty"`
 }
 
 // Placement answers Join.
@@ -78,6 +80,8 @@ type Attach struct {
 	Capacity uint32            `cbor:"5,keyasint,omitempty"`
 	Labels   map[string]string `cbor:"6,keyasint,omitempty"`
 	Children uint32            `cbor:"7,keyasint,omitempty"` // that it has now
+
+	Subscriptions Subscriptions `cbor:"8,keyasint,omitempty"`
 }
 
 // Attached accepts a child, or tells it that the way to the root has changed.
@@ -94,6 +98,8 @@ type Member struct {
 	Capacity uint32            `cbor:"5,keyasint,omitempty"`
 	Labels   map[string]string `cbor:"6,keyasint,omitempty"`
 	Children uint32            `cbor:"7,keyasint,omitempty"` // it brought with it; 0 in answers to a roll call
+
+	Subscriptions Subscriptions `cbor:"8,keyasint,omitempty"`
 }
 
 // Adopted tells that agents are children of one now.

@@ -28,6 +28,8 @@ type Config struct {
 	// there is no pool.
 	Gossip []string
 	Labels map[string]string // an agent's labels, for waves
+	// Subscriptions are what an agent applies.
+	Subscriptions Subscriptions
 	// Seeds are the addresses of the region's coordinators (for a follower, of the
 	// leader). A node without seeds is a root: its announcements come from its store.
 	Seeds []string
@@ -131,10 +133,6 @@ func NewNode(cfg Config) *Node {
 }
 
 func (n *Node) isRoot() bool { return len(n.cfg.Seeds) == 0 }
-
-// subscribes tells whether the node applies what is announced, rather than
-// passing it on alone.
-func (n *Node) subscribes() bool { return !n.isRoot() }
 
 // Step advances the node by one input at time now and appends what it wants done to out.
 func (n *Node) Step(now Time, in Input, out []Output) []Output {

@@ -69,6 +69,9 @@ type place struct {
 	relay    bool
 	capacity int // children it takes
 	labels   map[string]string
+
+	subscriptions Subscriptions
+
 	confined bool   // in quarantine
 	parent   *place // nil: has none now (or is the root)
 	children int    // of them and of those that left and may come back
@@ -148,7 +151,7 @@ func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
 		agent.countFlap(now)
-		p.describe(agent, join.Addr, join.Relay, int(join.Capacity), join.Labels)
+		p.describe(agent, join.member())
 		return agent, nil
 	}
 	if len(p.places) >= p.cfg.MaxAgents {
@@ -165,15 +168,20 @@ func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
 	}
 	p.places[agent.index] = agent
 	p.byName[name] = agent.index
-	p.describe(agent, join.Addr, join.Relay, int(join.Capacity), join.Labels)
+	p.describe(agent, join.member())
 	return agent, nil
 }
 
+// member is what an agent that asks for a place says of itself.
+func (m *Join) member() Member {
+	return Member{Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels, Subscriptions: m.Subscriptions}
+}
+
 // describe takes what an agent says of itself.
-func (p *Planner) describe(agent *place, addr string, relay bool, capacity int, labels map[string]string) {
-	agent.addr, agent.relay, agent.labels = addr, relay, labels
-	if agent.capacity = p.cfg.Fanout; capacity > 0 {
-		agent.capacity = min(capacity, MaxChildren)
+func (p *Planner) describe(agent *place, m Member) {
+	agent.addr, agent.relay, agent.labels, agent.subscriptions = m.Addr, m.Relay, m.Labels, m.Subscriptions
+	if agent.capacity = p.cfg.Fanout; m.Capacity > 0 {
+		agent.capacity = min(int(m.Capacity), MaxChildren)
 	}
 	p.offer(agent)
 	if agent.eligible() && !agent.listed {
@@ -286,7 +294,7 @@ func (p *Planner) Adopt(now Time, m Member, parentIsRoot bool, parentIndex uint3
 	if agent.name != m.Name || p.isBelow(parent, agent) {
 		return
 	}
-	p.describe(agent, m.Addr, m.Relay, int(m.Capacity), m.Labels)
+	p.describe(agent, m)
 	if agent.parent == parent && !agent.gone {
 		return
 	}
@@ -344,6 +352,8 @@ type AgentPlace struct {
 	Attached bool              `json:"attached"` // false: it left and has not come back
 	Confined bool              `json:"quarantined,omitempty"`
 	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
+	// Subscriptions are the scopes of what it applies; absent: everything.
+	Subscriptions []string `json:"subscriptions,omitzero"`
 }
 
 // Agents lists every agent the planner knows, in no particular order.
@@ -352,7 +362,7 @@ func (p *Planner) Agents() []AgentPlace {
 	for _, a := range p.places {
 		depth, attached := p.depth(a)
 		out := AgentPlace{Index: a.index, Name: a.name, Addr: a.addr, Relay: a.relay, Labels: a.labels,
-			Depth: depth, Children: a.children, Attached: attached && !a.gone, Confined: a.confined}
+			Depth: depth, Children: a.children, Attached: attached && !a.gone, Confined: a.confined, Subscriptions: a.subscriptions.Scopes()}
 		if a.parent != nil {
 			out.Parent = a.parent.name
 		}

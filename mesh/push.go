@@ -9,12 +9,12 @@ func (n *Node) lacks(s *configState) bool {
 	if p := &s.latest.Pointer; s.staging(p.Candidate) && (want.Version == 0 || n.bodies.has(want)) {
 		want.Version = p.Candidate
 	}
-	return n.subscribes() && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want) == nil
+	return n.subscribes(want.Config) && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want) == nil
 }
 
 // pushed handles a version that the parent sent unasked: verify, then relay, then
-// store. One that no announcement named, or that is here or on its way already,
-// goes no further.
+// store, if this node subscribes. One that no announcement named, or that is here or on
+// its way already, goes no further.
 func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if from != n.up.parent || n.up.state != upAttached {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
@@ -24,14 +24,18 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
 		return out
 	}
-	if n.bodies.has(m.key()) || n.bodies.fetch(m.key()) != nil {
+	if n.bodies.has(m.key()) || n.bodies.fetch(m.key()) != nil || s.pushed == m.Version {
 		return out
 	}
 	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
 		out = append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
 		return n.parentFailed(now, out)
 	}
-	n.bodies.begin(m.key()).asked = 1
+	s.pushed = m.Version
 	out = n.sendDown(key.region, m, out)
+	if !n.subscribes(m.Config) {
+		return out
+	}
+	n.bodies.begin(m.key()).asked = 1
 	return append(out, Output{Op: OpStore, Push: m})
 }

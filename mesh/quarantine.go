@@ -34,6 +34,9 @@ type Quarantined struct {
 	Epoch  uint64 `cbor:"4,keyasint" json:"epoch"` // that it failed
 	Reason string `cbor:"5,keyasint" json:"reason"`
 	Millis uint64 `cbor:"6,keyasint" json:"millis"` // since when, before now
+	// Audience is one more than the place of the agent's subscriptions in its census; 0:
+	// it subscribes to everything.
+	Audience uint32 `cbor:"7,keyasint,omitempty" json:"-"`
 }
 
 // ward names a quarantine.
@@ -188,7 +191,7 @@ func (n *Node) wakeQuarantine(now Time, out []Output) []Output {
 func (n *Node) confineSilent(now Time, check silenceCheck, a *answers, out []Output) []Output {
 	var silent []uint32
 	for index, p := range n.cfg.Planner.places {
-		if p.parent != nil && !p.gone && now-p.since >= silenceLimit && !a.from.Contains(index) {
+		if p.parent != nil && !p.gone && now-p.since >= silenceLimit && p.subscriptions.Include(check.config) && !a.from.Contains(index) {
 			silent = append(silent, index)
 		}
 	}

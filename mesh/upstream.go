@@ -119,7 +119,7 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 func (n *Node) sendJoin(out []Output) []Output {
 	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: &Join{
 		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Capacity: n.cfg.Capacity,
-		Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse,
+		Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse, Subscriptions: n.cfg.Subscriptions,
 	}})
 }
 
@@ -128,7 +128,7 @@ func (n *Node) sendAttach(now Time, out []Output) []Output {
 	n.up.wakeAt = now + joinTimeout
 	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Attach{
 		Index: n.up.place.Index, Since: min(n.Watermark(), n.confirmed), Addr: n.cfg.Addr, Relay: n.cfg.Relay, Capacity: n.cfg.Capacity,
-		Labels: n.cfg.Labels, Children: uint32(len(n.children)),
+		Labels: n.cfg.Labels, Children: uint32(len(n.children)), Subscriptions: n.cfg.Subscriptions,
 	}})
 }
 

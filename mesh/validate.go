@@ -7,7 +7,7 @@ import (
 )
 
 func (m *Attach) validate() error {
-	return (&Member{Addr: m.Addr, Labels: m.Labels}).validate()
+	return (&Member{Addr: m.Addr, Labels: m.Labels, Subscriptions: m.Subscriptions}).validate()
 }
 
 func (m *Attached) validate() error {
@@ -60,8 +60,13 @@ func (m *Drift) validate() error {
 }
 
 func (m *Census) validate() error {
-	if len(m.Labels) > MaxCensusLabels || len(m.Waves) > MaxWaves || len(m.Quarantined) > MaxQuarantined {
+	if len(m.Labels) > MaxCensusLabels || len(m.Waves) > MaxWaves || len(m.Quarantined) > MaxQuarantined || len(m.Audiences) > MaxAudiences {
 		return fmt.Errorf("%w: census: too many entries", ErrMalformed)
+	}
+	for _, a := range m.Audiences {
+		if err := a.Subscriptions.validate(); err != nil {
+			return err
+		}
 	}
 	for label := range m.Labels {
 		if len(label) > 2*MaxLabelBytes+1 {
@@ -105,7 +110,7 @@ func (m *Member) validate() error {
 	if len(m.Name) > MaxAddress {
 		return fmt.Errorf("%w: member: name too long", ErrMalformed)
 	}
-	return (&Join{Addr: m.Addr, Labels: m.Labels}).validate()
+	return (&Join{Addr: m.Addr, Labels: m.Labels, Subscriptions: m.Subscriptions}).validate()
 }
 
 func (m *Adopted) validate() error {
@@ -134,5 +139,5 @@ func (m *Join) validate() error {
 			return fmt.Errorf("%w: join: label too long", ErrMalformed)
 		}
 	}
-	return nil
+	return m.Subscriptions.validate()
 }

@@ -25,7 +25,7 @@ type Region struct {
 	Epoch uint64 // of the pointer in the store
 	// Known: the agents below were counted for that epoch.
 	Known   bool
-	Placed  int // agents that are attached
+	Placed  int // subscribers that are attached
 	Agents  int // those of them that count
 	InWave  int // those of them that are to run the candidate
 	Applied int // those that applied, or staged, the epoch

@@ -248,8 +248,8 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	}
 	// Agents that came since the census are told of, and do not count before the next.
 	tracker.Placed("two", "eu", 7)
-	if r := tracker.Region(p, 5); r.Placed != 15 || tracker.Agents()["eu"] != 17 {
-		t.Errorf("%d placed, %d agents", r.Placed, tracker.Agents()["eu"])
+	if r := tracker.Region(p, 5); r.Placed != 15 || tracker.Sizes()["eu"].Agents != 17 {
+		t.Errorf("%d placed, %d agents", r.Placed, tracker.Sizes()["eu"].Agents)
 	}
 	tracker.Expire(time.Now().Add(time.Minute))
 	if r := tracker.Region(p, 5); r.Known || tracker.Covers("eu") {

@@ -82,7 +82,7 @@ func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Ti
 	t.placed[coordinator] = under{region, int(c.Agents)}
 }
 
-// Placed corrects the number of agents that Agents tells of, until the coordinator's next
+// Placed corrects the number of agents that Sizes tells of, until the coordinator's next
 // census. A rollout's arithmetic is of one census, whose counts belong together.
 func (t *Tracker) Placed(coordinator, region string, n int) { t.placed[coordinator] = under{region, n} }
 
@@ -105,15 +105,6 @@ func (t *Tracker) Covers(region string) bool {
 		}
 	}
 	return false
-}
-
-// Agents is how many agents each region has that was heard of.
-func (t *Tracker) Agents() map[string]int {
-	agents := map[string]int{}
-	for _, u := range t.placed {
-		agents[u.region] += u.agents
-	}
-	return agents
 }
 
 // Labels counts the agents that carry each label, as "key=value".
@@ -156,7 +147,7 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
 	for _, c := range t.census {
 		if c.region == p.Region {
-			r.Placed += int(c.Agents)
+			r.Placed += c.Subscribers(p.Config)
 		}
 	}
 	e := t.Acks(p.Config, p.Region, p.Epoch)
@@ -177,12 +168,12 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	return r
 }
 
-// excused is the agents in quarantine since before a rollout began.
+// excused is the subscribers in quarantine since before a rollout began.
 func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
 	excused := roaring.New()
 	for _, c := range t.census {
 		for _, q := range c.Census.Quarantined {
-			if c.region == region && mesh.Excuses(q, config, began) {
+			if c.region == region && c.Excused(q, config, began) {
 				excused.Add(q.Index)
 			}
 		}
@@ -200,7 +191,7 @@ func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWav
 		}
 		known = true
 		if p.Candidate == 0 {
-			agents += int(c.Agents)
+			agents += c.Subscribers(p.Config)
 			continue
 		}
 		i := slices.IndexFunc(c.Waves, func(w mesh.WaveSize) bool { return w.Config == p.Config && w.Epoch == p.Epoch })

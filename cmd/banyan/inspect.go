@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -94,13 +95,17 @@ func newAgents(a *app) *cobra.Command {
 				return named("agents", agents, err)
 			}
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Agent) {
-				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tQUARANTINED\tACCUSED BY")
+				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tSUBSCRIBES TO\tQUARANTINED\tACCUSED BY")
 				for _, g := range v["agents"] {
 					parent := g.Parent
 					if parent == "" {
 						parent = "(coordinator)"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%v\t%s\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, g.Confined, cmp.Or(g.Accuser, "-"))
+					scopes := "all"
+					if g.Subscriptions != nil {
+						scopes = cmp.Or(strings.Join(g.Subscriptions, ","), "nothing")
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, scopes, g.Confined, cmp.Or(g.Accuser, "-"))
 				}
 			})
 		},

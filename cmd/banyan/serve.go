@@ -100,6 +100,8 @@ func newAgent(a *app) *cobra.Command {
 		cfg           agent.Config
 		hooks         string
 		check, reload string
+		scopes        []string
+		relayOnly     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "agent",
@@ -118,6 +120,9 @@ func newAgent(a *app) *cobra.Command {
 			if cfg.Hooks, err = loadHooks(hooks, check, reload); err != nil {
 				return err
 			}
+			if cfg.Subscriptions, err = subscriptions(scopes, relayOnly); err != nil {
+				return err
+			}
 			ag, err := agent.Open(cfg)
 			if err != nil {
 				return err
@@ -132,6 +137,8 @@ func newAgent(a *app) *cobra.Command {
 	f.StringVar(&cfg.Listen, "listen", ":0", "UDP address to bind")
 	f.StringVar(&cfg.Advertise, "advertise", "", "address that children dial (default the one the coordinator is reached from)")
 	f.StringVar(&cfg.LocalAPI, "local-api", "", "where readers on this host are served: unix:PATH or a loopback host:port (default nowhere)")
+	f.StringSliceVar(&scopes, "subscribe", nil, "config that this host applies, with all below it; may be repeated (default all)")
+	f.BoolVar(&relayOnly, "relay-only", false, "apply nothing; pass on announcements and bodies to other hosts")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
 	f.IntVar(&cfg.MaxChildren, "max-children", 0, "children this host takes (default as many as the coordinator gives it)")
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label that waves can match, key=value; may be repeated")
@@ -144,6 +151,19 @@ func newAgent(a *app) *cobra.Command {
 	f.StringVar(&reload, "reload-command", "", "shell command to run after any version is shown, likewise")
 	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval, "time between two looks at each file for changes by another hand; negative: never")
 	return cmd
+}
+
+// subscriptions makes them of the two flags.
+func subscriptions(scopes []string, relayOnly bool) (mesh.Subscriptions, error) {
+	switch {
+	case relayOnly && len(scopes) > 0:
+		return "", usagef("--relay-only with --subscribe %s: a host that only relays subscribes to nothing; leave one of them out", scopes[0])
+	case relayOnly:
+		return mesh.SubscribeNothing, nil
+	case len(scopes) > 0:
+		return mesh.Subscribe(scopes...), nil
+	}
+	return "", nil
 }
 
 // loadHooks reads a hooks file, or makes the one rule of the two flags.

@@ -61,7 +61,7 @@ type RegionStatus struct {
 	Version   uint64    `json:"version"`             // the baseline
 	Candidate uint64    `json:"candidate,omitempty"` // that a rollout brings
 	Wave      string    `json:"wave,omitempty"`      // who runs it, or "staged"
-	Agents    int       `json:"agents"`              // in the tree now
+	Agents    int       `json:"agents"`              // subscribers in the tree now
 	Applied   uint64    `json:"applied"`             // acknowledged this epoch
 	Failed    uint64    `json:"failed"`
 	Running   uint64    `json:"running_candidate"`
@@ -93,6 +93,8 @@ type Agent struct {
 	Attached bool              `json:"attached"`
 	Confined bool              `json:"quarantined,omitempty"`
 	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
+	// Subscriptions are the scopes of what it applies; absent: everything.
+	Subscriptions []string `json:"subscriptions,omitzero"`
 }
 
 // CoordinatorStatus is what a coordinator says of itself.

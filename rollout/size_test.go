@@ -1,0 +1,39 @@
+package rollout
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	"banyan/mesh"
+	"banyan/record"
+)
+
+func TestARolloutWaitsForSubscribersAlone(t *testing.T) {
+	tracker := NewTracker()
+	now := time.Now()
+	tracker.Counted("one", "eu", &mesh.Census{Agents: 10, Audiences: []mesh.Audience{{Subscriptions: "db", Agents: 4}},
+		Quarantined: []mesh.Quarantined{{Index: 3, Config: "db", Epoch: 1, Audience: 1}, {Index: 4, Config: "db", Epoch: 1}}}, now)
+	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Audiences: []mesh.Audience{{Subscriptions: mesh.SubscribeNothing, Agents: 5}}}, now)
+	for config, want := range map[string]Region{
+		"db/main":  {Epoch: 2, Known: true, Placed: 10, Agents: 8}, // both in quarantine are excused
+		"web/site": {Epoch: 2, Known: true, Placed: 6, Agents: 5},  // one of them would not count anyway
+	} {
+		p := record.Pointer{Config: config, Region: "eu", Epoch: 2, Baseline: 1, Phase: record.PhaseActive}
+		if got := tracker.Region(p, 2); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", config, got, want)
+		}
+	}
+	raw, err := json.Marshal(tracker.Sizes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sizes map[string]Size // as a leader that starts reads it
+	if err := json.Unmarshal(raw, &sizes); err != nil {
+		t.Fatal(err)
+	}
+	if eu := sizes["eu"]; eu.Agents != 15 || eu.Subscribers("db/main") != 10 || eu.Subscribers("web/site") != 6 {
+		t.Errorf("remembered %s", raw)
+	}
+}
