@@ -53,6 +53,7 @@ type Agent struct {
 	log     *slog.Logger
 	tree    *tree
 	shards  *shardstore.Store
+	cache   *shardstore.Store
 	state   *state
 	ep      *transport.Endpoint
 	node    *mesh.Node
@@ -113,6 +114,9 @@ func Open(cfg Config) (_ *Agent, err error) {
 	if a.shards, err = shardstore.Open(a.tree.partialDir(), cfg.DiskReserve, a.tree.openForm); err != nil {
 		return nil, err
 	}
+	if a.cache, err = openCache(a.tree.cacheDir(), cfg.DiskReserve); err != nil {
+		return nil, err
+	}
 	a.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
 		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
 	if err != nil {
@@ -146,7 +150,7 @@ func (a *Agent) recover() error {
 	}
 	a.advertise = advertise
 	a.node = mesh.NewNode(mesh.Config{
-		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels, Subscriptions: a.cfg.Subscriptions,
+		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels, Subscriptions: a.cfg.Subscriptions, CacheLimit: a.cfg.CacheLimit,
 		Capacity: uint32(a.cfg.MaxChildren), Seeds: mesh.Rendezvous(a.Name(), a.cfg.Coordinators), Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
 	})
 	if err := a.shards.Prune(partialAge); err != nil {
@@ -283,8 +287,10 @@ func (a *Agent) Close() error {
 		errs = append(errs, a.ep.Close())
 		a.ep = nil
 	}
-	if a.shards != nil {
-		errs = append(errs, a.shards.Close())
+	for _, s := range []*shardstore.Store{a.shards, a.cache} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
 	}
 	if a.state != nil {
 		errs = append(errs, a.state.close())

@@ -109,21 +109,31 @@ func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.O
 
 // PutShard implements transport.Handler.
 func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
-	restored, err := a.shards.Put(key, n, shard)
-	if err == nil { // those that were there already are counted by the node
+	restored, err := a.storeOf(key.Config).Put(key, n, shard)
+	switch {
+	case err != nil:
+	case a.subscribes(key.Config): // those that were there already are counted by the node
 		a.metrics.shards.Inc()
 		a.metrics.bodyBytes.Add(len(shard))
+	default:
+		a.metrics.cached.Inc()
 	}
 	return restored, err
 }
 
 // GetShard implements transport.Handler.
 func (a *Agent) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
-	shard, err := a.shards.Get(key, n, buf)
-	if err == nil && a.cfg.TamperShard != nil {
+	shard, err := a.storeOf(key.Config).Get(key, n, buf)
+	if err != nil {
+		return nil, err
+	}
+	if !a.subscribes(key.Config) {
+		a.metrics.cacheServed.Inc()
+	}
+	if a.cfg.TamperShard != nil {
 		a.cfg.TamperShard(shard)
 	}
-	return shard, err
+	return shard, nil
 }
 
 // Shards is how many shards the agent has stored, and how many came that it had.
@@ -134,7 +144,7 @@ func (a *Agent) Shards() (stored, duplicates uint64) {
 // Assemble implements transport.Handler: the bytes of the form move into the version's
 // directory. If they are not what the manifest says, all of them are fetched again.
 func (a *Agent) Assemble(_ context.Context, key mesh.FormKey) (uint8, error) {
-	_, signed, _, ok := a.shards.Offer(key.VersionKey)
+	_, signed, _, ok := a.shards.Offer(key.VersionKey, mesh.AnyForm)
 	if !ok {
 		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
 	}
@@ -181,35 +191,41 @@ func (a *Agent) assemble(key mesh.FormKey, m record.Manifest, signed []byte) err
 
 // Abandon implements transport.Handler.
 func (a *Agent) Abandon(want mesh.VersionKey) {
-	if err := a.shards.Drop(want); err != nil {
+	if err := a.storeOf(want.Config).Drop(want); err != nil {
 		a.log.Warn("what came of a version was not removed", "config", want.Config, "version", want.Version, "error", err)
 	}
 }
 
 // OpenBody implements transport.Handler: of the forms that are here and that the asker
 // can use the smallest, whole or by the shard; the body itself, if there is none.
-func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, have []uint64) (transport.Offer, error) {
-	if form, signed, index, ok := a.shards.Offer(want); ok {
-		return transport.OfferIndex(signed, form, index, have)
+func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
+	if !a.subscribes(want.Config) {
+		return a.openCached(want, wish)
+	}
+	if form, signed, index, ok := a.shards.Offer(want, mesh.AnyForm); ok {
+		return transport.OfferIndex(signed, form, index, wish)
 	}
 	m, signed, err := a.tree.manifest(want)
 	if err != nil {
 		return transport.Offer{}, err
 	}
-	if form, ok := transport.ChooseForm(m, a.tree.forms(want), have); ok {
-		return a.openForm(mesh.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed)
+	if form, ok := transport.ChooseForm(m, a.tree.forms(want), wish); ok {
+		return a.openForm(mesh.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed, wish)
+	}
+	if wish.FormOnly {
+		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
 	}
 	f, err := a.tree.open(want)
 	return transport.Offer{Manifest: signed, Size: m.BodySize, Bytes: f}, err
 }
 
-func (a *Agent) openForm(key mesh.FormKey, f record.Form, signed []byte) (transport.Offer, error) {
+func (a *Agent) openForm(key mesh.FormKey, f record.Form, signed []byte, wish transport.Wish) (transport.Offer, error) {
 	if f.Size > mesh.WholeLimit {
 		index, err := a.shards.Index(key)
 		if err != nil {
 			return transport.Offer{}, err
 		}
-		return transport.OfferIndex(signed, key.Form, index, nil)
+		return transport.OfferIndex(signed, key.Form, index, wish)
 	}
 	file, err := os.Open(filepath.Join(a.tree.versionPath(key.VersionKey), formFile(f, key.Form)))
 	return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: key.Form, Size: f.Size, Bytes: file}, err

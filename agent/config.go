@@ -37,6 +37,9 @@ type Config struct {
 	Labels map[string]string
 	// Subscriptions are the configs that this host applies; default all.
 	Subscriptions mesh.Subscriptions
+	// CacheLimit is how many bytes of shards of other configs are kept for other hosts;
+	// default mesh.DefaultCacheLimit, at least MinCacheLimit.
+	CacheLimit int64
 	// Keep is how many versions of a config stay on disk; default 3.
 	Keep int
 	// DiskQuota is how many bytes versions and bodies on their way may take together;
@@ -65,6 +68,9 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// MinCacheLimit is the smallest cache that an agent may have for other hosts.
+const MinCacheLimit = 16 << 20
+
 func (c *Config) complete() error {
 	if c.Identity.Identity.Role != identity.RoleAgent {
 		return fmt.Errorf("%w: identity %s is not an agent's; issue one with 'banyan cert agent'", record.ErrInvalid, c.Identity.Identity)
@@ -83,6 +89,12 @@ func (c *Config) complete() error {
 	}
 	if c.Leaf && c.Subscriptions == mesh.SubscribeNothing {
 		return fmt.Errorf("%w: a host that has no children and subscribes to nothing has nothing to do", record.ErrInvalid)
+	}
+	if c.CacheLimit == 0 {
+		c.CacheLimit = mesh.DefaultCacheLimit
+	}
+	if c.CacheLimit < MinCacheLimit {
+		return fmt.Errorf("%w: a cache of %d bytes, the least is %d: what small bodies and indices need on their way through", record.ErrInvalid, c.CacheLimit, MinCacheLimit)
 	}
 	if c.Listen == "" {
 		c.Listen = ":0"

@@ -23,6 +23,8 @@ type agentMetrics struct {
 	shards      *metrics.Counter
 	duplicates  *metrics.Counter
 	suspects    *metrics.Counter
+	cached      *metrics.Counter
+	cacheServed *metrics.Counter
 	bodyBytes   *metrics.Counter
 	drift       *metrics.Counter
 }
@@ -47,6 +49,8 @@ func newMetrics(a *Agent) *agentMetrics {
 		shards:      s.NewCounter("banyan_agent_shards_total"),
 		duplicates:  s.NewCounter("banyan_agent_duplicate_shards_total"),
 		suspects:    s.NewCounter("banyan_agent_silent_sources_total"),
+		cached:      s.NewCounter("banyan_agent_cached_shards_total"),
+		cacheServed: s.NewCounter("banyan_agent_cache_served_shards_total"),
 		bodyBytes:   s.NewCounter("banyan_agent_shard_bytes_total"),
 		drift:       s.NewCounter("banyan_agent_drift_total"),
 		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
@@ -54,6 +58,12 @@ func newMetrics(a *Agent) *agentMetrics {
 	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })
 	s.NewGauge("banyan_agent_children", func() float64 { return float64(a.children.Load()) })
 	s.NewGauge("banyan_agent_configs", func() float64 { return float64(a.configCount()) })
+	s.NewGauge("banyan_agent_cache_bytes", func() float64 {
+		if a.cache == nil {
+			return 0
+		}
+		return float64(a.cache.Stored())
+	})
 	s.NewGauge("banyan_agent_attached", func() float64 {
 		if a.attached.Load() {
 			return 1

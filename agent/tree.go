@@ -29,6 +29,7 @@ const (
 	versionDir  = "..v"
 	stagingDir  = "..tmp-"
 	partialDir  = "..partial"
+	cacheDir    = "..cache"
 	valueFile   = "value"
 	metaFile    = "meta.json"
 	defaultKeep = 3
@@ -225,7 +226,7 @@ func (t *tree) scan() ([]mesh.VersionKey, error) {
 		}
 		name := d.Name()
 		switch {
-		case name == partialDir:
+		case name == partialDir || name == cacheDir:
 		case strings.HasPrefix(name, stagingDir):
 			if err := os.RemoveAll(path); err != nil {
 				return err

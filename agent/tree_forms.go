@@ -19,6 +19,9 @@ import (
 // directory, so that a complete one is moved and not copied.
 func (t *tree) partialDir() string { return filepath.Join(t.root, partialDir) }
 
+// cacheDir is where shards are kept for others, on the same disk.
+func (t *tree) cacheDir() string { return filepath.Join(t.root, cacheDir) }
+
 // formFile is where the bytes of a form are, in the directory of a version.
 func formFile(f record.Form, form uint8) string {
 	if f.Encoding == record.EncodingIdentity {
@@ -116,7 +119,7 @@ func (t *tree) all() (found []staged, err error) {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		if d.Name() == partialDir {
+		if d.Name() == partialDir || d.Name() == cacheDir {
 			return fs.SkipDir
 		}
 		version, ok := versionOf(d.Name())

@@ -235,7 +235,7 @@ func (l *liar) tamper(on bool) {
 
 // OpenBody implements transport.Handler: the true manifest, and a body with one
 // byte changed if it tampers.
-func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ []uint64) (transport.Offer, error) {
+func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ transport.Wish) (transport.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
 	if err != nil {
 		return transport.Offer{}, err
@@ -263,6 +263,9 @@ type rootHandler struct{}
 func (rootHandler) Held(string) []uint64 { return nil }
 func (rootHandler) StoreBody(context.Context, mesh.VersionKey, transport.Offer) (uint8, error) {
 	return 0, errors.ErrUnsupported
+}
+func (rootHandler) CacheForm(context.Context, mesh.VersionKey, mesh.FormChoice, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
+	return mesh.FormInfo{}, nil, errors.ErrUnsupported
 }
 func (rootHandler) BeginForm(context.Context, mesh.VersionKey, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
 	return mesh.FormInfo{}, nil, errors.ErrUnsupported

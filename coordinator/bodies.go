@@ -90,32 +90,32 @@ func (c *Coordinator) formsAtHand(m record.Manifest) (set uint8) {
 // bodies and gives them. Only one that follows takes any.
 
 // OpenBody implements transport.Handler.
-func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, have []uint64) (transport.Offer, error) {
-	if form, signed, index, ok := c.shards.Offer(want); ok {
+func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
+	if form, signed, index, ok := c.shards.Offer(want, mesh.AnyForm); ok {
 		m, err := record.DecodeManifest(signed)
 		if err != nil {
 			return transport.Offer{}, err
 		}
 		// A delta may be here before the whole is.
-		if delta, ok := transport.ChooseForm(m, c.formsAtHand(m), have); ok && m.Forms[delta].Size <= mesh.WholeLimit {
+		if delta, ok := transport.ChooseForm(m, c.formsAtHand(m), wish); ok && m.Forms[delta].Size <= mesh.WholeLimit {
 			return c.offerWhole(ctx, signed, m.Forms[delta], delta)
 		}
-		return transport.OfferIndex(signed, form, index, have)
+		return transport.OfferIndex(signed, form, index, wish)
 	}
 	v, err := c.store.Version(ctx, want.Config, want.Version)
 	if err != nil {
 		return transport.Offer{}, err
 	}
-	form, ok := transport.ChooseForm(v.Manifest, c.formsAtHand(v.Manifest), have)
+	form, ok := transport.ChooseForm(v.Manifest, c.formsAtHand(v.Manifest), wish)
 	if !ok {
-		return transport.Offer{}, fmt.Errorf("%s version %d: no form of it is here", want.Config, want.Version)
+		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
 	}
 	if v.Manifest.Forms[form].Size > mesh.WholeLimit {
 		index, err := c.shards.Index(mesh.FormKey{VersionKey: want, Form: form})
 		if err != nil {
 			return transport.Offer{}, err
 		}
-		return transport.OfferIndex(v.Raw, form, index, nil)
+		return transport.OfferIndex(v.Raw, form, index, wish)
 	}
 	return c.offerWhole(ctx, v.Raw, v.Manifest.Forms[form], form)
 }
@@ -147,6 +147,11 @@ func (c *Coordinator) offered(want mesh.VersionKey, o transport.Offer) (m record
 		err = fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, o.Size, f.Size)
 	}
 	return m, f, err
+}
+
+// CacheForm implements transport.Handler: a coordinator keeps all versions.
+func (c *Coordinator) CacheForm(context.Context, mesh.VersionKey, mesh.FormChoice, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
+	return mesh.FormInfo{}, nil, errors.New("a coordinator keeps nothing for others alone")
 }
 
 // StoreBody implements transport.Handler.
@@ -224,7 +229,7 @@ func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, err
 
 // Assemble implements transport.Handler.
 func (c *Coordinator) Assemble(ctx context.Context, key mesh.FormKey) (uint8, error) {
-	_, signed, _, ok := c.shards.Offer(key.VersionKey)
+	_, signed, _, ok := c.shards.Offer(key.VersionKey, mesh.AnyForm)
 	if !ok {
 		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
 	}

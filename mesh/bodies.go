@@ -11,10 +11,12 @@ type bodies struct {
 
 // fetch is a body that is wanted, or the index by which its shards are traded.
 type fetch struct {
-	want  VersionKey
-	asked int  // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
-	tries int  // how often another was asked
-	askAt Time // when to ask another as well, if nobody answers
+	want    VersionKey
+	choice  FormChoice
+	request uint64 // for which it is, of those for others; 0: for none in particular
+	asked   int    // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
+	tries   int    // how often another was asked
+	askAt   Time   // when to ask another as well, if nobody answers
 }
 
 // waiting is a peer's request for a body that has not arrived yet. It waits here
@@ -23,6 +25,7 @@ type waiting struct {
 	request uint64
 	peer    PeerID
 	want    VersionKey
+	choice  FormChoice
 }
 
 func newBodies() bodies { return bodies{held: map[VersionKey]uint8{}} }
@@ -33,13 +36,13 @@ func (b *bodies) forms(v VersionKey) uint8 { return b.held[v] }
 
 func (b *bodies) hold(v VersionKey, forms uint8) {
 	b.held[v] = forms
-	b.forget(v)
+	b.forget(v, AnyForm)
 }
 
 // fetch finds a body that is being fetched; nil if it is not.
-func (b *bodies) fetch(v VersionKey) *fetch {
+func (b *bodies) fetch(v VersionKey, choice FormChoice) *fetch {
 	for _, f := range b.fetches {
-		if f.want == v {
+		if f.want == v && f.choice == choice {
 			return f
 		}
 	}
@@ -47,17 +50,17 @@ func (b *bodies) fetch(v VersionKey) *fetch {
 }
 
 // begin notes a body that is wanted.
-func (b *bodies) begin(v VersionKey) *fetch {
-	f := b.fetch(v)
+func (b *bodies) begin(v VersionKey, choice FormChoice) *fetch {
+	f := b.fetch(v, choice)
 	if f == nil {
-		f = &fetch{want: v, askAt: Never}
+		f = &fetch{want: v, choice: choice, askAt: Never}
 		b.fetches = append(b.fetches, f)
 	}
 	return f
 }
 
-func (b *bodies) forget(v VersionKey) {
-	b.fetches = slices.DeleteFunc(b.fetches, func(f *fetch) bool { return f.want == v })
+func (b *bodies) forget(v VersionKey, choice FormChoice) {
+	b.fetches = slices.DeleteFunc(b.fetches, func(f *fetch) bool { return f.want == v && f.choice == choice })
 }
 
 func (b *bodies) evict(v VersionKey) { delete(b.held, v) }
@@ -66,11 +69,12 @@ func (b *bodies) cancelPeer(peer PeerID) {
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.peer == peer })
 }
 
-// take removes and returns the requests that wait for a body.
-func (b *bodies) take(v VersionKey) []waiting {
+// take removes and returns the requests that wait for a body, with one of certain
+// choices; whatever their choice, if there are none.
+func (b *bodies) take(v VersionKey, choices ...FormChoice) []waiting {
 	var taken []waiting
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool {
-		if w.want == v {
+		if w.want == v && (len(choices) == 0 || slices.Contains(choices, w.choice)) {
 			taken = append(taken, w)
 			return true
 		}
@@ -85,18 +89,32 @@ func (n *Node) request(now Time, in Input, out []Output) []Output {
 	switch {
 	case n.childIndex(in.Peer) < 0 && !n.shadows.has(in.Peer) && !n.tradesWith(n.peers[in.Peer]):
 		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "not a child of this node"})
-	case n.cfg.HoldsAll || n.bodies.has(in.Want) || n.trades(in.Want):
-		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want})
-	case len(n.bodies.waiting) >= MaxWaiting:
-		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "too many requests wait"})
+	case n.cfg.HoldsAll || n.bodies.has(in.Want):
+		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
+	case !n.subscribes(in.Want.Config):
+		return n.requestCached(now, in, out)
+	case n.trades(in.Want):
+		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
 	}
-	n.bodies.waiting = append(n.bodies.waiting, waiting{in.Request, in.Peer, in.Want})
+	out, ok := n.await(in, out)
+	if !ok {
+		return out
+	}
 	return n.fetch(now, in.Want, out)
+}
+
+// await lets a request wait, if there is room.
+func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
+	if len(n.bodies.waiting) >= MaxWaiting {
+		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "too many requests wait"}), false
+	}
+	n.bodies.waiting = append(n.bodies.waiting, waiting{in.Request, in.Peer, in.Want, in.Choice})
+	return out, true
 }
 
 // fetch asks the parent, or the backup, for a body, unless that is under way.
 func (n *Node) fetch(now Time, want VersionKey, out []Output) []Output {
-	f := n.bodies.begin(want)
+	f := n.bodies.begin(want, AnyForm)
 	if f.asked > 0 || n.trades(want) || n.up.state != upAttached { // resumeFetches starts it
 		return out
 	}
@@ -106,14 +124,18 @@ func (n *Node) fetch(now Time, want VersionKey, out []Output) []Output {
 func (n *Node) ask(now Time, f *fetch, peer PeerID, out []Output) []Output {
 	f.asked++
 	f.askAt = now + fetchPatience + Time(len(n.path))*lagHop
-	return append(out, Output{Op: OpFetch, Peer: peer, Want: f.want})
+	return append(out, Output{Op: OpFetch, Peer: peer, Want: f.want, Choice: f.choice, Request: f.request, Cached: !n.subscribes(f.want.Config)})
 }
 
 // resumeFetches asks a new parent for what is still wanted.
 func (n *Node) resumeFetches(now Time, out []Output) []Output {
 	for _, f := range slices.Clone(n.bodies.fetches) {
-		if f.asked == 0 {
+		switch {
+		case f.asked > 0:
+		case n.subscribes(f.want.Config):
 			out = n.fetch(now, f.want, out)
+		default:
+			out = n.fetchCached(now, f.want, f.choice, f.request, out)
 		}
 	}
 	return out
@@ -122,13 +144,17 @@ func (n *Node) resumeFetches(now Time, out []Output) []Output {
 // wakeFetches asks another as well for what nobody has begun to send: the backup
 // first, then members of the circle, one after another.
 func (n *Node) wakeFetches(now Time, out []Output) []Output {
-	for _, f := range n.bodies.fetches {
+	for _, f := range slices.Clone(n.bodies.fetches) {
 		if now < f.askAt {
 			continue
 		}
 		f.askAt = now + fetchPatience
-		if n.trades(f.want) || f.asked >= maxAsked {
+		if n.trades(f.want) && f.choice == AnyForm || f.asked >= maxAsked {
 			f.askAt = Never
+			continue
+		}
+		if !n.subscribes(f.want.Config) {
+			out = n.askCached(now, f, out)
 			continue
 		}
 		f.tries++
@@ -156,12 +182,12 @@ func (n *Node) askCircle(now Time, f *fetch, out []Output) []Output {
 		return n.ask(now, f, peer, out)
 	}
 	f.askAt = now + dialWait
-	return n.dialPartner(now, at, out)
+	return n.dialPartner(now, at, at.Subscriptions.Include(f.want.Config), out)
 }
 
 // answered hears that a peer has begun to send a body: nobody else is asked.
 func (n *Node) answered(in Input) {
-	if f := n.bodies.fetch(in.Want); f != nil {
+	if f := n.bodies.fetch(in.Want, in.Choice); f != nil {
 		f.askAt = Never
 	}
 }
@@ -177,7 +203,7 @@ func (n *Node) fetched(now Time, in Input, out []Output) []Output {
 	n.recount(want)
 	n.up.failures = 0
 	for _, w := range n.bodies.take(want) {
-		out = append(out, Output{Op: OpServe, Request: w.request, Want: want})
+		out = append(out, Output{Op: OpServe, Request: w.request, Want: want, Choice: w.choice})
 	}
 	return n.pump(now, n.settleConfig(now, want.Config, out))
 }
@@ -218,8 +244,10 @@ func (n *Node) abandon(config string, out []Output) []Output {
 	}
 	for _, x := range slices.Clone(n.trading) {
 		if want := x.key.VersionKey; want.Config == config && !n.isCurrentVersion(want) {
-			n.bodies.forget(want)
-			out = append(n.endExchanges(want, out), Output{Op: OpAbandon, Want: want})
+			n.bodies.forget(want, AnyForm)
+			if out = n.uncache(want, out); x.cached {
+				out = n.declineAll(x.key, out)
+			}
 		}
 	}
 	return out
@@ -232,7 +260,13 @@ const ReasonLinkLost = "link_lost"
 // several times in a row is left for another.
 func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	want, reason := in.Want, in.Reason
-	f := n.bodies.fetch(want)
+	f := n.bodies.fetch(want, in.Choice)
+	if !n.subscribes(want.Config) {
+		if f == nil {
+			return out
+		}
+		return n.cachedFailed(now, f, in, out)
+	}
 	if assembled := in.Key.Config != ""; f != nil && f.asked > 0 && !assembled {
 		if f.asked--; f.asked > 0 || n.trades(want) {
 			return out // another answers, or has
@@ -245,7 +279,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 		n.settleAt(now+minRefetch, key) // it was the backup's link, or the loss of the parent's is about to be told
 		return out
 	}
-	n.bodies.forget(want)
+	n.bodies.forget(want, AnyForm)
 	out = n.endExchanges(want, out)
 	for _, w := range n.bodies.take(want) {
 		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})

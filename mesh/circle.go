@@ -65,7 +65,9 @@ func (n *Node) flushCircles(now Time, out []Output) []Output {
 	return n.tellGrandchildren(out)
 }
 
-func (n *Node) location() Location { return Location{Name: n.cfg.Self.Name, Addr: n.cfg.Addr} }
+func (n *Node) location() Location {
+	return Location{Name: n.cfg.Self.Name, Addr: n.cfg.Addr, Subscriptions: n.cfg.Subscriptions}
+}
 
 // brood lists the agents among the children, by zone and then in order of attachment,
 // so that neighbours in it are near each other.
@@ -81,7 +83,7 @@ func (n *Node) brood() []Location {
 	})
 	brood := make([]Location, len(children))
 	for i, c := range children {
-		brood[i] = Location{Name: c.member.Name, Addr: c.member.Addr}
+		brood[i] = Location{Name: c.member.Name, Addr: c.member.Addr, Subscriptions: c.member.Subscriptions}
 	}
 	return brood
 }

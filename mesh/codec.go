@@ -37,6 +37,7 @@ const (
 	tagWant      = 21
 	tagStored    = 22
 	tagDrift     = 23
+	tagDecline   = 24
 )
 
 var (
@@ -64,8 +65,8 @@ type wireWant struct {
 	Config  string `cbor:"1,keyasint"`
 	Version uint64 `cbor:"2,keyasint"`
 	Form    uint8  `cbor:"3,keyasint"`
-	Shards  []byte `cbor:"4,keyasint"` // a bit each, the lowest of the first byte first
-	Cancel  []byte `cbor:"5,keyasint"` // likewise
+	Shards  []byte `cbor:"4,keyasint"`           // a bit each, the lowest of the first byte first
+	Cancel  []byte `cbor:"5,keyasint,omitempty"` // likewise
 }
 
 // AppendMessage appends the encoding of m: a tag byte and a CBOR map.
@@ -116,6 +117,8 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagDrift
 	case *Want:
 		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), encodeBits(m.Cancel)}
+	case *Decline:
+		tag, body = tagDecline, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), nil}
 	case *Ack:
 		w, err := encodeAck(m)
 		if err != nil {
@@ -185,6 +188,8 @@ func DecodeMessage(b []byte) (Message, error) {
 		return decodeChecked[Drift](b)
 	case tagWant:
 		return decodeWant(b)
+	case tagDecline:
+		return decodeDecline(b)
 	case tagAck:
 		return decodeAck(b)
 	}

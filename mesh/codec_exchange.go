@@ -17,6 +17,9 @@ func validateLocations(what string, locations []Location, most int) error {
 		if len(l.Addr) > MaxAddress || len(l.Name) > MaxAddress {
 			return fmt.Errorf("%w: %s: address too long", ErrMalformed, what)
 		}
+		if err := l.Subscriptions.validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -74,12 +77,30 @@ func decodeBits(b []byte) *bitset.BitSet {
 }
 
 func decodeWant(b []byte) (Message, error) {
+	w, err := decodeShards(b)
+	if err != nil {
+		return nil, err
+	}
+	return &Want{Key: w.key(), Shards: decodeBits(w.Shards), Cancel: decodeBits(w.Cancel)}, nil
+}
+
+func decodeDecline(b []byte) (Message, error) {
+	w, err := decodeShards(b)
+	if err != nil {
+		return nil, err
+	}
+	return &Decline{Key: w.key(), Shards: decodeBits(w.Shards)}, nil
+}
+
+func (w *wireWant) key() FormKey { return FormKey{VersionKey{w.Config, w.Version}, w.Form} }
+
+func decodeShards(b []byte) (*wireWant, error) {
 	w, err := decodeAs[wireWant](b)
 	if err != nil {
 		return nil, err
 	}
 	if len(w.Config) > record.MaxConfigName || len(w.Shards) > record.MaxIndex/8 || len(w.Cancel) > record.MaxIndex/8 || w.Form >= record.MaxForms {
-		return nil, fmt.Errorf("%w: want: a field is too long", ErrMalformed)
+		return nil, fmt.Errorf("%w: shards of a form: a field is too long", ErrMalformed)
 	}
-	return &Want{Key: FormKey{VersionKey{w.Config, w.Version}, w.Form}, Shards: decodeBits(w.Shards), Cancel: decodeBits(w.Cancel)}, nil
+	return w, nil
 }

@@ -5,24 +5,7 @@ import (
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
-
-	"banyan/record"
 )
-
-// FormKey names a form of a version, by its place in the manifest.
-type FormKey struct {
-	VersionKey
-	Form uint8
-}
-
-// FormInfo is what a node needs to know of a form to trade its shards.
-type FormInfo struct {
-	Size     int64
-	Geometry record.Geometry
-}
-
-// Shards is how many shards the form has.
-func (f FormInfo) Shards() int { return f.Geometry.Shards(f.Size) }
 
 // exchange is a form on its way here, shard by shard, from many sources at once.
 //
@@ -38,9 +21,16 @@ type exchange struct {
 	have       *bitset.BitSet // shards
 	inStripe   []uint16       // how many of each stripe are here
 	missing    int            // stripes of which too few are here
+	circle     *Circle        // whose members and feeders these are
+	members    []Location     // of them who trade the config
+	feeders    []Location     // likewise
 	sources    []*source      // in the order in which they were first needed
 	wanted     *bitset.BitSet // shards that others have asked for here, at any time
+	cached     bool           // it is for others alone: only what they want is asked for
 	relayed    *bitset.BitSet // shards wanted here by others, and not by this node; nil: none
+	relaying   int            // how many those are
+	stored     int            // shards on disk
+	used       Time           // when others last wanted something of it
 	received   int            // shards that came
 	last       Time           // when the last came, or help was asked for
 	windowAt   Time           // when the present run of shards began
@@ -58,31 +48,37 @@ type exchange struct {
 
 // source is one peer of an exchange.
 type source struct {
-	at      Location
-	asked   *bitset.BitSet // outstanding
-	next    *bitset.BitSet // what is to be asked, while that is worked out
-	orders  int            // outstanding, as a number
-	came    int            // shards that it delivered
-	theirs  *bitset.BitSet // what the peer was told of it, less what came
-	last    Time           // when it last delivered, or was first asked
-	strikes int            // times that it was suspected
-	relief  uint           // shards from this one on are asked of others, since it is behind; 0: none
-	suspect bool
+	at       Location
+	asked    *bitset.BitSet // outstanding
+	next     *bitset.BitSet // what is to be asked, while that is worked out
+	orders   int            // outstanding, as a number
+	came     int            // shards that it delivered
+	theirs   *bitset.BitSet // what the peer was told of it, less what came
+	declined *bitset.BitSet // what it said that it will not send; nil: nothing
+	last     Time           // when it last delivered, or was first asked
+	strikes  int            // times that it was suspected
+	relief   uint           // shards from this one on are asked of others, since it is behind; 0: none
+	suspect  bool
 }
 
 // indexed hears that the index of a version's form is at hand, and which of its
 // shards are: the trade begins.
 func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	key := FormKey{in.Want, in.Form}
-	f := n.bodies.fetch(in.Want)
+	f := n.bodies.fetch(in.Want, in.Choice)
 	if f == nil {
 		return out
 	}
 	f.asked, f.askAt = max(f.asked-1, 0), Never // others that were asked may still answer
+	cached := !n.subscribes(in.Want.Config)
+	if cached {
+		n.bodies.forget(in.Want, in.Choice)
+	}
 	if n.exchanges[key] != nil {
-		return out
+		return n.serveWaiting(key, in.Choice, out)
 	}
 	x := newExchange(key, in.Info, in.Shards)
+	x.cached, x.used = cached, now
 	x.last = now
 	n.exchanges[key] = x
 	n.trading = append(n.trading, x)
@@ -92,8 +88,8 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 		}
 	}
 	n.recount(in.Want)
-	for _, w := range n.bodies.take(in.Want) {
-		out = append(out, Output{Op: OpServe, Request: w.request, Want: in.Want})
+	if out = n.serveWaiting(key, in.Choice, out); cached {
+		return n.cache(now, x, out)
 	}
 	if x.missing == 0 {
 		return n.assemble(x, out)
@@ -101,11 +97,20 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	return n.pump(now, n.assign(now, x, out))
 }
 
+// serveWaiting answers those who wait for a form whose index is here.
+func (n *Node) serveWaiting(key FormKey, choice FormChoice, out []Output) []Output {
+	for _, w := range n.bodies.take(key.VersionKey, choice, OnlyForm(key.Form)) {
+		out = append(out, Output{Op: OpServe, Request: w.request, Want: key.VersionKey, Choice: w.choice})
+	}
+	return out
+}
+
 func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 	if have == nil {
 		have = bitset.New(uint(info.Shards()))
 	}
 	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), wanted: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
+	x.stored = int(have.Count())
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
 			shard := s*info.Geometry.PerStripe() + i
@@ -139,166 +144,13 @@ func (x *exchange) source(now Time, at Location) *source {
 	return s
 }
 
-// spares tells whether a shard is not asked of a source for now.
-func (x *exchange) spares(name string, shard uint) bool {
-	for _, s := range x.sources {
-		if s.at.Name == name {
-			return s.suspect || s.relief > 0 && shard >= s.relief
-		}
-	}
-	return false
-}
-
-// assign works out of whom each missing shard is to be had, and tells those for whom
-// that has changed.
-func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
-	hoped := n.hopedFor(now, x)
-	g, incomplete := x.info.Geometry, 0
-	for stripe := range x.inStripe {
-		if x.enough(stripe) {
-			continue
-		}
-		incomplete++
-		for i := range int(g.Data) {
-			shard := uint(stripe*g.PerStripe() + i)
-			switch {
-			case x.have.Test(shard) || hoped.Test(shard) && !x.mayHedge(shard):
-			case incomplete <= x.rescue:
-				x.source(now, n.lastResort(now, x, shard)).next.Set(shard)
-			default:
-				x.source(now, n.choose(now, x, stripe*int(g.Data)+i, shard)).next.Set(shard)
-			}
-		}
-	}
-	if x.relayed != nil {
-		for shard, ok := x.relayed.NextSet(0); ok; shard, ok = x.relayed.NextSet(shard + 1) {
-			x.source(now, n.choose(now, x, int(shard), shard)).next.Set(shard)
-		}
-	}
-	for _, s := range x.sources {
-		if !s.next.Equal(s.asked) {
-			if s.orders == 0 {
-				s.last = now
-			}
-			s.asked, s.next = s.next, s.asked
-			s.orders = int(s.asked.Count())
-		}
-	}
-	x.stale, x.active = false, 0
-	for _, s := range x.sources {
-		x.active += one(s.orders > 0)
-	}
-	x.wakeAt = min(x.wakeAt, now+x.pace())
-	return n.order(now, x, out)
-}
-
-// hopedFor keeps what suspects were asked for, since it may still come, and returns it.
-func (n *Node) hopedFor(now Time, x *exchange) *bitset.BitSet {
-	hoped := bitset.New(x.have.Len())
-	for _, s := range x.sources {
-		if s.next.ClearAll(); s.suspect && s.orders > 0 && !n.isShunned(now, s.at.Name) {
-			s.asked.CopyFull(s.next)
-			s.next.InPlaceDifference(x.have)
-			hoped.InPlaceUnion(s.next)
-		}
-	}
-	return hoped
-}
-
-// mayHedge tells whether a shard that a suspect was asked for is asked of another too.
-// Both may send it, so there is a budget for that: a share of the shards that came, and
-// a little with time. A host on which everything is slow for a while must not double
-// the load.
-func (x *exchange) mayHedge(shard uint) bool {
-	switch {
-	case x.hedged.Test(shard):
-	case x.credit < hedgeCost:
-		return false
-	default:
-		x.credit -= hedgeCost
-		x.hedged.Set(shard)
-	}
-	return true
-}
-
-// choose is of whom a shard of that ordinal is asked.
-func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) Location {
-	if c := n.circles.mine; c != nil {
-		for i := range c.Members {
-			at := candidate(c.Members, ordinal, i)
-			if at.Name == n.cfg.Self.Name {
-				break // it is this node's turn to get it from the feeders
-			}
-			if n.mayAsk(now, x, at, shard) {
-				return at
-			}
-		}
-		for i := range c.Feeders {
-			if at := candidate(c.Feeders, ordinal, i); at.Name != n.cfg.Self.Name && n.mayAsk(now, x, at, shard) {
-				return at
-			}
-		}
-	}
-	return n.lastResort(now, x, shard)
-}
-
-func (n *Node) mayAsk(now Time, x *exchange, at Location, shard uint) bool {
-	return !x.spares(at.Name, shard) && !n.isShunned(now, at.Name)
-}
-
-// lastResort is the parent, the backup, or the coordinator, in this order.
-func (n *Node) lastResort(now Time, x *exchange, shard uint) Location {
-	for _, peer := range []PeerID{n.up.parent, n.up.standby.peer} {
-		if who, known := n.peers[peer]; known {
-			if at := (Location{Name: who.Name}); n.mayAsk(now, x, at, shard) {
-				return at
-			}
-		}
-	}
-	at := Location{Addr: n.seed()}
-	if who, up := n.peers[n.linkTo(at)]; up {
-		at.Name = who.Name
-	}
-	return at
-}
-
-// order sends each source what is asked of it now, over links that are up; others are
-// dialed.
-func (n *Node) order(now Time, x *exchange, out []Output) []Output {
-	for _, s := range x.sources {
-		if s.asked.Equal(s.theirs) {
-			continue
-		}
-		peer := n.linkTo(s.at)
-		if peer == 0 {
-			if s.orders > 0 {
-				out = n.dialPartner(now, s.at, out)
-			}
-			continue
-		}
-		out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
-		s.asked.CopyFull(s.theirs)
-	}
-	return out
-}
-
-// reassign works out all orders anew.
-func (n *Node) reassign(now Time, out []Output) []Output {
-	for _, x := range n.trading {
-		if x.missing > 0 {
-			out = n.assign(now, x, out)
-		}
-	}
-	return out
-}
-
 // shardCame hears that a shard has been stored, or why it was not.
 func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
 	x := n.exchanges[in.Key]
 	switch {
 	case in.Reason == ReasonPoison:
 		return n.poisoned(now, in, out)
-	case x == nil || x.missing == 0:
+	case x == nil || x.missing == 0 && !x.cached:
 		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
 	case in.Reason != "":
 		return n.storeFailed(now, x, in, out)
@@ -315,8 +167,11 @@ func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
 	}
 	x.stale = x.stale || len(in.Restored) > 0
 	n.up.failures = 0
-	if x.missing == 0 {
+	if x.missing == 0 && !x.cached {
 		return n.assemble(x, n.withdraw(x, out))
+	}
+	if x.isIdle() {
+		x.wakeAt = Never
 	}
 	return out
 }
@@ -349,8 +204,10 @@ func (x *exchange) delivered(now Time, name string, shard int) {
 
 func (x *exchange) hold(shard int) {
 	x.have.Set(uint(shard))
-	if x.relayed != nil {
+	x.stored++
+	if x.relayed != nil && x.relayed.Test(uint(shard)) {
 		x.relayed.Clear(uint(shard))
+		x.relaying--
 	}
 	stripe := shard / x.info.Geometry.PerStripe()
 	if x.enough(stripe) {
@@ -404,6 +261,9 @@ func (n *Node) endExchanges(want VersionKey, out []Output) []Output {
 // storeFailed ends an exchange whose shards this host can't keep.
 func (n *Node) storeFailed(now Time, x *exchange, in Input, out []Output) []Output {
 	want := x.key.VersionKey
+	if x.cached {
+		return n.declineAll(x.key, n.uncache(want, out))
+	}
 	return n.fetched(now, Input{Kind: InFetched, Want: want, Reason: in.Reason, Local: true}, n.endExchanges(want, out))
 }
 

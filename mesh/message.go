@@ -42,6 +42,8 @@ type Identity struct {
 type Location struct {
 	Name string `cbor:"1,keyasint"`
 	Addr string `cbor:"2,keyasint"`
+	// Subscriptions are told where shards are traded.
+	Subscriptions Subscriptions `cbor:"3,keyasint,omitempty"`
 }
 
 // Message is what nodes say to each other: one of the pointer types below.
@@ -180,6 +182,13 @@ type Want struct {
 	Cancel *bitset.BitSet
 }
 
+// Decline answers a Want: these shards will not be sent, since there is no room to have
+// them here.
+type Decline struct {
+	Key    FormKey
+	Shards *bitset.BitSet
+}
+
 // Stored tells a coordinator that follows of a version that was published: it fetches
 // it now, so that it is there when a pointer names it.
 type Stored struct {
@@ -229,5 +238,6 @@ func (*Brood) message()        {}
 func (*Circle) message()       {}
 func (*Circles) message()      {}
 func (*Want) message()         {}
+func (*Decline) message()      {}
 func (*Stored) message()       {}
 func (*Drift) message()        {}

@@ -37,6 +37,9 @@ type Config struct {
 	Planner *Planner
 	// HoldsAll says that every body is at hand, in a blob store.
 	HoldsAll bool
+	// CacheLimit is how many bytes of shards are kept for others, of configs that this node
+	// does not subscribe to.
+	CacheLimit int64
 	// Verifier checks every pointer and head that comes from a peer.
 	Verifier Verifier
 	// Index is the agent index held from before, plus one; 0 for none.
@@ -253,6 +256,8 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		return n.encircledBelow(now, from, m, out)
 	case *Want:
 		return n.wanted(now, from, m, out)
+	case *Decline:
+		return n.declined(now, from, m, out)
 	case *Stored:
 		return n.mirror(now, from, m, out)
 	case *Ack:

@@ -95,15 +95,16 @@ func (n *Node) lost(now Time, name string, out []Output) []Output {
 	return out
 }
 
-// dialPartner dials a node, or waits for it to dial this one.
-func (n *Node) dialPartner(now Time, at Location, out []Output) []Output {
+// dialPartner dials a node. If the other wants something of this one too, it may wait
+// for that to dial.
+func (n *Node) dialPartner(now Time, at Location, mutual bool, out []Output) []Output {
 	i := slices.IndexFunc(n.partners.dialed, func(p *partner) bool { return p.at == at })
 	if i < 0 {
 		if at.Addr == "" || len(n.partners.dialed) >= MaxPartners {
 			return out
 		}
 		p := &partner{at: at}
-		if c := n.circles.mine; c != nil && c.has(at.Name) && n.cfg.Self.Name > at.Name {
+		if mutual && n.cfg.Self.Name > at.Name {
 			p.dialAt = now + dialWait
 		}
 		n.partners.dialed = append(n.partners.dialed, p)
@@ -161,7 +162,7 @@ func (n *Node) wakePartners(now Time, out []Output) []Output {
 	n.partners.wakeAt = Never
 	n.partners.dialed = slices.DeleteFunc(n.partners.dialed, func(p *partner) bool {
 		switch {
-		case p.dialing || len(n.trading) > 0 || n.uploads.serves(p.peer):
+		case p.dialing || n.busy() || n.uploads.serves(p.peer):
 			p.usedAt = now
 		case now-p.usedAt >= partnerIdle:
 			if p.peer != 0 && !n.isTreeLink(p.peer) {

@@ -9,7 +9,7 @@ func (n *Node) lacks(s *configState) bool {
 	if p := &s.latest.Pointer; s.staging(p.Candidate) && (want.Version == 0 || n.bodies.has(want)) {
 		want.Version = p.Candidate
 	}
-	return n.subscribes(want.Config) && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want) == nil
+	return n.subscribes(want.Config) && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want, AnyForm) == nil
 }
 
 // pushed handles a version that the parent sent unasked: verify, then relay, then
@@ -24,7 +24,7 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
 		return out
 	}
-	if n.bodies.has(m.key()) || n.bodies.fetch(m.key()) != nil || s.pushed == m.Version {
+	if n.bodies.has(m.key()) || n.bodies.fetch(m.key(), AnyForm) != nil || s.pushed == m.Version {
 		return out
 	}
 	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
@@ -36,6 +36,6 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if !n.subscribes(m.Config) {
 		return out
 	}
-	n.bodies.begin(m.key()).asked = 1
+	n.bodies.begin(m.key(), AnyForm).asked = 1
 	return append(out, Output{Op: OpStore, Push: m})
 }

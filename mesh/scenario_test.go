@@ -112,9 +112,38 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return a
 	}
+	key, choice := FormKey{want, uint8(num("form"))}, AnyForm
+	if d.HasArg("only") {
+		choice = OnlyForm(uint8(num("only")))
+	}
+	values := func(name string) (vals []string) {
+		for _, a := range d.CmdArgs {
+			if a.Key == name {
+				vals = append(vals, a.Vals...)
+			}
+		}
+		return vals
+	}
+	set := func(name string) *bitset.BitSet {
+		set := bitset.New(0)
+		for _, v := range values(name) {
+			if n, err := strconv.Atoi(v); err == nil {
+				set.Set(uint(n))
+			}
+		}
+		return set
+	}
+	locations := func(name string) (all []Location) {
+		for _, v := range values(name) { // NAME or NAME:SUBSCRIPTIONS
+			name, scopes, _ := strings.Cut(v, ":")
+			all = append(all, Location{Name: name, Addr: name + ":1", Subscriptions: Subscriptions(scopes)})
+		}
+		return all
+	}
 	switch d.Cmd {
 	case "agent":
-		s.node = NewNode(Config{Self: Identity{RoleAgent, "eu", "me"}, Addr: "me:1", Relay: true, Seeds: []string{"coordinator:1"}, Verifier: s.signs})
+		s.node = NewNode(Config{Self: Identity{RoleAgent, "eu", "me"}, Addr: "me:1", Relay: true, Seeds: []string{"coordinator:1"}, Verifier: s.signs,
+			Subscriptions: Subscriptions(arg("subscribe", "")), CacheLimit: int64(num("cache"))})
 		return s.step(Input{Kind: InStart})
 	case "root":
 		s.node = NewNode(Config{Self: Identity{RoleCoordinator, "eu", "me"}, Relay: true, HoldsAll: true, Verifier: s.signs,
@@ -194,25 +223,26 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "push":
 		return receive(&Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
-		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want})
+		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want, Choice: choice})
 	case "want":
-		shards := bitset.New(0)
-		for _, a := range d.CmdArgs {
-			for _, v := range a.Vals {
-				if n, err := strconv.Atoi(v); a.Key == "shards" && err == nil {
-					shards.Set(uint(n))
-				}
-			}
-		}
-		return receive(&Want{Key: FormKey{VersionKey: want}, Shards: shards, Cancel: bitset.New(0)})
+		return receive(&Want{Key: key, Shards: set("shards"), Cancel: set("cancel")})
+	case "decline":
+		return receive(&Decline{Key: key, Shards: set("shards")})
+	case "shard":
+		return s.step(Input{Kind: InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
+	case "evicted":
+		return s.step(Input{Kind: InEvicted, Want: want})
+	case "circle":
+		return receive(&Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":
 		return s.step(Input{Kind: InSent, Peer: peer(), Key: FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
 	case "indexed":
-		return s.step(Input{Kind: InIndexed, Want: want, Info: FormInfo{Size: 100, Geometry: record.Geometry{Data: 1, ShardBytes: 100}}})
+		info := FormInfo{Size: 100 * int64(max(num("stripes"), 1)), Geometry: record.Geometry{Data: 1, ShardBytes: 100}}
+		return s.step(Input{Kind: InIndexed, Want: want, Choice: choice, Form: key.Form, Info: info, Shards: set("here")})
 	case "assembled":
 		return s.step(Input{Kind: InFetched, Want: want, Key: FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
 	case "fetched":
-		return s.step(Input{Kind: InFetched, Want: want, Reason: arg("reason", "")})
+		return s.step(Input{Kind: InFetched, Want: want, Choice: choice, Reason: arg("reason", "")})
 	case "applied":
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
 		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
@@ -282,130 +312,4 @@ func (s *scenario) step(in Input) string {
 		b.WriteString(s.describe(o) + "\n")
 	}
 	return b.String()
-}
-
-func (s *scenario) describe(o Output) string {
-	to := s.names[o.Peer]
-	switch o.Op {
-	case OpSend:
-		return fmt.Sprintf("send to %s: %s", to, describeMessage(o.Message))
-	case OpConnect:
-		return "connect to " + o.Addr
-	case OpDrop:
-		return fmt.Sprintf("drop %s: %s", to, o.Reason)
-	case OpStore:
-		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
-	case OpFetch:
-		return fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
-	case OpSendShard:
-		return fmt.Sprintf("send shard %d to %s", o.Shard, to)
-	case OpServe:
-		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version)
-	case OpDeny:
-		return fmt.Sprintf("deny request %d: %s", o.Request, o.Reason)
-	case OpActivate:
-		return fmt.Sprintf("apply %s epoch %d: version %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch, o.Version)
-	case OpAccepted:
-		return fmt.Sprintf("accepted %s epoch %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch)
-	case OpRefused:
-		return "refused: " + o.Reason
-	case OpHead:
-		return fmt.Sprintf("head: revision %d", o.Head.Revision)
-	case OpAcked:
-		return "acknowledged: " + describeMessage(o.Message)
-	case OpAttached:
-		return "attached to " + to
-	case OpPlaced:
-		return fmt.Sprintf("agents placed: %d", o.Count)
-	case OpQuarantined:
-		return fmt.Sprintf("quarantined for %s: %s, %s", o.Want.Config, o.Name, o.Reason)
-	case OpReleased:
-		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
-	case OpDrifted:
-		return "heard of " + describeMessage(o.Message)
-	case OpCensus:
-		return "counted: " + describeMessage(o.Message)
-	case OpAccused:
-		return fmt.Sprintf("%s accuses %s", to, o.Reason)
-	case OpAwaitDrain:
-		return "await that all has left to " + to
-	case OpSlow:
-		return to + " does not keep up"
-	case OpGap:
-		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
-	}
-	return fmt.Sprintf("output %d", o.Op)
-}
-
-func accusation(m *Join) string {
-	if m.Accuse == "" {
-		return ""
-	}
-	return ", accuses " + m.Accuse
-}
-
-func describeMessage(m Message) string {
-	switch m := m.(type) {
-	case *Join:
-		return fmt.Sprintf("join (index %d, avoids %q)", int(m.Index)-1, m.Avoid) + accusation(m)
-	case *Placement:
-		return fmt.Sprintf("placement index %d parent %q", m.Index, m.Parent.Name)
-	case *Attach:
-		return fmt.Sprintf("attach index %d since %d", m.Index, m.Since)
-	case *Announcement:
-		if m.Pushed {
-			return fmt.Sprintf("announcement %q revision %d, pushed", m.Raw, m.Revision)
-		}
-		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
-	case *Push:
-		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
-	case *SignedHead:
-		return strings.Join(strings.Fields(string(m.Raw))[:4], " ")
-	case *CatchUp:
-		return fmt.Sprintf("catch up since %d", m.Since)
-	case *Adopted:
-		var names []string
-		for _, a := range m.Members {
-			names = append(names, a.Name)
-		}
-		return fmt.Sprintf("adopted under %d: %s", m.Parent, strings.Join(names, " "))
-	case *Attached:
-		if len(m.Path) > 0 {
-			return fmt.Sprintf("attached, path %v", m.Path)
-		}
-	case *Shadow:
-		return "be my backup"
-	case *RollCall:
-		return "roll call"
-	case *Notice:
-		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
-	case *Accusation:
-		return fmt.Sprintf("%d accuses %s", m.Accuser, m.Name)
-	case *Gone:
-		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
-	case *Rejected:
-		return "rejected: " + m.Reason
-	case *Drift:
-		return fmt.Sprintf("drift of %s version %d on %s: %d", m.Config, m.Version, m.Name, m.State)
-	case *Census:
-		text := fmt.Sprintf("census: %d agents", m.Agents)
-		for _, w := range m.Waves {
-			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Epoch)
-		}
-		for _, q := range m.Quarantined {
-			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Epoch, q.Reason)
-		}
-		return text
-	case *Ack:
-		var parts []string
-		for _, e := range m.Entries {
-			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
-			if !e.Running.IsEmpty() {
-				part += fmt.Sprintf(" running the candidate %v", e.Running.ToArray())
-			}
-			parts = append(parts, part)
-		}
-		return "ack " + strings.Join(parts, "; ")
-	}
-	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*mesh."))
 }

@@ -24,10 +24,10 @@ const (
 	InConnectFailed                      // Addr: it did not
 	InDisconnected                       // Peer: a link went down
 	InReceived                           // Peer, Message
-	InRequest                            // Peer, Request, Want: a peer asks for a body
-	InFetched                            // Want, Key, Forms, Reason, Local: a fetch, or with Key the assembly of a form, ended; Reason "" is success; Local: this host failed, not the peer
-	InAnswered                           // Want: the peer that was asked begins to send a body
-	InIndexed                            // Want, Form, Info, Shards: a fetch brought the index of a form; those shards of it are here
+	InRequest                            // Peer, Request, Want, Choice: a peer asks for a body
+	InFetched                            // Want, Choice, Key, Forms, Reason, Local: a fetch, or with Key the assembly of a form, ended; Reason "" is success; Local: this host failed, not the peer
+	InAnswered                           // Want, Choice: the peer that was asked begins to send a body
+	InIndexed                            // Want, Choice, Form, Info, Shards: a fetch brought the index of a form; those shards of it are here
 	InShard                              // Peer, Key, Shard, Restored, Reason, Local: a shard that came was stored, or not; others were restored by it
 	InSent                               // Peer, Key, Shard: an OpSendShard ended, well or not
 	InActivated                          // Announcement, Version, Reason, LatencyMicros: an OpActivate ended; Reason "" is success
@@ -60,6 +60,7 @@ type Input struct {
 	Restored      []int
 	Shard         int
 	Form          uint8
+	Choice        FormChoice
 	Forms         uint8 // whose shards can be served, a bit each
 	Request       uint64
 	Version       uint64
@@ -81,8 +82,8 @@ const (
 	OpConnect                   // Addr: dial; answer InConnected or InConnectFailed
 	OpDrop                      // Peer, Reason: close the link; answer InDisconnected
 	OpStore                     // Push: store a version that was pushed and verified; answer InFetched
-	OpFetch                     // Peer, Want: fetch and verify a body; answer InFetched
-	OpServe                     // Request: send the body asked for
+	OpFetch                     // Peer, Want, Choice: fetch and verify a body; answer InFetched or InIndexed. With Cached, for others: a form that, if Request is not 0, that one can use; answer InIndexed
+	OpServe                     // Request, Want, Choice: send the body asked for, or InRequest again with the form that is to be had first
 	OpDeny                      // Request, Reason: refuse it
 	OpSendShard                 // Peer, Key, Shard: send a shard; answer InSent, once it has left
 	OpAssemble                  // Key: all of a form is here; check, decode and keep the body; answer InFetched
@@ -120,6 +121,8 @@ type Output struct {
 	Key          FormKey
 	Shard        int
 	Request      uint64
+	Choice       FormChoice
+	Cached       bool
 	Version      uint64
 	Revision     uint64
 	Reason       string

@@ -129,13 +129,25 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 	n.countReady(u)
 	if x := n.exchanges[m.Key]; x != nil {
 		x.wanted.InPlaceUnion(m.Shards)
-		out = n.relayWants(now, x, m.Shards, out)
-	} else if !n.servesForm(m.Key) && (n.isCurrentVersion(m.Key.VersionKey) || who.Role == RoleCoordinator) {
-		out = n.fetch(now, m.Key.VersionKey, out)
+		out = n.relayWants(now, x, u, m.Shards, out)
 	} else if !n.servesForm(m.Key) {
-		out = n.askNews(now, from, out)
+		out = n.fetchWanted(now, u, who, out)
 	}
 	return n.pump(now, out)
+}
+
+// fetchWanted sees to it that a form comes here of which a peer wants shards.
+func (n *Node) fetchWanted(now Time, u *upload, who Identity, out []Output) []Output {
+	v := u.key.VersionKey
+	switch {
+	case !n.isCurrentVersion(v) && who.Role != RoleCoordinator:
+		return n.askNews(now, u.peer, out)
+	case !n.subscribes(v.Config):
+		return n.fetchCached(now, v, OnlyForm(u.key.Form), 0, out)
+	case n.bodies.has(v) || n.trades(v): // another form of it
+		return n.decline(u, u.want.Clone(), out)
+	}
+	return n.fetch(now, v, out)
 }
 
 func (n *Node) dropUpload(u *upload) {
@@ -153,26 +165,6 @@ func (n *Node) servesForm(key FormKey) bool {
 func (n *Node) isCurrentVersion(v VersionKey) bool {
 	s := n.configs[configKey{v.Config, n.cfg.Self.Region}]
 	return s != nil && v.Version != 0 && (v.Version == s.latest.Pointer.Baseline || v.Version == s.latest.Pointer.Candidate)
-}
-
-// relayWants asks on for parity shards that a peer wants: this node needs none itself.
-func (n *Node) relayWants(now Time, x *exchange, wanted *bitset.BitSet, out []Output) []Output {
-	g, added := x.info.Geometry, false
-	for shard, ok := wanted.NextSet(0); ok && int(shard) < x.info.Shards(); shard, ok = wanted.NextSet(shard + 1) {
-		stripe, i := int(shard)/g.PerStripe(), int(shard)%g.PerStripe()
-		if i < int(g.Data) || x.enough(stripe) || x.have.Test(shard) {
-			continue
-		}
-		if x.relayed == nil {
-			x.relayed = bitset.New(uint(x.info.Shards()))
-		}
-		added = added || !x.relayed.Test(shard)
-		x.relayed.Set(shard)
-	}
-	if added {
-		return n.assign(now, x, out)
-	}
-	return out
 }
 
 // countReady counts anew what may be sent to a peer.

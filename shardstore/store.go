@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -209,11 +210,66 @@ func (s *Store) Get(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
 	return shard, file.Get(n, shard)
 }
 
+// Fill stores all of a form that was begun, and returns which shards are here: all, if
+// the bytes are the form's.
+func (s *Store) Fill(key mesh.FormKey, form []byte) (*bitset.BitSet, error) {
+	file, err := s.find(key, false)
+	if err != nil {
+		return nil, err
+	}
+	g := file.Form().Geometry
+	shard := make([]byte, g.ShardBytes)
+	for n := range file.Shards() {
+		if i := n % g.PerStripe(); i >= int(g.Data) || g.IsPadding(file.Form().Size, n) {
+			continue
+		}
+		clear(shard[copy(shard, form):])
+		form = form[min(len(form), len(shard)):]
+		if _, err := file.Put(n, shard); err != nil {
+			return nil, err
+		}
+	}
+	return file.Have(), nil
+}
+
+// OpenWhole opens the bytes of a form on its way of which all has come.
+func (s *Store) OpenWhole(key mesh.FormKey) (io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.open[key]
+	if e == nil || e.dir == "" || !e.file.Whole() {
+		return nil, ErrUnknown
+	}
+	f, err := os.Open(filepath.Join(e.dir, bytesFile))
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(f, e.file.Form().Size), f}, nil
+}
+
+// Stored is how many bytes of shards have come of forms on their way.
+func (s *Store) Stored() (bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.open {
+		if e.dir != "" {
+			bytes += int64(e.file.Have().Count()) * int64(e.file.Form().Geometry.ShardBytes)
+		}
+	}
+	return bytes
+}
+
 // Offer is the manifest and the index of a form of a version that is on its way.
-func (s *Store) Offer(v mesh.VersionKey) (form uint8, signed, index []byte, ok bool) {
+func (s *Store) Offer(v mesh.VersionKey, choice mesh.FormChoice) (form uint8, signed, index []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for form := range uint8(record.MaxForms) {
+		if !choice.Allows(form) {
+			continue
+		}
 		if e := s.open[mesh.FormKey{VersionKey: v, Form: form}]; e != nil && e.dir != "" {
 			return form, e.signed, e.index, true
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -209,4 +210,47 @@ func entries(t *testing.T, dir string) (names []string) {
 		names = append(names, fmt.Sprint(e.Name()))
 	}
 	return names
+}
+
+func TestAFormThatComesInOnePieceIsServedByTheShardAndWhole(t *testing.T) {
+	for _, size := range []int{1, 100, 40_000, 700_001} {
+		s, b := open(t, t.TempDir()), newBody(t, size, 4)
+		b.begin(t, s, 1)
+		if _, err := s.OpenWhole(key(1)); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%d bytes: nothing has come, and it opens: %v", size, err)
+		}
+		have, err := s.Fill(key(1), b.bytes)
+		if err != nil || int(have.Count()) < len(b.index) {
+			t.Fatalf("%d bytes: %d of %d shards are here: %v", size, have.Count(), len(b.index), err)
+		}
+		buf := make([]byte, record.MaxShardBytes)
+		for n := range b.index { // parity too
+			if shard, err := s.Get(key(1), n, buf); err != nil || record.Sum(shard) != b.index[n] {
+				t.Fatalf("%d bytes, shard %d: %v", size, n, err)
+			}
+		}
+		r, err := s.OpenWhole(key(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		if r.Close(); err != nil || !bytes.Equal(got, b.bytes) {
+			t.Errorf("%d bytes: %d came back: %v", size, len(got), err)
+		}
+		if stored := s.Stored(); stored < int64(size) {
+			t.Errorf("%d bytes: %d are said to be stored", size, stored)
+		}
+		if err := s.Drop(key(1).VersionKey); err != nil || s.Stored() != 0 {
+			t.Errorf("%d bytes are stored of what was dropped: %v", s.Stored(), err)
+		}
+	}
+}
+
+func TestAFormWhoseBytesAreOthersIsNotFilled(t *testing.T) {
+	s, b := open(t, t.TempDir()), newBody(t, 100_000, 5)
+	b.begin(t, s, 1)
+	b.bytes[50_000] ^= 1
+	if _, err := s.Fill(key(1), b.bytes); !errors.Is(err, record.ErrChecksum) {
+		t.Errorf("got %v, want %v", err, record.ErrChecksum)
+	}
 }

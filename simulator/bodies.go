@@ -25,10 +25,13 @@ type BodyReport struct {
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
 	DuplicateShare  float64 `json:"duplicate_bytes_share"`
 	// Messages is how many messages and shards a host sent, from the move of the pointer on.
-	Messages    float64 `json:"messages_per_host"`
-	Poisoned    int64   `json:"poisoned_shards"`
-	Died        int     `json:"died"`
-	Missed      int     `json:"missed"` // live hosts that did not get it
+	Messages float64 `json:"messages_per_host"`
+	Poisoned int64   `json:"poisoned_shards"`
+	Died     int     `json:"died"`
+	Missed   int     `json:"missed"`           // live hosts that did not get it
+	Relays   int     `json:"relays,omitempty"` // hosts that only passed it on
+	// CachedShare is how much of the body those kept for others, in the mean.
+	CachedShare float64 `json:"cached_share,omitempty"`
 	WallSeconds float64 `json:"wall_s,omitempty"`
 }
 
@@ -40,6 +43,7 @@ type BodyRun struct {
 	Loss        float64 // share of packets
 	Dying       float64 // share of the hosts that die while it spreads
 	Poison      float64 // share of the hosts that send poison
+	Relays      float64 // share of the hosts that only pass on
 }
 
 func (b BodyRun) name() string {
@@ -62,6 +66,8 @@ func (b BodyRun) condition() string {
 		return fmt.Sprintf("%g%% of hosts die on the way", 100*b.Dying)
 	case b.Poison > 0:
 		return fmt.Sprintf("%g%% of hosts send poison", 100*b.Poison)
+	case b.Relays > 0:
+		return fmt.Sprintf("%g%% of hosts relay alone", 100*b.Relays)
 	}
 	return "all well"
 }
@@ -71,7 +77,7 @@ func (b BodyRun) condition() string {
 func BodyRuns() []BodyRun {
 	return []BodyRun{
 		{Whole: true}, {Arrangement: mesh.ArrangeSiblings}, {Swarm: true}, {},
-		{Loss: 0.01}, {Dying: 0.1}, {Poison: 0.05},
+		{Loss: 0.01}, {Dying: 0.1}, {Poison: 0.05}, {Relays: 0.5}, {Relays: 0.9},
 	}
 }
 
@@ -99,6 +105,7 @@ func spreadByMesh(cfg Config, b BodyRun) (*BodyReport, error) {
 	const config = "capacity/body"
 	cfg.WholeBodies, cfg.Arrangement = b.Whole, b.Arrangement
 	cfg.Network.Loss = cmp.Or(b.Loss, cfg.Network.Loss)
+	cfg.RelayShare = cmp.Or(b.Relays, cfg.RelayShare)
 	r, err := newRun(cfg, config)
 	if err != nil {
 		return nil, err
@@ -141,7 +148,7 @@ func (r *run) spread(c Change, dying float64) *update {
 // waiting counts the live hosts that have not applied an update.
 func (r *run) waiting(u *update) (n int) {
 	for i := range r.w.agents() {
-		if !r.w.hosts[i].down && u.applied[i] == never {
+		if h := &r.w.hosts[i]; !h.down && !h.relays && u.applied[i] == never {
 			n++
 		}
 	}
@@ -185,12 +192,17 @@ func (r *run) bodyReport(u *update) *BodyReport {
 	}
 	var all []int32
 	for i := range w.agents() {
-		out.Died += one(w.hosts[i].down)
+		h := &w.hosts[i]
+		if out.Died += one(h.down); h.relays && !h.down {
+			out.Relays++
+			out.CachedShare += float64(h.node.CacheUsed()) / float64(out.Bytes)
+		}
 		if at := u.applied[i]; at != never {
 			all = append(all, at-heard[w.hosts[i].region])
 			out.FromPublish = max(out.FromPublish, float64(at)/1000)
 		}
 	}
+	out.CachedShare /= float64(max(out.Relays, 1))
 	l := latencyOf(all)
 	out.last(l)
 	if w.bodies.Shards > 0 {

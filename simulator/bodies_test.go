@@ -1,10 +1,12 @@
 package simulator
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 func bodyConfig(seed uint64, agents, regions int) Config {
@@ -32,11 +34,37 @@ func TestABodyReachesEveryLiveHostWhateverHappens(t *testing.T) {
 		if r.DuplicateShare > 0.1 {
 			t.Errorf("%s, %s: %.0f%% of the shards came twice", r.Arrangement, r.Condition, 100*r.DuplicateShare)
 		}
+		if (b.Relays > 0) != (r.Relays > 0) {
+			t.Errorf("%s, %s: %d hosts relay alone", r.Arrangement, r.Condition, r.Relays)
+		}
 		if b == (BodyRun{}) && r.RatioToLineRate > 1.5 {
 			t.Errorf("circles took %.2f × line rate", r.RatioToLineRate)
 		}
 		if b.Poison > 0 && r.Poisoned == 0 {
 			t.Error("nobody was sent poison: the run shows nothing")
+		}
+	}
+}
+
+func TestACacheThatIsFullDeclinesAndEveryoneIsServed(t *testing.T) {
+	cfg := bodyConfig(7, 80, 1)
+	cfg.RelayShare, cfg.CacheLimit, cfg.Fanout = 0.9, 8*record.MaxShardBytes, 3
+	r, err := newRun(cfg, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declines := 0
+	r.w.Trace(func(line string) { declines += strings.Count(line, "declines") })
+	u := r.spread(Change{Config: "a", Version: 2}, 0)
+	if missing := r.waiting(u); missing > 0 {
+		t.Errorf("%d hosts did not get it", missing)
+	}
+	if declines == 0 {
+		t.Error("nothing was declined: the run shows nothing")
+	}
+	for i := range r.w.agents() {
+		if used := r.w.hosts[i].node.CacheUsed(); used > cfg.CacheLimit {
+			t.Errorf("host %d keeps %d bytes for others, the limit is %d", i, used, cfg.CacheLimit)
 		}
 	}
 }

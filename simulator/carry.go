@@ -3,6 +3,8 @@ package simulator
 import (
 	"time"
 
+	"github.com/bits-and-blooms/bitset"
+
 	"banyan/mesh"
 )
 
@@ -118,15 +120,15 @@ func (w *World) bodySize(v mesh.VersionKey) int64 {
 func (w *World) fetch(i int32, o *mesh.Output) {
 	l := &w.links[o.Peer]
 	if !l.alive || w.cutOff(i, l.remote) {
-		w.input(w.now, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Reason: mesh.ReasonLinkLost})
+		w.input(w.now, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost})
 		return
 	}
 	w.lastReq++
 	ref := w.lastReq
-	w.requests[ref] = request{i, o.Peer, o.Want}
+	w.requests[ref] = request{i, o.Peer, o.Want, o.Choice, o.Cached}
 	w.count(i, l.remote, controlSize)
 	ready := w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
-	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: ref, Want: o.Want})
+	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: ref, Want: o.Want, Choice: o.Choice})
 	w.watchRequest(ref)
 }
 
@@ -142,7 +144,7 @@ func (w *World) watchRequest(ref uint64) {
 			return
 		}
 		delete(w.requests, ref)
-		w.input(w.now, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Reason: mesh.ReasonLinkLost})
+		w.input(w.now, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost})
 	})
 }
 
@@ -167,7 +169,16 @@ func (w *World) serve(i int32, o *mesh.Output) {
 			return
 		}
 		delete(w.requests, ref)
-		w.storeBody(r.asker, r.want, reason, w.spend(&w.hosts[r.asker], at, w.cfg.Costs.Receive+w.cfg.Costs.Verify))
+		done := w.spend(&w.hosts[r.asker], at, w.cfg.Costs.Receive+w.cfg.Costs.Verify)
+		switch {
+		case !r.cached:
+			w.storeBody(r.asker, r.want, reason, done)
+		case reason != "":
+			w.input(done, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: reason})
+		default:
+			info := w.formInfo(r.want)
+			w.indexed(r, info, bitset.New(uint(info.Shards())).Complement(), done)
+		}
 	})
 }
 
@@ -236,7 +247,7 @@ func (w *World) persist(i int32, a *mesh.Announcement, version, watermark uint64
 	}
 	h.disk.applied[a.Pointer.Config] = onDisk{a, version}
 	h.disk.watermark = watermark
-	if !w.isRoot(i) {
+	if !w.isRoot(i) && !h.relays {
 		notify(w.watch.applied, Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
 	}
 }

@@ -45,20 +45,24 @@ func (w *World) serveIndex(i int32, ref uint64, r request) {
 			return
 		}
 		delete(w.requests, ref)
-		key := mesh.FormKey{VersionKey: r.want}
-		asker := &w.hosts[r.asker]
-		if asker.down {
-			return
+		if asker := &w.hosts[r.asker]; !asker.down {
+			w.indexed(r, info, emptyForm(info), w.spend(asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify))
 		}
-		if asker.disk.partial == nil {
-			asker.disk.partial = map[mesh.FormKey]*bitset.BitSet{}
-		}
-		if asker.disk.partial[key] == nil {
-			asker.disk.partial[key] = emptyForm(info)
-		}
-		w.input(w.spend(asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify), r.asker,
-			mesh.Input{Kind: mesh.InIndexed, Want: r.want, Info: info, Shards: asker.disk.partial[key]})
 	})
+}
+
+// indexed tells a node of the index that it asked for, and of the shards that came with
+// it, or were on its disk.
+func (w *World) indexed(r request, info mesh.FormInfo, came *bitset.BitSet, at mesh.Time) {
+	asker, key := &w.hosts[r.asker], mesh.FormKey{VersionKey: r.want}
+	if asker.disk.partial == nil {
+		asker.disk.partial = map[mesh.FormKey]*bitset.BitSet{}
+	}
+	if held := asker.disk.partial[key]; held != nil {
+		came = held.Union(came)
+	}
+	asker.disk.partial[key] = came
+	w.input(at, r.asker, mesh.Input{Kind: mesh.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
 }
 
 // mirror lets the leader tell its followers of a version that was stored, and runs

@@ -16,6 +16,7 @@ type host struct {
 	region int16
 	zone   int16
 	down   bool
+	relays bool      // it subscribes to nothing, and only passes on
 	boots  uint32    // a message to an earlier life of the host is lost
 	wakeAt mesh.Time // earliest tick already in the queue
 

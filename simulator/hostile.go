@@ -79,6 +79,10 @@ func NewHostile(seed uint64) *Hostile {
 		at := time.Duration(b.Int64N(int64(hostilePhase - time.Second)))
 		h.Faults = append(h.Faults, Fault{At: at, For: time.Duration(1 + b.Int64N(int64(hostilePhase-at))), Kind: "poison", Target: h.randomAgent(b)})
 	}
+	if s := rand.New(rand.NewPCG(seed, 0x73756273)); s.IntN(3) == 0 {
+		h.Config.RelayShare = 0.8 * s.Float64()
+		h.Config.CacheLimit = 1 + s.Int64N(2*tradedBody) // there may be room for nothing
+	}
 	return h
 }
 

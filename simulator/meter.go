@@ -69,7 +69,7 @@ func (m *meter) committed(a *mesh.Announcement) {
 	for _, u := range slices.Backward(m.updates) {
 		if u.change.Config == p.Config && int64(u.began)/1000 == p.TimeMicros {
 			m.byEpoch[epochKey{key, p.Epoch}] = u
-			u.missing += m.w.cfg.Agents[m.w.cfg.Network.Matrix.Index(p.Region)]
+			u.missing += m.w.audienceOf(p.Region)
 			return
 		}
 	}
@@ -113,7 +113,7 @@ func (m *meter) coverage() float64 {
 	have, all := 0, 0
 	for key := range m.newest {
 		have += m.have[key]
-		all += m.w.cfg.Agents[m.w.cfg.Network.Matrix.Index(key.region)]
+		all += m.w.audienceOf(key.region)
 	}
 	if all == 0 {
 		return 1

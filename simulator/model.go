@@ -66,6 +66,10 @@ type Config struct {
 	PushLimit int64
 	// WholeBodies has every body fetched in one piece from the parent, whatever its size.
 	WholeBodies bool
+	// RelayShare of the agents subscribe to nothing: they only pass on.
+	RelayShare float64
+	// CacheLimit is how many bytes those keep for others; default mesh.DefaultCacheLimit.
+	CacheLimit int64
 	// Arrangement is how shards are traded.
 	Arrangement mesh.Arrangement
 	// Done, if not nil, ends the run when it is closed.
@@ -146,6 +150,9 @@ func (c *Config) complete() error {
 	}
 	if c.PushLimit == 0 {
 		c.PushLimit = 16 << 10
+	}
+	if c.CacheLimit == 0 {
+		c.CacheLimit = mesh.DefaultCacheLimit
 	}
 	if c.SlowFactor == 0 {
 		c.SlowFactor = 10

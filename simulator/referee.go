@@ -115,6 +115,12 @@ func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
 			r.violate("invariant 7: %s has %s at epoch %d, the store is at %d", h.ident.Name, p.Config, r.last[effectKey{i, p.Config}], p.Epoch)
 		}
 	}
+	if h.relays && len(h.disk.held) > 0 {
+		r.violate("subscriptions: %s holds %d bodies, and subscribes to nothing", h.ident.Name, len(h.disk.held))
+	}
+	if used := h.node.CacheUsed(); used > w.cfg.CacheLimit {
+		r.violate("subscriptions: %s keeps %d bytes for others, its limit is %d", h.ident.Name, used, w.cfg.CacheLimit)
+	}
 	if got := h.node.Watermark(); got != newest[h.ident.Region] {
 		r.violate("invariant 7: %s is at revision %d, the store at %d", h.ident.Name, got, newest[h.ident.Region])
 	}
@@ -127,7 +133,7 @@ func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
 func (r *referee) acksAtRest(a *mesh.Announcement) {
 	w := r.w
 	p := &a.Pointer
-	want := w.cfg.Agents[w.cfg.Network.Matrix.Index(p.Region)]
+	want := w.audienceOf(p.Region)
 	got := uint64(0)
 	if e := w.Acked(p.Config, p.Region); e != nil && e.Epoch == p.Epoch {
 		got = e.Applied.GetCardinality()

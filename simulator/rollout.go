@@ -153,7 +153,7 @@ func (o *simulated) begin() {
 		} else {
 			pointers[region] = record.Pointer{}
 		}
-		agents[region] = w.cfg.Agents[i]
+		agents[region] = w.audience[i]
 		version = max(version, w.store.newest[ackKey{o.def.Config, region}])
 	}
 	version++

@@ -11,6 +11,10 @@ import (
 func (w *World) traceOutput(i int32, o *mesh.Output) {
 	name := w.hosts[i].ident.Name
 	switch o.Op {
+	case mesh.OpSend:
+		if m, ok := o.Message.(*mesh.Decline); ok {
+			w.trace("%s declines %d shards of %s version %d", name, m.Shards.Count(), m.Key.Config, m.Key.Version)
+		}
 	case mesh.OpAttached:
 		w.trace("%s attached to %s", name, w.hosts[w.links[o.Peer].remote].ident.Name)
 	case mesh.OpRefused:

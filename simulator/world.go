@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"banyan/mesh"
 )
 
@@ -46,6 +48,8 @@ type World struct {
 	up         int  // agents
 	attached   int  // those that have a parent
 
+	audience []int // agents that subscribe, by region
+
 	store  store
 	bodies BodyTraffic
 	acked  map[ackKey]*mesh.AckEntry
@@ -77,6 +81,9 @@ type request struct {
 	asker int32
 	peer  mesh.PeerID
 	want  mesh.VersionKey
+
+	choice mesh.FormChoice
+	cached bool // it is for others
 }
 
 // NewWorld makes the hosts of a fleet. None runs yet: Boot starts them.
@@ -84,7 +91,7 @@ func NewWorld(cfg Config) (*World, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	w := &World{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
+	w := &World{cfg: cfg, audience: make([]int, len(cfg.Agents)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
 		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
 		w.machine = newScheduler(w, cfg.Machine.Cores)
@@ -122,8 +129,15 @@ func (w *World) addHost(region, zone int, id mesh.Identity) {
 	if w.cfg.ClockSkew > 0 {
 		h.skew = time.Duration(w.rand.NormFloat64() * float64(w.cfg.ClockSkew))
 	}
+	if id.Role == mesh.RoleAgent {
+		h.relays = float64(xxhash.Sum64String(id.Name)%1e6) < 1e6*w.cfg.RelayShare
+		w.audience[region] += one(!h.relays)
+	}
 	w.hosts = append(w.hosts, h)
 }
+
+// audienceOf is how many agents of a region subscribe.
+func (w *World) audienceOf(region string) int { return w.audience[w.cfg.Network.Matrix.Index(region)] }
 
 func (w *World) regions() int          { return len(w.cfg.Network.Matrix.Regions) }
 func (w *World) isRoot(i int32) bool   { return int(i) < w.regions() }
@@ -205,6 +219,10 @@ func (w *World) Start(i int32) {
 	default:
 		cfg.Seeds = []string{address(int32(region))}
 		cfg.Labels = w.zones[h.zone]
+		if h.relays {
+			cfg.Subscriptions, cfg.CacheLimit = mesh.SubscribeNothing, w.cfg.CacheLimit
+			h.disk.partial = nil // a cache begins empty
+		}
 	}
 	h.node = mesh.NewNode(cfg)
 	w.observe(i, true, false)

@@ -22,7 +22,26 @@ type bodyRequest struct {
 	Config  string   `cbor:"1,keyasint"`
 	Version uint64   `cbor:"2,keyasint"`
 	Have    []uint64 `cbor:"3,keyasint,omitempty"` // versions of the config that the asker has: bases of deltas
+
+	Choice   mesh.FormChoice `cbor:"4,keyasint,omitempty"`
+	FormOnly bool            `cbor:"5,keyasint,omitempty"` // a body will not do
 }
+
+// Wish is which forms of a version an asker can use.
+type Wish struct {
+	Have     []uint64 // versions of the config that it has: bases of deltas
+	Choice   mesh.FormChoice
+	FormOnly bool // a body that is no form will not do
+}
+
+// OtherFormError says that the form that serves a wish best is not here, and could be
+// fetched.
+type OtherFormError struct{ Form uint8 }
+
+func (e *OtherFormError) Error() string { return fmt.Sprintf("form %d is not here yet", e.Form) }
+
+// ErrNoForm is returned for a wish that none of the forms at hand serves.
+var ErrNoForm = errors.New("no form of it that the asker can use is here")
 
 // bodyHeader answers: with a reason why not, or with the manifest and what follows.
 type bodyHeader struct {
@@ -70,13 +89,14 @@ func (e *DeniedError) Error() string { return "peer refused: " + e.Reason }
 
 // fetch asks the peer for a version and hands what it sends to take. The peer must
 // make progress every bodyTimeout, and send at minRate in the long run.
-func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, have []uint64, take func(Offer) error) error {
+func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, wish Wish, take func(Offer) error) error {
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.CancelRead(0)
-	if err := writeHeader(s, bodyRequest{want.Config, want.Version, have[:min(len(have), maxHave)]}); err != nil {
+	q := bodyRequest{want.Config, want.Version, wish.Have[:min(len(wish.Have), maxHave)], wish.Choice, wish.FormOnly}
+	if err := writeHeader(s, q); err != nil {
 		return err
 	}
 	s.Close()
@@ -111,7 +131,7 @@ func (e *localError) Unwrap() error { return e.err }
 type request struct {
 	peer   mesh.PeerID // set by the driver
 	want   mesh.VersionKey
-	have   []uint64
+	wish   Wish
 	stream *quic.Stream
 	limits *Limits
 }
@@ -126,12 +146,12 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 		l.done.Go(func() {
 			var q bodyRequest
 			s.SetReadDeadline(time.Now().Add(bodyTimeout))
-			if err := readHeader(s, &q); err != nil || record.ValidateConfig(q.Config) != nil {
+			if err := readHeader(s, &q); err != nil || record.ValidateConfig(q.Config) != nil || q.Choice > mesh.OnlyForm(record.MaxForms-1) {
 				s.CancelRead(1)
 				s.CancelWrite(1)
 				return
 			}
-			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, have: q.Have, stream: s, limits: l.limits})
+			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, wish: Wish{q.Have, q.Choice, q.FormOnly}, stream: s, limits: l.limits})
 		})
 	}
 }
@@ -244,11 +264,13 @@ func fetchReason(ctx context.Context, l *Link, err error) string {
 	return "fetch: " + err.Error()
 }
 
-// ChooseForm is the smallest of the forms at hand, a bit each, that one can use who has
-// certain versions.
-func ChooseForm(m record.Manifest, atHand uint8, have []uint64) (form uint8, ok bool) {
+// AllForms are all forms that a version may have, a bit each.
+const AllForms = 1<<record.MaxForms - 1
+
+// ChooseForm is the smallest of the forms at hand, a bit each, that serves a wish.
+func ChooseForm(m record.Manifest, atHand uint8, wish Wish) (form uint8, ok bool) {
 	for i, f := range m.Forms {
-		if atHand&(1<<i) == 0 || f.Base != 0 && !slices.Contains(have, f.Base) {
+		if atHand&(1<<i) == 0 || !wish.serves(m, uint8(i)) {
 			continue
 		}
 		if !ok || f.Size < m.Forms[form].Size {
@@ -258,14 +280,24 @@ func ChooseForm(m record.Manifest, atHand uint8, have []uint64) (form uint8, ok 
 	return form, ok
 }
 
-// OfferIndex offers the index of a form, if the asker can use the form.
-func OfferIndex(signed []byte, form uint8, index []byte, have []uint64) (Offer, error) {
+// serves tells whether a form is one that was asked for, and not a delta to what the
+// asker has not.
+func (w Wish) serves(m record.Manifest, form uint8) bool {
+	if w.Choice != mesh.AnyForm {
+		return w.Choice.Allows(form)
+	}
+	base := m.Forms[form].Base
+	return base == 0 || slices.Contains(w.Have, base)
+}
+
+// OfferIndex offers the index of a form, if that serves a wish.
+func OfferIndex(signed []byte, form uint8, index []byte, wish Wish) (Offer, error) {
 	m, err := record.DecodeManifest(signed)
 	if err != nil {
 		return Offer{}, err
 	}
-	if base := m.Forms[form].Base; base != 0 && have != nil && !slices.Contains(have, base) {
-		return Offer{}, fmt.Errorf("only a delta to version %d is on its way here", base)
+	if !wish.serves(m, form) {
+		return Offer{}, fmt.Errorf("%w: form %d alone is on its way", ErrNoForm, form)
 	}
 	return Offer{Manifest: signed, What: ContentIndex, Form: form, Size: int64(len(index)), Bytes: bytes.NewReader(index)}, nil
 }

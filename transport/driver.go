@@ -19,6 +19,9 @@ import (
 type Handler interface {
 	// Held lists versions of a config that are here, as bases of deltas.
 	Held(config string) []uint64
+	// CacheForm verifies a form of a version, whole or by its index, that is fetched for
+	// others alone, and returns which of its shards are here.
+	CacheForm(ctx context.Context, want mesh.VersionKey, choice mesh.FormChoice, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
 	// StoreBody verifies and durably stores a version, or a form of it, that a peer
 	// sends. It returns the forms of it whose shards can be served from now on, a bit each.
 	StoreBody(ctx context.Context, want mesh.VersionKey, o Offer) (forms uint8, err error)
@@ -35,9 +38,10 @@ type Handler interface {
 	Assemble(ctx context.Context, key mesh.FormKey) (forms uint8, err error)
 	// Abandon forgets what has come of a version.
 	Abandon(want mesh.VersionKey)
-	// OpenBody opens a version to be served to one who has certain others. The bytes, if
-	// they are an io.Closer, are closed.
-	OpenBody(ctx context.Context, want mesh.VersionKey, have []uint64) (Offer, error)
+	// OpenBody opens a version to be served as is wished. The bytes, if they are an
+	// io.Closer, are closed. It returns an OtherFormError if a better form than is here
+	// should be fetched first, for the asker.
+	OpenBody(ctx context.Context, want mesh.VersionKey, wish Wish) (Offer, error)
 	// Activate applies a version durably, then calls done once: with a reason if
 	// it failed, and with the time since the pointer was signed.
 	Activate(a *mesh.Announcement, version uint64, done func(reason string, latencyMicros int64))
@@ -192,9 +196,9 @@ func (d *Driver) carryOut(o *mesh.Output) {
 			d.step(storeQueueFull(o.Push))
 		}
 	case mesh.OpFetch:
-		d.fetch(o.Peer, o.Want)
+		d.fetch(o)
 	case mesh.OpServe:
-		d.serve(o.Request, o.Want)
+		d.serve(o.Request, o.Want, o.Choice)
 	case mesh.OpSendShard:
 		d.sendShard(o.Peer, o.Key, o.Shard)
 	case mesh.OpAssemble:
@@ -286,7 +290,7 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 				d.nextID++
 				r.peer = id
 				d.requests[d.nextID] = r
-				d.step(mesh.Input{Kind: mesh.InRequest, Peer: id, Request: d.nextID, Want: r.want})
+				d.step(mesh.Input{Kind: mesh.InRequest, Peer: id, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
 			})
 		})
 	})

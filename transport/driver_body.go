@@ -12,29 +12,47 @@ import (
 
 // fetch asks a peer for a version, and stores what it sends, or begins the trade of
 // shards if that is an index.
-func (d *Driver) fetch(from mesh.PeerID, want mesh.VersionKey) {
-	l := d.links[from]
+func (d *Driver) fetch(o *mesh.Output) {
+	from, want, l := o.Peer, o.Want, d.links[o.Peer]
+	wish, cached := Wish{Choice: o.Choice, FormOnly: o.Cached}, o.Cached
+	if cached {
+		wish.Have = d.requests[o.Request].wish.Have
+	}
 	d.done.Go(func() {
+		in := mesh.Input{Kind: mesh.InFetched, Want: want, Choice: wish.Choice}
 		if l == nil {
-			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InFetched, Want: want, Reason: mesh.ReasonLinkLost}) })
+			in.Reason = mesh.ReasonLinkLost
+			d.postSelf(func() { d.step(in) })
 			return
 		}
-		in := mesh.Input{Kind: mesh.InFetched, Want: want}
-		err := l.fetch(d.ctx, want, d.handler.Held(want.Config), func(o Offer) (err error) {
-			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InAnswered, Want: want}) })
-			if o.What != ContentIndex {
-				in.Forms, err = d.handler.StoreBody(d.ctx, want, o)
-				return err
-			}
-			in.Kind, in.Form = mesh.InIndexed, o.Form
-			in.Info, in.Shards, err = d.handler.BeginForm(d.ctx, want, o)
-			return err
+		if !cached {
+			wish.Have = d.handler.Held(want.Config)
+		}
+		err := l.fetch(d.ctx, want, wish, func(o Offer) error {
+			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InAnswered, Want: want, Choice: wish.Choice}) })
+			return d.take(&in, o, cached)
 		})
 		if err != nil {
 			in = d.failed(from, l, want, err)
+			in.Choice = wish.Choice
 		}
 		d.postSelf(func() { d.step(in) })
 	})
+}
+
+// take stores what a peer offers, and makes of it what the node is told.
+func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
+	if o.What != ContentIndex && !cached {
+		in.Forms, err = d.handler.StoreBody(d.ctx, in.Want, o)
+		return err
+	}
+	in.Kind, in.Form = mesh.InIndexed, o.Form
+	if cached {
+		in.Info, in.Shards, err = d.handler.CacheForm(d.ctx, in.Want, in.Choice, o)
+	} else {
+		in.Info, in.Shards, err = d.handler.BeginForm(d.ctx, in.Want, o)
+	}
+	return err
 }
 
 // failed makes of the error of a fetch what the node is told.
@@ -72,14 +90,26 @@ func storeQueueFull(p *mesh.Push) mesh.Input {
 	return mesh.Input{Kind: mesh.InFetched, Want: mesh.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
 }
 
-func (d *Driver) serve(id uint64, want mesh.VersionKey) {
+// serve sends a peer the body that it asked for. If another form of it is to be had
+// first, the node is asked anew, for that form.
+func (d *Driver) serve(id uint64, want mesh.VersionKey, choice mesh.FormChoice) {
 	r, ok := d.requests[id]
 	if !ok {
 		return
 	}
 	delete(d.requests, id)
+	wish := r.wish
+	wish.Choice = choice
 	d.done.Go(func() {
-		o, err := d.handler.OpenBody(d.ctx, want, r.have)
+		o, err := d.handler.OpenBody(d.ctx, want, wish)
+		var other *OtherFormError
+		if errors.As(err, &other) && choice == mesh.AnyForm {
+			d.postSelf(func() {
+				d.requests[id] = r
+				d.step(mesh.Input{Kind: mesh.InRequest, Peer: r.peer, Request: id, Want: want, Choice: mesh.OnlyForm(other.Form)})
+			})
+			return
+		}
 		if err != nil {
 			d.log.Warn("body not served", "config", want.Config, "version", want.Version, "error", err)
 			r.deny(err.Error())

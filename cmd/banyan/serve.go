@@ -139,6 +139,7 @@ func newAgent(a *app) *cobra.Command {
 	f.StringVar(&cfg.LocalAPI, "local-api", "", "where readers on this host are served: unix:PATH or a loopback host:port (default nowhere)")
 	f.StringSliceVar(&scopes, "subscribe", nil, "config that this host applies, with all below it; may be repeated (default all)")
 	f.BoolVar(&relayOnly, "relay-only", false, "apply nothing; pass on announcements and bodies to other hosts")
+	sizeVar(f, &cfg.CacheLimit, "cache-limit", "what may be kept on disk for other hosts, of configs that this one does not subscribe to; 0 for 1GiB")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
 	f.IntVar(&cfg.MaxChildren, "max-children", 0, "children this host takes (default as many as the coordinator gives it)")
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label that waves can match, key=value; may be repeated")

@@ -29,7 +29,7 @@ type fleetFlags struct {
 	nodes, regions, zones, fanout int
 	seed                          uint64
 	matrix, costs                 string
-	loss, jitter, slow            simulator.Percent
+	loss, jitter, slow, relays    simulator.Percent
 	body, push                    simulator.Size
 	link, up, down, rootLink      simulator.Bandwidth
 	heads                         time.Duration
@@ -44,6 +44,7 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	textVar(f, &o.loss, "loss", "0%", "share of packets lost")
 	textVar(f, &o.jitter, "jitter", "0%", "standard deviation of delays, as a share of them")
 	textVar(f, &o.slow, "slow", "0%", "share of hosts that are ten times slower")
+	textVar(f, &o.relays, "relays", "0%", "share of agents that subscribe to nothing, and only pass on")
 	textVar(f, &o.body, "body", "1KiB", "size of a version")
 	textVar(f, &o.push, "push-limit", "16KiB", "largest version pushed behind its announcement")
 	textVar(f, &o.link, "link", "0bps", "rate of a host's link, each way; 0 for no limit")
@@ -66,7 +67,7 @@ func (o *fleetFlags) config(ctx context.Context) (simulator.Config, error) {
 		return simulator.Config{}, err
 	}
 	cfg := simulator.Config{Seed: o.seed, Agents: simulator.Uniform(o.nodes, o.regions), Zones: o.zones, Fanout: o.fanout, Heads: o.heads,
-		BodyBytes: int64(o.body), PushLimit: int64(o.push), SlowShare: float64(o.slow), Done: ctx.Done(),
+		BodyBytes: int64(o.body), PushLimit: int64(o.push), SlowShare: float64(o.slow), RelayShare: float64(o.relays), Done: ctx.Done(),
 		Network: simulator.NetworkModel{Matrix: matrix, Loss: float64(o.loss), Jitter: float64(o.jitter),
 			UpBps: float64(cmp.Or(o.up, o.link)), DownBps: float64(cmp.Or(o.down, o.link)), RootBps: float64(o.rootLink)}}
 	if o.costs != "" {

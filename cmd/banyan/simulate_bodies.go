@@ -54,8 +54,8 @@ func newSimulateBodies(a *app) *cobra.Command {
 }
 
 func printBodies(w io.Writer, rows []simulator.BodyReport) {
-	fmt.Fprintln(w, "ARRANGEMENT\tCONDITION\tP50 MS\tLAST MS\t× LINE RATE\tDUPLICATES\tSENT/HOST\tDIED\tMISSED")
+	fmt.Fprintln(w, "ARRANGEMENT\tCONDITION\tP50 MS\tLAST MS\t× LINE RATE\tDUPLICATES\tSENT/HOST\tRELAYS\tKEEP\tDIED\tMISSED")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%.0f\t%d\t%d\n", r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Messages, r.Died, r.Missed)
+		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%.0f\t%d\t%.1f%%\t%d\t%d\n", r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Messages, r.Relays, 100*r.CachedShare, r.Died, r.Missed)
 	}
 }

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"banyan/fec"
+	"banyan/mesh"
+	"banyan/record"
+	"banyan/transport"
+	"banyan/transport/identity"
+)
+
+// newRelay is an agent that subscribes to nothing, with just what a cache needs.
+func newRelay(t *testing.T) *Agent {
+	tr := newTree(t)
+	cache, err := openCache(tr.cacheDir(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close() })
+	root := record.KeyFromSeed([32]byte{6})
+	signed, err := record.SignPolicy(record.PolicyDocument{Version: 1, ExpiresSec: time.Now().Add(time.Hour).Unix(),
+		Publishers: []record.PublisherEntry{{Name: "p", Public: signer.Public(), Scopes: []string{"*"}}}}, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := record.OpenPolicy(signed, []ed25519.PublicKey{root.Public()}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Agent{tree: tr, cache: cache, log: slog.New(slog.DiscardHandler),
+		cfg: Config{Subscriptions: mesh.SubscribeNothing, Identity: &identity.Bundle{Policy: policy}}}
+}
+
+func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
+	a := newRelay(t)
+	body := bytes.Repeat([]byte("all is well\n"), 5000)
+	m, signed := manifestOf(t, "a", 1, body)
+	v := key("a", 1)
+	offer := func(what transport.Content, b []byte) transport.Offer {
+		return transport.Offer{Manifest: signed, What: what, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
+	}
+	other := bytes.Clone(body)
+	other[7] ^= 1
+	index, _, err := fec.BuildIndex(bytes.NewReader(body), m.BodySize, m.Forms[0].Geometry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := record.SignManifest(m, record.KeyFromSeed([32]byte{7}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		choice mesh.FormChoice
+		offer  transport.Offer
+		want   error
+	}{
+		"other bytes":        {0, offer(transport.ContentForm, other), record.ErrChecksum},
+		"fewer bytes":        {0, offer(transport.ContentForm, body[1:]), record.ErrChecksum},
+		"a body and no form": {0, offer(transport.ContentBody, body), record.ErrInvalid},
+		"another form":       {mesh.OnlyForm(1), offer(transport.ContentForm, body), record.ErrInvalid},
+		"a form it has not":  {0, transport.Offer{Manifest: signed, What: transport.ContentForm, Form: 1, Size: 3, Bytes: bytes.NewReader(nil)}, record.ErrInvalid},
+		"another index":      {0, offer(transport.ContentIndex, index.Bytes()[32:]), record.ErrInvalid},
+		"a stranger's":       {0, transport.Offer{Manifest: forged, What: transport.ContentForm, Size: m.BodySize, Bytes: bytes.NewReader(body)}, record.ErrUnknownKey},
+	} {
+		if _, _, err := a.CacheForm(t.Context(), v, c.choice, c.offer); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+		if n := a.cache.Stored(); n != 0 {
+			t.Errorf("%s: %d bytes are kept", name, n)
+		}
+	}
+	if _, err := a.OpenBody(t.Context(), v, transport.Wish{}); err == nil {
+		t.Error("a version that is not here opens")
+	}
+	info, have, err := a.CacheForm(t.Context(), v, 0, offer(transport.ContentForm, body))
+	if err != nil || info.Size != m.BodySize || int(have.Count()) < info.Shards() {
+		t.Fatalf("%+v, %d shards: %v", info, have.Count(), err)
+	}
+	o, err := a.OpenBody(t.Context(), v, transport.Wish{})
+	if err != nil || o.What != transport.ContentForm {
+		t.Fatalf("%+v: %v", o, err)
+	}
+	got, err := io.ReadAll(o.Bytes)
+	if o.Bytes.(io.Closer).Close(); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("%d bytes of %d came back: %v", len(got), len(body), err)
+	}
+}
+
+func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
+	a := newRelay(t)
+	body, delta := bytes.Repeat([]byte("all is well\n"), 5000), []byte("a few bytes")
+	m, _ := manifestOf(t, "a", 2, body)
+	f, _, err := fec.FormOf(delta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Base, f.Encoding = 1, record.EncodingZstd
+	m.Forms = append(m.Forms, f)
+	signed, err := record.SignManifest(m, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(form uint8, b []byte) {
+		t.Helper()
+		o := transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
+		if _, _, err := a.CacheForm(t.Context(), key("a", 2), mesh.OnlyForm(form), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opens := func(have []uint64, form uint8, here bool) {
+		t.Helper()
+		o, err := a.OpenBody(t.Context(), key("a", 2), transport.Wish{Have: have})
+		var other *transport.OtherFormError
+		switch {
+		case here && (err != nil || o.Form != form), !here && (!errors.As(err, &other) || other.Form != form):
+			t.Errorf("for one that has %v: form %d, %v; want form %d", have, o.Form, err, form)
+		case here:
+			o.Bytes.(io.Closer).Close()
+		}
+	}
+	take(0, body)
+	opens([]uint64{1}, 1, false)
+	opens(nil, 0, true)
+	take(1, delta)
+	opens([]uint64{1}, 1, true)
+	opens([]uint64{7}, 0, true)
+}

@@ -1,0 +1,170 @@
+package mesh
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/bits-and-blooms/bitset"
+)
+
+// What follows tells outputs and messages in words, for scenarios.
+
+func (s *scenario) describe(o Output) string {
+	to := s.names[o.Peer]
+	switch o.Op {
+	case OpSend:
+		return fmt.Sprintf("send to %s: %s", to, describeMessage(o.Message))
+	case OpConnect:
+		return "connect to " + o.Addr
+	case OpDrop:
+		return fmt.Sprintf("drop %s: %s", to, o.Reason)
+	case OpStore:
+		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
+	case OpFetch:
+		text := fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
+		if o.Cached {
+			text += fmt.Sprintf(", for request %d of others", o.Request)
+		}
+		return text + describeChoice(o.Choice)
+	case OpSendShard:
+		return fmt.Sprintf("send shard %d to %s", o.Shard, to)
+	case OpServe:
+		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version) + describeChoice(o.Choice)
+	case OpAbandon:
+		return fmt.Sprintf("abandon %s version %d", o.Want.Config, o.Want.Version)
+	case OpSuspect:
+		return "suspect " + o.Name
+	case OpDeny:
+		return fmt.Sprintf("deny request %d: %s", o.Request, o.Reason)
+	case OpActivate:
+		return fmt.Sprintf("apply %s epoch %d: version %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch, o.Version)
+	case OpAccepted:
+		return fmt.Sprintf("accepted %s epoch %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch)
+	case OpRefused:
+		return "refused: " + o.Reason
+	case OpHead:
+		return fmt.Sprintf("head: revision %d", o.Head.Revision)
+	case OpAcked:
+		return "acknowledged: " + describeMessage(o.Message)
+	case OpAttached:
+		return "attached to " + to
+	case OpPlaced:
+		return fmt.Sprintf("agents placed: %d", o.Count)
+	case OpQuarantined:
+		return fmt.Sprintf("quarantined for %s: %s, %s", o.Want.Config, o.Name, o.Reason)
+	case OpReleased:
+		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
+	case OpDrifted:
+		return "heard of " + describeMessage(o.Message)
+	case OpCensus:
+		return "counted: " + describeMessage(o.Message)
+	case OpAccused:
+		return fmt.Sprintf("%s accuses %s", to, o.Reason)
+	case OpAwaitDrain:
+		return "await that all has left to " + to
+	case OpSlow:
+		return to + " does not keep up"
+	case OpGap:
+		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
+	}
+	return fmt.Sprintf("output %d", o.Op)
+}
+
+func describeChoice(c FormChoice) string {
+	if form, only := c.form(); only {
+		return fmt.Sprintf(", form %d alone", form)
+	}
+	return ""
+}
+
+func describeShards(set *bitset.BitSet) string {
+	var all []string
+	for n, ok := set.NextSet(0); ok; n, ok = set.NextSet(n + 1) {
+		all = append(all, fmt.Sprint(n))
+	}
+	return strings.Join(all, " ")
+}
+
+func accusation(m *Join) string {
+	if m.Accuse == "" {
+		return ""
+	}
+	return ", accuses " + m.Accuse
+}
+
+func describeMessage(m Message) string {
+	switch m := m.(type) {
+	case *Join:
+		return fmt.Sprintf("join (index %d, avoids %q)", int(m.Index)-1, m.Avoid) + accusation(m)
+	case *Placement:
+		return fmt.Sprintf("placement index %d parent %q", m.Index, m.Parent.Name)
+	case *Attach:
+		return fmt.Sprintf("attach index %d since %d", m.Index, m.Since)
+	case *Announcement:
+		if m.Pushed {
+			return fmt.Sprintf("announcement %q revision %d, pushed", m.Raw, m.Revision)
+		}
+		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
+	case *Push:
+		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
+	case *SignedHead:
+		return strings.Join(strings.Fields(string(m.Raw))[:4], " ")
+	case *Want:
+		text := fmt.Sprintf("want %s version %d", m.Key.Config, m.Key.Version)
+		if m.Shards.Any() {
+			text += ", shards " + describeShards(m.Shards)
+		}
+		if m.Cancel.Any() {
+			text += ", no longer " + describeShards(m.Cancel)
+		}
+		return text
+	case *Decline:
+		return fmt.Sprintf("declined %s version %d, shards %s", m.Key.Config, m.Key.Version, describeShards(m.Shards))
+	case *CatchUp:
+		return fmt.Sprintf("catch up since %d", m.Since)
+	case *Adopted:
+		var names []string
+		for _, a := range m.Members {
+			names = append(names, a.Name)
+		}
+		return fmt.Sprintf("adopted under %d: %s", m.Parent, strings.Join(names, " "))
+	case *Attached:
+		if len(m.Path) > 0 {
+			return fmt.Sprintf("attached, path %v", m.Path)
+		}
+	case *Shadow:
+		return "be my backup"
+	case *RollCall:
+		return "roll call"
+	case *Notice:
+		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
+	case *Accusation:
+		return fmt.Sprintf("%d accuses %s", m.Accuser, m.Name)
+	case *Gone:
+		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
+	case *Rejected:
+		return "rejected: " + m.Reason
+	case *Drift:
+		return fmt.Sprintf("drift of %s version %d on %s: %d", m.Config, m.Version, m.Name, m.State)
+	case *Census:
+		text := fmt.Sprintf("census: %d agents", m.Agents)
+		for _, w := range m.Waves {
+			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Epoch)
+		}
+		for _, q := range m.Quarantined {
+			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Epoch, q.Reason)
+		}
+		return text
+	case *Ack:
+		var parts []string
+		for _, e := range m.Entries {
+			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
+			if !e.Running.IsEmpty() {
+				part += fmt.Sprintf(" running the candidate %v", e.Running.ToArray())
+			}
+			parts = append(parts, part)
+		}
+		return "ack " + strings.Join(parts, "; ")
+	}
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*mesh."))
+}
