@@ -37,6 +37,7 @@ type Coordinator struct {
 	node     *mesh.Node
 	driver   *transport.Driver
 	tracker  *tracker
+	surveys  *surveys
 	rollouts *rollouts
 	metrics  *coordinatorMetrics
 	api      net.Listener
@@ -60,7 +61,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	c := &Coordinator{cfg: cfg, log: cfg.Log, region: cfg.Identity.Identity.Region, tracker: newTracker()}
+	c := &Coordinator{cfg: cfg, log: cfg.Log, region: cfg.Identity.Identity.Region, tracker: newTracker(), surveys: newSurveys()}
 	c.rollouts = newRollouts(c)
 	c.metrics = newMetrics(c)
 	defer func() {

@@ -39,6 +39,8 @@ func (c *Coordinator) Observe(o mesh.Output) {
 		c.metrics.drifts.Inc()
 		c.log.Warn("drift", "agent", d.Name, "of", d.Region, "config", d.Config, "version", d.Version, "state", d.State)
 		c.tracker.drifted(d)
+	case mesh.OpHoldings:
+		c.surveys.hear(o.Message.(*mesh.Holdings))
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)

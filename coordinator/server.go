@@ -53,6 +53,7 @@ func (c *Coordinator) routes() http.Handler {
 	config("GET /v1/configs/{config}/versions", c.handle(c.getVersions))
 	config("GET /v1/configs/{config}/versions/{version}", c.handle(c.getVersion))
 	config("GET /v1/configs/{config}/versions/{version}/body", http.HandlerFunc(c.getBody))
+	config("GET /v1/configs/{config}/versions/{version}/holders", c.handle(c.getHolders))
 	config("GET /v1/configs/{config}/pointers", c.handle(c.getPointers))
 	config("GET /v1/configs/{config}/status", c.handle(c.getConfigStatus))
 	config("GET /v1/configs/{config}/schema", http.HandlerFunc(c.getSchema))

@@ -38,6 +38,8 @@ const (
 	tagStored    = 22
 	tagDrift     = 23
 	tagDecline   = 24
+	tagSurvey    = 25
+	tagHoldings  = 26
 )
 
 var (
@@ -117,6 +119,10 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 		tag = tagDrift
 	case *Want:
 		tag, body = tagWant, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), encodeBits(m.Cancel)}
+	case *Survey:
+		tag = tagSurvey
+	case *Holdings:
+		tag = tagHoldings
 	case *Decline:
 		tag, body = tagDecline, wireWant{m.Key.Config, m.Key.Version, m.Key.Form, encodeBits(m.Shards), nil}
 	case *Ack:
@@ -188,6 +194,10 @@ func DecodeMessage(b []byte) (Message, error) {
 		return decodeChecked[Drift](b)
 	case tagWant:
 		return decodeWant(b)
+	case tagSurvey:
+		return decodeChecked[Survey](b)
+	case tagHoldings:
+		return decodeChecked[Holdings](b)
 	case tagDecline:
 		return decodeDecline(b)
 	case tagAck:

@@ -240,4 +240,6 @@ func (*Circles) message()      {}
 func (*Want) message()         {}
 func (*Decline) message()      {}
 func (*Stored) message()       {}
+func (*Survey) message()       {}
+func (*Holdings) message()     {}
 func (*Drift) message()        {}

@@ -81,6 +81,7 @@ type Node struct {
 	roster   roster
 	shadows  shadows
 	gate     admission
+	survey   survey
 
 	configs   map[configKey]*configState
 	revisions map[string]uint64 // by region, newest revision seen in order
@@ -129,6 +130,7 @@ func NewNode(cfg Config) *Node {
 		quarantine: newQuarantine(),
 		waving:     map[configKey]struct{}{},
 		retryAt:    Never,
+		survey:     survey{flushAt: Never},
 		roster:     roster{flushAt: Never},
 		shadows:    shadows{flushAt: Never},
 		up:         upstream{wakeAt: Never, lagAt: Never, hintedAt: -hintPause, standby: standby{wakeAt: Never}, index: cfg.Index},
@@ -202,6 +204,8 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 		if n.cfg.Planner != nil {
 			n.cfg.Planner.doubt(now, []string{in.Name})
 		}
+	case InSurvey:
+		return n.beginSurvey(in, out)
 	case InCongested:
 		return n.congested(in.Peer, out)
 	case InDrained:
@@ -236,6 +240,10 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 		}
 	case *Drift:
 		return n.heardDrift(from, m, out)
+	case *Survey:
+		return n.surveyed(now, from, m, out)
+	case *Holdings:
+		return n.heardHoldings(now, from, m, out)
 	case *Adopted:
 		return n.adopted(now, from, m, out)
 	case *RollCall:
@@ -275,7 +283,7 @@ func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output 
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() Time {
 	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
-		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt, n.uploads.wakeAt)
+		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt, n.uploads.wakeAt, n.survey.flushAt)
 	for _, x := range n.trading {
 		wake = min(wake, x.wakeAt)
 	}
@@ -315,6 +323,9 @@ func (n *Node) tick(now Time, out []Output) []Output {
 	}
 	if now >= n.partners.wakeAt {
 		out = n.wakePartners(now, out)
+	}
+	if now >= n.survey.flushAt {
+		out = n.flushSurvey(out)
 	}
 	if now >= n.uploads.wakeAt {
 		out = n.wakeUploads(now, out)

@@ -58,6 +58,8 @@ func (s *scenario) describe(o Output) string {
 		return "heard of " + describeMessage(o.Message)
 	case OpCensus:
 		return "counted: " + describeMessage(o.Message)
+	case OpHoldings:
+		return "heard: " + describeMessage(o.Message)
 	case OpAccused:
 		return fmt.Sprintf("%s accuses %s", to, o.Reason)
 	case OpAwaitDrain:
@@ -118,6 +120,23 @@ func describeMessage(m Message) string {
 			text += ", no longer " + describeShards(m.Cancel)
 		}
 		return text
+	case *Survey:
+		return fmt.Sprintf("survey %d of %s version %d", m.ID, m.Config, m.Version)
+	case *Holdings:
+		var held []string
+		for _, h := range m.Held {
+			switch {
+			case h.Whole:
+				held = append(held, h.Name+" all")
+			case h.Of == 0:
+				held = append(held, h.Name+" nothing")
+			case h.Cached:
+				held = append(held, fmt.Sprintf("%s %d of %d for others", h.Name, h.Shards, h.Of))
+			default:
+				held = append(held, fmt.Sprintf("%s %d of %d", h.Name, h.Shards, h.Of))
+			}
+		}
+		return fmt.Sprintf("holdings for survey %d: %s", m.ID, strings.Join(held, ", "))
 	case *Decline:
 		return fmt.Sprintf("declined %s version %d, shards %s", m.Key.Config, m.Key.Version, describeShards(m.Shards))
 	case *CatchUp:

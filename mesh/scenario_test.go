@@ -232,6 +232,17 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return s.step(Input{Kind: InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
 	case "evicted":
 		return s.step(Input{Kind: InEvicted, Want: want})
+	case "survey":
+		if d.HasArg("peer") {
+			return receive(&Survey{ID: num("id"), Config: want.Config, Version: want.Version})
+		}
+		return s.step(Input{Kind: InSurvey, Want: want, Request: num("id")})
+	case "holdings":
+		var held []Holding
+		for _, name := range values("whole") {
+			held = append(held, Holding{Name: name, Whole: true})
+		}
+		return receive(&Holdings{ID: num("id"), Region: arg("region", "eu"), Held: held})
 	case "circle":
 		return receive(&Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":

@@ -38,6 +38,7 @@ const (
 	InRelease                            // Name: a hand releases that agent from quarantine
 	InHint                               // Revision: gossip says that the node's region is at it
 	InDoubt                              // Name: gossip says that the agent of that name died
+	InSurvey                             // Want, Request: ask all agents below what they hold of a version; OpHoldings with that number answer
 	InCongested                          // Peer: what was sent to it waits; more would cost memory
 	InDrained                            // Peer: all that was sent to it has left, as OpAwaitDrain asked
 )
@@ -104,6 +105,7 @@ const (
 	OpQuarantined               // Name, Want, Reason: an agent keeps failing that config
 	OpReleased                  // Name, Want: it does not any more
 	OpDrifted                   // Message (*Drift): a file on a host is not what was applied
+	OpHoldings                  // Message (*Holdings): what agents hold of the version that a survey asks about
 	OpGossip                    // Addrs: be in the gossip pool that is there
 	OpGap                       // Revision, Peer: the head is ahead of what the parent sent
 )

@@ -123,6 +123,15 @@ func TestAnEditTravelsAsADeltaAlsoToOtherRegions(t *testing.T) {
 			t.Errorf("agent %d did not take the delta: %v", i, err)
 		}
 	}
+	h, err := f.Client.Holders(ctx, "app/table", 2, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, region := range f.Config.Regions {
+		if heard := h.Regions[region]; heard.Heard != 4 || len(h.Holders) != 8 {
+			t.Errorf("a survey heard of %+v in %s, and of %d holders", heard, region, len(h.Holders))
+		}
+	}
 	late, err := f.StartAgent(8) // has no base
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"banyan/agent"
 	"banyan/coordinator/api"
 	"banyan/mesh"
+	"banyan/transport/emulated"
 )
 
 // audience are a fleet whose relays subscribe to nothing, and whose leaves do to some.
@@ -110,6 +111,25 @@ func TestRelaysThatDoNotSubscribePassEverythingOn(t *testing.T) {
 			t.Errorf("relay %d keeps nothing for others: %v", i, err)
 		}
 	}
+	holders, err := a.f.Client.Holders(t.Context(), "web/table", 2, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (api.Heard{Agents: dbLeaf + 1, Subscribers: leafCount, Heard: dbLeaf + 1}); holders.Regions["eu"] != want {
+		t.Errorf("heard of %+v, want %+v", holders.Regions["eu"], want)
+	}
+	whole, cached := 0, 0
+	for _, h := range holders.Holders {
+		if h.Whole {
+			whole++
+		}
+		if h.Cached && h.Shards > 0 && h.Form == 1 {
+			cached++
+		}
+	}
+	if whole != leafCount || cached != relayCount {
+		t.Errorf("%d hold it and %d keep shards of the delta for others, want %d and %d: %+v", whole, cached, leafCount, relayCount, holders.Holders)
+	}
 	// One that has no base comes under a relay that has kept the delta alone.
 	late, err := a.f.StartAgent(dbLeaf + 1)
 	if err != nil {
@@ -125,6 +145,24 @@ func TestRelaysThatDoNotSubscribePassEverythingOn(t *testing.T) {
 	a.shows(dbLeaf+1, "web/table", lines(60_000, 40))
 	if s, ok := late.Status(t.Context()); !ok || s.Parent != a.f.Agents[0].Name() && s.Parent != a.f.Agents[1].Name() {
 		t.Errorf("its parent is %q, and no relay", s.Parent)
+	}
+}
+
+func TestASurveyTellsHowFarABodyIs(t *testing.T) {
+	f, ctx := start(t, Config{Agents: 2, Regions: []string{"eu"}, Link: &emulated.Link{Rate: 4e6, DownRate: 4e6}})
+	if _, _, err := f.Publish(ctx, api.Draft{Config: "app/model", Body: randomBody(2<<20, 1), ContentType: "application/octet-stream"}); err != nil {
+		t.Fatal(err)
+	}
+	err := Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		h, err := f.Client.Holders(ctx, "app/model", 0, 10*time.Second)
+		if err != nil || len(h.Holders) != 2 {
+			return false, err
+		}
+		a := h.Holders[0]
+		return !a.Whole && !a.Cached && a.Shards > 0 && a.Shards < a.Of && a.Of == 64, nil
+	})
+	if err != nil {
+		t.Error("nobody was seen with a part of it: ", err)
 	}
 }
 

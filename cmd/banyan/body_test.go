@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func TestLargeBodiesGoThroughTheCommandLine(t *testing.T) {
 	for _, args := range [][]string{
 		{"publish", "app/model", draft},
 		{"get", "app/model", "--out", out},
-		{"shards", "app/model"},
+		{"shards", "app/model", "--all"},
 	} {
 		cmd := command("", append([]string{"--home", f.Home.Dir, "--coordinator", f.Coordinators[0].APIAddr()}, args...)...)
 		said, err := cmd.CombinedOutput()
@@ -112,8 +113,8 @@ func TestLargeBodiesGoThroughTheCommandLine(t *testing.T) {
 			t.Fatalf("banyan %v: %v\n%s", args, err, said)
 		}
 		if args[0] == "shards" {
-			for _, want := range []string{fmt.Sprint(len(body)), "10+4", "32768", "eu      3"} {
-				if !bytes.Contains(said, []byte(want)) {
+			for _, want := range []string{fmt.Sprint(len(body)), "10+4", "32768", "eu 3 3 3 3 0 0", "eu-agent-0002 eu all"} {
+				if !strings.Contains(strings.Join(strings.Fields(string(said)), " "), want) {
 					t.Errorf("banyan shards does not say %q:\n%s", want, said)
 				}
 			}

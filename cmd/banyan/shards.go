@@ -3,19 +3,26 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"banyan/coordinator/api"
 	"banyan/record"
 )
 
 // shardsOf is what `banyan shards` prints.
 type shardsOf struct {
-	Config   string        `json:"config"`
-	Version  uint64        `json:"version"`
-	BodySize int64         `json:"body_size"`
-	Forms    []formShards  `json:"forms"`
-	Regions  []regionHolds `json:"regions"`
+	Config   string         `json:"config"`
+	Version  uint64         `json:"version"`
+	BodySize int64          `json:"body_size"`
+	Forms    []formShards   `json:"forms"`
+	Regions  []regionShards `json:"regions"`
+	Holders  []api.Holder   `json:"holders"`
+
+	all bool // in words too
 }
 
 type formShards struct {
@@ -24,20 +31,24 @@ type formShards struct {
 	Shards  int   `json:"shards"` // parity among them
 }
 
-// regionHolds says who of a region holds all of a version's shards.
-type regionHolds struct {
+// regionShards counts the agents of a region by what they hold of a version.
+type regionShards struct {
 	Region string `json:"region"`
-	Named  bool   `json:"named"` // its pointer names the version
-	Agents int    `json:"agents"`
-	Hold   uint64 `json:"hold"` // agents that have said so
-	Failed uint64 `json:"failed"`
+	api.Heard
+	Whole  int `json:"whole"`  // all of it
+	Part   int `json:"part"`   // some shards, and more are to come
+	Cached int `json:"cached"` // some shards, for others
 }
 
 func newShards(a *app) *cobra.Command {
-	var number uint64
+	var (
+		number uint64
+		wait   time.Duration
+		all    bool
+	)
 	cmd := &cobra.Command{
 		Use:   "shards CONFIG",
-		Short: "Show how a version is cut into shards, and who holds it",
+		Short: "Show how a version is cut into shards, and ask all agents who holds what of it",
 		Args:  exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -48,26 +59,46 @@ func newShards(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := shardsOf{Config: args[0], Version: v.Manifest.Version, BodySize: v.BodySize}
-			for _, f := range v.Forms {
-				out.Forms = append(out.Forms, formShards{f, f.Geometry.Stripes(f.Size), f.Geometry.Shards(f.Size)})
-			}
-			s, err := client.ConfigStatus(cmd.Context(), args[0])
+			holders, err := client.Holders(cmd.Context(), args[0], v.Manifest.Version, wait)
 			if err != nil {
 				return err
 			}
-			for _, r := range s.Regions {
-				h := regionHolds{Region: r.Region, Agents: r.Agents, Named: r.Version == v.Manifest.Version}
-				if h.Named {
-					h.Hold, h.Failed = r.Applied, uint64(r.Failed)
-				}
-				out.Regions = append(out.Regions, h)
-			}
+			out := newShardsOf(v, holders)
+			out.all = all
 			return a.print(out, out.text)
 		},
 	}
-	cmd.Flags().Uint64Var(&number, "version", 0, "version to show (default the last)")
+	f := cmd.Flags()
+	f.Uint64Var(&number, "version", 0, "version to show (default the last)")
+	f.DurationVar(&wait, "wait", 3*time.Second, "how long to wait for agents' answers, at most 30s")
+	f.BoolVar(&all, "all", false, "list those that hold all of it too")
 	return cmd
+}
+
+func newShardsOf(v api.Version, h api.Holders) *shardsOf {
+	out := &shardsOf{Config: v.Config, Version: v.Manifest.Version, BodySize: v.BodySize, Holders: h.Holders}
+	for _, f := range v.Forms {
+		out.Forms = append(out.Forms, formShards{f, f.Geometry.Stripes(f.Size), f.Geometry.Shards(f.Size)})
+	}
+	for _, region := range slices.Sorted(maps.Keys(h.Regions)) {
+		r := regionShards{Region: region, Heard: h.Regions[region]}
+		last := ""
+		for _, x := range h.Holders {
+			if x.Region != region || x.Name == last { // one may keep two forms
+				continue
+			}
+			switch last = x.Name; {
+			case x.Whole:
+				r.Whole++
+			case x.Cached:
+				r.Cached++
+			default:
+				r.Part++
+			}
+		}
+		out.Regions = append(out.Regions, r)
+	}
+	return out
 }
 
 func (s *shardsOf) text(w io.Writer) {
@@ -80,12 +111,24 @@ func (s *shardsOf) text(w io.Writer) {
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d+%d\t%d\t%d\n", i, f.Encoding, base, f.Size, f.Stripes, f.Geometry.Data, f.Geometry.Parity, f.Geometry.ShardBytes, f.Shards)
 	}
-	fmt.Fprintln(w, "REGION\tHELD BY\tAGENTS\tFAILED")
+	fmt.Fprintln(w, "REGION\tAGENTS\tANSWERED\tSUBSCRIBE\tHOLD ALL\tA PART\tKEEP SHARDS FOR OTHERS")
 	for _, r := range s.Regions {
-		if !r.Named {
-			fmt.Fprintf(w, "%s\tits pointer names another version\t%d\t-\n", r.Region, r.Agents)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Region, r.Agents, r.Heard.Heard, r.Subscribers, r.Whole, r.Part, r.Cached)
+	}
+	header := "AGENT\tREGION\tHOLDS\tFORM\tFOR\n"
+	for _, h := range s.Holders {
+		if h.Whole && !s.all {
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\n", r.Region, r.Hold, r.Agents, r.Failed)
+		fmt.Fprint(w, header)
+		header = ""
+		holds, form, purpose := "all", "-", "itself"
+		if !h.Whole {
+			holds, form = fmt.Sprintf("%d/%d shards", h.Shards, h.Of), fmt.Sprint(h.Form)
+		}
+		if h.Cached {
+			purpose = "others"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, h.Region, holds, form, purpose)
 	}
 }

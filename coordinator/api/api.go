@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -95,6 +96,27 @@ type Agent struct {
 	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
 	// Subscriptions are the scopes of what it applies; absent: everything.
 	Subscriptions []string `json:"subscriptions,omitzero"`
+}
+
+// Holder is an agent and what it holds of a version.
+type Holder struct {
+	Region string `json:"region"`
+	mesh.Holding
+}
+
+// Heard is how many agents of a region were asked what they hold, and how many answered.
+type Heard struct {
+	Agents      int `json:"agents"`      // in the tree
+	Subscribers int `json:"subscribers"` // of them, to the config
+	Heard       int `json:"heard"`
+}
+
+// Holders answers who holds what of a version: those that hold something.
+type Holders struct {
+	Config  string           `json:"config"`
+	Version uint64           `json:"version"`
+	Regions map[string]Heard `json:"regions"`
+	Holders []Holder         `json:"holders"`
 }
 
 // CoordinatorStatus is what a coordinator says of itself.

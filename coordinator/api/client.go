@@ -168,6 +168,12 @@ func (c *Client) Version(ctx context.Context, config string, version uint64) (v 
 	return v, c.get(ctx, configPath(config, "/versions/"+versionName(version)), &v)
 }
 
+// Holders asks all agents what they hold of a version (0: the last), and waits for their
+// answers, up to 30 s.
+func (c *Client) Holders(ctx context.Context, config string, version uint64, wait time.Duration) (h Holders, err error) {
+	return h, c.get(ctx, configPath(config, "/versions/"+versionName(version)+"/holders?wait="+wait.String()), &h)
+}
+
 func versionName(version uint64) string {
 	if version == 0 {
 		return "last"
