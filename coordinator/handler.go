@@ -93,7 +93,7 @@ func (c *Coordinator) restoreReplica(ctx context.Context) error {
 	}
 	for _, p := range pointers {
 		a := &mesh.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer}
-		c.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: a, Version: p.Pointer.Baseline}, nil)
+		c.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: a, Version: p.Pointer.VersionFor(c.cfg.Identity.Identity.Name, nil)}, nil)
 		c.tracker.moved(p.Pointer)
 		versions, err := c.store.History(ctx, p.Pointer.Config, 0, 0)
 		if err != nil {

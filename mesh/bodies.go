@@ -245,7 +245,7 @@ func (n *Node) abandon(config string, out []Output) []Output {
 	for _, x := range slices.Clone(n.trading) {
 		if want := x.key.VersionKey; want.Config == config && !n.isCurrentVersion(want) {
 			n.bodies.forget(want, AnyForm)
-			if out = n.uncache(want, out); x.cached {
+			if out = n.discard(want, out); x.cached {
 				out = n.declineAll(x.key, out)
 			}
 		}

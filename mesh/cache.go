@@ -62,7 +62,7 @@ func (n *Node) makeRoom(x *exchange, bytes int64, out []Output) (_ []Output, ok 
 		if oldest == nil {
 			return out, false
 		}
-		out = n.uncache(oldest.key.VersionKey, out)
+		out = n.discard(oldest.key.VersionKey, out)
 	}
 	return out, true
 }
@@ -78,7 +78,7 @@ func (n *Node) makePlace(x *exchange, out []Output) (_ []Output, ok bool) {
 		if oldest == nil {
 			return out, false
 		}
-		out = n.uncache(oldest.key.VersionKey, out)
+		out = n.discard(oldest.key.VersionKey, out)
 	}
 	return n.makeRoom(x, 0, out)
 }
@@ -103,8 +103,8 @@ func (n *Node) isWanted(v VersionKey) bool {
 	return false
 }
 
-// uncache drops what is kept of a version for others.
-func (n *Node) uncache(v VersionKey, out []Output) []Output {
+// discard ends the exchanges of a version; what has come of it goes.
+func (n *Node) discard(v VersionKey, out []Output) []Output {
 	return append(n.endExchanges(v, out), Output{Op: OpAbandon, Want: v})
 }
 
@@ -117,7 +117,8 @@ func (n *Node) requestCached(now Time, in Input, out []Output) []Output {
 			return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
 		}
 	}
-	if out, ok := n.await(in, out); !ok {
+	out, ok := n.await(in, out)
+	if !ok {
 		return out
 	}
 	return n.fetchCached(now, in.Want, in.Choice, in.Request, out)
@@ -188,7 +189,7 @@ func (n *Node) cachedFailed(now Time, f *fetch, in Input, out []Output) []Output
 func (n *Node) cache(now Time, x *exchange, out []Output) []Output {
 	out, ok := n.makePlace(x, out)
 	if !ok {
-		return n.declineAll(x.key, n.uncache(x.key.VersionKey, out))
+		return n.declineAll(x.key, n.discard(x.key.VersionKey, out))
 	}
 	for _, u := range slices.Clone(n.uploads.queue) { // some may be declined
 		if u.key == x.key {

@@ -262,7 +262,7 @@ func (n *Node) endExchanges(want VersionKey, out []Output) []Output {
 func (n *Node) storeFailed(now Time, x *exchange, in Input, out []Output) []Output {
 	want := x.key.VersionKey
 	if x.cached {
-		return n.declineAll(x.key, n.uncache(want, out))
+		return n.declineAll(x.key, n.discard(want, out))
 	}
 	return n.fetched(now, Input{Kind: InFetched, Want: want, Reason: in.Reason, Local: true}, n.endExchanges(want, out))
 }
