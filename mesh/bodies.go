@@ -16,6 +16,8 @@ type fetch struct {
 	request uint64 // for which it is, of those for others; 0: for none in particular
 	asked   int    // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
 	tries   int    // how often another was asked
+	above   bool   // who has that form is looked for above
+	last    bool   // the coordinator was asked: there is nobody else
 	askAt   Time   // when to ask another as well, if nobody answers
 }
 
@@ -153,8 +155,8 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 			f.askAt = Never
 			continue
 		}
-		if !n.subscribes(f.want.Config) {
-			out = n.askCached(now, f, out)
+		if f.above || !n.subscribes(f.want.Config) {
+			out = n.askFurther(now, f, out)
 			continue
 		}
 		f.tries++
@@ -164,6 +166,45 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 		}
 		out = n.askCircle(now, f, out)
 	}
+	return out
+}
+
+// askAbove asks another for what the parent would not give, or is slow to: the backup,
+// then the coordinator, who has every form. ok is false if that was done.
+func (n *Node) askAbove(now Time, f *fetch, out []Output) (_ []Output, ok bool) {
+	standby, coordinator := n.up.standby.peer, Location{Addr: n.seed()}
+	f.above = true
+	f.tries++
+	switch {
+	case f.tries == 1 && standby != 0 && standby != n.source():
+		return n.ask(now, f, standby, out), true
+	case f.last || f.tries > maxAsked || n.peers[n.source()].Role == RoleCoordinator:
+		return out, false
+	}
+	if peer := n.linkTo(coordinator); peer != 0 {
+		f.last = true
+		return n.ask(now, f, peer, out), true
+	}
+	f.askAt = now + fetchPatience
+	return n.dialPartner(now, coordinator, false, out), true
+}
+
+// reasonNoForm is why a fetch ends that nobody served.
+const reasonNoForm = "nobody above has a form of it that can be used"
+
+// askFurther does so for a fetch that waits; if there is nobody left to ask, and nobody
+// to answer, it has failed.
+func (n *Node) askFurther(now Time, f *fetch, out []Output) []Output {
+	out, ok := n.askAbove(now, f, out)
+	switch {
+	case ok:
+		return out
+	case !n.subscribes(f.want.Config):
+		return n.giveUp(f, reasonNoForm, out)
+	case f.asked == 0:
+		return n.fetchFailed(now, Input{Want: f.want, Reason: reasonNoForm}, out)
+	}
+	f.askAt = Never
 	return out
 }
 
@@ -267,13 +308,22 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 		}
 		return n.cachedFailed(now, f, in, out)
 	}
-	if assembled := in.Key.Config != ""; f != nil && f.asked > 0 && !assembled {
+	assembled := in.Key.Config != ""
+	if f == nil && !assembled {
+		return out // another has answered, or nobody wants it any more
+	}
+	if f != nil && f.asked > 0 && !assembled {
 		if f.asked--; f.asked > 0 || n.trades(want) {
 			return out // another answers, or has
 		}
 	}
 	if reason == ReasonLinkLost && n.up.state != upAttached {
 		return out // goes on with the next parent
+	}
+	if in.Denied && f != nil {
+		if next, ok := n.askAbove(now, f, out); ok {
+			return next
+		}
 	}
 	if key := (configKey{want.Config, n.cfg.Self.Region}); reason == ReasonLinkLost && n.configs[key] != nil {
 		n.settleAt(now+minRefetch, key) // it was the backup's link, or the loss of the parent's is about to be told

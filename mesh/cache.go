@@ -137,24 +137,6 @@ func (n *Node) fetchCached(now Time, want VersionKey, choice FormChoice, request
 	return n.ask(now, f, n.source(), out)
 }
 
-// askCached asks another as well for the index of a form that nobody has begun to send:
-// the backup, then the coordinator, who has every form.
-func (n *Node) askCached(now Time, f *fetch, out []Output) []Output {
-	standby, coordinator := n.up.standby.peer, Location{Addr: n.seed()}
-	f.tries++
-	switch {
-	case f.tries == 1 && standby != 0 && standby != n.source():
-		return n.ask(now, f, standby, out)
-	case f.tries > maxAsked || n.peers[n.source()].Role == RoleCoordinator:
-		return n.giveUp(f, "nobody above has that form", out)
-	}
-	if peer := n.linkTo(coordinator); peer != 0 {
-		return n.ask(now, f, peer, out)
-	}
-	f.askAt = now + fetchPatience
-	return n.dialPartner(now, coordinator, false, out)
-}
-
 // giveUp ends a fetch for others, and tells them, unless somebody may still answer.
 func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
 	if f.askAt = Never; f.asked > 0 {
@@ -182,7 +164,11 @@ func (n *Node) cachedFailed(now Time, f *fetch, in Input, out []Output) []Output
 	case in.Local:
 		return n.giveUp(f, in.Reason, out)
 	}
-	return n.askCached(now, f, out)
+	out, ok := n.askAbove(now, f, out)
+	if !ok {
+		return n.giveUp(f, reasonNoForm, out)
+	}
+	return out
 }
 
 // cache begins an exchange for others.

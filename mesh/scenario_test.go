@@ -253,7 +253,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "assembled":
 		return s.step(Input{Kind: InFetched, Want: want, Key: FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
 	case "fetched":
-		return s.step(Input{Kind: InFetched, Want: want, Choice: choice, Reason: arg("reason", "")})
+		return s.step(Input{Kind: InFetched, Want: want, Choice: choice, Reason: arg("reason", ""), Denied: arg("reason", "") == "denied"})
 	case "applied":
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
 		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})

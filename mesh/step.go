@@ -25,7 +25,7 @@ const (
 	InDisconnected                       // Peer: a link went down
 	InReceived                           // Peer, Message
 	InRequest                            // Peer, Request, Want, Choice: a peer asks for a body
-	InFetched                            // Want, Choice, Key, Forms, Reason, Local: a fetch, or with Key the assembly of a form, ended; Reason "" is success; Local: this host failed, not the peer
+	InFetched                            // Want, Choice, Key, Forms, Reason, Local, Denied: a fetch, or with Key the assembly of a form, ended; Reason "" is success; Local: this host failed, not the peer; Denied: the peer would not
 	InAnswered                           // Want, Choice: the peer that was asked begins to send a body
 	InIndexed                            // Want, Choice, Form, Info, Shards: a fetch brought the index of a form; those shards of it are here
 	InShard                              // Peer, Key, Shard, Restored, Reason, Local: a shard that came was stored, or not; others were restored by it
@@ -71,6 +71,7 @@ type Input struct {
 	LatencyMicros int64
 	Unapplied     bool
 	Local         bool
+	Denied        bool
 	Drift         DriftState
 }
 

@@ -174,7 +174,7 @@ func (w *World) serve(i int32, o *mesh.Output) {
 		case !r.cached:
 			w.storeBody(r.asker, r.want, reason, done)
 		case reason != "":
-			w.input(done, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: reason})
+			w.input(done, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: reason, Denied: true})
 		default:
 			info := w.formInfo(r.want)
 			w.indexed(r, info, bitset.New(uint(info.Shards())).Complement(), done)
@@ -195,7 +195,7 @@ func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.
 		if h.down || h.boots != boots {
 			return
 		}
-		in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason}
+		in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason, Denied: reason != ""}
 		switch {
 		case reason != "":
 		case h.broken:

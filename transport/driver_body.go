@@ -57,7 +57,7 @@ func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
 
 // failed makes of the error of a fetch what the node is told.
 func (d *Driver) failed(from mesh.PeerID, l *Link, want mesh.VersionKey, err error) mesh.Input {
-	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError))}
+	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
 	d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", in.Reason, "error", err)
 	if r := record.Reason(err); r != "other" {
 		d.postSelf(func() { d.handler.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })

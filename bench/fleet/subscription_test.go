@@ -20,7 +20,6 @@ import (
 type audience struct {
 	t       *testing.T
 	f       *Fleet
-	relays  int
 	configs map[int]string // what each leaf subscribes to
 }
 
