@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,7 +204,12 @@ func (a *Agent) unsubscribe(v mesh.VersionKey) error {
 	if err := a.tree.hide(v.Config); err != nil {
 		return err
 	}
-	return os.RemoveAll(a.tree.versionPath(v))
+	if err := os.RemoveAll(a.tree.versionPath(v)); err != nil {
+		return err
+	}
+	for dir := a.tree.dir(v.Config); dir != a.tree.root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
+	} // those that are empty now
+	return nil
 }
 
 func (c committed) announcement() *mesh.Announcement {

@@ -125,7 +125,8 @@ func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 func (a *Agent) snapshot() ([]Applied, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all := slices.SortedFunc(maps.Values(a.configs), func(x, y Applied) int { return strings.Compare(x.Config, y.Config) })
+	all := slices.AppendSeq([]Applied{}, maps.Values(a.configs))
+	slices.SortFunc(all, func(x, y Applied) int { return strings.Compare(x.Config, y.Config) })
 	for i := range all {
 		all[i].Staleness = seconds(a.staleness())
 	}

@@ -18,11 +18,12 @@ import (
 )
 
 // A survey finds out which agents hold which part of a version, by asking all of them.
+// What they say is not proven: nothing is decided by it.
 
 const (
 	surveyWait    = 3 * time.Second  // for answers, if nobody says otherwise
 	maxSurveyWait = 30 * time.Second // and at the most
-	maxHoldings   = 1 << 20
+	maxHoldings   = 1 << 20          // answers that are kept
 )
 
 // surveys takes the answers of the survey under way: there is one at a time.
@@ -57,7 +58,7 @@ func (s *surveys) begin() (id uint64) {
 func (s *surveys) hear(m *mesh.Holdings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.ID != s.id || len(s.holders) > maxHoldings {
+	if m.ID != s.id || max(len(s.heard), len(s.holders)) > maxHoldings {
 		return
 	}
 	for _, h := range m.Held {

@@ -110,12 +110,13 @@ func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 		have = bitset.New(uint(info.Shards()))
 	}
 	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), wanted: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
-	x.stored = int(have.Count())
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
 			shard := s*info.Geometry.PerStripe() + i
 			if info.Geometry.IsPadding(info.Size, shard) {
 				x.have.Set(uint(shard))
+			} else if have.Test(uint(shard)) {
+				x.stored++
 			}
 			if x.have.Test(uint(shard)) {
 				x.inStripe[s]++

@@ -20,12 +20,17 @@ type Subscriptions string
 // SubscribeNothing are the subscriptions of a relay that applies no config.
 const SubscribeNothing Subscriptions = "-"
 
-// Subscribe makes Subscriptions to certain scopes.
+// Subscribe makes Subscriptions to certain scopes, which may end in a slash.
 func Subscribe(scopes ...string) Subscriptions {
 	if len(scopes) == 0 {
 		return SubscribeNothing
 	}
-	return Subscriptions(strings.Join(slices.Sorted(slices.Values(scopes)), " "))
+	var names []string
+	for _, s := range scopes {
+		names = append(names, strings.TrimSuffix(s, "/"))
+	}
+	slices.Sort(names)
+	return Subscriptions(strings.Join(slices.Compact(names), " "))
 }
 
 // Include tells whether a config is among those subscribed to.

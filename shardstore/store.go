@@ -255,8 +255,17 @@ func (s *Store) Stored() (bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.open {
-		if e.dir != "" {
-			bytes += int64(e.file.Have().Count()) * int64(e.file.Form().Geometry.ShardBytes)
+		switch form := e.file.Form(); {
+		case e.dir == "":
+		case e.file.Whole():
+			bytes += form.Size
+		default:
+			have := e.file.Have()
+			for n, ok := have.NextSet(0); ok; n, ok = have.NextSet(n + 1) {
+				if !form.Geometry.IsPadding(form.Size, int(n)) {
+					bytes += int64(form.Geometry.ShardBytes)
+				}
+			}
 		}
 	}
 	return bytes

@@ -195,6 +195,9 @@ func TestAnAgentFollowsItsSubscriptionsWhenTheyChange(t *testing.T) {
 	holds(dbLeaf, "web/flags", leafCount+1)
 	a.shows(dbLeaf, "web/flags", []byte("flags"))
 	a.shows(dbLeaf, "db/main", nil)
+	if _, err := os.Stat(filepath.Join(a.f.AgentDir(dbLeaf), "configs", "db")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a directory is left of what is subscribed to no more: %v", err)
+	}
 	// And back, without any pointer having moved.
 	again := a.f.Agents[len(a.f.Agents)-1]
 	a.f.stops[again.Name()]()

@@ -111,6 +111,9 @@ func newAgent(a *app) *cobra.Command {
 			if cfg.Log, err = a.logger(); err != nil {
 				return err
 			}
+			if cfg.Subscriptions, err = subscriptions(scopes, relayOnly); err != nil {
+				return err
+			}
 			if a.identityDir == "" {
 				return usagef("--identity is needed: the bundle of this agent; 'banyan cert agent' issues one")
 			}
@@ -118,9 +121,6 @@ func newAgent(a *app) *cobra.Command {
 				return err
 			}
 			if cfg.Hooks, err = loadHooks(hooks, check, reload); err != nil {
-				return err
-			}
-			if cfg.Subscriptions, err = subscriptions(scopes, relayOnly); err != nil {
 				return err
 			}
 			ag, err := agent.Open(cfg)
@@ -137,7 +137,7 @@ func newAgent(a *app) *cobra.Command {
 	f.StringVar(&cfg.Listen, "listen", ":0", "UDP address to bind")
 	f.StringVar(&cfg.Advertise, "advertise", "", "address that children dial (default the one the coordinator is reached from)")
 	f.StringVar(&cfg.LocalAPI, "local-api", "", "where readers on this host are served: unix:PATH or a loopback host:port (default nowhere)")
-	f.StringSliceVar(&scopes, "subscribe", nil, "config that this host applies, with all below it; may be repeated (default all)")
+	f.StringSliceVar(&scopes, "subscribe", nil, "config that this host applies, with all below it; may be repeated, 256 bytes in all (default all)")
 	f.BoolVar(&relayOnly, "relay-only", false, "apply nothing; pass on announcements and bodies to other hosts")
 	sizeVar(f, &cfg.CacheLimit, "cache-limit", "what may be kept on disk for other hosts, of configs that this one does not subscribe to; 0 for 1GiB")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
