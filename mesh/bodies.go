@@ -18,6 +18,7 @@ type fetch struct {
 	tries   int    // how often another was asked
 	above   bool   // who has that form is looked for above
 	last    bool   // the coordinator was asked: there is nobody else
+	slow    bool   // those who were asked have been given more time
 	askAt   Time   // when to ask another as well, if nobody answers
 }
 
@@ -180,6 +181,9 @@ func (n *Node) askAbove(now Time, f *fetch, out []Output) (_ []Output, ok bool) 
 		return n.ask(now, f, standby, out), true
 	case f.last || f.tries > maxAsked || n.peers[n.source()].Role == RoleCoordinator:
 		return out, false
+	case f.asked > 0 && !f.slow: // all who are slow for the same reason would ask it at once
+		f.slow, f.askAt = true, now+fetchSlow
+		return out, true
 	}
 	if peer := n.linkTo(coordinator); peer != 0 {
 		f.last = true

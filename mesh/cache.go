@@ -206,7 +206,7 @@ func (n *Node) relayWants(now Time, x *exchange, u *upload, wanted *bitset.BitSe
 				continue
 			}
 		}
-		if x.relaying == 0 {
+		if x.isIdle() {
 			x.last, x.highest, x.rescue = now, 0, 0 // what was before says nothing of those asked now
 		}
 		x.relay(shard)

@@ -79,6 +79,7 @@ const (
 	minRefetch     = Time(100 * time.Millisecond)
 	maxRefetch     = Time(30 * time.Second)
 	fetchPatience  = Time(400 * time.Millisecond) // before another is asked for a body that nobody sends
+	fetchSlow      = Time(3 * time.Second)        // before the coordinator is asked, if somebody may still answer
 	maxAsked       = 4                            // who may be asked for one body at once
 	pushGrace      = Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
 	fetchesToLeave = 3                            // failed fetches in a row from one parent before it is left
