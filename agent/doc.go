@@ -17,6 +17,8 @@
 //	payments/limits/meta.json  ─► ..data/meta.json    what version it is
 //	payments/limits/..data     ─► ..v7                swapped by one rename
 //	payments/limits/..v7/      one version, whole and fsynced before it got its name
+//	..partial/                 bodies on their way
+//	..cache/                   shards of other configs, for other hosts; empty after a start
 //
 // It is the layout that Kubernetes gives a ConfigMap volume, and programs that
 // follow one follow the other.
