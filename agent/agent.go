@@ -7,8 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,12 +202,7 @@ func (a *Agent) unsubscribe(v mesh.VersionKey) error {
 	if err := a.tree.hide(v.Config); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(a.tree.versionPath(v)); err != nil {
-		return err
-	}
-	for dir := a.tree.dir(v.Config); dir != a.tree.root && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
-	} // those that are empty now
-	return nil
+	return a.tree.remove(v)
 }
 
 func (c committed) announcement() *mesh.Announcement {

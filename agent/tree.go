@@ -181,6 +181,17 @@ func (t *tree) hide(config string) error {
 	return nil
 }
 
+// remove removes a version that does not show, and directories that are empty then.
+func (t *tree) remove(v mesh.VersionKey) error {
+	if err := os.RemoveAll(t.versionPath(v)); err != nil {
+		return err
+	}
+	for dir := t.dir(v.Config); dir != t.root && os.Remove(dir) == nil; {
+		dir = filepath.Dir(dir)
+	}
+	return nil
+}
+
 // meta reads the description of a version on disk.
 func (t *tree) meta(v mesh.VersionKey) (meta, error) {
 	var m meta

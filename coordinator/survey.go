@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/coordinator/api"
 	"banyan/mesh"
 	"banyan/record"
@@ -31,16 +33,11 @@ type surveys struct {
 	turn chan struct{} // held by who surveys
 
 	mu      sync.Mutex
-	id      uint64               // guarded by mu, like all below
-	heard   map[agentOf]struct{} // agents that have answered
-	holders []api.Holder         // but for those that hold nothing
-	changed chan struct{}        // there is something new
-}
-
-// agentOf names an agent of a region.
-type agentOf struct {
-	region string
-	index  uint32
+	id      uint64                     // guarded by mu, like all below
+	answers int                        // that came
+	heard   map[string]*roaring.Bitmap // agents that have answered, by region
+	holders []api.Holder               // but for those that hold nothing
+	changed chan struct{}              // there is something new
 }
 
 func newSurveys() *surveys {
@@ -50,7 +47,7 @@ func newSurveys() *surveys {
 func (s *surveys) begin() (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id, s.heard, s.holders = rand.Uint64(), map[agentOf]struct{}{}, nil
+	s.id, s.answers, s.heard, s.holders = rand.Uint64(), 0, map[string]*roaring.Bitmap{}, nil
 	return s.id
 }
 
@@ -58,11 +55,17 @@ func (s *surveys) begin() (id uint64) {
 func (s *surveys) hear(m *mesh.Holdings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.ID != s.id || max(len(s.heard), len(s.holders)) > maxHoldings {
+	if m.ID != s.id || s.answers > maxHoldings {
 		return
 	}
+	s.answers += len(m.Held)
+	heard := s.heard[m.Region]
+	if heard == nil {
+		heard = roaring.New()
+		s.heard[m.Region] = heard
+	}
 	for _, h := range m.Held {
-		s.heard[agentOf{m.Region, h.Agent}] = struct{}{}
+		heard.Add(h.Agent)
 		if h.Whole || h.Of > 0 {
 			s.holders = append(s.holders, api.Holder{Region: m.Region, Holding: h})
 		}
@@ -77,11 +80,11 @@ func (s *surveys) hear(m *mesh.Holdings) {
 func (s *surveys) count() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	heard := map[string]int{}
-	for a := range s.heard {
-		heard[a.region]++
+	counts := map[string]int{}
+	for region, heard := range s.heard {
+		counts[region] = int(heard.GetCardinality())
 	}
-	return heard
+	return counts
 }
 
 // end returns who holds something, by region and name.

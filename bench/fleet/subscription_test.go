@@ -171,7 +171,7 @@ func TestAnAgentFollowsItsSubscriptionsWhenTheyChange(t *testing.T) {
 	if _, _, err := a.f.Publish(t.Context(), api.Draft{Config: "db/main", Body: []byte("main"), ContentType: "text/plain"}); err != nil {
 		t.Fatal(err)
 	}
-	holds := func(i int, config string, agents uint64) {
+	holds := func(config string, agents uint64) {
 		t.Helper()
 		err := Poll(t.Context(), 20*time.Millisecond, func() (bool, error) {
 			s, err := a.f.Client.ConfigStatus(t.Context(), config)
@@ -182,33 +182,29 @@ func TestAnAgentFollowsItsSubscriptionsWhenTheyChange(t *testing.T) {
 			t.Fatal(fmt.Errorf("%s: %w", config, err))
 		}
 	}
-	holds(dbLeaf, "db/main", 1)
-	old := a.f.Agents[dbLeaf]
-	a.f.stops[old.Name()]()
-	if err := Poll(t.Context(), 10*time.Millisecond, func() (bool, error) { return a.f.Ended(old), nil }); err != nil {
-		t.Fatal(err)
+	restart := func(scope string) {
+		t.Helper()
+		old := a.f.Agents[len(a.f.Agents)-1]
+		a.f.stops[old.Name()]()
+		if err := Poll(t.Context(), 10*time.Millisecond, func() (bool, error) { return a.f.Ended(old), nil }); err != nil {
+			t.Fatal(err)
+		}
+		a.configs[dbLeaf] = scope
+		if _, err := a.f.StartAgent(dbLeaf); err != nil {
+			t.Fatal(err)
+		}
 	}
-	a.configs[dbLeaf] = "web"
-	if _, err := a.f.StartAgent(dbLeaf); err != nil {
-		t.Fatal(err)
-	}
-	holds(dbLeaf, "web/flags", leafCount+1)
+	holds("db/main", 1)
+	restart("web")
+	holds("web/flags", leafCount+1)
 	a.shows(dbLeaf, "web/flags", []byte("flags"))
 	a.shows(dbLeaf, "db/main", nil)
 	if _, err := os.Stat(filepath.Join(a.f.AgentDir(dbLeaf), "configs", "db")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory is left of what is subscribed to no more: %v", err)
 	}
 	// And back, without any pointer having moved.
-	again := a.f.Agents[len(a.f.Agents)-1]
-	a.f.stops[again.Name()]()
-	if err := Poll(t.Context(), 10*time.Millisecond, func() (bool, error) { return a.f.Ended(again), nil }); err != nil {
-		t.Fatal(err)
-	}
-	a.configs[dbLeaf] = "db"
-	if _, err := a.f.StartAgent(dbLeaf); err != nil {
-		t.Fatal(err)
-	}
-	holds(dbLeaf, "db/main", 1)
+	restart("db")
+	holds("db/main", 1)
 	a.shows(dbLeaf, "db/main", []byte("main"))
 	a.shows(dbLeaf, "web/flags", nil)
 }
