@@ -196,7 +196,7 @@ func (n *Node) order(now Time, x *exchange, out []Output) []Output {
 // reassign works out all orders anew.
 func (n *Node) reassign(now Time, out []Output) []Output {
 	for _, x := range n.trading {
-		if x.missing > 0 && !x.isIdle() {
+		if !x.isDone() {
 			out = n.assign(now, x, out)
 		}
 	}

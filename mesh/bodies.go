@@ -115,6 +115,23 @@ func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
 	return out, true
 }
 
+// serveWaiting answers those who wait for a version, with one of certain choices, if any
+// are given.
+func (n *Node) serveWaiting(v VersionKey, out []Output, choices ...FormChoice) []Output {
+	for _, w := range n.bodies.take(v, choices...) {
+		out = append(out, Output{Op: OpServe, Request: w.request, Want: v, Choice: w.choice})
+	}
+	return out
+}
+
+// denyWaiting refuses them.
+func (n *Node) denyWaiting(v VersionKey, reason string, out []Output, choices ...FormChoice) []Output {
+	for _, w := range n.bodies.take(v, choices...) {
+		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
+	}
+	return out
+}
+
 // fetch asks the parent, or the backup, for a body, unless that is under way.
 func (n *Node) fetch(now Time, want VersionKey, out []Output) []Output {
 	f := n.bodies.begin(want, AnyForm)
@@ -161,8 +178,8 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 			continue
 		}
 		f.tries++
-		if standby := n.up.standby.peer; f.tries == 1 && standby != 0 && standby != n.source() {
-			out = n.ask(now, f, standby, out)
+		if spare := n.spare(); f.tries == 1 && spare != 0 {
+			out = n.ask(now, f, spare, out)
 			continue
 		}
 		out = n.askCircle(now, f, out)
@@ -173,12 +190,12 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 // askAbove asks another for what the parent would not give, or is slow to: the backup,
 // then the coordinator, who has every form. ok is false if that was done.
 func (n *Node) askAbove(now Time, f *fetch, out []Output) (_ []Output, ok bool) {
-	standby, coordinator := n.up.standby.peer, Location{Addr: n.seed()}
+	spare, coordinator := n.spare(), Location{Addr: n.seed()}
 	f.above = true
 	f.tries++
 	switch {
-	case f.tries == 1 && standby != 0 && standby != n.source():
-		return n.ask(now, f, standby, out), true
+	case f.tries == 1 && spare != 0:
+		return n.ask(now, f, spare, out), true
 	case f.last || f.tries > maxAsked || n.peers[n.source()].Role == RoleCoordinator:
 		return out, false
 	case f.asked > 0 && !f.slow: // all who are slow for the same reason would ask it at once
@@ -247,9 +264,7 @@ func (n *Node) fetched(now Time, in Input, out []Output) []Output {
 	n.bodies.hold(want, in.Forms)
 	n.recount(want)
 	n.up.failures = 0
-	for _, w := range n.bodies.take(want) {
-		out = append(out, Output{Op: OpServe, Request: w.request, Want: want, Choice: w.choice})
-	}
+	out = n.serveWaiting(want, out)
 	return n.pump(now, n.settleConfig(now, want.Config, out))
 }
 
@@ -306,17 +321,14 @@ const ReasonLinkLost = "link_lost"
 func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	want, reason := in.Want, in.Reason
 	f := n.bodies.fetch(want, in.Choice)
-	if !n.subscribes(want.Config) {
-		if f == nil {
-			return out
-		}
+	assembled := in.Key.Config != ""
+	switch {
+	case f == nil && !assembled:
+		return out // another has answered, or nobody wants it any more
+	case !n.subscribes(want.Config):
 		return n.cachedFailed(now, f, in, out)
 	}
-	assembled := in.Key.Config != ""
-	if f == nil && !assembled {
-		return out // another has answered, or nobody wants it any more
-	}
-	if f != nil && f.asked > 0 && !assembled {
+	if !assembled && f.asked > 0 {
 		if f.asked--; f.asked > 0 || n.trades(want) {
 			return out // another answers, or has
 		}
@@ -324,7 +336,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	if reason == ReasonLinkLost && n.up.state != upAttached {
 		return out // goes on with the next parent
 	}
-	if in.Denied && f != nil {
+	if in.Denied {
 		if next, ok := n.askAbove(now, f, out); ok {
 			return next
 		}
@@ -335,9 +347,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 	}
 	n.bodies.forget(want, AnyForm)
 	out = n.endExchanges(want, out)
-	for _, w := range n.bodies.take(want) {
-		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
-	}
+	out = n.denyWaiting(want, reason, out)
 	key := configKey{want.Config, n.cfg.Self.Region}
 	if s := n.configs[key]; s != nil && n.wants(s, want) {
 		s.attempt++

@@ -44,6 +44,14 @@ func (x *exchange) cost() int64 {
 // isIdle tells whether an exchange for others has all that it was asked for.
 func (x *exchange) isIdle() bool { return x.cached && x.relaying == 0 }
 
+// isDone tells whether an exchange has all that it is for.
+func (x *exchange) isDone() bool {
+	if x.cached {
+		return x.isIdle()
+	}
+	return x.missing == 0
+}
+
 // busy tells whether any exchange still needs something.
 func (n *Node) busy() bool {
 	for _, x := range n.trading {
@@ -143,9 +151,7 @@ func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
 		return out
 	}
 	n.bodies.forget(f.want, f.choice)
-	for _, w := range n.bodies.take(f.want, f.choice) {
-		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
-	}
+	out = n.denyWaiting(f.want, reason, out, f.choice)
 	if form, only := f.choice.form(); only {
 		out = n.declineAll(FormKey{f.want, form}, out)
 	}

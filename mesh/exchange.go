@@ -73,9 +73,12 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	cached := !n.subscribes(in.Want.Config)
 	if cached {
 		n.bodies.forget(in.Want, in.Choice)
+		out = n.serveWaiting(in.Want, out, in.Choice, OnlyForm(in.Form))
+	} else { // of those who want another form, their driver knows that it is not here
+		out = n.serveWaiting(in.Want, out)
 	}
 	if n.exchanges[key] != nil {
-		return n.serveWaiting(key, in.Choice, out)
+		return out
 	}
 	x := newExchange(key, in.Info, in.Shards)
 	x.cached, x.used = cached, now
@@ -88,21 +91,13 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 		}
 	}
 	n.recount(in.Want)
-	if out = n.serveWaiting(key, in.Choice, out); cached {
+	if cached {
 		return n.cache(now, x, out)
 	}
 	if x.missing == 0 {
 		return n.assemble(x, out)
 	}
 	return n.pump(now, n.assign(now, x, out))
-}
-
-// serveWaiting answers those who wait for a form whose index is here.
-func (n *Node) serveWaiting(key FormKey, choice FormChoice, out []Output) []Output {
-	for _, w := range n.bodies.take(key.VersionKey, choice, OnlyForm(key.Form)) {
-		out = append(out, Output{Op: OpServe, Request: w.request, Want: key.VersionKey, Choice: w.choice})
-	}
-	return out
 }
 
 func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {

@@ -88,7 +88,7 @@ func (n *Node) lost(now Time, name string, out []Output) []Output {
 				x.stale = true
 			}
 		}
-		if x.stale && x.missing > 0 {
+		if x.stale && !x.isDone() {
 			out = n.assign(now, x, out)
 		}
 	}

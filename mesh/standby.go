@@ -142,6 +142,14 @@ func (n *Node) source() PeerID {
 	return n.up.parent
 }
 
+// spare is the backup, if it is not the source anyway; 0 for none.
+func (n *Node) spare() PeerID {
+	if n.up.standby.peer == n.source() {
+		return 0
+	}
+	return n.up.standby.peer
+}
+
 func (n *Node) isBehind(m *Notice) bool {
 	return m.Revision > n.revisions[n.cfg.Self.Region] || m.HeadMicros > n.headTime
 }

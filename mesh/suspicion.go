@@ -41,7 +41,7 @@ func (x *exchange) patience(s *source) Time {
 // after what is theirs to send. If all are silent, something above has stopped: then a few stripes
 // are asked of the last resort, and more as long as that is all that helps.
 func (n *Node) look(now Time, x *exchange, out []Output) []Output {
-	if x.missing == 0 && !x.cached || x.isIdle() {
+	if x.isDone() {
 		x.wakeAt = Never
 		return out
 	}
