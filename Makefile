@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-rollout test race lint vuln fuzz bench sim simfuzz bodies calibrate soak vectors docs clean
+.PHONY: help build demo demo-rollout test race lint vuln fuzz bench sim same same-update simfuzz bodies calibrate soak vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ bench: build ## measure on this machine
 
 sim: build ## every scenario of the library, at full size
 	@for s in $$(./bin/banyan simulate scenarios | cut -d' ' -f1); do ./bin/banyan simulate run $$s || exit 1; echo; done
+
+same: ## every history and golden file is what simulator/testdata/histories.txt records
+	$(GO) test ./simulator -run TestHistoriesAreUnchanged -count 1 -timeout 60m -same
+
+same-update: ## record the histories and golden files anew, after a change that is meant to alter them
+	$(GO) test ./simulator -run TestHistoriesAreUnchanged -count 1 -timeout 60m -same -update
 
 SEEDS ?= 20000
 simfuzz: build ## SEEDS hostile histories against every invariant
