@@ -127,7 +127,14 @@ func Open(cfg Config) (_ *Agent, err error) {
 	if err := a.recover(); err != nil {
 		return nil, err
 	}
-	a.driver = transport.NewDriver(a.node, a.ep, a, a.log)
+	a.driver = transport.NewDriver(a.node, a.ep, transport.Handlers{
+		Bodies:   a,
+		Receiver: a,
+		Cache:    a,
+		Pointers: a,
+		Bases:    a.tree.held,
+		Observe:  a.observe,
+	}, a.log)
 	a.applier = newApplier(a)
 	a.hooks = newHooked(a)
 	return a, nil
@@ -340,8 +347,8 @@ func (a *Agent) emit(e Event) {
 	}
 }
 
-// Observe implements transport.Handler.
-func (a *Agent) Observe(o mesh.Output) {
+// observe counts and logs what the node reports.
+func (a *Agent) observe(o mesh.Output) {
 	a.children.Store(int64(a.node.Children()))
 	a.attached.Store(a.node.Attached())
 	switch o.Op {
@@ -379,7 +386,7 @@ func (a *Agent) Observe(o mesh.Output) {
 	}
 }
 
-// Activate implements transport.Handler.
+// Activate implements transport.PointerOwner.
 func (a *Agent) Activate(ann *mesh.Announcement, version uint64, done func(string, int64)) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
 	if rule := a.hooks.concerns(act); rule != nil && a.subscribes(ann.Pointer.Config) {

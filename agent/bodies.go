@@ -16,12 +16,6 @@ import (
 	"banyan/transport"
 )
 
-// The methods of this file are those by which an Agent, as a transport.Handler, takes
-// bodies and gives them.
-
-// Held implements transport.Handler.
-func (a *Agent) Held(config string) []uint64 { return a.tree.held(config) }
-
 // offered verifies what a peer offers: the manifest, and that the offer fits it. f is
 // the form that is offered; of the body itself, one that says so.
 func (a *Agent) offered(want mesh.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
@@ -42,7 +36,7 @@ func (a *Agent) offered(want mesh.VersionKey, o transport.Offer) (m record.Manif
 	return m, f, err
 }
 
-// StoreBody implements transport.Handler: verify the manifest, then stage.
+// StoreBody implements transport.BodyReceiver: verify the manifest, then stage.
 func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, o transport.Offer) (uint8, error) {
 	m, f, err := a.offered(want, o)
 	if err != nil {
@@ -89,7 +83,7 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 	return b, err
 }
 
-// BeginForm implements transport.Handler.
+// BeginForm implements transport.BodyReceiver.
 func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	_, f, err := a.offered(want, o)
 	if err != nil {
@@ -107,7 +101,7 @@ func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.O
 	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
 }
 
-// PutShard implements transport.Handler.
+// PutShard implements transport.BodyReceiver.
 func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 	restored, err := a.storeOf(key.Config).Put(key, n, shard)
 	switch {
@@ -121,7 +115,7 @@ func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 	return restored, err
 }
 
-// GetShard implements transport.Handler.
+// GetShard implements transport.BodyServer.
 func (a *Agent) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
 	shard, err := a.storeOf(key.Config).Get(key, n, buf)
 	if err != nil {
@@ -141,7 +135,7 @@ func (a *Agent) Shards() (stored, duplicates uint64) {
 	return a.metrics.shards.Get(), a.metrics.duplicates.Get()
 }
 
-// Assemble implements transport.Handler: the bytes of the form move into the version's
+// Assemble implements transport.BodyReceiver: the bytes of the form move into the version's
 // directory. If they are not what the manifest says, all of them are fetched again.
 func (a *Agent) Assemble(_ context.Context, key mesh.FormKey) (uint8, error) {
 	_, signed, _, ok := a.shards.Offer(key.VersionKey, mesh.AnyForm)
@@ -189,14 +183,14 @@ func (a *Agent) assemble(key mesh.FormKey, m record.Manifest, signed []byte) err
 	})
 }
 
-// Abandon implements transport.Handler.
+// Abandon implements transport.BodyReceiver.
 func (a *Agent) Abandon(want mesh.VersionKey) {
 	if err := a.storeOf(want.Config).Drop(want); err != nil {
 		a.log.Warn("what came of a version was not removed", "config", want.Config, "version", want.Version, "error", err)
 	}
 }
 
-// OpenBody implements transport.Handler: of the forms that are here and that the asker
+// OpenBody implements transport.BodyServer: of the forms that are here and that the asker
 // can use the smallest, whole or by the shard; the body itself, if there is none.
 func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
 	if !a.subscribes(want.Config) {

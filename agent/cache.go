@@ -39,7 +39,7 @@ func (a *Agent) storeOf(config string) *shardstore.Store {
 	return a.cache
 }
 
-// CacheForm implements transport.Handler.
+// CacheForm implements transport.FormCache.
 func (a *Agent) CacheForm(_ context.Context, want mesh.VersionKey, choice mesh.FormChoice, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	_, f, err := a.offered(want, o)
 	if err != nil {

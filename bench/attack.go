@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bits-and-blooms/bitset"
-
 	"banyan/agent"
 
 	"banyan/bench/fleet"
@@ -177,7 +175,6 @@ func (v *victim) waitEpoch(ctx context.Context, config string, epoch uint64) err
 // liar is a coordinator's endpoint with a node of its own that relays whatever
 // it is told to, verifying nothing.
 type liar struct {
-	rootHandler
 	ep     *transport.Endpoint
 	driver *transport.Driver
 	ctx    context.Context
@@ -205,7 +202,7 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	}
 	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Relay: true, HoldsAll: true, Planner: mesh.NewPlanner(mesh.PlannerConfig{})})
 	l := &liar{ep: ep, client: f.Client}
-	l.driver = transport.NewDriver(node, ep, l, slog.New(slog.DiscardHandler))
+	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(mesh.Output) {}}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)
 	l.ctx = ctx
 	done := make(chan struct{})
@@ -233,7 +230,7 @@ func (l *liar) tamper(on bool) {
 	l.tampers = on
 }
 
-// OpenBody implements transport.Handler: the true manifest, and a body with one
+// OpenBody implements transport.BodyServer: the true manifest, and a body with one
 // byte changed if it tampers.
 func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ transport.Wish) (transport.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
@@ -257,28 +254,7 @@ func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ transport.W
 	return transport.Offer{Manifest: v.Signed, Size: int64(len(raw)), Bytes: bytes.NewReader(raw)}, nil
 }
 
-// rootHandler are the methods of a transport.Handler that a root has no use for.
-type rootHandler struct{}
-
-func (rootHandler) Held(string) []uint64 { return nil }
-func (rootHandler) StoreBody(context.Context, mesh.VersionKey, transport.Offer) (uint8, error) {
-	return 0, errors.ErrUnsupported
-}
-func (rootHandler) CacheForm(context.Context, mesh.VersionKey, mesh.FormChoice, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
-	return mesh.FormInfo{}, nil, errors.ErrUnsupported
-}
-func (rootHandler) BeginForm(context.Context, mesh.VersionKey, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
-	return mesh.FormInfo{}, nil, errors.ErrUnsupported
-}
-func (rootHandler) PutShard(mesh.FormKey, int, []byte) ([]int, error) {
+// GetShard implements transport.BodyServer. A liar has no shards.
+func (l *liar) GetShard(mesh.FormKey, int, []byte) ([]byte, error) {
 	return nil, errors.ErrUnsupported
 }
-func (rootHandler) GetShard(mesh.FormKey, int, []byte) ([]byte, error) {
-	return nil, errors.ErrUnsupported
-}
-func (rootHandler) Assemble(context.Context, mesh.FormKey) (uint8, error) {
-	return 0, errors.ErrUnsupported
-}
-func (rootHandler) Abandon(mesh.VersionKey)                                  {}
-func (rootHandler) Activate(*mesh.Announcement, uint64, func(string, int64)) {}
-func (rootHandler) Observe(mesh.Output)                                      {}

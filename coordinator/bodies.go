@@ -86,10 +86,7 @@ func (c *Coordinator) formsAtHand(m record.Manifest) (set uint8) {
 	return set
 }
 
-// The methods below are those by which a Coordinator, as a transport.Handler, takes
-// bodies and gives them. Only one that follows takes any.
-
-// OpenBody implements transport.Handler.
+// OpenBody implements transport.BodyServer.
 func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
 	if form, signed, index, ok := c.shards.Offer(want, mesh.AnyForm); ok {
 		m, err := record.DecodeManifest(signed)
@@ -126,10 +123,6 @@ func (c *Coordinator) offerWhole(ctx context.Context, signed []byte, f record.Fo
 	return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: size, Bytes: r}, err
 }
 
-// Held implements transport.Handler: a follower asks for forms that need no other
-// version, since its agents may have none.
-func (c *Coordinator) Held(string) []uint64 { return nil }
-
 // offered verifies the manifest of an offer and finds its form.
 func (c *Coordinator) offered(want mesh.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
 	m, err = c.cfg.Identity.Policy.VerifyManifestOf(o.Manifest, want.Config, want.Version)
@@ -149,12 +142,7 @@ func (c *Coordinator) offered(want mesh.VersionKey, o transport.Offer) (m record
 	return m, f, err
 }
 
-// CacheForm implements transport.Handler: a coordinator keeps all versions.
-func (c *Coordinator) CacheForm(context.Context, mesh.VersionKey, mesh.FormChoice, transport.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
-	return mesh.FormInfo{}, nil, errors.New("a coordinator keeps nothing for others alone")
-}
-
-// StoreBody implements transport.Handler.
+// StoreBody implements transport.BodyReceiver.
 func (c *Coordinator) StoreBody(ctx context.Context, want mesh.VersionKey, o transport.Offer) (uint8, error) {
 	m, f, err := c.offered(want, o)
 	if err != nil {
@@ -198,7 +186,7 @@ func (c *Coordinator) mirrorBlob(ctx context.Context, f record.Form) error {
 	return c.blobs.Put(ctx, f.SHA256, f.Size, r)
 }
 
-// BeginForm implements transport.Handler.
+// BeginForm implements transport.BodyReceiver.
 func (c *Coordinator) BeginForm(ctx context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	m, f, err := c.offered(want, o)
 	if err != nil {
@@ -213,12 +201,12 @@ func (c *Coordinator) BeginForm(ctx context.Context, want mesh.VersionKey, o tra
 	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
 }
 
-// PutShard implements transport.Handler.
+// PutShard implements transport.BodyReceiver.
 func (c *Coordinator) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 	return c.shards.Put(key, n, shard)
 }
 
-// GetShard implements transport.Handler.
+// GetShard implements transport.BodyServer.
 func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
 	shard, err := c.shards.Get(key, n, buf)
 	if err == nil {
@@ -227,7 +215,7 @@ func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, err
 	return shard, err
 }
 
-// Assemble implements transport.Handler.
+// Assemble implements transport.BodyReceiver.
 func (c *Coordinator) Assemble(ctx context.Context, key mesh.FormKey) (uint8, error) {
 	_, signed, _, ok := c.shards.Offer(key.VersionKey, mesh.AnyForm)
 	if !ok {
@@ -253,7 +241,7 @@ func (c *Coordinator) Assemble(ctx context.Context, key mesh.FormKey) (uint8, er
 	return c.importVersion(ctx, m, signed)
 }
 
-// Abandon implements transport.Handler.
+// Abandon implements transport.BodyReceiver.
 func (c *Coordinator) Abandon(want mesh.VersionKey) { c.shards.Drop(want) }
 
 // putBody takes the bytes of a form.

@@ -106,7 +106,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	if err := c.makeNode(); err != nil {
 		return nil, err
 	}
-	c.driver = transport.NewDriver(c.node, c.ep, c, c.log)
+	c.driver = transport.NewDriver(c.node, c.ep, c.handlers(), c.log)
 	return c, nil
 }
 

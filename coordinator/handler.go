@@ -6,12 +6,22 @@ import (
 
 	"banyan/mesh"
 	"banyan/rollout"
+	"banyan/transport"
 )
 
-// The methods of this file make *Coordinator a transport.Handler. Activate is a follower's alone: a leader's node has no parent.
+// handlers are what the driver calls. A leader's node has no parent: it receives no body
+// and applies no pointer.
+func (c *Coordinator) handlers() transport.Handlers {
+	h := transport.Handlers{Bodies: c, Observe: c.observe}
+	if !c.Leads() {
+		h.Receiver = c
+		h.Pointers = c
+	}
+	return h
+}
 
-// Observe implements transport.Handler.
-func (c *Coordinator) Observe(o mesh.Output) {
+// observe counts and logs what the node reports.
+func (c *Coordinator) observe(o mesh.Output) {
 	c.children.Store(int64(c.node.Children()))
 	c.attached.Store(c.node.Attached())
 	switch o.Op {
@@ -70,7 +80,7 @@ func (c *Coordinator) censusSoon() {
 	})
 }
 
-// Activate implements transport.Handler: a follower keeps the pointer.
+// Activate implements transport.PointerOwner: a follower keeps the pointer.
 func (c *Coordinator) Activate(a *mesh.Announcement, _ uint64, done func(string, int64)) {
 	go func() {
 		err := c.store.ImportPointer(context.Background(), a.Pointer, a.Raw, a.Revision)

@@ -8,59 +8,20 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bits-and-blooms/bitset"
-
 	"banyan/mesh"
 )
 
-// Handler is what a driver's owner does for the node. Observe and Activate are
-// called from the driver's goroutine and must not block; the others from
-// goroutines of their own.
-type Handler interface {
-	// Held lists versions of a config that are here, as bases of deltas.
-	Held(config string) []uint64
-	// CacheForm verifies a form of a version, whole or by its index, that is fetched for
-	// others alone, and returns which of its shards are here.
-	CacheForm(ctx context.Context, want mesh.VersionKey, choice mesh.FormChoice, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
-	// StoreBody verifies and durably stores a version, or a form of it, that a peer
-	// sends. It returns the forms of it whose shards can be served from now on, a bit each.
-	StoreBody(ctx context.Context, want mesh.VersionKey, o Offer) (forms uint8, err error)
-	// BeginForm takes the index of a form whose shards will come, and returns which of
-	// them are here.
-	BeginForm(ctx context.Context, want mesh.VersionKey, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
-	// PutShard checks and stores a shard; it returns which others that restored, and
-	// record.ErrChecksum for poison.
-	PutShard(key mesh.FormKey, n int, shard []byte) (restored []int, err error)
-	// GetShard reads a shard to be served into buf, which has room for any, and returns
-	// the part of it that the shard fills.
-	GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error)
-	// Assemble makes the body of a form that is complete, as StoreBody would.
-	Assemble(ctx context.Context, key mesh.FormKey) (forms uint8, err error)
-	// Abandon forgets what has come of a version.
-	Abandon(want mesh.VersionKey)
-	// OpenBody opens a version to be served as is wished. The bytes, if they are an
-	// io.Closer, are closed. It returns an OtherFormError if a better form than is here
-	// should be fetched first, for the asker.
-	OpenBody(ctx context.Context, want mesh.VersionKey, wish Wish) (Offer, error)
-	// Activate applies a version durably, then calls done once: with a reason if
-	// it failed, and with the time since the pointer was signed.
-	Activate(a *mesh.Announcement, version uint64, done func(reason string, latencyMicros int64))
-	// Observe is told of outputs that report: OpAccepted, OpRefused, OpHead,
-	// OpAcked, OpAttached, OpGap, OpDrop, OpSuspect, OpDuplicate.
-	Observe(o mesh.Output)
-}
-
 // Driver runs one mesh.Node over an endpoint.
 type Driver struct {
-	node    *mesh.Node
-	ep      *Endpoint
-	handler Handler
-	log     *slog.Logger
-	start   time.Time
-	inbox   chan func()
-	stores  chan *mesh.Push // pushed versions on their way to disk
-	slots   chan struct{}   // for shards in memory
-	done    sync.WaitGroup
+	node     *mesh.Node
+	ep       *Endpoint
+	handlers Handlers
+	log      *slog.Logger
+	start    time.Time
+	inbox    chan func()
+	stores   chan *mesh.Push // pushed versions on their way to disk
+	slots    chan struct{}   // for shards in memory
+	done     sync.WaitGroup
 
 	// Owned by the goroutine of Run.
 	ctx      context.Context
@@ -73,8 +34,8 @@ type Driver struct {
 }
 
 // NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
-func NewDriver(node *mesh.Node, ep *Endpoint, h Handler, log *slog.Logger) *Driver {
-	return &Driver{node: node, ep: ep, handler: h, log: log, start: time.Now(),
+func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Driver {
+	return &Driver{node: node, ep: ep, handlers: h, log: log, start: time.Now(),
 		inbox: make(chan func(), inboxSize), stores: make(chan *mesh.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
 }
 
@@ -87,8 +48,10 @@ func (d *Driver) Run(ctx context.Context) {
 	defer cancel()
 	d.ctx = ctx
 	d.done.Go(d.accept)
-	for range storeWorkers {
-		d.done.Go(d.storePushed)
+	if d.handlers.Receiver != nil {
+		for range storeWorkers {
+			d.done.Go(d.storePushed)
+		}
 	}
 	d.step(mesh.Input{Kind: mesh.InStart})
 	timer := time.NewTimer(0)
@@ -181,7 +144,7 @@ func (d *Driver) carryOut(o *mesh.Output) {
 		if l := d.links[o.Peer]; l != nil {
 			l.Close(o.Reason)
 		}
-		d.handler.Observe(*o)
+		d.handlers.Observe(*o)
 	case mesh.OpAwaitDrain:
 		if l, peer := d.links[o.Peer], o.Peer; l != nil {
 			drained := func() { d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InDrained, Peer: peer}) }) }
@@ -205,7 +168,7 @@ func (d *Driver) carryOut(o *mesh.Output) {
 		d.assemble(o.Key)
 	case mesh.OpAbandon:
 		want := o.Want
-		d.done.Go(func() { d.handler.Abandon(want) })
+		d.done.Go(func() { d.handlers.Receiver.Abandon(want) })
 	case mesh.OpDeny:
 		if r, ok := d.requests[o.Request]; ok {
 			delete(d.requests, o.Request)
@@ -214,13 +177,13 @@ func (d *Driver) carryOut(o *mesh.Output) {
 		}
 	case mesh.OpActivate:
 		a, version := o.Announcement, o.Version
-		d.handler.Activate(a, version, func(reason string, latency int64) {
+		d.handlers.Pointers.Activate(a, version, func(reason string, latency int64) {
 			d.postSelf(func() {
 				d.step(mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version, Reason: reason, LatencyMicros: latency})
 			})
 		})
 	default:
-		d.handler.Observe(*o)
+		d.handlers.Observe(*o)
 	}
 }
 
@@ -300,6 +263,9 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 // read feeds the link's messages to the node, then tells it that the link is gone.
 func (d *Driver) read(id mesh.PeerID, l *Link) {
 	err := l.messages(d.ctx, func() {
+		if d.handlers.Receiver == nil {
+			return
+		}
 		d.done.Go(func() {
 			l.receiveShards(d.ctx, d.slots, func(key mesh.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
 		})

@@ -25,8 +25,8 @@ func (d *Driver) fetch(o *mesh.Output) {
 			d.postSelf(func() { d.step(in) })
 			return
 		}
-		if !cached {
-			wish.Have = d.handler.Held(want.Config)
+		if !cached && d.handlers.Bases != nil {
+			wish.Have = d.handlers.Bases(want.Config)
 		}
 		err := l.fetch(d.ctx, want, wish, func(o Offer) error {
 			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InAnswered, Want: want, Choice: wish.Choice}) })
@@ -43,14 +43,14 @@ func (d *Driver) fetch(o *mesh.Output) {
 // take stores what a peer offers, and makes of it what the node is told.
 func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
 	if o.What != ContentIndex && !cached {
-		in.Forms, err = d.handler.StoreBody(d.ctx, in.Want, o)
+		in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, in.Want, o)
 		return err
 	}
 	in.Kind, in.Form = mesh.InIndexed, o.Form
 	if cached {
-		in.Info, in.Shards, err = d.handler.CacheForm(d.ctx, in.Want, in.Choice, o)
+		in.Info, in.Shards, err = d.handlers.Cache.CacheForm(d.ctx, in.Want, in.Choice, o)
 	} else {
-		in.Info, in.Shards, err = d.handler.BeginForm(d.ctx, in.Want, o)
+		in.Info, in.Shards, err = d.handlers.Receiver.BeginForm(d.ctx, in.Want, o)
 	}
 	return err
 }
@@ -60,7 +60,7 @@ func (d *Driver) failed(from mesh.PeerID, l *Link, want mesh.VersionKey, err err
 	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
 	d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", in.Reason, "error", err)
 	if r := record.Reason(err); r != "other" {
-		d.postSelf(func() { d.handler.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })
+		d.postSelf(func() { d.handlers.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })
 	}
 	return in
 }
@@ -73,7 +73,7 @@ func (d *Driver) storePushed() {
 			want := mesh.VersionKey{Config: p.Config, Version: p.Version}
 			in := mesh.Input{Kind: mesh.InFetched, Want: want, Local: true}
 			var err error
-			if in.Forms, err = d.handler.StoreBody(d.ctx, want, Offer{Manifest: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
+			if in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, want, Offer{Manifest: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
 				in.Reason = "store: " + err.Error()
 				d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
 			}
@@ -101,7 +101,7 @@ func (d *Driver) serve(id uint64, want mesh.VersionKey, choice mesh.FormChoice) 
 	wish := r.wish
 	wish.Choice = choice
 	d.done.Go(func() {
-		o, err := d.handler.OpenBody(d.ctx, want, wish)
+		o, err := d.handlers.Bodies.OpenBody(d.ctx, want, wish)
 		var other *OtherFormError
 		if errors.As(err, &other) && choice == mesh.AnyForm {
 			d.postSelf(func() {
@@ -133,7 +133,7 @@ func (d *Driver) sendShard(to mesh.PeerID, key mesh.FormKey, n int) {
 			buf := shardBuffers.Get().(*[record.MaxShardBytes]byte)
 			defer shardBuffers.Put(buf)
 			var shard []byte
-			if shard, err = d.handler.GetShard(key, n, buf[:]); err == nil {
+			if shard, err = d.handlers.Bodies.GetShard(key, n, buf[:]); err == nil {
 				err = l.sendShard(d.ctx, key, n, shard)
 			}
 		}
@@ -152,7 +152,7 @@ var errLinkLost = errors.New("the link is lost")
 func (d *Driver) putShard(from mesh.PeerID, l *Link, key mesh.FormKey, n int, shard []byte) {
 	in := mesh.Input{Kind: mesh.InShard, Peer: from, Key: key, Shard: n}
 	var err error
-	in.Restored, err = d.handler.PutShard(key, n, shard)
+	in.Restored, err = d.handlers.Receiver.PutShard(key, n, shard)
 	switch {
 	case err == nil:
 	case errors.Is(err, record.ErrChecksum):
@@ -171,7 +171,7 @@ func (d *Driver) assemble(key mesh.FormKey) {
 	d.done.Go(func() {
 		in := mesh.Input{Kind: mesh.InFetched, Want: key.VersionKey, Key: key, Local: true}
 		var err error
-		if in.Forms, err = d.handler.Assemble(d.ctx, key); err != nil {
+		if in.Forms, err = d.handlers.Receiver.Assemble(d.ctx, key); err != nil {
 			in.Reason = "store: " + err.Error()
 			d.log.Warn("body not assembled", "config", key.Config, "version", key.Version, "error", err)
 		}

@@ -43,10 +43,11 @@ func newVisitor(t *testing.T, f *Fleet, i int) *visitor {
 }
 
 // idle does nothing for a node: visitors apply nothing.
-type idle struct{ transport.Handler }
+type idle struct{}
 
-func (idle) Observe(mesh.Output)                                            {}
-func (idle) Activate(_ *mesh.Announcement, _ uint64, _ func(string, int64)) {}
+func (idle) Activate(*mesh.Announcement, uint64, func(string, int64)) {}
+
+var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(mesh.Output) {}}
 
 // visit joins the tree, and leaves it once attached.
 func (v *visitor) visit(ctx context.Context, f *Fleet) error {
@@ -54,7 +55,7 @@ func (v *visitor) visit(ctx context.Context, f *Fleet) error {
 	defer leave()
 	node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Addr: v.ep.Addr().String(), Seeds: []string{f.Coordinators[0].MeshAddr()},
 		Verifier: f.policy()})
-	d := transport.NewDriver(node, v.ep, idle{}, f.Config.Log)
+	d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
 	ended := make(chan struct{})
 	go func() { d.Run(ctx); close(ended) }()
 	err := Poll(ctx, 2*time.Millisecond, func() (attached bool, err error) {
@@ -167,7 +168,7 @@ func TestAChildCostsLittleMemory(t *testing.T) {
 	var nodes []*transport.Driver
 	for _, v := range all {
 		node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Addr: v.ep.Addr().String(), Seeds: []string{f.Coordinators[0].MeshAddr()}, Verifier: f.policy()})
-		d := transport.NewDriver(node, v.ep, idle{}, f.Config.Log)
+		d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
 		nodes = append(nodes, d)
 		go func() { d.Run(running); ended <- struct{}{} }()
 	}
