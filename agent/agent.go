@@ -166,10 +166,10 @@ func (a *Agent) recover() error {
 	if err != nil {
 		return err
 	}
-	damaged := map[mesh.VersionKey]bool{}
+	damaged := map[record.VersionKey]bool{}
 	for _, c := range rows {
 		a.name(&c.pointer)
-		v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
+		v := record.VersionKey{Config: c.pointer.Config, Version: c.Version}
 		if !a.subscribes(v.Config) {
 			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
 			continue
@@ -204,7 +204,7 @@ func (a *Agent) subscribes(config string) bool { return a.cfg.Subscriptions.Incl
 
 // unsubscribe removes a version of a config that this host does not subscribe to any
 // more, and what shows of it: a file that nobody keeps up to date is worse than none.
-func (a *Agent) unsubscribe(v mesh.VersionKey) error {
+func (a *Agent) unsubscribe(v record.VersionKey) error {
 	a.log.Warn("no longer subscribed: removed", "config", v.Config, "version", v.Version)
 	if err := a.tree.hide(v.Config); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (c committed) announcement() *mesh.Announcement {
 }
 
 // restore makes a committed version show, if it is whole on disk.
-func (a *Agent) restore(c committed, v mesh.VersionKey) error {
+func (a *Agent) restore(c committed, v record.VersionKey) error {
 	applied := Applied{Config: c.pointer.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending,
 		AppliedAt: time.UnixMicro(c.AtMicros)}
 	if c.Version == 0 {
@@ -235,7 +235,7 @@ func (a *Agent) restore(c committed, v mesh.VersionKey) error {
 	return nil
 }
 
-func (a *Agent) describe(applied *Applied, v mesh.VersionKey) {
+func (a *Agent) describe(applied *Applied, v record.VersionKey) {
 	if m, err := a.tree.meta(v); err == nil {
 		applied.SHA256, applied.Size, applied.Type = m.SHA256.String(), m.Size, m.ContentType
 	}

@@ -9,7 +9,6 @@ import (
 
 	"banyan/fec"
 	"banyan/internal/diskspace"
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -54,8 +53,8 @@ func (t *tree) shown(tb testing.TB, config string) string {
 	return string(b)
 }
 
-func key(config string, version uint64) mesh.VersionKey {
-	return mesh.VersionKey{Config: config, Version: version}
+func key(config string, version uint64) record.VersionKey {
+	return record.VersionKey{Config: config, Version: version}
 }
 
 func TestStagingShowsNothingAndShowingIsOneSwap(t *testing.T) {
@@ -138,7 +137,7 @@ func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
 	for v := uint64(1); v <= 6; v++ {
 		tr.put(t, "a", v, "x")
 	}
-	removed, err := tr.prune("a", 3, func(v mesh.VersionKey) bool { return v.Version == 1 })
+	removed, err := tr.prune("a", 3, func(v record.VersionKey) bool { return v.Version == 1 })
 	if err != nil || len(removed) != 2 {
 		t.Errorf("removed %v, %v", removed, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // applier applies activations one batch after another: one durable commit for
@@ -118,7 +119,7 @@ func (p *applier) show(c committed) error {
 	if !a.subscribes(c.pointer.Config) {
 		return nil
 	}
-	v := mesh.VersionKey{Config: c.pointer.Config, Version: c.Version}
+	v := record.VersionKey{Config: c.pointer.Config, Version: c.Version}
 	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending, AppliedAt: time.UnixMicro(c.AtMicros)}
 	if c.Version == 0 {
 		if err := a.tree.hide(v.Config); err != nil {
@@ -167,7 +168,7 @@ func (a *Agent) prune(config string) {
 }
 
 // forget tells who serves them of versions that were removed.
-func (a *Agent) forget(removed []mesh.VersionKey) {
+func (a *Agent) forget(removed []record.VersionKey) {
 	for _, v := range removed {
 		a.Abandon(v)
 		a.driver.Evicted(v)

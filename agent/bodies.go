@@ -18,7 +18,7 @@ import (
 
 // offered verifies what a peer offers: the manifest, and that the offer fits it. f is
 // the form that is offered; of the body itself, one that says so.
-func (a *Agent) offered(want mesh.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
+func (a *Agent) offered(want record.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
 	m, err = a.cfg.Identity.Policy.VerifyManifestOf(o.Manifest, want.Config, want.Version)
 	if err != nil {
 		return m, f, err
@@ -37,7 +37,7 @@ func (a *Agent) offered(want mesh.VersionKey, o transport.Offer) (m record.Manif
 }
 
 // StoreBody implements transport.BodyReceiver: verify the manifest, then stage.
-func (a *Agent) StoreBody(_ context.Context, want mesh.VersionKey, o transport.Offer) (uint8, error) {
+func (a *Agent) StoreBody(_ context.Context, want record.VersionKey, o transport.Offer) (uint8, error) {
 	m, f, err := a.offered(want, o)
 	if err != nil {
 		return 0, err
@@ -71,7 +71,7 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 	if f.Base == 0 {
 		return nil, nil
 	}
-	body, err := a.tree.open(mesh.VersionKey{Config: config, Version: f.Base})
+	body, err := a.tree.open(record.VersionKey{Config: config, Version: f.Base})
 	if err != nil {
 		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
 	}
@@ -84,7 +84,7 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	_, f, err := a.offered(want, o)
 	if err != nil {
 		return info, nil, err
@@ -96,13 +96,13 @@ func (a *Agent) BeginForm(_ context.Context, want mesh.VersionKey, o transport.O
 	if err := a.makeRoom(f.Size); err != nil {
 		return info, nil, err
 	}
-	key := mesh.FormKey{VersionKey: want, Form: o.Form}
+	key := record.FormKey{VersionKey: want, Form: o.Form}
 	have, err = a.shards.Begin(key, f, o.Manifest, index)
 	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
 }
 
 // PutShard implements transport.BodyReceiver.
-func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
+func (a *Agent) PutShard(key record.FormKey, n int, shard []byte) ([]int, error) {
 	restored, err := a.storeOf(key.Config).Put(key, n, shard)
 	switch {
 	case err != nil:
@@ -116,7 +116,7 @@ func (a *Agent) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 }
 
 // GetShard implements transport.BodyServer.
-func (a *Agent) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
+func (a *Agent) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	shard, err := a.storeOf(key.Config).Get(key, n, buf)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (a *Agent) Shards() (stored, duplicates uint64) {
 
 // Assemble implements transport.BodyReceiver: the bytes of the form move into the version's
 // directory. If they are not what the manifest says, all of them are fetched again.
-func (a *Agent) Assemble(_ context.Context, key mesh.FormKey) (uint8, error) {
+func (a *Agent) Assemble(_ context.Context, key record.FormKey) (uint8, error) {
 	_, signed, _, ok := a.shards.Offer(key.VersionKey, mesh.AnyForm)
 	if !ok {
 		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
@@ -155,7 +155,7 @@ func (a *Agent) Assemble(_ context.Context, key mesh.FormKey) (uint8, error) {
 	return a.tree.forms(key.VersionKey), a.shards.Keep(key)
 }
 
-func (a *Agent) assemble(key mesh.FormKey, m record.Manifest, signed []byte) error {
+func (a *Agent) assemble(key record.FormKey, m record.Manifest, signed []byte) error {
 	f := m.Forms[key.Form]
 	path, index, err := a.shards.Finish(key)
 	if err != nil {
@@ -184,7 +184,7 @@ func (a *Agent) assemble(key mesh.FormKey, m record.Manifest, signed []byte) err
 }
 
 // Abandon implements transport.BodyReceiver.
-func (a *Agent) Abandon(want mesh.VersionKey) {
+func (a *Agent) Abandon(want record.VersionKey) {
 	if err := a.storeOf(want.Config).Drop(want); err != nil {
 		a.log.Warn("what came of a version was not removed", "config", want.Config, "version", want.Version, "error", err)
 	}
@@ -192,7 +192,7 @@ func (a *Agent) Abandon(want mesh.VersionKey) {
 
 // OpenBody implements transport.BodyServer: of the forms that are here and that the asker
 // can use the smallest, whole or by the shard; the body itself, if there is none.
-func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) OpenBody(_ context.Context, want record.VersionKey, wish transport.Wish) (transport.Offer, error) {
 	if !a.subscribes(want.Config) {
 		return a.openCached(want, wish)
 	}
@@ -204,7 +204,7 @@ func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, wish transport
 		return transport.Offer{}, err
 	}
 	if form, ok := transport.ChooseForm(m, a.tree.forms(want), wish); ok {
-		return a.openForm(mesh.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed, wish)
+		return a.openForm(record.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed, wish)
 	}
 	if wish.FormOnly {
 		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
@@ -213,7 +213,7 @@ func (a *Agent) OpenBody(_ context.Context, want mesh.VersionKey, wish transport
 	return transport.Offer{Manifest: signed, Size: m.BodySize, Bytes: f}, err
 }
 
-func (a *Agent) openForm(key mesh.FormKey, f record.Form, signed []byte, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) openForm(key record.FormKey, f record.Form, signed []byte, wish transport.Wish) (transport.Offer, error) {
 	if f.Size > mesh.WholeLimit {
 		index, err := a.shards.Index(key)
 		if err != nil {
@@ -235,7 +235,7 @@ func (a *Agent) name(p *record.Pointer) {
 	a.named[p.Config] = named{p.Baseline, p.Candidate}
 }
 
-func (a *Agent) isNamed(v mesh.VersionKey) bool {
+func (a *Agent) isNamed(v record.VersionKey) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := a.named[v.Config]
@@ -280,11 +280,11 @@ func (a *Agent) makeRoom(need int64) error {
 	return nil
 }
 
-func (a *Agent) evict(v mesh.VersionKey) error {
+func (a *Agent) evict(v record.VersionKey) error {
 	a.log.Info("version evicted", "config", v.Config, "version", v.Version)
 	if err := os.RemoveAll(a.tree.versionPath(v)); err != nil {
 		return err
 	}
-	a.forget([]mesh.VersionKey{v})
+	a.forget([]record.VersionKey{v})
 	return nil
 }

@@ -26,7 +26,7 @@ func openCache(dir string, reserve int64) (*shardstore.Store, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return shardstore.Open(dir, reserve, func(key mesh.FormKey) (*os.File, record.Form, fec.Index, error) {
+	return shardstore.Open(dir, reserve, func(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
 		return nil, record.Form{}, nil, fmt.Errorf("%s version %d: %w", key.Config, key.Version, shardstore.ErrUnknown)
 	})
 }
@@ -40,7 +40,7 @@ func (a *Agent) storeOf(config string) *shardstore.Store {
 }
 
 // CacheForm implements transport.FormCache.
-func (a *Agent) CacheForm(_ context.Context, want mesh.VersionKey, choice mesh.FormChoice, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice mesh.FormChoice, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	_, f, err := a.offered(want, o)
 	if err != nil {
 		return info, nil, err
@@ -48,7 +48,7 @@ func (a *Agent) CacheForm(_ context.Context, want mesh.VersionKey, choice mesh.F
 	if o.What == transport.ContentBody || !choice.Allows(o.Form) {
 		return info, nil, fmt.Errorf("%w: not the form that was asked for", record.ErrInvalid)
 	}
-	key := mesh.FormKey{VersionKey: want, Form: o.Form}
+	key := record.FormKey{VersionKey: want, Form: o.Form}
 	if o.What == transport.ContentForm {
 		have, err = a.cacheWhole(key, f, o)
 	} else if index, readErr := transport.ReadIndex(o); readErr != nil {
@@ -60,7 +60,7 @@ func (a *Agent) CacheForm(_ context.Context, want mesh.VersionKey, choice mesh.F
 }
 
 // cacheWhole keeps a form that is offered in one piece, as one whose shards have all come.
-func (a *Agent) cacheWhole(key mesh.FormKey, f record.Form, o transport.Offer) (*bitset.BitSet, error) {
+func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o transport.Offer) (*bitset.BitSet, error) {
 	if f.Size > mesh.WholeLimit {
 		return nil, fmt.Errorf("%w: a form of %d bytes in one piece", record.ErrTooLarge, f.Size)
 	}
@@ -80,7 +80,7 @@ func (a *Agent) cacheWhole(key mesh.FormKey, f record.Form, o transport.Offer) (
 
 // openCached offers the form that serves a wish best, if it is here: whole, if it is
 // small and all of it is here.
-func (a *Agent) openCached(want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) openCached(want record.VersionKey, wish transport.Wish) (transport.Offer, error) {
 	_, signed, _, ok := a.cache.Offer(want, mesh.AnyForm)
 	if !ok {
 		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, shardstore.ErrUnknown)
@@ -98,7 +98,7 @@ func (a *Agent) openCached(want mesh.VersionKey, wish transport.Wish) (transport
 		return transport.Offer{}, &transport.OtherFormError{Form: form}
 	}
 	if f := m.Forms[form]; f.Size <= mesh.WholeLimit {
-		file, err := a.cache.OpenWhole(mesh.FormKey{VersionKey: want, Form: form})
+		file, err := a.cache.OpenWhole(record.FormKey{VersionKey: want, Form: form})
 		if err == nil {
 			return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: f.Size, Bytes: file}, nil
 		}

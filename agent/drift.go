@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // Drift: a file that is not what was applied, because another hand changed it. The agent
@@ -70,7 +71,7 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 	if now, ok := a.Applied(applied.Config); !ok || now.Epoch != applied.Epoch || a.hooks.busy(applied.Config) {
 		return // it was swapped meanwhile
 	}
-	v := mesh.VersionKey{Config: applied.Config, Version: applied.Version}
+	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
 	switch {
 	case why == nil && w.drifted[applied.Config]:
 		delete(w.drifted, applied.Config)
@@ -93,14 +94,14 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 	a.setDrifted(applied.Config, why)
 }
 
-func (w *driftWatch) tell(ctx context.Context, v mesh.VersionKey, state mesh.DriftState) {
+func (w *driftWatch) tell(ctx context.Context, v record.VersionKey, state mesh.DriftState) {
 	w.agent.driver.Input(ctx, mesh.Input{Kind: mesh.InDrift, Want: v, Drift: state})
 }
 
 // differs says how what shows differs from what was applied; nil if it does not.
 func (w *driftWatch) differs(applied Applied) error {
 	t := w.agent.tree
-	v := mesh.VersionKey{Config: applied.Config, Version: applied.Version}
+	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
 	if err := t.showsOnly(v); err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func fingerprintOf(version uint64, info fs.FileInfo) fingerprint {
 
 // repair has the version applied anew: if only its links were changed, from disk, else
 // fetched again. What shows now goes on showing until then.
-func (w *driftWatch) repair(ctx context.Context, v mesh.VersionKey) {
+func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	a := w.agent
 	delete(w.good, v.Config)
 	if err := a.tree.relink(v); err != nil {
@@ -168,7 +169,7 @@ func (h *hooked) busy(config string) bool {
 var errLinks = errors.New("not the link that was made")
 
 // showsOnly checks that the names that programs open lead to a version.
-func (t *tree) showsOnly(v mesh.VersionKey) error {
+func (t *tree) showsOnly(v record.VersionKey) error {
 	dir := t.dir(v.Config)
 	want := map[string]string{dataLink: filepath.Base(t.versionPath(v)), valueFile: filepath.Join(dataLink, valueFile), metaFile: filepath.Join(dataLink, metaFile)}
 	for name, target := range want {
@@ -180,7 +181,7 @@ func (t *tree) showsOnly(v mesh.VersionKey) error {
 }
 
 // relink makes the names that programs open lead to a version, whatever stands there.
-func (t *tree) relink(v mesh.VersionKey) error {
+func (t *tree) relink(v record.VersionKey) error {
 	dir := t.dir(v.Config)
 	for _, name := range []string{valueFile, metaFile} {
 		target := filepath.Join(dataLink, name)

@@ -18,7 +18,6 @@ import (
 
 	"banyan/internal/hook"
 	"banyan/internal/quantity"
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -272,7 +271,7 @@ func (h *hooked) run(ctx context.Context, act activation, rule *Rule) error {
 
 // check runs a rule's check of a version that has not passed it here before.
 func (h *hooked) check(ctx context.Context, act activation, rule *Rule, before Applied) error {
-	v := mesh.VersionKey{Config: act.announcement.Pointer.Config, Version: act.version}
+	v := record.VersionKey{Config: act.announcement.Pointer.Config, Version: act.version}
 	if rule.Check == nil || v.Version == 0 || h.agent.tree.passed(v, rule.Check.Command) {
 		return nil
 	}
@@ -299,7 +298,7 @@ func (h *hooked) command(ctx context.Context, name string, args []string, timeou
 	p := act.announcement.Pointer
 	previous := ""
 	if before.Version != 0 {
-		previous = filepath.Join(h.agent.tree.versionPath(mesh.VersionKey{Config: p.Config, Version: before.Version}), valueFile)
+		previous = filepath.Join(h.agent.tree.versionPath(record.VersionKey{Config: p.Config, Version: before.Version}), valueFile)
 	}
 	version, epoch := strconv.FormatUint(act.version, 10), strconv.FormatUint(p.Epoch, 10)
 	fill := strings.NewReplacer("{path}", path, "{config}", p.Config, "{version}", version, "{epoch}", epoch, "{previous}", previous)

@@ -155,7 +155,7 @@ func (a *Agent) getValue(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", r.PathValue("config")))
 		return
 	}
-	f, err := a.tree.open(mesh.VersionKey{Config: applied.Config, Version: applied.Version})
+	f, err := a.tree.open(record.VersionKey{Config: applied.Config, Version: applied.Version})
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return

@@ -14,7 +14,6 @@ import (
 	"banyan/forms"
 	"banyan/internal/atomicfile"
 	"banyan/internal/diskspace"
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -60,7 +59,7 @@ func openTree(root string, reserve int64) (*tree, error) {
 
 func (t *tree) dir(config string) string { return filepath.Join(t.root, filepath.FromSlash(config)) }
 
-func (t *tree) versionPath(v mesh.VersionKey) string {
+func (t *tree) versionPath(v record.VersionKey) string {
 	return filepath.Join(t.dir(v.Config), versionDir+strconv.FormatUint(v.Version, 10))
 }
 
@@ -68,7 +67,7 @@ func (t *tree) versionPath(v mesh.VersionKey) string {
 // its body, checked, as valueFile into the directory that it is given, and may put
 // forms beside it.
 func (t *tree) stage(m record.Manifest, signed []byte, fill func(dir string) error) (err error) {
-	v := mesh.VersionKey{Config: m.Config, Version: m.Version}
+	v := record.VersionKey{Config: m.Config, Version: m.Version}
 	dir := t.dir(m.Config)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -141,7 +140,7 @@ func writeSynced(path string, data []byte) error {
 }
 
 // show makes a version the one that readers see, by one rename.
-func (t *tree) show(v mesh.VersionKey) error {
+func (t *tree) show(v record.VersionKey) error {
 	dir := t.dir(v.Config)
 	target := filepath.Base(t.versionPath(v))
 	if current, err := os.Readlink(filepath.Join(dir, dataLink)); err == nil && current == target {
@@ -182,7 +181,7 @@ func (t *tree) hide(config string) error {
 }
 
 // remove removes a version that does not show, and directories that are empty then.
-func (t *tree) remove(v mesh.VersionKey) error {
+func (t *tree) remove(v record.VersionKey) error {
 	if err := os.RemoveAll(t.versionPath(v)); err != nil {
 		return err
 	}
@@ -193,7 +192,7 @@ func (t *tree) remove(v mesh.VersionKey) error {
 }
 
 // meta reads the description of a version on disk.
-func (t *tree) meta(v mesh.VersionKey) (meta, error) {
+func (t *tree) meta(v record.VersionKey) (meta, error) {
 	var m meta
 	raw, err := os.ReadFile(filepath.Join(t.versionPath(v), metaFile))
 	if err != nil {
@@ -203,12 +202,12 @@ func (t *tree) meta(v mesh.VersionKey) (meta, error) {
 }
 
 // open opens the body of a version on disk.
-func (t *tree) open(v mesh.VersionKey) (*os.File, error) {
+func (t *tree) open(v record.VersionKey) (*os.File, error) {
 	return os.Open(filepath.Join(t.versionPath(v), valueFile))
 }
 
 // check hashes a version on disk against its description.
-func (t *tree) check(v mesh.VersionKey) error {
+func (t *tree) check(v record.VersionKey) error {
 	m, err := t.meta(v)
 	if err != nil {
 		return err
@@ -229,8 +228,8 @@ func (t *tree) check(v mesh.VersionKey) error {
 }
 
 // scan lists the versions on disk and removes what a crash left half written.
-func (t *tree) scan() ([]mesh.VersionKey, error) {
-	var found []mesh.VersionKey
+func (t *tree) scan() ([]record.VersionKey, error) {
+	var found []record.VersionKey
 	err := filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == t.root {
 			return err
@@ -246,7 +245,7 @@ func (t *tree) scan() ([]mesh.VersionKey, error) {
 			version, err := strconv.ParseUint(strings.TrimPrefix(name, versionDir), 10, 64)
 			config, relErr := filepath.Rel(t.root, filepath.Dir(path))
 			if err == nil && relErr == nil {
-				found = append(found, mesh.VersionKey{Config: filepath.ToSlash(config), Version: version})
+				found = append(found, record.VersionKey{Config: filepath.ToSlash(config), Version: version})
 			}
 		default:
 			return nil
@@ -261,10 +260,10 @@ func (t *tree) scan() ([]mesh.VersionKey, error) {
 
 // prune removes the oldest versions of a config beyond keep, but none that stays says
 // so of, and returns those it removed.
-func (t *tree) prune(config string, keep int, stays func(mesh.VersionKey) bool) (removed []mesh.VersionKey, err error) {
+func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool) (removed []record.VersionKey, err error) {
 	versions := t.held(config) // newest first
 	for _, version := range versions[min(keep, len(versions)):] {
-		v := mesh.VersionKey{Config: config, Version: version}
+		v := record.VersionKey{Config: config, Version: version}
 		if stays(v) {
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -17,12 +16,12 @@ func commandSum(command []string) string {
 }
 
 // passed tells whether a version has passed a check here before: it is taken back at once.
-func (t *tree) passed(v mesh.VersionKey, command []string) bool {
+func (t *tree) passed(v record.VersionKey, command []string) bool {
 	raw, err := os.ReadFile(filepath.Join(t.versionPath(v), passedFile))
 	return err == nil && string(raw) == commandSum(command)
 }
 
 // pass notes that a version has passed a check. If that is lost, it is checked again.
-func (t *tree) pass(v mesh.VersionKey, command []string) error {
+func (t *tree) pass(v record.VersionKey, command []string) error {
 	return os.WriteFile(filepath.Join(t.versionPath(v), passedFile), []byte(commandSum(command)), 0o644)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"banyan/fec"
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -34,7 +33,7 @@ func indexFile(form uint8) string { return "index" + strconv.Itoa(int(form)) }
 
 // manifest reads the manifest of a version on disk, as it was verified before it came
 // there.
-func (t *tree) manifest(v mesh.VersionKey) (record.Manifest, []byte, error) {
+func (t *tree) manifest(v record.VersionKey) (record.Manifest, []byte, error) {
 	m, err := t.meta(v)
 	if err != nil {
 		return record.Manifest{}, nil, err
@@ -44,7 +43,7 @@ func (t *tree) manifest(v mesh.VersionKey) (record.Manifest, []byte, error) {
 }
 
 // forms tells which forms of a version on disk can be served, a bit each.
-func (t *tree) forms(v mesh.VersionKey) (set uint8) {
+func (t *tree) forms(v record.VersionKey) (set uint8) {
 	m, _, err := t.manifest(v)
 	if err != nil {
 		return 0
@@ -59,7 +58,7 @@ func (t *tree) forms(v mesh.VersionKey) (set uint8) {
 
 // openForm opens a form of a version on disk, with its index: the one that came with
 // it, or one made anew.
-func (t *tree) openForm(key mesh.FormKey) (_ *os.File, form record.Form, index fec.Index, err error) {
+func (t *tree) openForm(key record.FormKey) (_ *os.File, form record.Form, index fec.Index, err error) {
 	m, _, err := t.manifest(key.VersionKey)
 	if err != nil {
 		return nil, form, nil, err
@@ -108,7 +107,7 @@ func versionOf(name string) (uint64, bool) {
 
 // staged is a version on disk.
 type staged struct {
-	key   mesh.VersionKey
+	key   record.VersionKey
 	bytes int64
 	at    time.Time
 }
@@ -130,7 +129,7 @@ func (t *tree) all() (found []staged, err error) {
 		if err != nil {
 			return err
 		}
-		s := staged{key: mesh.VersionKey{Config: filepath.ToSlash(config), Version: version}}
+		s := staged{key: record.VersionKey{Config: filepath.ToSlash(config), Version: version}}
 		entries, err := os.ReadDir(path)
 		for _, e := range entries {
 			if info, infoErr := e.Info(); infoErr == nil {

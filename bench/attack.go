@@ -232,7 +232,7 @@ func (l *liar) tamper(on bool) {
 
 // OpenBody implements transport.BodyServer: the true manifest, and a body with one
 // byte changed if it tampers.
-func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ transport.Wish) (transport.Offer, error) {
+func (l *liar) OpenBody(ctx context.Context, want record.VersionKey, _ transport.Wish) (transport.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
 	if err != nil {
 		return transport.Offer{}, err
@@ -255,6 +255,6 @@ func (l *liar) OpenBody(ctx context.Context, want mesh.VersionKey, _ transport.W
 }
 
 // GetShard implements transport.BodyServer. A liar has no shards.
-func (l *liar) GetShard(mesh.FormKey, int, []byte) ([]byte, error) {
+func (l *liar) GetShard(record.FormKey, int, []byte) ([]byte, error) {
 	return nil, errors.ErrUnsupported
 }

@@ -56,7 +56,7 @@ func (c *Coordinator) getBlob(w http.ResponseWriter, r *http.Request) {
 }
 
 // openForm opens a form for its shards to be served. It is a shardstore.Loader.
-func (c *Coordinator) openForm(key mesh.FormKey) (*os.File, record.Form, fec.Index, error) {
+func (c *Coordinator) openForm(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
 	v, err := c.store.Version(context.Background(), key.Config, key.Version)
 	if err != nil {
 		return nil, record.Form{}, nil, err
@@ -87,7 +87,7 @@ func (c *Coordinator) formsAtHand(m record.Manifest) (set uint8) {
 }
 
 // OpenBody implements transport.BodyServer.
-func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, wish transport.Wish) (transport.Offer, error) {
+func (c *Coordinator) OpenBody(ctx context.Context, want record.VersionKey, wish transport.Wish) (transport.Offer, error) {
 	if form, signed, index, ok := c.shards.Offer(want, mesh.AnyForm); ok {
 		m, err := record.DecodeManifest(signed)
 		if err != nil {
@@ -108,7 +108,7 @@ func (c *Coordinator) OpenBody(ctx context.Context, want mesh.VersionKey, wish t
 		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
 	}
 	if v.Manifest.Forms[form].Size > mesh.WholeLimit {
-		index, err := c.shards.Index(mesh.FormKey{VersionKey: want, Form: form})
+		index, err := c.shards.Index(record.FormKey{VersionKey: want, Form: form})
 		if err != nil {
 			return transport.Offer{}, err
 		}
@@ -124,7 +124,7 @@ func (c *Coordinator) offerWhole(ctx context.Context, signed []byte, f record.Fo
 }
 
 // offered verifies the manifest of an offer and finds its form.
-func (c *Coordinator) offered(want mesh.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
+func (c *Coordinator) offered(want record.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
 	m, err = c.cfg.Identity.Policy.VerifyManifestOf(o.Manifest, want.Config, want.Version)
 	if err != nil {
 		return m, f, err
@@ -143,7 +143,7 @@ func (c *Coordinator) offered(want mesh.VersionKey, o transport.Offer) (m record
 }
 
 // StoreBody implements transport.BodyReceiver.
-func (c *Coordinator) StoreBody(ctx context.Context, want mesh.VersionKey, o transport.Offer) (uint8, error) {
+func (c *Coordinator) StoreBody(ctx context.Context, want record.VersionKey, o transport.Offer) (uint8, error) {
 	m, f, err := c.offered(want, o)
 	if err != nil {
 		return 0, err
@@ -187,7 +187,7 @@ func (c *Coordinator) mirrorBlob(ctx context.Context, f record.Form) error {
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (c *Coordinator) BeginForm(ctx context.Context, want mesh.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (c *Coordinator) BeginForm(ctx context.Context, want record.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	m, f, err := c.offered(want, o)
 	if err != nil {
 		return info, nil, err
@@ -197,17 +197,17 @@ func (c *Coordinator) BeginForm(ctx context.Context, want mesh.VersionKey, o tra
 		return info, nil, err
 	}
 	c.mirrorDeltas(ctx, m)
-	have, err = c.shards.Begin(mesh.FormKey{VersionKey: want, Form: o.Form}, f, o.Manifest, index)
+	have, err = c.shards.Begin(record.FormKey{VersionKey: want, Form: o.Form}, f, o.Manifest, index)
 	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
 }
 
 // PutShard implements transport.BodyReceiver.
-func (c *Coordinator) PutShard(key mesh.FormKey, n int, shard []byte) ([]int, error) {
+func (c *Coordinator) PutShard(key record.FormKey, n int, shard []byte) ([]int, error) {
 	return c.shards.Put(key, n, shard)
 }
 
 // GetShard implements transport.BodyServer.
-func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
+func (c *Coordinator) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	shard, err := c.shards.Get(key, n, buf)
 	if err == nil {
 		c.metrics.shardBytes.Add(len(shard))
@@ -216,7 +216,7 @@ func (c *Coordinator) GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, err
 }
 
 // Assemble implements transport.BodyReceiver.
-func (c *Coordinator) Assemble(ctx context.Context, key mesh.FormKey) (uint8, error) {
+func (c *Coordinator) Assemble(ctx context.Context, key record.FormKey) (uint8, error) {
 	_, signed, _, ok := c.shards.Offer(key.VersionKey, mesh.AnyForm)
 	if !ok {
 		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
@@ -242,7 +242,7 @@ func (c *Coordinator) Assemble(ctx context.Context, key mesh.FormKey) (uint8, er
 }
 
 // Abandon implements transport.BodyReceiver.
-func (c *Coordinator) Abandon(want mesh.VersionKey) { c.shards.Drop(want) }
+func (c *Coordinator) Abandon(want record.VersionKey) { c.shards.Drop(want) }
 
 // putBody takes the bytes of a form.
 func (c *Coordinator) putBody(r *http.Request, _ identity.Identity) (any, error) {

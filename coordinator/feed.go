@@ -12,7 +12,7 @@ import (
 
 // feed passes every pointer in the store, old and new, to the node.
 func (c *Coordinator) feed(ctx context.Context) error {
-	pushed := map[regionKey]uint64{}
+	pushed := map[record.PointerKey]uint64{}
 	err := c.store.Watch(ctx, 0, func(e versionstore.Event) error {
 		if e.Pointer == nil {
 			return nil
@@ -28,14 +28,11 @@ func (c *Coordinator) feed(ctx context.Context) error {
 	return fmt.Errorf("watch the store: %w", err)
 }
 
-// regionKey names a config's pointer in a region.
-type regionKey struct{ config, region string }
-
 // pushFor returns the version that a pointer names for the first time, if it is
 // small; pushed holds the newest named so far. Older ones are on the hosts, but
 // for a few, which fetch them.
-func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[regionKey]uint64) *mesh.Push {
-	key := regionKey{p.Config, p.Region}
+func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[record.PointerKey]uint64) *mesh.Push {
+	key := p.Key()
 	version := max(p.Baseline, p.Candidate)
 	if version <= pushed[key] {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport"
 )
@@ -111,7 +112,7 @@ func (c *Coordinator) restoreReplica(ctx context.Context) error {
 		}
 		for _, v := range versions {
 			if set := c.formsAtHand(v.Manifest); set&1 != 0 {
-				c.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: mesh.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, Forms: set}, nil)
+				c.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, Forms: set}, nil)
 			}
 		}
 	}

@@ -111,12 +111,12 @@ func (c *Coordinator) getHolders(r *http.Request, _ identity.Identity) (any, err
 			return nil, fmt.Errorf("%w: wait of %q: give a duration of at most %s, such as 3s", record.ErrInvalid, text, maxSurveyWait)
 		}
 	}
-	return c.survey(r.Context(), mesh.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, wait)
+	return c.survey(r.Context(), record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, wait)
 }
 
 // survey asks all agents what they hold of a version, and waits until all that are
 // attached have answered, or for so long.
-func (c *Coordinator) survey(ctx context.Context, v mesh.VersionKey, wait time.Duration) (api.Holders, error) {
+func (c *Coordinator) survey(ctx context.Context, v record.VersionKey, wait time.Duration) (api.Holders, error) {
 	s := c.surveys
 	out := api.Holders{Config: v.Config, Version: v.Version, Regions: map[string]api.Heard{}}
 	select {

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"banyan/record"
 )
 
 // AckEntry says which agents of a region applied, or failed to apply, one epoch
@@ -31,11 +33,11 @@ type Failure struct {
 
 // NewAckEntry makes an entry that acknowledges nothing yet.
 func NewAckEntry(config, region string, epoch uint64) *AckEntry {
-	return newAckEntry(configKey{config, region}, epoch)
+	return newAckEntry(record.PointerKey{Config: config, Region: region}, epoch)
 }
 
-func newAckEntry(key configKey, epoch uint64) *AckEntry {
-	return &AckEntry{Config: key.config, Region: key.region, Epoch: epoch, Applied: roaring.New(), Running: roaring.New(), Failed: roaring.New()}
+func newAckEntry(key record.PointerKey, epoch uint64) *AckEntry {
+	return &AckEntry{Config: key.Config, Region: key.Region, Epoch: epoch, Applied: roaring.New(), Running: roaring.New(), Failed: roaring.New()}
 }
 
 // Merge adds another entry of the same epoch. An agent that both failed and
@@ -61,7 +63,9 @@ func (e *AckEntry) addFailure(f Failure) {
 	}
 }
 
-func (e *AckEntry) key() configKey { return configKey{e.Config, e.Region} }
+func (e *AckEntry) key() record.PointerKey {
+	return record.PointerKey{Config: e.Config, Region: e.Region}
+}
 
 // ackState is what a node knows of its subtree for a config's newest epoch. An
 // entry that came is held as it is, and copied only when another is merged into
@@ -93,12 +97,12 @@ func (t *tally) merge(e *AckEntry) {
 
 // acks merges acknowledgements from a subtree on their way up.
 type acks struct {
-	states  map[configKey]*ackState
+	states  map[record.PointerKey]*ackState
 	dirty   []*ackState // those with something pending
 	flushAt Time
 }
 
-func newAcks() acks { return acks{states: map[configKey]*ackState{}, flushAt: Never} }
+func newAcks() acks { return acks{states: map[record.PointerKey]*ackState{}, flushAt: Never} }
 
 // add merges an entry, which must not change afterwards, unless it is of an older
 // epoch than one already known: then nobody needs it any more.

@@ -25,6 +25,11 @@ func (s *configState) staging(version uint64) bool {
 	return p.Phase == record.PhaseStage && p.Candidate == version && version != 0
 }
 
+// pointerKey returns the key of the pointer of config in the node's own region.
+func (n *Node) pointerKey(config string) record.PointerKey {
+	return record.PointerKey{Config: config, Region: n.cfg.Self.Region}
+}
+
 // versionFor is the version that this node is to run: none of a config that it does not
 // subscribe to.
 func (n *Node) versionFor(s *configState) uint64 {
@@ -35,16 +40,16 @@ func (n *Node) versionFor(s *configState) uint64 {
 }
 
 // adopt makes an announcement the newest of its config.
-func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
-	state := n.states[key.region]
+func (n *Node) adopt(key record.PointerKey, s *configState, a *Announcement) {
+	state := n.states[key.Region]
 	if state == nil {
 		state = &record.State{}
-		n.states[key.region] = state
+		n.states[key.Region] = state
 	}
-	l := n.ledgers[key.region]
+	l := n.ledgers[key.Region]
 	if l == nil {
 		l = &ledger{}
-		n.ledgers[key.region] = l
+		n.ledgers[key.Region] = l
 	}
 	replaces := s.latest != nil
 	if replaces {
@@ -55,7 +60,7 @@ func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
 		s.since = a.Pointer.Epoch
 	}
 	s.latest = a
-	if key.region == n.cfg.Self.Region && a.Pointer.Candidate != 0 {
+	if key.Region == n.cfg.Self.Region && a.Pointer.Candidate != 0 {
 		n.waving[key] = struct{}{}
 	} else {
 		delete(n.waving, key)
@@ -66,7 +71,7 @@ func (n *Node) adopt(key configKey, s *configState, a *Announcement) {
 // publish takes a pointer from the root's own store, which verified it, and the
 // version to be pushed behind it, if any.
 func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Output {
-	key := configKey{a.Pointer.Config, a.Pointer.Region}
+	key := a.Pointer.Key()
 	s := n.configs[key]
 	if s == nil {
 		if len(n.configs) >= MaxConfigs {
@@ -78,14 +83,14 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 		return out
 	}
 	n.adopt(key, s, a)
-	n.revisions[key.region] = max(n.revisions[key.region], a.Revision)
+	n.revisions[key.Region] = max(n.revisions[key.Region], a.Revision)
 	a.Pushed = push != nil
 	n.expect(now, key, a.Pointer.Epoch)
 	out = n.relay(now, a, out)
 	if push != nil {
-		out = n.sendDown(key.region, push, out)
+		out = n.sendDown(key.Region, push, out)
 	}
-	if a.Pointer.Candidate != 0 && key.region == n.cfg.Self.Region {
+	if a.Pointer.Candidate != 0 && key.Region == n.cfg.Self.Region {
 		out = n.census(now, out)
 	}
 	return out
@@ -95,7 +100,7 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 // since then the host's labels or subscriptions make another version of it the one to
 // run, it settles anew.
 func (n *Node) restore(a *Announcement, version uint64, applied bool) {
-	key := configKey{a.Pointer.Config, a.Pointer.Region}
+	key := a.Pointer.Key()
 	s := n.configs[key]
 	if s == nil {
 		s = &configState{}
@@ -129,7 +134,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
 	}
 	a.Pointer = pointer
-	key := configKey{pointer.Config, pointer.Region}
+	key := pointer.Key()
 	s := n.configs[key]
 	switch {
 	case s == nil && len(n.configs) >= MaxConfigs:
@@ -150,7 +155,7 @@ func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) [
 	n.lastRaw = a.Raw
 	n.sawRevision(a)
 	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
-	out = n.abandon(key.config, n.relay(now, a, out))
+	out = n.abandon(key.Config, n.relay(now, a, out))
 	n.expect(now, key, pointer.Epoch)
 	if n.cfg.Planner != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
 		out = n.census(now, out)
@@ -177,7 +182,7 @@ func (n *Node) sawRevision(a *Announcement) {
 // then activate it, then fetch what is to be staged, then acknowledge. Without a
 // subscription there is no body, and activating makes the pointer durable: a head tells
 // of it too.
-func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []Output {
+func (n *Node) settle(now Time, key record.PointerKey, s *configState, out []Output) []Output {
 	if s.applied == s.latest.Pointer.Epoch || n.isRoot() {
 		delete(n.unsettled, key)
 		return n.stage(now, key, s, out)
@@ -187,7 +192,7 @@ func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []O
 		return out // activated will come here again
 	}
 	version := n.versionFor(s)
-	if want := (VersionKey{key.config, version}); version != 0 && !n.bodies.has(want) {
+	if want := (record.VersionKey{Config: key.Config, Version: version}); version != 0 && !n.bodies.has(want) {
 		return n.fetch(now, want, out)
 	}
 	s.busy = true
@@ -196,11 +201,11 @@ func (n *Node) settle(now Time, key configKey, s *configState, out []Output) []O
 
 // stage fetches what an applied pointer stages, and acknowledges the epoch once that
 // is here.
-func (n *Node) stage(now Time, key configKey, s *configState, out []Output) []Output {
-	if s.told == s.latest.Pointer.Epoch || !n.subscribes(key.config) {
+func (n *Node) stage(now Time, key record.PointerKey, s *configState, out []Output) []Output {
+	if s.told == s.latest.Pointer.Epoch || !n.subscribes(key.Config) {
 		return out
 	}
-	if staged := (VersionKey{key.config, s.latest.Pointer.Candidate}); s.staging(staged.Version) && !n.bodies.has(staged) {
+	if staged := (record.VersionKey{Config: key.Config, Version: s.latest.Pointer.Candidate}); s.staging(staged.Version) && !n.bodies.has(staged) {
 		return n.fetch(now, staged, out)
 	}
 	s.told = s.latest.Pointer.Epoch
@@ -210,7 +215,7 @@ func (n *Node) stage(now Time, key configKey, s *configState, out []Output) []Ou
 
 // activated hears how an OpActivate ended.
 func (n *Node) activated(now Time, in Input, out []Output) []Output {
-	key := configKey{in.Announcement.Pointer.Config, in.Announcement.Pointer.Region}
+	key := in.Announcement.Pointer.Key()
 	s := n.configs[key]
 	s.busy = false
 	if in.Reason == "" {
@@ -232,7 +237,7 @@ func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason st
 	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 || !n.subscribes(p.Config) {
 		return
 	}
-	entry := newAckEntry(configKey{p.Config, p.Region}, p.Epoch)
+	entry := newAckEntry(p.Key(), p.Epoch)
 	index := n.up.index - 1
 	if reason == "" {
 		entry.Applied.Add(index)
@@ -264,21 +269,21 @@ func (n *Node) recall(now Time, out []Output) []Output {
 // retry is a config to settle again later.
 type retry struct {
 	at  Time
-	key configKey
+	key record.PointerKey
 }
 
-func (n *Node) settleAt(at Time, key configKey) {
+func (n *Node) settleAt(at Time, key record.PointerKey) {
 	n.retries = append(n.retries, retry{at, key})
 	n.retryAt = min(n.retryAt, at)
 }
 
-func (n *Node) retryAfter(now Time, key configKey, attempt int) {
+func (n *Node) retryAfter(now Time, key record.PointerKey, attempt int) {
 	delay := min(minRefetch<<min(attempt-1, 16), maxRefetch)
 	n.settleAt(now+n.jittered(delay), key)
 }
 
 func (n *Node) retryDue(now Time, out []Output) []Output {
-	var due []configKey
+	var due []record.PointerKey
 	rest := n.retries[:0]
 	n.retryAt = Never
 	for _, r := range n.retries {

@@ -1,17 +1,21 @@
 package mesh
 
-import "slices"
+import (
+	"slices"
+
+	"banyan/record"
+)
 
 // bodies is which bodies a node holds, which it is fetching, and who waits.
 type bodies struct {
-	held    map[VersionKey]uint8 // the forms of it whose shards can be served, a bit each
-	fetches []*fetch             // in the order in which they were wanted
-	waiting []waiting            // requests of peers, in order of arrival
+	held    map[record.VersionKey]uint8 // the forms of it whose shards can be served, a bit each
+	fetches []*fetch                    // in the order in which they were wanted
+	waiting []waiting                   // requests of peers, in order of arrival
 }
 
 // fetch is a body that is wanted, or the index by which its shards are traded.
 type fetch struct {
-	want    VersionKey
+	want    record.VersionKey
 	choice  FormChoice
 	request uint64 // for which it is, of those for others; 0: for none in particular
 	asked   int    // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
@@ -27,23 +31,23 @@ type fetch struct {
 type waiting struct {
 	request uint64
 	peer    PeerID
-	want    VersionKey
+	want    record.VersionKey
 	choice  FormChoice
 }
 
-func newBodies() bodies { return bodies{held: map[VersionKey]uint8{}} }
+func newBodies() bodies { return bodies{held: map[record.VersionKey]uint8{}} }
 
-func (b *bodies) has(v VersionKey) bool { _, ok := b.held[v]; return ok }
+func (b *bodies) has(v record.VersionKey) bool { _, ok := b.held[v]; return ok }
 
-func (b *bodies) forms(v VersionKey) uint8 { return b.held[v] }
+func (b *bodies) forms(v record.VersionKey) uint8 { return b.held[v] }
 
-func (b *bodies) hold(v VersionKey, forms uint8) {
+func (b *bodies) hold(v record.VersionKey, forms uint8) {
 	b.held[v] = forms
 	b.forget(v, AnyForm)
 }
 
 // fetch finds a body that is being fetched; nil if it is not.
-func (b *bodies) fetch(v VersionKey, choice FormChoice) *fetch {
+func (b *bodies) fetch(v record.VersionKey, choice FormChoice) *fetch {
 	for _, f := range b.fetches {
 		if f.want == v && f.choice == choice {
 			return f
@@ -53,7 +57,7 @@ func (b *bodies) fetch(v VersionKey, choice FormChoice) *fetch {
 }
 
 // begin notes a body that is wanted.
-func (b *bodies) begin(v VersionKey, choice FormChoice) *fetch {
+func (b *bodies) begin(v record.VersionKey, choice FormChoice) *fetch {
 	f := b.fetch(v, choice)
 	if f == nil {
 		f = &fetch{want: v, choice: choice, askAt: Never}
@@ -62,11 +66,11 @@ func (b *bodies) begin(v VersionKey, choice FormChoice) *fetch {
 	return f
 }
 
-func (b *bodies) forget(v VersionKey, choice FormChoice) {
+func (b *bodies) forget(v record.VersionKey, choice FormChoice) {
 	b.fetches = slices.DeleteFunc(b.fetches, func(f *fetch) bool { return f.want == v && f.choice == choice })
 }
 
-func (b *bodies) evict(v VersionKey) { delete(b.held, v) }
+func (b *bodies) evict(v record.VersionKey) { delete(b.held, v) }
 
 func (b *bodies) cancelPeer(peer PeerID) {
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.peer == peer })
@@ -74,7 +78,7 @@ func (b *bodies) cancelPeer(peer PeerID) {
 
 // take removes and returns the requests that wait for a body, with one of certain
 // choices; whatever their choice, if there are none.
-func (b *bodies) take(v VersionKey, choices ...FormChoice) []waiting {
+func (b *bodies) take(v record.VersionKey, choices ...FormChoice) []waiting {
 	var taken []waiting
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool {
 		if w.want == v && (len(choices) == 0 || slices.Contains(choices, w.choice)) {
@@ -117,7 +121,7 @@ func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
 
 // serveWaiting answers those who wait for a version, with one of certain choices, if any
 // are given.
-func (n *Node) serveWaiting(v VersionKey, out []Output, choices ...FormChoice) []Output {
+func (n *Node) serveWaiting(v record.VersionKey, out []Output, choices ...FormChoice) []Output {
 	for _, w := range n.bodies.take(v, choices...) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: v, Choice: w.choice})
 	}
@@ -125,7 +129,7 @@ func (n *Node) serveWaiting(v VersionKey, out []Output, choices ...FormChoice) [
 }
 
 // denyWaiting refuses them.
-func (n *Node) denyWaiting(v VersionKey, reason string, out []Output, choices ...FormChoice) []Output {
+func (n *Node) denyWaiting(v record.VersionKey, reason string, out []Output, choices ...FormChoice) []Output {
 	for _, w := range n.bodies.take(v, choices...) {
 		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
 	}
@@ -133,7 +137,7 @@ func (n *Node) denyWaiting(v VersionKey, reason string, out []Output, choices ..
 }
 
 // fetch asks the parent, or the backup, for a body, unless that is under way.
-func (n *Node) fetch(now Time, want VersionKey, out []Output) []Output {
+func (n *Node) fetch(now Time, want record.VersionKey, out []Output) []Output {
 	f := n.bodies.begin(want, AnyForm)
 	if f.asked > 0 || n.trades(want) || n.up.state != upAttached { // resumeFetches starts it
 		return out
@@ -269,7 +273,7 @@ func (n *Node) fetched(now Time, in Input, out []Output) []Output {
 }
 
 // trades tells whether a form of a version is on its way here, shard by shard.
-func (n *Node) trades(want VersionKey) bool {
+func (n *Node) trades(want record.VersionKey) bool {
 	for _, x := range n.trading {
 		if x.key.VersionKey == want {
 			return true
@@ -279,7 +283,7 @@ func (n *Node) trades(want VersionKey) bool {
 }
 
 // tellStored tells the coordinators that follow of a new version.
-func (n *Node) tellStored(v VersionKey, out []Output) []Output {
+func (n *Node) tellStored(v record.VersionKey, out []Output) []Output {
 	for i := range n.children {
 		if c := &n.children[i]; c.role == RoleCoordinator && !c.behind {
 			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &Stored{Config: v.Config, Version: v.Version}})
@@ -290,7 +294,7 @@ func (n *Node) tellStored(v VersionKey, out []Output) []Output {
 
 // mirror fetches a version that no pointer of this region names yet.
 func (n *Node) mirror(now Time, from PeerID, m *Stored, out []Output) []Output {
-	want := VersionKey{m.Config, m.Version}
+	want := record.VersionKey{Config: m.Config, Version: m.Version}
 	if from != n.up.parent || n.up.state != upAttached || n.cfg.Planner == nil || n.bodies.has(want) {
 		return out
 	}
@@ -341,14 +345,14 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 			return next
 		}
 	}
-	if key := (configKey{want.Config, n.cfg.Self.Region}); reason == ReasonLinkLost && n.configs[key] != nil {
+	if key := n.pointerKey(want.Config); reason == ReasonLinkLost && n.configs[key] != nil {
 		n.settleAt(now+minRefetch, key) // it was the backup's link, or the loss of the parent's is about to be told
 		return out
 	}
 	n.bodies.forget(want, AnyForm)
 	out = n.endExchanges(want, out)
 	out = n.denyWaiting(want, reason, out)
-	key := configKey{want.Config, n.cfg.Self.Region}
+	key := n.pointerKey(want.Config)
 	if s := n.configs[key]; s != nil && n.wants(s, want) {
 		s.attempt++
 		n.acknowledge(now, s, s.latest.Pointer, reason, 0)
@@ -371,12 +375,12 @@ func (n *Node) parentFailed(now Time, out []Output) []Output {
 	return out
 }
 
-func (n *Node) wants(s *configState, v VersionKey) bool {
+func (n *Node) wants(s *configState, v record.VersionKey) bool {
 	return s.applied != s.latest.Pointer.Epoch && n.versionFor(s) == v.Version || s.staging(v.Version)
 }
 
 func (n *Node) settleConfig(now Time, config string, out []Output) []Output {
-	key := configKey{config, n.cfg.Self.Region}
+	key := n.pointerKey(config)
 	if s := n.configs[key]; s != nil {
 		return n.settle(now, key, s, out)
 	}

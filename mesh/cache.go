@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/record"
 )
 
 // What this file decides is what a node fetches of configs that it does not subscribe
@@ -102,7 +104,7 @@ func (n *Node) leastUsed(x *exchange) (oldest *exchange) {
 	return oldest
 }
 
-func (n *Node) isWanted(v VersionKey) bool {
+func (n *Node) isWanted(v record.VersionKey) bool {
 	for _, u := range n.uploads.queue {
 		if u.key.VersionKey == v {
 			return true
@@ -112,7 +114,7 @@ func (n *Node) isWanted(v VersionKey) bool {
 }
 
 // discard ends the exchanges of a version; what has come of it goes.
-func (n *Node) discard(v VersionKey, out []Output) []Output {
+func (n *Node) discard(v record.VersionKey, out []Output) []Output {
 	return append(n.endExchanges(v, out), Output{Op: OpAbandon, Want: v})
 }
 
@@ -134,7 +136,7 @@ func (n *Node) requestCached(now Time, in Input, out []Output) []Output {
 
 // fetchCached asks for the index of a form, for others. If any will do, it is one that
 // request can use.
-func (n *Node) fetchCached(now Time, want VersionKey, choice FormChoice, request uint64, out []Output) []Output {
+func (n *Node) fetchCached(now Time, want record.VersionKey, choice FormChoice, request uint64, out []Output) []Output {
 	f := n.bodies.begin(want, choice)
 	if f.request == 0 {
 		f.request = request
@@ -153,7 +155,7 @@ func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
 	n.bodies.forget(f.want, f.choice)
 	out = n.denyWaiting(f.want, reason, out, f.choice)
 	if form, only := f.choice.form(); only {
-		out = n.declineAll(FormKey{f.want, form}, out)
+		out = n.declineAll(record.FormKey{VersionKey: f.want, Form: form}, out)
 	}
 	return out
 }
@@ -249,7 +251,7 @@ func (n *Node) decline(u *upload, shards *bitset.BitSet, out []Output) []Output 
 }
 
 // declineAll tells so all who want shards of a form.
-func (n *Node) declineAll(key FormKey, out []Output) []Output {
+func (n *Node) declineAll(key record.FormKey, out []Output) []Output {
 	for i := len(n.uploads.queue) - 1; i >= 0; i-- {
 		if u := n.uploads.queue[i]; u.key == key && u.want.Any() {
 			out = n.decline(u, u.want.Clone(), out)

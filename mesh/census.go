@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"banyan/record"
 )
 
 // Limits of a census.
@@ -63,7 +65,7 @@ func (n *Node) Census(now Time) *Census {
 		}
 	}
 	c.Labels = mostFrequent(c.Labels, MaxCensusLabels)
-	for _, key := range slices.SortedFunc(maps.Keys(n.waving), func(a, b configKey) int { return cmp.Compare(a.config, b.config) }) {
+	for _, key := range slices.SortedFunc(maps.Keys(n.waving), func(a, b record.PointerKey) int { return cmp.Compare(a.Config, b.Config) }) {
 		if len(c.Waves) < MaxWaves {
 			c.Waves = append(c.Waves, n.waveSize(key))
 		}
@@ -71,16 +73,16 @@ func (n *Node) Census(now Time) *Census {
 	return c
 }
 
-func (n *Node) waveSize(key configKey) WaveSize {
+func (n *Node) waveSize(key record.PointerKey) WaveSize {
 	s := n.configs[key]
 	p := &s.latest.Pointer
-	size := WaveSize{Config: key.config, Epoch: p.Epoch}
+	size := WaveSize{Config: key.Config, Epoch: p.Epoch}
 	for _, a := range n.cfg.Planner.places {
-		if a.parent == nil || a.gone || !a.subscriptions.Include(key.config) || n.excused(a.index, key.config, s.since) {
+		if a.parent == nil || a.gone || !a.subscriptions.Include(key.Config) || n.excused(a.index, key.Config, s.since) {
 			continue
 		}
 		size.Agents++
-		if p.Wave.Covers(key.config, a.name, a.labels) {
+		if p.Wave.Covers(key.Config, a.name, a.labels) {
 			size.InWave++
 		}
 	}

@@ -47,7 +47,7 @@ func TestWhoDoesNotSubscribeIsNotCounted(t *testing.T) {
 		t.Errorf("a wave of everyone has %d of %d, want 5 of 5: %+v", w.InWave, w.Agents, w)
 	}
 	// One that is silent about what it does not subscribe to is not to blame.
-	n.expect(0, configKey{"db/main", "eu"}, 1)
+	n.expect(0, record.PointerKey{Config: "db/main", Region: "eu"}, 1)
 	a := n.quarantine.answers["db/main"]
 	a.from.AddMany([]uint32{0, 1, 3, 5})
 	if out := n.Step(2*silenceLimit, Input{Kind: InTick}, nil); len(n.quarantine.wards) != 0 {

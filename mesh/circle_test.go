@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"banyan/record"
 )
 
 func locations(n int) []Location {
@@ -112,7 +114,7 @@ func TestWidthClimbsOnlyWhereThatHelps(t *testing.T) {
 
 func TestWantTravels(t *testing.T) {
 	for _, shards := range [][]uint{nil, {0}, {7, 8, 63, 64, 65, 1433}} {
-		m := &Want{Key: FormKey{VersionKey{"a", 3}, 1}, Shards: decodeBits(nil), Cancel: decodeBits([]byte{5})}
+		m := &Want{Key: record.FormKey{VersionKey: record.VersionKey{Config: "a", Version: 3}, Form: 1}, Shards: decodeBits(nil), Cancel: decodeBits([]byte{5})}
 		for _, s := range shards {
 			m.Shards.Set(s)
 		}

@@ -92,7 +92,9 @@ func decodeDecline(b []byte) (Message, error) {
 	return &Decline{Key: w.key(), Shards: decodeBits(w.Shards)}, nil
 }
 
-func (w *wireWant) key() FormKey { return FormKey{VersionKey{w.Config, w.Version}, w.Form} }
+func (w *wireWant) key() record.FormKey {
+	return record.FormKey{VersionKey: record.VersionKey{Config: w.Config, Version: w.Version}, Form: w.Form}
+}
 
 func decodeShards(b []byte) (*wireWant, error) {
 	w, err := decodeAs[wireWant](b)

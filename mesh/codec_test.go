@@ -13,14 +13,14 @@ import (
 )
 
 func sampleMessages() []Message {
-	ack := newAckEntry(configKey{"payments/limits", "eu"}, 9)
+	ack := newAckEntry(record.PointerKey{Config: "payments/limits", Region: "eu"}, 9)
 	for i := range uint32(500) {
 		ack.Applied.Add(i * 3)
 		ack.Latency.Add(int64(i) * 100)
 	}
 	ack.Failed.Add(1)
 	ack.addFailure(Failure{Agent: 1, Name: "eu-1", Reason: "checksum"})
-	single := newAckEntry(configKey{"a", "eu"}, 1)
+	single := newAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1)
 	single.Applied.Add(7)
 	single.Latency.Add(1234)
 	return []Message{
@@ -38,7 +38,7 @@ func sampleMessages() []Message {
 			Audiences: []Audience{{SubscribeNothing, 3}, {"a b/c", 4}}},
 		&Join{Subscriptions: SubscribeNothing}, &Attach{Subscriptions: "*"}, &Adopted{Members: []Member{{Name: "n", Subscriptions: "a"}}},
 		&Survey{ID: 1 << 60, Config: "a", Version: 3}, &Holdings{ID: 4, Region: "eu", Held: []Holding{{Agent: 3, Name: "n", Whole: true}, {Agent: 4, Name: "m", Form: 1, Shards: 3, Of: 9, Cached: true}}},
-		&Decline{Key: FormKey{VersionKey{"a", 3}, 1}, Shards: decodeBits([]byte{5})}, &Want{Key: FormKey{VersionKey{"a", 3}, 1}, Shards: decodeBits([]byte{5}), Cancel: decodeBits([]byte{1, 2})},
+		&Decline{Key: record.FormKey{VersionKey: record.VersionKey{Config: "a", Version: 3}, Form: 1}, Shards: decodeBits([]byte{5})}, &Want{Key: record.FormKey{VersionKey: record.VersionKey{Config: "a", Version: 3}, Form: 1}, Shards: decodeBits([]byte{5}), Cancel: decodeBits([]byte{1, 2})},
 		&Brood{Members: []Location{{Name: "n", Addr: "a:1", Subscriptions: "a b"}}},
 		&Announcement{Revision: 12, Raw: []byte{1}, Pushed: true},
 		&Placement{Index: 5, Backups: []Location{{Name: "b", Addr: "127.0.0.1:9"}, {}}},
@@ -79,7 +79,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 	many := make([]uint32, MaxChildren+1)
 	entries := make([]AckEntry, MaxAckEntries+1)
 	for i := range entries {
-		entries[i] = *newAckEntry(configKey{"a", "eu"}, 1)
+		entries[i] = *newAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1)
 	}
 	for _, m := range []Message{
 		&Join{Addr: long}, &Join{Avoid: []string{long}}, &Join{Avoid: make([]string, MaxAvoid+1)}, &Join{Labels: map[string]string{long: ""}},
@@ -89,11 +89,11 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Attached{Path: make([]uint32, MaxPath+1)}, &Adopted{Members: make([]Member, MaxMembers+1)}, &Adopted{Members: []Member{{Name: long}}},
 		&Accusation{Name: long},
 		&Brood{Members: locations(MaxChildren + 1)}, &Circle{Feeders: []Location{{Name: long}}}, &Circles{Below: make([]*Circle, MaxCircles+1)}, &Stored{Config: long}, &Drift{Name: long}, &Census{Waves: make([]WaveSize, MaxWaves+1)}, &Census{Quarantined: []Quarantined{{Reason: long}}}, &Census{Audiences: make([]Audience, MaxAudiences+1)},
-		&Survey{Config: long}, &Holdings{Held: make([]Holding, MaxHoldings+1)}, &Holdings{Region: long}, &Holdings{Held: []Holding{{Name: long}}}, &Decline{Key: FormKey{VersionKey{long, 1}, 0}, Shards: decodeBits(nil)},
+		&Survey{Config: long}, &Holdings{Held: make([]Holding, MaxHoldings+1)}, &Holdings{Region: long}, &Holdings{Held: []Holding{{Name: long}}}, &Decline{Key: record.FormKey{VersionKey: record.VersionKey{Config: long, Version: 1}, Form: 0}, Shards: decodeBits(nil)},
 		&Join{Subscriptions: Subscriptions(long)}, &Attach{Subscriptions: "a//b"}, &Adopted{Members: []Member{{Subscriptions: "a /"}}}, &Brood{Members: []Location{{Subscriptions: "a  b"}}},
 		&Push{Config: long}, &Push{Manifest: make([]byte, record.MaxManifest+1)}, &Push{Body: make([]byte, MaxPush+1)},
 		&Gone{Agents: many}, &Ack{Entries: entries},
-		&Ack{Entries: []AckEntry{*newAckEntry(configKey{long, "eu"}, 1)}},
+		&Ack{Entries: []AckEntry{*newAckEntry(record.PointerKey{Config: long, Region: "eu"}, 1)}},
 	} {
 		b, err := AppendMessage(nil, m)
 		if err != nil {

@@ -1,5 +1,7 @@
 package mesh
 
+import "banyan/record"
+
 // DriftState is how it stands with a file that is not what was applied.
 type DriftState uint8
 
@@ -46,12 +48,12 @@ func (n *Node) heardDrift(from PeerID, m *Drift, out []Output) []Output {
 
 // damaged has a version applied anew, since what shows is not it any more; unless whole, it
 // is fetched before.
-func (n *Node) damaged(now Time, want VersionKey, whole bool, out []Output) []Output {
+func (n *Node) damaged(now Time, want record.VersionKey, whole bool, out []Output) []Output {
 	if !whole {
 		n.bodies.evict(want)
 		n.recount(want)
 	}
-	key := configKey{want.Config, n.cfg.Self.Region}
+	key := n.pointerKey(want.Config)
 	s := n.configs[key]
 	if s == nil || s.busy || n.versionFor(s) != want.Version {
 		return out

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/record"
 )
 
 // exchange is a form on its way here, shard by shard, from many sources at once.
@@ -16,7 +18,7 @@ import (
 // feeders through all others. When the whole circle and its feeders are suspected,
 // there are the parent, the backup and the coordinator.
 type exchange struct {
-	key        FormKey
+	key        record.FormKey
 	info       FormInfo
 	have       *bitset.BitSet // shards
 	inStripe   []uint16       // how many of each stripe are here
@@ -64,7 +66,7 @@ type source struct {
 // indexed hears that the index of a version's form is at hand, and which of its
 // shards are: the trade begins.
 func (n *Node) indexed(now Time, in Input, out []Output) []Output {
-	key := FormKey{in.Want, in.Form}
+	key := record.FormKey{VersionKey: in.Want, Form: in.Form}
 	f := n.bodies.fetch(in.Want, in.Choice)
 	if f == nil {
 		return out
@@ -100,7 +102,7 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	return n.pump(now, n.assign(now, x, out))
 }
 
-func newExchange(key FormKey, info FormInfo, have *bitset.BitSet) *exchange {
+func newExchange(key record.FormKey, info FormInfo, have *bitset.BitSet) *exchange {
 	if have == nil {
 		have = bitset.New(uint(info.Shards()))
 	}
@@ -241,7 +243,7 @@ func (n *Node) assemble(x *exchange, out []Output) []Output {
 }
 
 // endExchanges forgets the exchanges of a version. What has come of it stays on disk.
-func (n *Node) endExchanges(want VersionKey, out []Output) []Output {
+func (n *Node) endExchanges(want record.VersionKey, out []Output) []Output {
 	n.trading = slices.DeleteFunc(n.trading, func(x *exchange) bool {
 		if x.key.VersionKey != want {
 			return false

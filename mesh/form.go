@@ -2,12 +2,6 @@ package mesh
 
 import "banyan/record"
 
-// FormKey names a form of a version, by its place in the manifest.
-type FormKey struct {
-	VersionKey
-	Form uint8
-}
-
 // FormChoice says which form of a version is asked for: AnyForm, or one alone.
 type FormChoice uint8
 

@@ -49,6 +49,6 @@ func (l *ledger) since(revision uint64, limit int, current func(*Announcement) b
 
 // isCurrent tells whether an announcement is the newest of its config.
 func (n *Node) isCurrent(a *Announcement) bool {
-	s := n.configs[configKey{a.Pointer.Config, a.Pointer.Region}]
+	s := n.configs[a.Pointer.Key()]
 	return s != nil && s.latest == a
 }

@@ -155,7 +155,9 @@ type Push struct {
 	Body     []byte `cbor:"4,keyasint"` // at most MaxPush bytes
 }
 
-func (m *Push) key() VersionKey { return VersionKey{m.Config, m.Version} }
+func (m *Push) key() record.VersionKey {
+	return record.VersionKey{Config: m.Config, Version: m.Version}
+}
 
 // Brood tells a parent of the sender's children.
 type Brood struct {
@@ -177,7 +179,7 @@ type Circles struct {
 // Want asks for shards of a form of a version, beside those that the sender asked for
 // before, or no longer; they are sent as the receiver gets them itself.
 type Want struct {
-	Key    FormKey
+	Key    record.FormKey
 	Shards *bitset.BitSet
 	Cancel *bitset.BitSet
 }
@@ -185,7 +187,7 @@ type Want struct {
 // Decline answers a Want: these shards will not be sent, since there is no room to have
 // them here.
 type Decline struct {
-	Key    FormKey
+	Key    record.FormKey
 	Shards *bitset.BitSet
 }
 

@@ -60,15 +60,6 @@ const (
 	ArrangeSiblings                    // the children of one node, fed by it
 )
 
-// configKey names a pointer.
-type configKey struct{ config, region string }
-
-// VersionKey names a version of a config.
-type VersionKey struct {
-	Config  string
-	Version uint64
-}
-
 // Node is one member of the overlay. Make it with NewNode, then Step it.
 type Node struct {
 	cfg  Config
@@ -83,11 +74,11 @@ type Node struct {
 	gate     admission
 	survey   survey
 
-	configs   map[configKey]*configState
+	configs   map[record.PointerKey]*configState
 	revisions map[string]uint64 // by region, newest revision seen in order
 	states    map[string]*record.State
 	ledgers   map[string]*ledger
-	unsettled map[configKey]struct{}
+	unsettled map[record.PointerKey]struct{}
 	confirmed uint64      // revision of the newest head that matched what was seen
 	gaps      int         // heads in a row that told of another state than this node's
 	headTime  int64       // of the newest head verified
@@ -96,15 +87,15 @@ type Node struct {
 
 	circles   circles
 	partners  partners
-	exchanges map[FormKey]*exchange
+	exchanges map[record.FormKey]*exchange
 	trading   []*exchange // the same, in the order in which they began
 	uploads   uploads
 
 	bodies     bodies
 	acks       acks
 	quarantine quarantine
-	waving     map[configKey]struct{} // configs of this region with a candidate
-	restored   []configKey            // applied before the node started, and not acknowledged since
+	waving     map[record.PointerKey]struct{} // configs of this region with a candidate
+	restored   []record.PointerKey            // applied before the node started, and not acknowledged since
 	retries    []retry
 	retryAt    Time   // when the first of them is due
 	lastRaw    []byte // the announcement accepted last
@@ -116,19 +107,19 @@ func NewNode(cfg Config) *Node {
 		cfg:        cfg,
 		rand:       rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
 		peers:      map[PeerID]Identity{},
-		configs:    map[configKey]*configState{},
+		configs:    map[record.PointerKey]*configState{},
 		revisions:  map[string]uint64{},
 		states:     map[string]*record.State{},
 		ledgers:    map[string]*ledger{},
-		unsettled:  map[configKey]struct{}{},
+		unsettled:  map[record.PointerKey]struct{}{},
 		circles:    circles{broods: map[PeerID][]Location{}, flushAt: Never},
 		partners:   newPartners(),
 		uploads:    uploads{wakeAt: Never},
-		exchanges:  map[FormKey]*exchange{},
+		exchanges:  map[record.FormKey]*exchange{},
 		bodies:     newBodies(),
 		acks:       newAcks(),
 		quarantine: newQuarantine(),
-		waving:     map[configKey]struct{}{},
+		waving:     map[record.PointerKey]struct{}{},
 		retryAt:    Never,
 		survey:     survey{flushAt: Never},
 		roster:     roster{flushAt: Never},

@@ -5,7 +5,7 @@ import "banyan/record"
 // lacks tells whether the version that the node is to run is neither here nor on
 // its way.
 func (n *Node) lacks(s *configState) bool {
-	want := VersionKey{s.latest.Pointer.Config, n.versionFor(s)}
+	want := record.VersionKey{Config: s.latest.Pointer.Config, Version: n.versionFor(s)}
 	if p := &s.latest.Pointer; s.staging(p.Candidate) && (want.Version == 0 || n.bodies.has(want)) {
 		want.Version = p.Candidate
 	}
@@ -19,7 +19,7 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if from != n.up.parent || n.up.state != upAttached {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
 	}
-	key := configKey{m.Config, n.cfg.Self.Region}
+	key := n.pointerKey(m.Config)
 	s := n.configs[key]
 	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
 		return out
@@ -32,7 +32,7 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 		return n.parentFailed(now, out)
 	}
 	s.pushed = m.Version
-	out = n.sendDown(key.region, m, out)
+	out = n.sendDown(key.Region, m, out)
 	if !n.subscribes(m.Config) {
 		return out
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"banyan/record"
 )
 
 // Quarantine: an agent that keeps failing a config, or is silent about it, is listed
@@ -72,16 +74,16 @@ func newQuarantine() quarantine {
 }
 
 // expect notes that an epoch was announced: who has not answered it in time is silent.
-func (n *Node) expect(now Time, key configKey, epoch uint64) {
-	if n.cfg.Planner == nil || key.region != n.cfg.Self.Region {
+func (n *Node) expect(now Time, key record.PointerKey, epoch uint64) {
+	if n.cfg.Planner == nil || key.Region != n.cfg.Self.Region {
 		return
 	}
 	q := &n.quarantine
 	if len(q.due) >= MaxConfigs {
 		return
 	}
-	q.answers[key.config] = &answers{epoch: epoch, from: roaring.New()}
-	q.due = append(q.due, silenceCheck{now + silenceLimit, key.config, epoch})
+	q.answers[key.Config] = &answers{epoch: epoch, from: roaring.New()}
+	q.due = append(q.due, silenceCheck{now + silenceLimit, key.Config, epoch})
 	q.wakeAt = min(q.wakeAt, q.due[0].at)
 }
 
@@ -137,7 +139,7 @@ func (n *Node) confine(now Time, w ward, name string, epoch uint64, reason strin
 	q.wards[w] = &Quarantined{Index: w.index, Name: name, Config: w.config, Epoch: epoch, Reason: reason}
 	q.since[w] = now
 	n.cfg.Planner.confine(w.index, true)
-	return append(out, Output{Op: OpQuarantined, Name: name, Want: VersionKey{Config: w.config}, Reason: reason})
+	return append(out, Output{Op: OpQuarantined, Name: name, Want: record.VersionKey{Config: w.config}, Reason: reason})
 }
 
 func (n *Node) release(w ward, out []Output) []Output {
@@ -150,7 +152,7 @@ func (n *Node) release(w ward, out []Output) []Output {
 		confined = confined || other.index == w.index
 	}
 	n.cfg.Planner.confine(w.index, confined)
-	return append(out, Output{Op: OpReleased, Name: held.Name, Want: VersionKey{Config: w.config}})
+	return append(out, Output{Op: OpReleased, Name: held.Name, Want: record.VersionKey{Config: w.config}})
 }
 
 // releaseByHand releases an agent from all its quarantines; it has as many attempts

@@ -96,7 +96,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return s.ids[name]
 	}
-	want := VersionKey{arg("config", "a"), num("version")}
+	want := record.VersionKey{Config: arg("config", "a"), Version: num("version")}
 	receive := func(m Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
 	announcement := func(prefix string) *Announcement {
 		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
@@ -112,7 +112,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return a
 	}
-	key, choice := FormKey{want, uint8(num("form"))}, AnyForm
+	key, choice := record.FormKey{VersionKey: want, Form: uint8(num("form"))}, AnyForm
 	if d.HasArg("only") {
 		choice = OnlyForm(uint8(num("only")))
 	}
@@ -246,12 +246,12 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "circle":
 		return receive(&Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":
-		return s.step(Input{Kind: InSent, Peer: peer(), Key: FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
+		return s.step(Input{Kind: InSent, Peer: peer(), Key: record.FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
 	case "indexed":
 		info := FormInfo{Size: 100 * int64(max(num("stripes"), 1)), Geometry: record.Geometry{Data: 1, ShardBytes: 100}}
 		return s.step(Input{Kind: InIndexed, Want: want, Choice: choice, Form: key.Form, Info: info, Shards: set("here")})
 	case "assembled":
-		return s.step(Input{Kind: InFetched, Want: want, Key: FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
+		return s.step(Input{Kind: InFetched, Want: want, Key: record.FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
 	case "fetched":
 		return s.step(Input{Kind: InFetched, Want: want, Choice: choice, Reason: arg("reason", ""), Denied: arg("reason", "") == "denied"})
 	case "applied":

@@ -54,8 +54,8 @@ type Input struct {
 	Head          record.Head
 	HeadRaw       *SignedHead
 	Push          *Push
-	Want          VersionKey
-	Key           FormKey
+	Want          record.VersionKey
+	Key           record.FormKey
 	Info          FormInfo
 	Shards        *bitset.BitSet // not kept
 	Restored      []int
@@ -120,8 +120,8 @@ type Output struct {
 	Announcement *Announcement
 	Head         record.Head
 	Push         *Push
-	Want         VersionKey
-	Key          FormKey
+	Want         record.VersionKey
+	Key          record.FormKey
 	Shard        int
 	Request      uint64
 	Choice       FormChoice

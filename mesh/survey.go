@@ -85,13 +85,13 @@ func (n *Node) surveyed(now Time, from PeerID, m *Survey, out []Output) []Output
 	n.survey = survey{id: m.ID, upward: true, flushAt: Never}
 	out = n.askBelow(m, out)
 	if n.cfg.Self.Role == RoleAgent {
-		return n.gather(now, n.holdings(VersionKey{m.Config, m.Version}), out)
+		return n.gather(now, n.holdings(record.VersionKey{Config: m.Config, Version: m.Version}), out)
 	}
 	return out
 }
 
 // holdings is what this agent holds of a version.
-func (n *Node) holdings(v VersionKey) (held []Holding) {
+func (n *Node) holdings(v record.VersionKey) (held []Holding) {
 	self := Holding{Agent: n.up.index - 1, Name: n.cfg.Self.Name, Whole: n.bodies.has(v)}
 	for _, x := range n.trading {
 		if x.key.VersionKey != v {

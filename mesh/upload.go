@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/record"
 )
 
 // uploads is what peers want of this node, and what is on its way to them.
@@ -19,7 +21,7 @@ type uploads struct {
 // upload is what one peer wants of one form.
 type upload struct {
 	peer    PeerID
-	key     FormKey
+	key     record.FormKey
 	want    *bitset.BitSet
 	ready   int // how many of those are here
 	sending int
@@ -37,7 +39,7 @@ const (
 	maxStuck = 64
 )
 
-func (u *uploads) find(peer PeerID, key FormKey) *upload {
+func (u *uploads) find(peer PeerID, key record.FormKey) *upload {
 	for _, e := range u.queue {
 		if e.peer == peer && e.key == key {
 			return e
@@ -156,14 +158,14 @@ func (n *Node) dropUpload(u *upload) {
 }
 
 // servesForm tells whether all shards of a form are here, or can be made.
-func (n *Node) servesForm(key FormKey) bool {
+func (n *Node) servesForm(key record.FormKey) bool {
 	return n.cfg.HoldsAll || n.bodies.forms(key.VersionKey)&(1<<key.Form) != 0
 }
 
 // isCurrentVersion tells whether a pointer of this node's region names a version: what
 // no pointer names is not fetched for others.
-func (n *Node) isCurrentVersion(v VersionKey) bool {
-	s := n.configs[configKey{v.Config, n.cfg.Self.Region}]
+func (n *Node) isCurrentVersion(v record.VersionKey) bool {
+	s := n.configs[n.pointerKey(v.Config)]
 	return s != nil && v.Version != 0 && (v.Version == s.latest.Pointer.Baseline || v.Version == s.latest.Pointer.Candidate)
 }
 
@@ -179,7 +181,7 @@ func (n *Node) countReady(u *upload) {
 }
 
 // recount does so for all who want something of a version that has come, or gone.
-func (n *Node) recount(v VersionKey) {
+func (n *Node) recount(v record.VersionKey) {
 	for _, u := range n.uploads.queue {
 		if u.key.VersionKey == v {
 			n.countReady(u)
@@ -188,7 +190,7 @@ func (n *Node) recount(v VersionKey) {
 }
 
 // arrived notes that a shard may be sent to those who want it.
-func (u *uploads) arrived(key FormKey, shard int) {
+func (u *uploads) arrived(key record.FormKey, shard int) {
 	for _, e := range u.queue {
 		if e.key == key && e.want.Test(uint(shard)) {
 			e.ready++
@@ -198,7 +200,7 @@ func (u *uploads) arrived(key FormKey, shard int) {
 
 // held is the set of shards of a form that are here; ok is false if none are. A nil
 // set with ok stands for all.
-func (n *Node) held(key FormKey) (have *bitset.BitSet, ok bool) {
+func (n *Node) held(key record.FormKey) (have *bitset.BitSet, ok bool) {
 	if n.servesForm(key) {
 		return nil, true
 	}

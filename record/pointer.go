@@ -87,6 +87,9 @@ func (w Wave) Validate() error {
 	return nil
 }
 
+// Key returns the key of the pointer: its config and region.
+func (p *Pointer) Key() PointerKey { return PointerKey{Config: p.Config, Region: p.Region} }
+
 // VersionFor tells which version the agent of that name and those labels runs;
 // 0 when the pointer gives it none (a candidate that has not reached it, over
 // no baseline).

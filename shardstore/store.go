@@ -44,7 +44,7 @@ var (
 )
 
 // Loader opens a form that is whole, from where its owner keeps it.
-type Loader func(key mesh.FormKey) (*os.File, record.Form, fec.Index, error)
+type Loader func(key record.FormKey) (*os.File, record.Form, fec.Index, error)
 
 // Store keeps forms. It may be used by many at once.
 type Store struct {
@@ -53,7 +53,7 @@ type Store struct {
 	load    Loader
 
 	mu   sync.Mutex
-	open map[mesh.FormKey]*entry // guarded by mu
+	open map[record.FormKey]*entry // guarded by mu
 }
 
 type entry struct {
@@ -70,7 +70,7 @@ func Open(dir string, reserve int64, load Loader) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("shard store: %w", err)
 	}
-	return &Store{dir: dir, reserve: reserve, load: load, open: map[mesh.FormKey]*entry{}}, nil
+	return &Store{dir: dir, reserve: reserve, load: load, open: map[record.FormKey]*entry{}}, nil
 }
 
 const (
@@ -80,14 +80,14 @@ const (
 
 // path is the directory of a form on its way. Names of configs may be long and have
 // slashes: their hash names them here, the version is in the name for who looks.
-func (s *Store) path(key mesh.FormKey) string {
+func (s *Store) path(key record.FormKey) string {
 	sum := record.Sum([]byte(key.Config))
 	return filepath.Join(s.dir, hex.EncodeToString(sum[:8])+"-"+strconv.FormatUint(key.Version, 10)+"-"+strconv.Itoa(int(key.Form)))
 }
 
 // Begin makes room for a form, or finds what has come of it already. It returns which
 // shards are here.
-func (s *Store) Begin(key mesh.FormKey, form record.Form, signed, index []byte) (*bitset.BitSet, error) {
+func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte) (*bitset.BitSet, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.open[key]; e != nil {
@@ -115,7 +115,7 @@ func (s *Store) Begin(key mesh.FormKey, form record.Form, signed, index []byte) 
 	return have, err
 }
 
-func (s *Store) begin(key mesh.FormKey, form record.Form, parsed fec.Index, signed, index []byte, dir string, f *os.File) (*bitset.BitSet, error) {
+func (s *Store) begin(key record.FormKey, form record.Form, parsed fec.Index, signed, index []byte, dir string, f *os.File) (*bitset.BitSet, error) {
 	file, err := fec.NewFile(f, form, parsed, false)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (s *Store) makeRoom() error {
 	if len(s.open) < MaxOpen {
 		return nil
 	}
-	var oldest *mesh.FormKey
+	var oldest *record.FormKey
 	for key, e := range s.open {
 		if e.dir == "" && (oldest == nil || e.used.Before(s.open[*oldest].used)) {
 			oldest = &key
@@ -164,7 +164,7 @@ func (s *Store) makeRoom() error {
 }
 
 // find returns a form that is open, or opens it where its owner keeps it.
-func (s *Store) find(key mesh.FormKey, load bool) (*fec.File, error) {
+func (s *Store) find(key record.FormKey, load bool) (*fec.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.open[key]; e != nil {
@@ -191,7 +191,7 @@ func (s *Store) find(key mesh.FormKey, load bool) (*fec.File, error) {
 }
 
 // Put stores a shard of a form that was begun, and returns which others that restored.
-func (s *Store) Put(key mesh.FormKey, n int, shard []byte) ([]int, error) {
+func (s *Store) Put(key record.FormKey, n int, shard []byte) ([]int, error) {
 	file, err := s.find(key, false)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (s *Store) Put(key mesh.FormKey, n int, shard []byte) ([]int, error) {
 
 // Get reads a shard into buf, which has room for record.MaxShardBytes, and returns the
 // part of it that the shard fills.
-func (s *Store) Get(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
+func (s *Store) Get(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	file, err := s.find(key, true)
 	if err != nil {
 		return nil, err
@@ -212,7 +212,7 @@ func (s *Store) Get(key mesh.FormKey, n int, buf []byte) ([]byte, error) {
 
 // Fill stores all of a form that was begun, and returns which shards are here: all, if
 // the bytes are the form's.
-func (s *Store) Fill(key mesh.FormKey, form []byte) (*bitset.BitSet, error) {
+func (s *Store) Fill(key record.FormKey, form []byte) (*bitset.BitSet, error) {
 	file, err := s.find(key, false)
 	if err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func (s *Store) Fill(key mesh.FormKey, form []byte) (*bitset.BitSet, error) {
 }
 
 // OpenWhole opens the bytes of a form on its way of which all has come.
-func (s *Store) OpenWhole(key mesh.FormKey) (io.ReadCloser, error) {
+func (s *Store) OpenWhole(key record.FormKey) (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.open[key]
@@ -272,14 +272,14 @@ func (s *Store) Stored() (bytes int64) {
 }
 
 // Offer is the manifest and the index of a form of a version that is on its way.
-func (s *Store) Offer(v mesh.VersionKey, choice mesh.FormChoice) (form uint8, signed, index []byte, ok bool) {
+func (s *Store) Offer(v record.VersionKey, choice mesh.FormChoice) (form uint8, signed, index []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for form := range uint8(record.MaxForms) {
 		if !choice.Allows(form) {
 			continue
 		}
-		if e := s.open[mesh.FormKey{VersionKey: v, Form: form}]; e != nil && e.dir != "" {
+		if e := s.open[record.FormKey{VersionKey: v, Form: form}]; e != nil && e.dir != "" {
 			return form, e.signed, e.index, true
 		}
 	}
@@ -287,7 +287,7 @@ func (s *Store) Offer(v mesh.VersionKey, choice mesh.FormChoice) (form uint8, si
 }
 
 // Index is the index of a form that is whole.
-func (s *Store) Index(key mesh.FormKey) ([]byte, error) {
+func (s *Store) Index(key record.FormKey) ([]byte, error) {
 	file, err := s.find(key, true)
 	if err != nil {
 		return nil, err
@@ -297,7 +297,7 @@ func (s *Store) Index(key mesh.FormKey) ([]byte, error) {
 
 // Finish checks a form that is complete and makes it durable. The caller moves the
 // file away, and then calls Keep.
-func (s *Store) Finish(key mesh.FormKey) (path string, index []byte, err error) {
+func (s *Store) Finish(key record.FormKey) (path string, index []byte, err error) {
 	s.mu.Lock()
 	e := s.open[key]
 	s.mu.Unlock()
@@ -308,7 +308,7 @@ func (s *Store) Finish(key mesh.FormKey) (path string, index []byte, err error) 
 }
 
 // Keep goes on serving a form whose file was moved.
-func (s *Store) Keep(key mesh.FormKey) error {
+func (s *Store) Keep(key record.FormKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.open[key]
@@ -321,12 +321,12 @@ func (s *Store) Keep(key mesh.FormKey) error {
 }
 
 // Drop forgets the forms of a version, and what has come of them.
-func (s *Store) Drop(v mesh.VersionKey) error {
+func (s *Store) Drop(v record.VersionKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
 	for form := range uint8(record.MaxForms) {
-		key := mesh.FormKey{VersionKey: v, Form: form}
+		key := record.FormKey{VersionKey: v, Form: form}
 		if e := s.open[key]; e != nil {
 			e.file.Close()
 			delete(s.open, key)

@@ -13,7 +13,6 @@ import (
 
 	"banyan/fec"
 	"banyan/internal/diskspace"
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -47,15 +46,15 @@ func (b *body) number(i int) int {
 	return i/int(g.Data)*g.PerStripe() + i%int(g.Data)
 }
 
-func key(version uint64) mesh.FormKey {
-	return mesh.FormKey{VersionKey: mesh.VersionKey{Config: "app/model", Version: version}}
+func key(version uint64) record.FormKey {
+	return record.FormKey{VersionKey: record.VersionKey{Config: "app/model", Version: version}}
 }
 
 var errNone = errors.New("none")
 
 func open(t *testing.T, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, 1<<20, func(mesh.FormKey) (*os.File, record.Form, fec.Index, error) {
+	s, err := Open(dir, 1<<20, func(record.FormKey) (*os.File, record.Form, fec.Index, error) {
 		return nil, record.Form{}, nil, errNone
 	})
 	if err != nil {

@@ -128,7 +128,7 @@ func spreadByMesh(cfg Config, b BodyRun) (*BodyReport, error) {
 func (r *run) spread(c Change, dying float64) *update {
 	w := r.w
 	w.Run(w.now.Add(5 * time.Second)) // the tree is at rest
-	w.mirror(mesh.VersionKey{Config: c.Config, Version: c.Version})
+	w.mirror(record.VersionKey{Config: c.Config, Version: c.Version})
 	before := w.bodies
 	r.sent = w.sentMessages()
 	u := r.meter.move(c, false)

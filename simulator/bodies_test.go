@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
 	"banyan/record"
 )
 
@@ -128,7 +127,7 @@ func TestAHostThatRestartsGoesOnWhereItWas(t *testing.T) {
 	w.Run(w.now.Add(5 * time.Second))
 	u := r.meter.move(Change{Config: config, Version: 2}, false)
 	w.Run(w.now.Add(400 * time.Millisecond))
-	key := mesh.FormKey{VersionKey: versionKey(config, 2)}
+	key := record.FormKey{VersionKey: versionKey(config, 2)}
 	victim := int32(w.regions())
 	had := w.hosts[victim].disk.partial[key].Count()
 	if had == 0 {

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // carryOut does what a node asked for.
@@ -109,7 +110,7 @@ func (w *World) corrupt(i int32, o *mesh.Output) mesh.Message {
 }
 
 // bodySize is the size of a version's body.
-func (w *World) bodySize(v mesh.VersionKey) int64 {
+func (w *World) bodySize(v record.VersionKey) int64 {
 	if size, ok := w.store.sizes[v]; ok {
 		return size
 	}
@@ -183,12 +184,12 @@ func (w *World) serve(i int32, o *mesh.Output) {
 }
 
 func (w *World) storePushed(i int32, m *mesh.Push) {
-	w.storeBody(i, mesh.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
+	w.storeBody(i, record.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
 }
 
 // storeBody writes a body that came, unless reason says why it did not, and tells
 // the node when it is on disk; not if the host dies meanwhile.
-func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.Time) {
+func (w *World) storeBody(i int32, want record.VersionKey, reason string, at mesh.Time) {
 	boots := w.hosts[i].boots
 	end := func() {
 		h := &w.hosts[i]
@@ -202,7 +203,7 @@ func (w *World) storeBody(i int32, want mesh.VersionKey, reason string, at mesh.
 			in.Reason, in.Local = "store: disk failure", true
 		default:
 			if h.disk.held == nil {
-				h.disk.held = map[mesh.VersionKey]struct{}{}
+				h.disk.held = map[record.VersionKey]struct{}{}
 			}
 			h.disk.held[want] = struct{}{}
 			in.Forms = 1
@@ -231,7 +232,7 @@ func (w *World) activate(i int32, o *mesh.Output) {
 		switch {
 		case h.broken:
 			in.Reason = "apply: disk failure"
-		case w.accepts != nil && !w.accepts(i, mesh.VersionKey{Config: a.Pointer.Config, Version: version}):
+		case w.accepts != nil && !w.accepts(i, record.VersionKey{Config: a.Pointer.Config, Version: version}):
 			in.Reason = "check: refused by the host"
 		default:
 			w.persist(i, a, version, watermark)

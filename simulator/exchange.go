@@ -8,6 +8,7 @@ import (
 
 	"banyan/fec"
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // BodyTraffic counts shards that arrived, in all of a run.
@@ -18,11 +19,11 @@ type BodyTraffic struct {
 }
 
 // isTraded tells whether a body goes by the shard.
-func (w *World) isTraded(v mesh.VersionKey) bool {
+func (w *World) isTraded(v record.VersionKey) bool {
 	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
 }
 
-func (w *World) formInfo(v mesh.VersionKey) mesh.FormInfo {
+func (w *World) formInfo(v record.VersionKey) mesh.FormInfo {
 	size := w.bodySize(v)
 	return mesh.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
 }
@@ -54,9 +55,9 @@ func (w *World) serveIndex(i int32, ref uint64, r request) {
 // indexed tells a node of the index that it asked for, and of the shards that came with
 // it, or were on its disk.
 func (w *World) indexed(r request, info mesh.FormInfo, came *bitset.BitSet, at mesh.Time) {
-	asker, key := &w.hosts[r.asker], mesh.FormKey{VersionKey: r.want}
+	asker, key := &w.hosts[r.asker], record.FormKey{VersionKey: r.want}
 	if asker.disk.partial == nil {
-		asker.disk.partial = map[mesh.FormKey]*bitset.BitSet{}
+		asker.disk.partial = map[record.FormKey]*bitset.BitSet{}
 	}
 	if held := asker.disk.partial[key]; held != nil {
 		came = held.Union(came)
@@ -68,7 +69,7 @@ func (w *World) indexed(r request, info mesh.FormInfo, came *bitset.BitSet, at m
 // mirror lets the leader tell its followers of a version that was stored, and runs
 // until they have it: so it is in life, where a version is published before a pointer
 // names it.
-func (w *World) mirror(v mesh.VersionKey) {
+func (w *World) mirror(v record.VersionKey) {
 	w.step(0, mesh.Input{Kind: mesh.InStored, Want: v})
 	w.RunUntil(w.now.Add(updateLimit), 50*time.Millisecond, func() bool {
 		for i := 1; i < w.regions(); i++ {
@@ -127,7 +128,7 @@ func (w *World) sendShard(i int32, o *mesh.Output) {
 // shard is one on its way.
 type shard struct {
 	peer   mesh.PeerID // the receiver's end
-	key    mesh.FormKey
+	key    record.FormKey
 	number int
 	wire   int64
 	poison bool
@@ -201,8 +202,8 @@ func (w *World) assemble(i int32, o *mesh.Output) {
 	w.storeBody(i, o.Want, "", w.ready.Add(perMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
 }
 
-func (w *World) abandon(i int32, v mesh.VersionKey) {
-	delete(w.hosts[i].disk.partial, mesh.FormKey{VersionKey: v})
+func (w *World) abandon(i int32, v record.VersionKey) {
+	delete(w.hosts[i].disk.partial, record.FormKey{VersionKey: v})
 }
 
 // neverTaken ends a send to a host that acknowledges nothing: QUIC's congestion window

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // host is one simulated machine: its node, what is on its disk, and when its
@@ -39,8 +40,8 @@ type host struct {
 // disk is what an agent remembers across a restart.
 type disk struct {
 	applied   map[string]onDisk // by config
-	held      map[mesh.VersionKey]struct{}
-	partial   map[mesh.FormKey]*bitset.BitSet // shards of bodies that are on their way
+	held      map[record.VersionKey]struct{}
+	partial   map[record.FormKey]*bitset.BitSet // shards of bodies that are on their way
 	watermark uint64
 	index     uint32
 }

@@ -207,7 +207,7 @@ const (
 func (w *World) messageSize(m mesh.Message) int64 {
 	switch m := m.(type) {
 	case *mesh.Push:
-		return w.bodySize(mesh.VersionKey{Config: m.Config, Version: m.Version}) + manifestSize + packetOverhead
+		return w.bodySize(record.VersionKey{Config: m.Config, Version: m.Version}) + manifestSize + packetOverhead
 	case *mesh.Announcement:
 		return announcementSize
 	case *mesh.SignedHead:

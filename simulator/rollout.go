@@ -129,7 +129,7 @@ func startRollout(r *run, def RolloutDef, n int) *simulated {
 	}
 	w := r.w
 	before := w.accepts
-	w.accepts = func(i int32, v mesh.VersionKey) bool {
+	w.accepts = func(i int32, v record.VersionKey) bool {
 		if v.Config == def.Config && v.Version == o.state.Version && v.Version != 0 && o.refusing[i] {
 			o.refused[i] = true
 			o.touch()
@@ -381,6 +381,6 @@ func (d *RolloutDef) title() string {
 	return fmt.Sprintf("%s, baking %s", s, bake)
 }
 
-func versionKey(config string, version uint64) mesh.VersionKey {
-	return mesh.VersionKey{Config: config, Version: version}
+func versionKey(config string, version uint64) record.VersionKey {
+	return record.VersionKey{Config: config, Version: version}
 }

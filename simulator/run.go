@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // Run is a fleet on its way through a run: the world, what is measured of it, and
@@ -79,7 +80,7 @@ func Simulate(cfg Config) (*Report, error) {
 		return nil, err
 	}
 	var body *BodyReport
-	if v := (mesh.VersionKey{Config: config, Version: 2}); r.w.isTraded(v) {
+	if v := (record.VersionKey{Config: config, Version: 2}); r.w.isTraded(v) {
 		body = r.bodyReport(r.spread(Change{Config: config, Version: 2}, 0))
 		body.Arrangement, body.Condition = BodyRun{}.name(), BodyRun{}.condition()
 	} else {

@@ -14,11 +14,11 @@ type store struct {
 	newest   map[ackKey]uint64 // highest version named so far
 	pointers []*mesh.Announcement
 	place    map[ackKey]int // in pointers
-	sizes    map[mesh.VersionKey]int64
+	sizes    map[record.VersionKey]int64
 }
 
 func newStore() store {
-	return store{epochs: map[ackKey]uint64{}, newest: map[ackKey]uint64{}, place: map[ackKey]int{}, sizes: map[mesh.VersionKey]int64{}}
+	return store{epochs: map[ackKey]uint64{}, newest: map[ackKey]uint64{}, place: map[ackKey]int{}, sizes: map[record.VersionKey]int64{}}
 }
 
 // Change is a move of a config's pointers.
@@ -74,7 +74,7 @@ func (w *World) preload(config string) {
 		}
 		a := newest[h.region]
 		h.disk.applied = map[string]onDisk{config: {a, 1}}
-		h.disk.held = map[mesh.VersionKey]struct{}{v: {}}
+		h.disk.held = map[record.VersionKey]struct{}{v: {}}
 		h.disk.watermark = a.Revision
 	}
 }
@@ -127,7 +127,7 @@ func (w *World) pushFor(key ackKey, version uint64) *mesh.Push {
 		return nil
 	}
 	w.store.newest[key] = version
-	if w.bodySize(mesh.VersionKey{Config: key.config, Version: version}) > w.cfg.PushLimit {
+	if w.bodySize(record.VersionKey{Config: key.config, Version: version}) > w.cfg.PushLimit {
 		return nil
 	}
 	return &mesh.Push{Config: key.config, Version: version, Manifest: simulatedManifest}

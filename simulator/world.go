@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // Applied is one effect on a simulated agent: it is on the agent's disk.
@@ -55,7 +56,7 @@ type World struct {
 	acked  map[ackKey]*mesh.AckEntry
 	watch  watchers
 	// accepts tells whether an agent's own check lets a version in; nil: always.
-	accepts func(host int32, v mesh.VersionKey) bool
+	accepts func(host int32, v record.VersionKey) bool
 	trace   func(format string, args ...any)
 }
 
@@ -80,7 +81,7 @@ type ackKey struct{ config, region string }
 type request struct {
 	asker int32
 	peer  mesh.PeerID
-	want  mesh.VersionKey
+	want  record.VersionKey
 
 	choice mesh.FormChoice
 	cached bool // it is for others

@@ -89,7 +89,7 @@ func (e *DeniedError) Error() string { return "peer refused: " + e.Reason }
 
 // fetch asks the peer for a version and hands what it sends to take. The peer must
 // make progress every bodyTimeout, and send at minRate in the long run.
-func (l *Link) fetch(ctx context.Context, want mesh.VersionKey, wish Wish, take func(Offer) error) error {
+func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish Wish, take func(Offer) error) error {
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return err
@@ -130,7 +130,7 @@ func (e *localError) Unwrap() error { return e.err }
 // request is a body a peer asks for.
 type request struct {
 	peer   mesh.PeerID // set by the driver
-	want   mesh.VersionKey
+	want   record.VersionKey
 	wish   Wish
 	stream *quic.Stream
 	limits *Limits
@@ -151,7 +151,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 				s.CancelWrite(1)
 				return
 			}
-			fn(request{want: mesh.VersionKey{Config: q.Config, Version: q.Version}, wish: Wish{q.Have, q.Choice, q.FormOnly}, stream: s, limits: l.limits})
+			fn(request{want: record.VersionKey{Config: q.Config, Version: q.Version}, wish: Wish{q.Have, q.Choice, q.FormOnly}, stream: s, limits: l.limits})
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // Driver runs one mesh.Node over an endpoint.
@@ -93,7 +94,7 @@ func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []mesh.Input)
 }
 
 // Evicted tells the node, some time soon, that a body is no longer held.
-func (d *Driver) Evicted(v mesh.VersionKey) {
+func (d *Driver) Evicted(v record.VersionKey) {
 	d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InEvicted, Want: v}) })
 }
 
@@ -267,7 +268,7 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 			return
 		}
 		d.done.Go(func() {
-			l.receiveShards(d.ctx, d.slots, func(key mesh.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
+			l.receiveShards(d.ctx, d.slots, func(key record.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
 		})
 	}, func(m mesh.Message) {
 		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InReceived, Peer: id, Message: m}) })

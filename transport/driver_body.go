@@ -56,7 +56,7 @@ func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
 }
 
 // failed makes of the error of a fetch what the node is told.
-func (d *Driver) failed(from mesh.PeerID, l *Link, want mesh.VersionKey, err error) mesh.Input {
+func (d *Driver) failed(from mesh.PeerID, l *Link, want record.VersionKey, err error) mesh.Input {
 	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
 	d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", in.Reason, "error", err)
 	if r := record.Reason(err); r != "other" {
@@ -70,7 +70,7 @@ func (d *Driver) storePushed() {
 	for {
 		select {
 		case p := <-d.stores:
-			want := mesh.VersionKey{Config: p.Config, Version: p.Version}
+			want := record.VersionKey{Config: p.Config, Version: p.Version}
 			in := mesh.Input{Kind: mesh.InFetched, Want: want, Local: true}
 			var err error
 			if in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, want, Offer{Manifest: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
@@ -87,12 +87,12 @@ func (d *Driver) storePushed() {
 // storeQueueFull is what the node is told of a pushed version when the disk is behind:
 // it fetches it when its retry comes.
 func storeQueueFull(p *mesh.Push) mesh.Input {
-	return mesh.Input{Kind: mesh.InFetched, Want: mesh.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
+	return mesh.Input{Kind: mesh.InFetched, Want: record.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
 }
 
 // serve sends a peer the body that it asked for. If another form of it is to be had
 // first, the node is asked anew, for that form.
-func (d *Driver) serve(id uint64, want mesh.VersionKey, choice mesh.FormChoice) {
+func (d *Driver) serve(id uint64, want record.VersionKey, choice mesh.FormChoice) {
 	r, ok := d.requests[id]
 	if !ok {
 		return
@@ -125,7 +125,7 @@ func (d *Driver) serve(id uint64, want mesh.VersionKey, choice mesh.FormChoice) 
 }
 
 // sendShard sends a shard to a peer, and tells the node when it has left.
-func (d *Driver) sendShard(to mesh.PeerID, key mesh.FormKey, n int) {
+func (d *Driver) sendShard(to mesh.PeerID, key record.FormKey, n int) {
 	l := d.links[to]
 	d.done.Go(func() {
 		err := errLinkLost
@@ -149,7 +149,7 @@ func (d *Driver) sendShard(to mesh.PeerID, key mesh.FormKey, n int) {
 var errLinkLost = errors.New("the link is lost")
 
 // putShard stores a shard that came, and tells the node.
-func (d *Driver) putShard(from mesh.PeerID, l *Link, key mesh.FormKey, n int, shard []byte) {
+func (d *Driver) putShard(from mesh.PeerID, l *Link, key record.FormKey, n int, shard []byte) {
 	in := mesh.Input{Kind: mesh.InShard, Peer: from, Key: key, Shard: n}
 	var err error
 	in.Restored, err = d.handlers.Receiver.PutShard(key, n, shard)
@@ -167,7 +167,7 @@ func (d *Driver) putShard(from mesh.PeerID, l *Link, key mesh.FormKey, n int, sh
 }
 
 // assemble makes the body of a form that is complete.
-func (d *Driver) assemble(key mesh.FormKey) {
+func (d *Driver) assemble(key record.FormKey) {
 	d.done.Go(func() {
 		in := mesh.Input{Kind: mesh.InFetched, Want: key.VersionKey, Key: key, Local: true}
 		var err error

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/record"
 )
 
 // Handlers are the parts of a process that a Driver calls to carry out the outputs of its
@@ -37,10 +38,10 @@ type BodyServer interface {
 	// OpenBody opens the form of a version that serves wish best. The driver closes
 	// Offer.Bytes if it is an io.Closer. OpenBody returns an OtherFormError if the process
 	// should fetch a better form first.
-	OpenBody(ctx context.Context, want mesh.VersionKey, wish Wish) (Offer, error)
+	OpenBody(ctx context.Context, want record.VersionKey, wish Wish) (Offer, error)
 	// GetShard reads shard n into buf and returns the part of buf that the shard fills. buf
 	// has record.MaxShardBytes bytes.
-	GetShard(key mesh.FormKey, n int, buf []byte) ([]byte, error)
+	GetShard(key record.FormKey, n int, buf []byte) ([]byte, error)
 }
 
 // BodyReceiver verifies and stores what peers send. Its methods are called from goroutines
@@ -48,25 +49,25 @@ type BodyServer interface {
 type BodyReceiver interface {
 	// StoreBody verifies a body, or a form in one piece, and stores the version durably. It
 	// returns the set of forms whose shards can be served from now on: bit i is form i.
-	StoreBody(ctx context.Context, want mesh.VersionKey, o Offer) (forms uint8, err error)
+	StoreBody(ctx context.Context, want record.VersionKey, o Offer) (forms uint8, err error)
 	// BeginForm verifies the index of a form and prepares to receive its shards. It returns
 	// the shards that are on disk already.
-	BeginForm(ctx context.Context, want mesh.VersionKey, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	BeginForm(ctx context.Context, want record.VersionKey, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
 	// PutShard verifies and stores a shard. It returns the other shards that this one
 	// restored. The error wraps record.ErrChecksum if the shard is not what the index says.
-	PutShard(key mesh.FormKey, n int, shard []byte) (restored []int, err error)
+	PutShard(key record.FormKey, n int, shard []byte) (restored []int, err error)
 	// Assemble makes the body of a form whose shards are all on disk and stores the version
 	// durably. It returns what StoreBody returns.
-	Assemble(ctx context.Context, key mesh.FormKey) (forms uint8, err error)
+	Assemble(ctx context.Context, key record.FormKey) (forms uint8, err error)
 	// Abandon deletes the shards of a version that no pointer names any more.
-	Abandon(want mesh.VersionKey)
+	Abandon(want record.VersionKey)
 }
 
 // FormCache keeps forms of configs that the host does not subscribe to, for other hosts.
 type FormCache interface {
 	// CacheForm verifies a form that comes in one piece or by its index. It returns the
 	// shards of the form that are on disk. It is called from a goroutine of its own.
-	CacheForm(ctx context.Context, want mesh.VersionKey, choice mesh.FormChoice, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	CacheForm(ctx context.Context, want record.VersionKey, choice mesh.FormChoice, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
 }
 
 // PointerOwner applies pointers.

@@ -23,12 +23,12 @@ type shardHeader struct {
 	Number  uint32 `cbor:"4,keyasint"`
 }
 
-func (h *shardHeader) key() mesh.FormKey {
-	return mesh.FormKey{VersionKey: mesh.VersionKey{Config: h.Config, Version: h.Version}, Form: h.Form}
+func (h *shardHeader) key() record.FormKey {
+	return record.FormKey{VersionKey: record.VersionKey{Config: h.Config, Version: h.Version}, Form: h.Form}
 }
 
 // sendShard sends a shard; it returns when all of it has been handed to QUIC.
-func (l *Link) sendShard(ctx context.Context, key mesh.FormKey, n int, shard []byte) error {
+func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard []byte) error {
 	opening, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
 	s, err := l.conn.OpenUniStreamSync(opening)
@@ -51,7 +51,7 @@ var shardBuffers = sync.Pool{New: func() any { return new([record.MaxShardBytes]
 
 // receiveShards hands every shard that the peer sends to fn until the link ends. fn
 // must not keep the bytes. slots bounds how many are in memory.
-func (l *Link) receiveShards(ctx context.Context, slots chan struct{}, fn func(key mesh.FormKey, n int, shard []byte)) {
+func (l *Link) receiveShards(ctx context.Context, slots chan struct{}, fn func(key record.FormKey, n int, shard []byte)) {
 	for {
 		s, err := l.conn.AcceptUniStream(ctx)
 		if err != nil {

@@ -180,7 +180,7 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var got []byte
-	err := dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, Wish{}, func(o Offer) (err error) {
+	err := dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(o Offer) (err error) {
 		if string(o.Manifest) != "manifest" || o.Size != int64(len(body)) {
 			t.Errorf("header: %q, %d", o.Manifest, o.Size)
 		}
@@ -191,20 +191,20 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 		t.Errorf("body: %d bytes, %v", len(got), err)
 	}
 	var denied *DeniedError
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "nope", Version: 1}, Wish{}, nil)
+	err = dialed.fetch(ctx, record.VersionKey{Config: "nope", Version: 1}, Wish{}, nil)
 	if !errors.As(err, &denied) || denied.Reason != "not here" {
 		t.Errorf("refusal: %v", err)
 	}
 	read := func(o Offer) error { _, err := io.Copy(io.Discard, o.Bytes); return err }
-	if err := dialed.fetch(ctx, mesh.VersionKey{Config: "short", Version: 1}, Wish{}, read); err == nil {
+	if err := dialed.fetch(ctx, record.VersionKey{Config: "short", Version: 1}, Wish{}, read); err == nil {
 		t.Error("a body that ended early was taken for whole")
 	}
 	full := errors.New("no room")
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return full })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return full })
 	if !errors.As(err, new(*localError)) || !errors.Is(err, full) {
 		t.Errorf("a failure of this host: %v, want it marked local", err)
 	}
-	err = dialed.fetch(ctx, mesh.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return record.ErrChecksum })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return record.ErrChecksum })
 	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
 		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
 	}
