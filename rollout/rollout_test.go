@@ -50,47 +50,50 @@ func newController(t testing.TB, plan string, regions ...string) *controller {
 	return c
 }
 
-// run lives until the rollout is over, or it dies; what is in memory is lost then.
+// run drives the rollout until it is over, or until the controller dies; what is in
+// memory only is lost then.
 func (c *controller) run(now *time.Duration) (died bool) {
 	var s State
 	if err := json.Unmarshal(c.stored, &s); err != nil {
 		c.t.Fatal(err)
 	}
-	for step := 0; !s.Status.Over(); step++ {
+	d := NewDriver(s, *now-time.Second)
+	for step := 0; !d.Over(); step++ {
 		if step > 10_000 {
 			c.t.Fatalf("the rollout does not end: %s", s.Title())
 		}
-		v := View{Now: time.Unix(0, 0).Add(*now), Regions: map[string]Region{}}
-		for name, r := range c.fleet {
-			v.Regions[name] = r.seen()
-		}
-		next, moves, changed := Decide(s, v, time.Second)
+		v := c.view()
+		v.Now = time.Unix(0, 0).Add(*now)
+		before := d.State()
+		next, moves, changed := d.Step(*now, v)
 		*now += time.Second
-		if s.Part == Baking && next.Part == Baking {
-			c.baked[fmt.Sprint(s.Group, s.Wave)] += time.Second
+		if before.Part == Baking && next.Part == Baking {
+			c.baked[fmt.Sprint(before.Group, before.Wave)] += time.Second
 		}
-		s = next
-		if !changed {
-			continue
-		}
-		c.commits++
-		if c.commits == c.dieAt && c.before {
-			return true
-		}
-		for _, p := range moves {
-			r := c.fleet[p.Region]
-			if p.Epoch != r.pointer.Epoch+1 {
-				c.t.Fatalf("epoch %d of %s was done twice, or left out: the pointer is at %d", p.Epoch, p.Region, r.pointer.Epoch)
-			}
-			r.pointer = p
-			c.moves = append(c.moves, p.String())
-		}
-		c.stored, _ = json.Marshal(s)
-		if c.commits == c.dieAt {
+		if changed && c.commit(d, next, moves) {
 			return true
 		}
 	}
 	return false
+}
+
+// commit writes a step, and reports whether the controller died before or after it.
+func (c *controller) commit(d *Driver, next State, moves []Move) (died bool) {
+	c.commits++
+	if c.commits == c.dieAt && c.before {
+		return true
+	}
+	for _, p := range moves {
+		r := c.fleet[p.Region]
+		if p.Epoch != r.pointer.Epoch+1 {
+			c.t.Fatalf("a move of %s to epoch %d, but the pointer is at %d: a step was repeated or left out", p.Region, p.Epoch, r.pointer.Epoch)
+		}
+		r.pointer = p
+		c.moves = append(c.moves, p.String())
+	}
+	c.stored, _ = json.Marshal(next)
+	d.Committed()
+	return c.commits == c.dieAt
 }
 
 // Whatever commit a controller dies before or after, the next one ends the rollout by the

@@ -87,30 +87,26 @@ type RolloutResult struct {
 	Steps           int     `json:"steps"`      // transactions of the controller
 }
 
-// Pace of the simulated controller, as of a coordinator's.
-const (
-	controllerTick   = 250 * time.Millisecond
-	controllerGather = 5 * time.Millisecond
-	censusPace       = 3 * time.Second
-)
+// censusPace is the time between two censuses of a coordinator. In production each head
+// carries a census, and DefaultHeadInterval is 3 s.
+const censusPace = 3 * time.Second
 
-// simulated is a rollout under way: the controller that a coordinator runs, its store, and
-// what is wrong with the version.
+// simulated is a rollout under way: the controller that a coordinator runs, and what is
+// wrong with the version.
 type simulated struct {
 	r    *run
 	def  RolloutDef
 	rand *rand.Rand
 
-	tracker   *rollout.Tracker
-	state     rollout.State // in the leader's memory
-	stored    rollout.State // in its store
-	boots     uint32        // of the leader, when its memory was filled
-	upSince   mesh.Time
-	stepped   mesh.Time
-	writing   bool // a transaction is on its way to the store's quorum
-	scheduled bool
-	looked    mesh.Time
-	health    rollout.Verdict
+	driver  *rollout.Driver // nil before begin
+	pace    rollout.Pace
+	tracker *rollout.Tracker
+	boots   uint32 // the leader's boot count when tracker was made
+	upSince mesh.Time
+	looked  mesh.Time // time of the last look at the hosts' health
+	health  rollout.Verdict
+
+	version uint64 // the version that rolls out; 0 before begin
 
 	began, first, decided, recovered, done mesh.Time
 	steps                                  int
@@ -130,7 +126,7 @@ func startRollout(r *run, def RolloutDef, n int) *simulated {
 	w := r.w
 	before := w.accepts
 	w.accepts = func(i int32, v record.VersionKey) bool {
-		if v.Config == def.Config && v.Version == o.state.Version && v.Version != 0 && o.refusing[i] {
+		if v.Config == def.Config && v.Version == o.version && v.Version != 0 && o.refusing[i] {
 			o.refused[i] = true
 			o.touch()
 			return false
@@ -160,16 +156,18 @@ func (o *simulated) begin() {
 	if o.def.Body > 0 {
 		w.store.sizes[versionKey(o.def.Config, version)] = int64(o.def.Body)
 	}
+	var state rollout.State
 	plan, err := o.def.Plan(w.cfg.Network.Matrix.Regions)
 	if err == nil {
-		o.stored, err = rollout.Start(1, o.def.Config, version, plan, pointers, agents, "simulator", "", o.wall())
+		state, err = rollout.Start(1, o.def.Config, version, plan, pointers, agents, "simulator", "", o.wall())
 	}
 	if err != nil {
 		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, err), true)
 		return
 	}
+	o.driver = rollout.NewDriver(state, time.Duration(w.now))
+	o.version = version
 	o.began = w.now
-	o.state = o.stored
 	o.wake()
 	o.tick()
 	o.census()
@@ -178,19 +176,17 @@ func (o *simulated) begin() {
 // wall is the time that histories show.
 func (o *simulated) wall() time.Time { return time.Unix(0, int64(o.r.w.now)).UTC() }
 
-func (o *simulated) over() bool { return o.stored.Status.Over() }
-
-// tick has the controller look at the fleet now and then.
+// tick wakes the controller at regular intervals.
 func (o *simulated) tick() {
-	if !o.over() {
+	if !o.driver.Over() {
 		o.wake()
-		o.r.w.call(o.r.w.now.Add(controllerTick), o.tick)
+		o.r.w.call(o.r.w.now.Add(rollout.Tick), o.tick)
 	}
 }
 
 // census has every coordinator count its agents now and then, as heads make a real one do.
 func (o *simulated) census() {
-	if o.over() {
+	if o.driver.Over() {
 		return
 	}
 	w := o.r.w
@@ -219,65 +215,75 @@ func (o *simulated) hear(out *mesh.Output) {
 	}
 }
 
-// restart forgets what a leader that died had in memory.
+// restart loses what a leader that died had in memory.
 func (o *simulated) restart() {
-	if boots := uint32(o.r.w.hosts[0].boots); o.tracker == nil || o.boots != boots {
-		o.boots, o.tracker, o.state, o.writing = boots, rollout.NewTracker(), o.stored, false
-		o.upSince, o.stepped = o.r.w.now, o.r.w.now
-	}
-}
-
-func (o *simulated) wake() {
-	if !o.scheduled && !o.over() {
-		o.scheduled = true
-		o.r.w.call(o.r.w.now.Add(controllerGather), o.step)
-	}
-}
-
-// step decides, and sends the transaction on its way.
-func (o *simulated) step() {
-	o.scheduled = false
 	w := o.r.w
-	if w.hosts[0].down || o.over() {
+	boots := uint32(w.hosts[0].boots)
+	if o.tracker != nil && o.boots == boots {
 		return
 	}
-	if o.restart(); o.writing {
+	o.boots = boots
+	o.tracker = rollout.NewTracker()
+	o.upSince = w.now
+	if o.driver != nil {
+		o.driver.Restart(time.Duration(w.now))
+	}
+}
+
+// wake arranges for a step of the controller.
+func (o *simulated) wake() {
+	if o.driver.Over() {
 		return
 	}
-	v := o.view()
-	elapsed := time.Duration(w.now - o.stepped)
-	o.stepped = w.now
-	next, moves, changed := rollout.Decide(o.state, v, elapsed)
-	if next.Status == rollout.Returning && o.state.Status != rollout.Returning {
-		o.decided, o.recovered = w.now, w.now
+	due, first := o.pace.Wake(time.Duration(o.r.w.now))
+	if first {
+		o.r.w.call(mesh.Time(due), o.step)
+	}
+}
+
+// step decides, and sends the transaction on its way to the store's quorum.
+func (o *simulated) step() {
+	w := o.r.w
+	now := time.Duration(w.now)
+	if !o.pace.Due(now) || w.hosts[0].down || o.driver.Over() {
+		return
+	}
+	o.restart()
+	if o.driver.Writing() {
+		return
+	}
+	before := o.driver.State().Status
+	next, moves, changed := o.driver.Step(now, o.view())
+	if next.Status == rollout.Returning && before != rollout.Returning {
+		o.decided = w.now
+		o.recovered = w.now
 		o.r.note(fmt.Sprintf("rollout of %s: rolled back: %s", o.def.Config, next.Why), true)
 	}
-	o.state = next
 	if !changed {
 		return
 	}
-	o.writing = true
 	boots := o.boots
 	w.call(w.now.Add(w.cfg.commit()), func() {
 		if w.hosts[0].down || uint32(w.hosts[0].boots) != boots {
 			return // the transaction died with its writer
 		}
-		o.writing = false
-		o.commit(next, moves)
+		o.commit(moves)
 	})
 }
 
-// commit stores a state and moves its pointers, in one.
-func (o *simulated) commit(next rollout.State, moves []rollout.Move) {
-	o.stored = next
+// commit stores the state of the transaction in flight and moves its pointers. A new wave
+// always moves pointers, so a note for every step with moves names every wave.
+func (o *simulated) commit(moves []rollout.Move) {
+	o.driver.Committed()
 	o.steps++
 	for _, p := range moves {
 		o.r.w.commitPointer(p)
 	}
-	if next.Wave != o.stored.Wave || len(moves) > 0 {
-		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, next.Title()), false)
+	stored := o.driver.Stored()
+	if len(moves) > 0 {
+		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, stored.Title()), false)
 	}
-	if next.Status.Over() {
+	if stored.Status.Over() {
 		o.done = o.r.w.now
 		return
 	}
@@ -286,9 +292,10 @@ func (o *simulated) commit(next rollout.State, moves []rollout.Move) {
 
 func (o *simulated) view() rollout.View {
 	w := o.r.w
+	state := o.driver.State()
 	v := rollout.View{Now: o.wall(), Regions: map[string]rollout.Region{}, Uptime: time.Duration(w.now - o.upSince),
-		Answers: map[string]rollout.Answer{healthGate: {Verdict: o.look(), Detail: "hosts are not well"}}}
-	for region, s := range o.state.Regions {
+		Answers: map[string]rollout.Answer{healthGate: {Verdict: o.look(state.Asks()), Detail: "hosts are not well"}}}
+	for region, s := range state.Regions {
 		p := record.Pointer{Config: o.def.Config, Region: region}
 		if a := w.current(o.def.Config, region); a != nil {
 			p = a.Pointer
@@ -298,9 +305,10 @@ func (o *simulated) view() rollout.View {
 	return v
 }
 
-// look is what monitoring tells: it sees the health of hosts at intervals.
-func (o *simulated) look() rollout.Verdict {
-	if !o.state.Asks() {
+// look returns the verdict of the health gate. While the gate is asked, it looks at the
+// hosts' health at intervals, as monitoring does.
+func (o *simulated) look(asked bool) rollout.Verdict {
+	if !asked {
 		o.health, o.looked = rollout.Unknown, o.r.w.now
 		return o.health
 	}
@@ -318,7 +326,7 @@ func (o *simulated) applied(a Applied) {
 	if a.Config != o.def.Config || o.began == 0 {
 		return
 	}
-	if a.Version != o.state.Version {
+	if a.Version != o.version {
 		if o.running[a.Host] {
 			delete(o.running, a.Host)
 			delete(o.broken, a.Host)
@@ -350,10 +358,14 @@ func (o *simulated) touch() {
 }
 
 func (o *simulated) result() RolloutResult {
+	var stored rollout.State
+	if o.driver != nil {
+		stored = o.driver.Stored()
+	}
 	all := float64(max(o.r.w.Hosts()-o.r.w.regions(), 1))
-	out := RolloutResult{Config: o.def.Config, Plan: o.def.title(), Status: string(o.stored.Status), Why: o.stored.Why,
+	out := RolloutResult{Config: o.def.Config, Plan: o.def.title(), Status: string(stored.Status), Why: stored.Why,
 		RolledBack: o.decided != 0, Refused: len(o.refused), Exposed: len(o.exposed), ExposedShare: float64(len(o.exposed)) / all,
-		Reached: o.def.Waves[o.stored.Wave].String(), Steps: o.steps}
+		Reached: o.def.Waves[stored.Wave].String(), Steps: o.steps}
 	end := max(o.done, o.recovered)
 	if o.decided != 0 {
 		out.DetectSeconds = time.Duration(o.decided - o.first).Seconds()

@@ -72,7 +72,7 @@ func (r *run) rollOut(def RolloutDef, n int) (RolloutResult, error) {
 	def.At = Duration(r.w.now-r.start) + Duration(time.Second)
 	applied, leader, accepts := len(r.w.watch.applied), len(r.w.watch.leader), r.w.accepts
 	o := startRollout(r, def, n)
-	r.w.RunUntil(r.w.now.Add(rolloutLimit), time.Second, func() bool { return o.began != 0 && o.over() })
+	r.w.RunUntil(r.w.now.Add(rolloutLimit), time.Second, func() bool { return o.began != 0 && o.driver.Over() })
 	r.w.Run(r.w.now.Add(time.Second)) // the last acknowledgements
 	r.w.watch.applied, r.w.watch.leader, r.w.accepts = r.w.watch.applied[:applied], slices.Clip(r.w.watch.leader[:leader]), accepts
 	if r.w.stopped {
