@@ -10,38 +10,19 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/body"
 	"banyan/forms"
 	"banyan/mesh"
 	"banyan/record"
-	"banyan/transport"
 )
 
-// offered verifies what a peer offers: the manifest, and that the offer fits it. f is
-// the form that is offered; of the body itself, one that says so.
-func (a *Agent) offered(want record.VersionKey, o transport.Offer) (m record.Manifest, f record.Form, err error) {
-	m, err = a.cfg.Identity.Policy.VerifyManifestOf(o.Manifest, want.Config, want.Version)
-	if err != nil {
-		return m, f, err
-	}
-	if o.What == transport.ContentBody {
-		f = record.Form{Encoding: record.EncodingIdentity, Size: m.BodySize, SHA256: m.BodySHA256}
-	} else if int(o.Form) < len(m.Forms) {
-		f = m.Forms[o.Form]
-	} else {
-		return m, f, fmt.Errorf("%w: form %d of %s version %d", record.ErrInvalid, o.Form, want.Config, want.Version)
-	}
-	if o.What != transport.ContentIndex && f.Size != o.Size {
-		err = fmt.Errorf("%w: the peer offers %d bytes, the manifest says %d", record.ErrChecksum, o.Size, f.Size)
-	}
-	return m, f, err
-}
-
 // StoreBody implements transport.BodyReceiver: verify the manifest, then stage.
-func (a *Agent) StoreBody(_ context.Context, want record.VersionKey, o transport.Offer) (uint8, error) {
-	m, f, err := a.offered(want, o)
+func (a *Agent) StoreBody(_ context.Context, want record.VersionKey, o body.Offer) (uint8, error) {
+	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return 0, err
 	}
+	m, f := v.Manifest, v.Described
 	if err := a.makeRoom(m.BodySize + f.Size); err != nil {
 		return 0, err
 	}
@@ -49,7 +30,7 @@ func (a *Agent) StoreBody(_ context.Context, want record.VersionKey, o transport
 	if err != nil {
 		return 0, err
 	}
-	err = a.tree.stage(m, o.Manifest, func(dir string) error {
+	err = a.tree.stage(m, o.Signed, func(dir string) error {
 		if f.Encoding == record.EncodingIdentity {
 			return a.tree.writeBody(dir, m, f, o.Bytes, nil)
 		}
@@ -71,12 +52,12 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 	if f.Base == 0 {
 		return nil, nil
 	}
-	body, err := a.tree.open(record.VersionKey{Config: config, Version: f.Base})
+	r, err := a.tree.open(record.VersionKey{Config: config, Version: f.Base})
 	if err != nil {
 		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
 	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, record.MaxDelta+1))
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, record.MaxDelta+1))
 	if err == nil && len(b) > record.MaxDelta {
 		err = fmt.Errorf("%w: version %d has more than %d bytes", forms.ErrBase, f.Base, record.MaxDelta)
 	}
@@ -84,21 +65,15 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
-	_, f, err := a.offered(want, o)
+func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return info, nil, err
 	}
-	index, err := transport.ReadIndex(o)
-	if err != nil {
+	if err := a.makeRoom(v.Described.Size); err != nil {
 		return info, nil, err
 	}
-	if err := a.makeRoom(f.Size); err != nil {
-		return info, nil, err
-	}
-	key := record.FormKey{VersionKey: want, Form: o.Form}
-	have, err = a.shards.Begin(key, f, o.Manifest, index)
-	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
+	return v.Begin(a.shards)
 }
 
 // PutShard implements transport.BodyReceiver.
@@ -192,37 +167,37 @@ func (a *Agent) Abandon(want record.VersionKey) {
 
 // OpenBody implements transport.BodyServer: of the forms that are here and that the asker
 // can use the smallest, whole or by the shard; the body itself, if there is none.
-func (a *Agent) OpenBody(_ context.Context, want record.VersionKey, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) OpenBody(_ context.Context, want record.VersionKey, wish body.Wish) (body.Offer, error) {
 	if !a.subscribes(want.Config) {
 		return a.openCached(want, wish)
 	}
 	if form, signed, index, ok := a.shards.Offer(want, mesh.AnyForm); ok {
-		return transport.OfferIndex(signed, form, index, wish)
+		return body.OfferIndex(signed, form, index, wish)
 	}
 	m, signed, err := a.tree.manifest(want)
 	if err != nil {
-		return transport.Offer{}, err
+		return body.Offer{}, err
 	}
-	if form, ok := transport.ChooseForm(m, a.tree.forms(want), wish); ok {
+	if form, ok := body.Choose(m, a.tree.forms(want), wish); ok {
 		return a.openForm(record.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed, wish)
 	}
 	if wish.FormOnly {
-		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
+		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, body.ErrNoForm)
 	}
 	f, err := a.tree.open(want)
-	return transport.Offer{Manifest: signed, Size: m.BodySize, Bytes: f}, err
+	return body.Offer{Signed: signed, Size: m.BodySize, Bytes: f}, err
 }
 
-func (a *Agent) openForm(key record.FormKey, f record.Form, signed []byte, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) openForm(key record.FormKey, f record.Form, signed []byte, wish body.Wish) (body.Offer, error) {
 	if f.Size > mesh.WholeLimit {
 		index, err := a.shards.Index(key)
 		if err != nil {
-			return transport.Offer{}, err
+			return body.Offer{}, err
 		}
-		return transport.OfferIndex(signed, key.Form, index, wish)
+		return body.OfferIndex(signed, key.Form, index, wish)
 	}
 	file, err := os.Open(filepath.Join(a.tree.versionPath(key.VersionKey), formFile(f, key.Form)))
-	return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: key.Form, Size: f.Size, Bytes: file}, err
+	return body.Offer{Signed: signed, What: body.ContentForm, Form: key.Form, Size: f.Size, Bytes: file}, err
 }
 
 // named are the versions of a config that its pointer names.

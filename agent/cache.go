@@ -9,12 +9,12 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/body"
 	"banyan/fec"
 	"banyan/forms"
 	"banyan/mesh"
 	"banyan/record"
 	"banyan/shardstore"
-	"banyan/transport"
 )
 
 // The cache is where shards are kept of configs that this host does not subscribe to,
@@ -40,27 +40,23 @@ func (a *Agent) storeOf(config string) *shardstore.Store {
 }
 
 // CacheForm implements transport.FormCache.
-func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice mesh.FormChoice, o transport.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
-	_, f, err := a.offered(want, o)
+func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice mesh.FormChoice, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return info, nil, err
 	}
-	if o.What == transport.ContentBody || !choice.Allows(o.Form) {
-		return info, nil, fmt.Errorf("%w: not the form that was asked for", record.ErrInvalid)
+	if o.What == body.ContentBody || !choice.Allows(o.Form) {
+		return info, nil, fmt.Errorf("%w: not the form that was asked for", body.ErrMismatch)
 	}
-	key := record.FormKey{VersionKey: want, Form: o.Form}
-	if o.What == transport.ContentForm {
-		have, err = a.cacheWhole(key, f, o)
-	} else if index, readErr := transport.ReadIndex(o); readErr != nil {
-		err = readErr
-	} else {
-		have, err = a.cache.Begin(key, f, o.Manifest, index)
+	if o.What == body.ContentIndex {
+		return v.Begin(a.cache)
 	}
-	return mesh.FormInfo{Size: f.Size, Geometry: f.Geometry}, have, err
+	have, err = a.cacheWhole(v.Key, v.Described, o)
+	return v.Info(), have, err
 }
 
 // cacheWhole keeps a form that is offered in one piece, as one whose shards have all come.
-func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o transport.Offer) (*bitset.BitSet, error) {
+func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o body.Offer) (*bitset.BitSet, error) {
 	if f.Size > mesh.WholeLimit {
 		return nil, fmt.Errorf("%w: a form of %d bytes in one piece", record.ErrTooLarge, f.Size)
 	}
@@ -72,7 +68,7 @@ func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o transport.Offer)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.cache.Begin(key, f, o.Manifest, index.Bytes()); err != nil {
+	if _, err := a.cache.Begin(key, f, o.Signed, index.Bytes()); err != nil {
 		return nil, err
 	}
 	return a.cache.Fill(key, encoded)
@@ -80,28 +76,28 @@ func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o transport.Offer)
 
 // openCached offers the form that serves a wish best, if it is here: whole, if it is
 // small and all of it is here.
-func (a *Agent) openCached(want record.VersionKey, wish transport.Wish) (transport.Offer, error) {
+func (a *Agent) openCached(want record.VersionKey, wish body.Wish) (body.Offer, error) {
 	_, signed, _, ok := a.cache.Offer(want, mesh.AnyForm)
 	if !ok {
-		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, shardstore.ErrUnknown)
+		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, shardstore.ErrUnknown)
 	}
 	m, err := record.DecodeManifest(signed)
 	if err != nil {
-		return transport.Offer{}, err
+		return body.Offer{}, err
 	}
-	form, ok := transport.ChooseForm(m, transport.AllForms, wish)
+	form, ok := body.Choose(m, body.AllForms, wish)
 	if !ok {
-		return transport.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, transport.ErrNoForm)
+		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, body.ErrNoForm)
 	}
 	_, _, index, ok := a.cache.Offer(want, mesh.OnlyForm(form))
 	if !ok {
-		return transport.Offer{}, &transport.OtherFormError{Form: form}
+		return body.Offer{}, &body.OtherFormError{Form: form}
 	}
 	if f := m.Forms[form]; f.Size <= mesh.WholeLimit {
 		file, err := a.cache.OpenWhole(record.FormKey{VersionKey: want, Form: form})
 		if err == nil {
-			return transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: f.Size, Bytes: file}, nil
+			return body.Offer{Signed: signed, What: body.ContentForm, Form: form, Size: f.Size, Bytes: file}, nil
 		}
 	}
-	return transport.OfferIndex(signed, form, index, wish)
+	return body.OfferIndex(signed, form, index, wish)
 }

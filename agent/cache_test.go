@@ -9,10 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"banyan/body"
 	"banyan/fec"
 	"banyan/mesh"
 	"banyan/record"
-	"banyan/transport"
 	"banyan/transport/identity"
 )
 
@@ -40,15 +40,15 @@ func newRelay(t *testing.T) *Agent {
 
 func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
 	a := newRelay(t)
-	body := bytes.Repeat([]byte("all is well\n"), 5000)
-	m, signed := manifestOf(t, "a", 1, body)
+	content := bytes.Repeat([]byte("all is well\n"), 5000)
+	m, signed := manifestOf(t, "a", 1, content)
 	v := key("a", 1)
-	offer := func(what transport.Content, b []byte) transport.Offer {
-		return transport.Offer{Manifest: signed, What: what, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
+	offer := func(what body.Content, b []byte) body.Offer {
+		return body.Offer{Signed: signed, What: what, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
 	}
-	other := bytes.Clone(body)
+	other := bytes.Clone(content)
 	other[7] ^= 1
-	index, _, err := fec.BuildIndex(bytes.NewReader(body), m.BodySize, m.Forms[0].Geometry)
+	index, _, err := fec.BuildIndex(bytes.NewReader(content), m.BodySize, m.Forms[0].Geometry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,16 +58,16 @@ func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		choice mesh.FormChoice
-		offer  transport.Offer
+		offer  body.Offer
 		want   error
 	}{
-		"other bytes":        {0, offer(transport.ContentForm, other), record.ErrChecksum},
-		"fewer bytes":        {0, offer(transport.ContentForm, body[1:]), record.ErrChecksum},
-		"a body and no form": {0, offer(transport.ContentBody, body), record.ErrInvalid},
-		"another form":       {mesh.OnlyForm(1), offer(transport.ContentForm, body), record.ErrInvalid},
-		"a form it has not":  {0, transport.Offer{Manifest: signed, What: transport.ContentForm, Form: 1, Size: 3, Bytes: bytes.NewReader(nil)}, record.ErrInvalid},
-		"another index":      {0, offer(transport.ContentIndex, index.Bytes()[32:]), record.ErrInvalid},
-		"a stranger's":       {0, transport.Offer{Manifest: forged, What: transport.ContentForm, Size: m.BodySize, Bytes: bytes.NewReader(body)}, record.ErrUnknownKey},
+		"other bytes":        {0, offer(body.ContentForm, other), record.ErrChecksum},
+		"fewer bytes":        {0, offer(body.ContentForm, content[1:]), record.ErrChecksum},
+		"a body and no form": {0, offer(body.ContentBody, content), body.ErrMismatch},
+		"another form":       {mesh.OnlyForm(1), offer(body.ContentForm, content), body.ErrMismatch},
+		"a form it has not":  {0, body.Offer{Signed: signed, What: body.ContentForm, Form: 1, Size: 3, Bytes: bytes.NewReader(nil)}, body.ErrMismatch},
+		"another index":      {0, offer(body.ContentIndex, index.Bytes()[32:]), record.ErrInvalid},
+		"a stranger's":       {0, body.Offer{Signed: forged, What: body.ContentForm, Size: m.BodySize, Bytes: bytes.NewReader(content)}, record.ErrUnknownKey},
 	} {
 		if _, _, err := a.CacheForm(t.Context(), v, c.choice, c.offer); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
@@ -76,27 +76,27 @@ func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
 			t.Errorf("%s: %d bytes are kept", name, n)
 		}
 	}
-	if _, err := a.OpenBody(t.Context(), v, transport.Wish{}); err == nil {
+	if _, err := a.OpenBody(t.Context(), v, body.Wish{}); err == nil {
 		t.Error("a version that is not here opens")
 	}
-	info, have, err := a.CacheForm(t.Context(), v, 0, offer(transport.ContentForm, body))
+	info, have, err := a.CacheForm(t.Context(), v, 0, offer(body.ContentForm, content))
 	if err != nil || info.Size != m.BodySize || int(have.Count()) < info.Shards() {
 		t.Fatalf("%+v, %d shards: %v", info, have.Count(), err)
 	}
-	o, err := a.OpenBody(t.Context(), v, transport.Wish{})
-	if err != nil || o.What != transport.ContentForm {
+	o, err := a.OpenBody(t.Context(), v, body.Wish{})
+	if err != nil || o.What != body.ContentForm {
 		t.Fatalf("%+v: %v", o, err)
 	}
 	got, err := io.ReadAll(o.Bytes)
-	if o.Bytes.(io.Closer).Close(); err != nil || !bytes.Equal(got, body) {
-		t.Errorf("%d bytes of %d came back: %v", len(got), len(body), err)
+	if o.Bytes.(io.Closer).Close(); err != nil || !bytes.Equal(got, content) {
+		t.Errorf("%d bytes of %d came back: %v", len(got), len(content), err)
 	}
 }
 
 func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 	a := newRelay(t)
-	body, delta := bytes.Repeat([]byte("all is well\n"), 5000), []byte("a few bytes")
-	m, _ := manifestOf(t, "a", 2, body)
+	content, delta := bytes.Repeat([]byte("all is well\n"), 5000), []byte("a few bytes")
+	m, _ := manifestOf(t, "a", 2, content)
 	f, _, err := fec.FormOf(delta)
 	if err != nil {
 		t.Fatal(err)
@@ -109,15 +109,15 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 	}
 	take := func(form uint8, b []byte) {
 		t.Helper()
-		o := transport.Offer{Manifest: signed, What: transport.ContentForm, Form: form, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
+		o := body.Offer{Signed: signed, What: body.ContentForm, Form: form, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
 		if _, _, err := a.CacheForm(t.Context(), key("a", 2), mesh.OnlyForm(form), o); err != nil {
 			t.Fatal(err)
 		}
 	}
 	opens := func(have []uint64, form uint8, here bool) {
 		t.Helper()
-		o, err := a.OpenBody(t.Context(), key("a", 2), transport.Wish{Have: have})
-		var other *transport.OtherFormError
+		o, err := a.OpenBody(t.Context(), key("a", 2), body.Wish{Have: have})
+		var other *body.OtherFormError
 		switch {
 		case here && (err != nil || o.Form != form), !here && (!errors.As(err, &other) || other.Form != form):
 			t.Errorf("for one that has %v: form %d, %v; want form %d", have, o.Form, err, form)
@@ -125,7 +125,7 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 			o.Bytes.(io.Closer).Close()
 		}
 	}
-	take(0, body)
+	take(0, content)
 	opens([]uint64{1}, 1, false)
 	opens(nil, 0, true)
 	take(1, delta)

@@ -14,6 +14,7 @@ import (
 	"banyan/agent"
 
 	"banyan/bench/fleet"
+	"banyan/body"
 	"banyan/coordinator/api"
 	"banyan/mesh"
 	"banyan/record"
@@ -232,26 +233,26 @@ func (l *liar) tamper(on bool) {
 
 // OpenBody implements transport.BodyServer: the true manifest, and a body with one
 // byte changed if it tampers.
-func (l *liar) OpenBody(ctx context.Context, want record.VersionKey, _ transport.Wish) (transport.Offer, error) {
+func (l *liar) OpenBody(ctx context.Context, want record.VersionKey, _ body.Wish) (body.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
 	if err != nil {
-		return transport.Offer{}, err
+		return body.Offer{}, err
 	}
-	body, err := l.client.Body(ctx, want.Config, want.Version)
+	content, err := l.client.Body(ctx, want.Config, want.Version)
 	if err != nil {
-		return transport.Offer{}, err
+		return body.Offer{}, err
 	}
-	defer body.Close()
-	raw, err := io.ReadAll(body)
+	defer content.Close()
+	raw, err := io.ReadAll(content)
 	if err != nil {
-		return transport.Offer{}, err
+		return body.Offer{}, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tampers {
 		raw[0] ^= 1
 	}
-	return transport.Offer{Manifest: v.Signed, Size: int64(len(raw)), Bytes: bytes.NewReader(raw)}, nil
+	return body.Offer{Signed: v.Signed, Size: int64(len(raw)), Bytes: bytes.NewReader(raw)}, nil
 }
 
 // GetShard implements transport.BodyServer. A liar has no shards.

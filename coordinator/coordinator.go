@@ -32,6 +32,8 @@ type Coordinator struct {
 	store    *versionstore.Badger
 	blobs    *versionstore.FileBlobs
 	shards   *shardstore.Store
+	library  *library
+	replica  *replica    // nil: this coordinator leads
 	leader   *api.Client // of a follower
 	ep       *transport.Endpoint
 	node     *mesh.Node
@@ -78,7 +80,8 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	if c.blobs, err = versionstore.OpenFileBlobs(filepath.Join(cfg.DataDir, "blobs"), cfg.DiskReserve); err != nil {
 		return nil, err
 	}
-	if c.shards, err = shardstore.Open(filepath.Join(cfg.DataDir, "partial"), cfg.DiskReserve, c.openForm); err != nil {
+	c.library = &library{store: c.store, blobs: c.blobs}
+	if c.shards, err = shardstore.Open(filepath.Join(cfg.DataDir, "partial"), cfg.DiskReserve, c.library.load); err != nil {
 		return nil, err
 	}
 	if err := c.shards.Prune(partialAge); err != nil {
@@ -86,6 +89,15 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	}
 	if !c.Leads() {
 		c.leader = api.NewClient(cfg.LeaderAPI, cfg.Identity)
+		c.replica = &replica{
+			policy:  cfg.Identity.Policy,
+			library: c.library,
+			store:   c.store,
+			shards:  c.shards,
+			leader:  c.leader,
+			tracker: c.tracker,
+			log:     c.log,
+		}
 	}
 	c.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
 		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
@@ -165,7 +177,7 @@ func (c *Coordinator) makeNode() error {
 	if c.Leads() {
 		return nil // the watch tells the node everything
 	}
-	return c.restoreReplica(ctx)
+	return c.replica.restore(ctx, c.node, c.cfg.Identity.Identity.Name, c.region)
 }
 
 // Run serves until ctx ends.

@@ -57,7 +57,7 @@ func (c *Coordinator) loadPush(ctx context.Context, config string, version uint6
 	if v.Manifest.BodySize > c.cfg.PushLimit {
 		return nil, nil
 	}
-	r, err := c.openBody(ctx, v.Manifest)
+	r, err := c.library.OpenBody(ctx, v.Manifest)
 	if err != nil {
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func (c *Coordinator) getBody(w http.ResponseWriter, r *http.Request) {
 		fail(w, toAPIError(err))
 		return
 	}
-	body, err := c.openBody(r.Context(), v.Manifest)
+	body, err := c.library.OpenBody(r.Context(), v.Manifest)
 	if err != nil {
 		fail(w, toAPIError(err))
 		return

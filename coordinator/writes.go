@@ -75,7 +75,7 @@ func (c *Coordinator) checkDraft(ctx context.Context, m record.Manifest) error {
 		return err
 	}
 	return draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) {
-		r, err := c.openBody(ctx, m)
+		r, err := c.library.OpenBody(ctx, m)
 		if err != nil {
 			return nil, err
 		}
@@ -128,7 +128,7 @@ func (c *Coordinator) baseOf(ctx context.Context, m record.Manifest, f record.Fo
 	if v.Manifest.BodySize > record.MaxDelta {
 		return nil, fmt.Errorf("%w: a delta to version %d, which has %d bytes, the limit is %d", record.ErrInvalid, f.Base, v.Manifest.BodySize, record.MaxDelta)
 	}
-	r, err := c.openBody(ctx, v.Manifest)
+	r, err := c.library.OpenBody(ctx, v.Manifest)
 	if err != nil {
 		return nil, err
 	}

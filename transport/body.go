@@ -1,18 +1,17 @@
 package transport
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/quic-go/quic-go"
 
+	"banyan/body"
 	"banyan/mesh"
 	"banyan/record"
 )
@@ -27,48 +26,13 @@ type bodyRequest struct {
 	FormOnly bool            `cbor:"5,keyasint,omitempty"` // a body will not do
 }
 
-// Wish is which forms of a version an asker can use.
-type Wish struct {
-	Have     []uint64 // versions of the config that it has: bases of deltas
-	Choice   mesh.FormChoice
-	FormOnly bool // a body that is no form will not do
-}
-
-// OtherFormError says that the form that serves a wish best is not here, and could be
-// fetched.
-type OtherFormError struct{ Form uint8 }
-
-func (e *OtherFormError) Error() string { return fmt.Sprintf("form %d is not here yet", e.Form) }
-
-// ErrNoForm is returned for a wish that none of the forms at hand serves.
-var ErrNoForm = errors.New("no form of it that the asker can use is here")
-
 // bodyHeader answers: with a reason why not, or with the manifest and what follows.
 type bodyHeader struct {
-	Reason   string  `cbor:"1,keyasint"`
-	Manifest []byte  `cbor:"2,keyasint"`
-	Size     int64   `cbor:"3,keyasint"`
-	Form     uint8   `cbor:"4,keyasint"`
-	What     Content `cbor:"5,keyasint"`
-}
-
-// Content says what the bytes of an Offer are.
-type Content uint8
-
-// What a peer may send for a version.
-const (
-	ContentBody  Content = iota // the body itself
-	ContentForm                 // a form of it
-	ContentIndex                // the index of a form, whose shards are to be asked for
-)
-
-// Offer is what a peer sends for a version that it was asked for.
-type Offer struct {
-	Manifest []byte // as signed; not verified yet
-	What     Content
-	Form     uint8
-	Size     int64 // of Bytes
-	Bytes    io.Reader
+	Reason   string       `cbor:"1,keyasint"`
+	Manifest []byte       `cbor:"2,keyasint"`
+	Size     int64        `cbor:"3,keyasint"`
+	Form     uint8        `cbor:"4,keyasint"`
+	What     body.Content `cbor:"5,keyasint"`
 }
 
 var headerDecoder = func() cbor.DecMode {
@@ -89,7 +53,7 @@ func (e *DeniedError) Error() string { return "peer refused: " + e.Reason }
 
 // fetch asks the peer for a version and hands what it sends to take. The peer must
 // make progress every bodyTimeout, and send at minRate in the long run.
-func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish Wish, take func(Offer) error) error {
+func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error) error {
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return err
@@ -108,12 +72,18 @@ func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish Wish, tak
 	if h.Reason != "" {
 		return &DeniedError{h.Reason}
 	}
-	if h.Size < 0 || h.Size > record.MaxBody || h.What > ContentIndex || h.Form >= record.MaxForms {
+	if h.Size < 0 || h.Size > record.MaxBody || h.What > body.ContentIndex || h.Form >= record.MaxForms {
 		return fmt.Errorf("%w: offer of %d bytes", record.ErrTooLarge, h.Size)
 	}
 	r.began = time.Now()
-	if err := take(Offer{h.Manifest, h.What, h.Form, h.Size, l.limits.reader(ctx, r)}); err != nil {
-		if r.err == nil && record.Reason(err) == "other" {
+	if err := take(body.Offer{
+		Signed: h.Manifest,
+		What:   h.What,
+		Form:   h.Form,
+		Size:   h.Size,
+		Bytes:  l.limits.reader(ctx, r),
+	}); err != nil {
+		if r.err == nil && refusalReason(err) == "" {
 			return &localError{err}
 		}
 		return err
@@ -131,7 +101,7 @@ func (e *localError) Unwrap() error { return e.err }
 type request struct {
 	peer   mesh.PeerID // set by the driver
 	want   record.VersionKey
-	wish   Wish
+	wish   body.Wish
 	stream *quic.Stream
 	limits *Limits
 }
@@ -151,7 +121,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 				s.CancelWrite(1)
 				return
 			}
-			fn(request{want: record.VersionKey{Config: q.Config, Version: q.Version}, wish: Wish{q.Have, q.Choice, q.FormOnly}, stream: s, limits: l.limits})
+			fn(request{want: record.VersionKey{Config: q.Config, Version: q.Version}, wish: body.Wish{Have: q.Have, Choice: q.Choice, FormOnly: q.FormOnly}, stream: s, limits: l.limits})
 		})
 	}
 }
@@ -169,9 +139,9 @@ func (r request) deny(reason string) {
 }
 
 // serve sends what is offered; a peer that takes none of it for bodyTimeout loses it.
-func (r request) serve(ctx context.Context, o Offer) error {
+func (r request) serve(ctx context.Context, o body.Offer) error {
 	w := &progressWriter{r.stream}
-	if err := writeHeader(w, bodyHeader{Manifest: o.Manifest, Size: o.Size, Form: o.Form, What: o.What}); err != nil {
+	if err := writeHeader(w, bodyHeader{Manifest: o.Signed, Size: o.Size, Form: o.Form, What: o.What}); err != nil {
 		r.stream.CancelWrite(1)
 		return err
 	}
@@ -258,51 +228,21 @@ func fetchReason(ctx context.Context, l *Link, err error) string {
 		return "store: " + err.Error()
 	case errors.As(err, &denied):
 		return "denied: " + denied.Reason
-	case record.Reason(err) != "other":
-		return record.Reason(err)
+	}
+	if reason := refusalReason(err); reason != "" {
+		return reason
 	}
 	return "fetch: " + err.Error()
 }
 
-// AllForms are all forms that a version may have, a bit each.
-const AllForms = 1<<record.MaxForms - 1
-
-// ChooseForm is the smallest of the forms at hand, a bit each, that serves a wish.
-func ChooseForm(m record.Manifest, atHand uint8, wish Wish) (form uint8, ok bool) {
-	for i, f := range m.Forms {
-		if atHand&(1<<i) == 0 || !wish.serves(m, uint8(i)) {
-			continue
-		}
-		if !ok || f.Size < m.Forms[form].Size {
-			form, ok = uint8(i), true
-		}
+// refusalReason returns the label, for metrics and acknowledgements, of an error that is
+// the peer's fault; "" for any other error.
+func refusalReason(err error) string {
+	if errors.Is(err, body.ErrMismatch) {
+		return "mismatch"
 	}
-	return form, ok
-}
-
-// serves tells whether a form is one that was asked for, and not a delta to what the
-// asker has not.
-func (w Wish) serves(m record.Manifest, form uint8) bool {
-	if w.Choice != mesh.AnyForm {
-		return w.Choice.Allows(form)
+	if reason := record.Reason(err); reason != "other" {
+		return reason
 	}
-	base := m.Forms[form].Base
-	return base == 0 || slices.Contains(w.Have, base)
-}
-
-// OfferIndex offers the index of a form, if that serves a wish.
-func OfferIndex(signed []byte, form uint8, index []byte, wish Wish) (Offer, error) {
-	m, err := record.DecodeManifest(signed)
-	if err != nil {
-		return Offer{}, err
-	}
-	if !wish.serves(m, form) {
-		return Offer{}, fmt.Errorf("%w: form %d alone is on its way", ErrNoForm, form)
-	}
-	return Offer{Manifest: signed, What: ContentIndex, Form: form, Size: int64(len(index)), Bytes: bytes.NewReader(index)}, nil
-}
-
-// ReadIndex reads the index that is offered, as far as one may be long.
-func ReadIndex(o Offer) ([]byte, error) {
-	return io.ReadAll(io.LimitReader(o.Bytes, record.MaxIndex*int64(len(record.Digest{}))))
+	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"banyan/body"
 	"banyan/mesh"
 	"banyan/record"
 )
@@ -14,7 +15,7 @@ import (
 // shards if that is an index.
 func (d *Driver) fetch(o *mesh.Output) {
 	from, want, l := o.Peer, o.Want, d.links[o.Peer]
-	wish, cached := Wish{Choice: o.Choice, FormOnly: o.Cached}, o.Cached
+	wish, cached := body.Wish{Choice: o.Choice, FormOnly: o.Cached}, o.Cached
 	if cached {
 		wish.Have = d.requests[o.Request].wish.Have
 	}
@@ -28,7 +29,7 @@ func (d *Driver) fetch(o *mesh.Output) {
 		if !cached && d.handlers.Bases != nil {
 			wish.Have = d.handlers.Bases(want.Config)
 		}
-		err := l.fetch(d.ctx, want, wish, func(o Offer) error {
+		err := l.fetch(d.ctx, want, wish, func(o body.Offer) error {
 			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InAnswered, Want: want, Choice: wish.Choice}) })
 			return d.take(&in, o, cached)
 		})
@@ -41,8 +42,8 @@ func (d *Driver) fetch(o *mesh.Output) {
 }
 
 // take stores what a peer offers, and makes of it what the node is told.
-func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
-	if o.What != ContentIndex && !cached {
+func (d *Driver) take(in *mesh.Input, o body.Offer, cached bool) (err error) {
+	if o.What != body.ContentIndex && !cached {
 		in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, in.Want, o)
 		return err
 	}
@@ -59,7 +60,7 @@ func (d *Driver) take(in *mesh.Input, o Offer, cached bool) (err error) {
 func (d *Driver) failed(from mesh.PeerID, l *Link, want record.VersionKey, err error) mesh.Input {
 	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
 	d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", in.Reason, "error", err)
-	if r := record.Reason(err); r != "other" {
+	if r := refusalReason(err); r != "" {
 		d.postSelf(func() { d.handlers.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })
 	}
 	return in
@@ -73,7 +74,7 @@ func (d *Driver) storePushed() {
 			want := record.VersionKey{Config: p.Config, Version: p.Version}
 			in := mesh.Input{Kind: mesh.InFetched, Want: want, Local: true}
 			var err error
-			if in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, want, Offer{Manifest: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
+			if in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, want, body.Offer{Signed: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
 				in.Reason = "store: " + err.Error()
 				d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
 			}
@@ -102,7 +103,7 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice mesh.FormChoice
 	wish.Choice = choice
 	d.done.Go(func() {
 		o, err := d.handlers.Bodies.OpenBody(d.ctx, want, wish)
-		var other *OtherFormError
+		var other *body.OtherFormError
 		if errors.As(err, &other) && choice == mesh.AnyForm {
 			d.postSelf(func() {
 				d.requests[id] = r
@@ -158,7 +159,7 @@ func (d *Driver) putShard(from mesh.PeerID, l *Link, key record.FormKey, n int, 
 	case errors.Is(err, record.ErrChecksum):
 		in.Reason = mesh.ReasonPoison
 		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n, "from", l.id.Name, "error", err)
-	case record.Reason(err) != "other":
+	case refusalReason(err) != "":
 		in.Reason = mesh.ReasonPoison
 	default:
 		in.Reason, in.Local = fmt.Sprintf("store: %s", err), true

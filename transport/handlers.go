@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/body"
 	"banyan/mesh"
 	"banyan/record"
 )
@@ -36,9 +37,9 @@ type Handlers struct {
 // BodyServer serves bodies and shards. Its methods are called from goroutines of their own.
 type BodyServer interface {
 	// OpenBody opens the form of a version that serves wish best. The driver closes
-	// Offer.Bytes if it is an io.Closer. OpenBody returns an OtherFormError if the process
+	// Offer.Bytes if it is an io.Closer. OpenBody returns a body.OtherFormError if the process
 	// should fetch a better form first.
-	OpenBody(ctx context.Context, want record.VersionKey, wish Wish) (Offer, error)
+	OpenBody(ctx context.Context, want record.VersionKey, wish body.Wish) (body.Offer, error)
 	// GetShard reads shard n into buf and returns the part of buf that the shard fills. buf
 	// has record.MaxShardBytes bytes.
 	GetShard(key record.FormKey, n int, buf []byte) ([]byte, error)
@@ -49,10 +50,10 @@ type BodyServer interface {
 type BodyReceiver interface {
 	// StoreBody verifies a body, or a form in one piece, and stores the version durably. It
 	// returns the set of forms whose shards can be served from now on: bit i is form i.
-	StoreBody(ctx context.Context, want record.VersionKey, o Offer) (forms uint8, err error)
+	StoreBody(ctx context.Context, want record.VersionKey, o body.Offer) (forms uint8, err error)
 	// BeginForm verifies the index of a form and prepares to receive its shards. It returns
 	// the shards that are on disk already.
-	BeginForm(ctx context.Context, want record.VersionKey, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	BeginForm(ctx context.Context, want record.VersionKey, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
 	// PutShard verifies and stores a shard. It returns the other shards that this one
 	// restored. The error wraps record.ErrChecksum if the shard is not what the index says.
 	PutShard(key record.FormKey, n int, shard []byte) (restored []int, err error)
@@ -67,7 +68,7 @@ type BodyReceiver interface {
 type FormCache interface {
 	// CacheForm verifies a form that comes in one piece or by its index. It returns the
 	// shards of the form that are on disk. It is called from a goroutine of its own.
-	CacheForm(ctx context.Context, want record.VersionKey, choice mesh.FormChoice, o Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	CacheForm(ctx context.Context, want record.VersionKey, choice mesh.FormChoice, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
 }
 
 // PointerOwner applies pointers.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
+	"banyan/body"
 	"banyan/mesh"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -166,13 +167,13 @@ func TestAPeerThatDoesNotReadIsCutOff(t *testing.T) {
 
 func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	dialed, accepted := newFixture(t).pair()
-	body := bytes.Repeat([]byte("banyan "), 100_000)
+	content := bytes.Repeat([]byte("banyan "), 100_000)
 	go accepted.requests(t.Context(), func(r request) {
 		switch r.want.Config {
 		case "have":
-			r.serve(t.Context(), Offer{Manifest: []byte("manifest"), Size: int64(len(body)), Bytes: bytes.NewReader(body)})
+			r.serve(t.Context(), body.Offer{Signed: []byte("manifest"), Size: int64(len(content)), Bytes: bytes.NewReader(content)})
 		case "short":
-			r.serve(t.Context(), Offer{Manifest: []byte("manifest"), Size: int64(len(body) + 1), Bytes: bytes.NewReader(body)})
+			r.serve(t.Context(), body.Offer{Signed: []byte("manifest"), Size: int64(len(content) + 1), Bytes: bytes.NewReader(content)})
 		default:
 			r.deny("not here")
 		}
@@ -180,31 +181,31 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var got []byte
-	err := dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(o Offer) (err error) {
-		if string(o.Manifest) != "manifest" || o.Size != int64(len(body)) {
-			t.Errorf("header: %q, %d", o.Manifest, o.Size)
+	err := dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(o body.Offer) (err error) {
+		if string(o.Signed) != "manifest" || o.Size != int64(len(content)) {
+			t.Errorf("header: %q, %d", o.Signed, o.Size)
 		}
 		got, err = io.ReadAll(o.Bytes)
 		return err
 	})
-	if err != nil || !bytes.Equal(got, body) {
+	if err != nil || !bytes.Equal(got, content) {
 		t.Errorf("body: %d bytes, %v", len(got), err)
 	}
 	var denied *DeniedError
-	err = dialed.fetch(ctx, record.VersionKey{Config: "nope", Version: 1}, Wish{}, nil)
+	err = dialed.fetch(ctx, record.VersionKey{Config: "nope", Version: 1}, body.Wish{}, nil)
 	if !errors.As(err, &denied) || denied.Reason != "not here" {
 		t.Errorf("refusal: %v", err)
 	}
-	read := func(o Offer) error { _, err := io.Copy(io.Discard, o.Bytes); return err }
-	if err := dialed.fetch(ctx, record.VersionKey{Config: "short", Version: 1}, Wish{}, read); err == nil {
+	read := func(o body.Offer) error { _, err := io.Copy(io.Discard, o.Bytes); return err }
+	if err := dialed.fetch(ctx, record.VersionKey{Config: "short", Version: 1}, body.Wish{}, read); err == nil {
 		t.Error("a body that ended early was taken for whole")
 	}
 	full := errors.New("no room")
-	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return full })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(body.Offer) error { return full })
 	if !errors.As(err, new(*localError)) || !errors.Is(err, full) {
 		t.Errorf("a failure of this host: %v, want it marked local", err)
 	}
-	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, Wish{}, func(Offer) error { return record.ErrChecksum })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(body.Offer) error { return record.ErrChecksum })
 	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
 		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
 	}

@@ -15,10 +15,12 @@ var rank = map[string]int{
 	"internal": 0,
 	"record":   1, "fec": 2, "draft": 2, "examples": 2,
 	"mesh": 3, "forms": 3,
-	"versionstore": 4, "transport": 4, "shardstore": 4, "rollout": 4,
-	"agent": 5, "coordinator": 5, "simulator": 5,
-	"bench": 6,
-	"cmd":   7,
+	"versionstore": 4, "shardstore": 4, "rollout": 4,
+	"body":      5,
+	"transport": 6,
+	"agent":     7, "coordinator": 7, "simulator": 7,
+	"bench": 8,
+	"cmd":   9,
 }
 
 // pure rooms do no I/O: these imports are not for them.

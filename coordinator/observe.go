@@ -1,0 +1,91 @@
+package coordinator
+
+import (
+	"time"
+
+	"banyan/body"
+	"banyan/mesh"
+	"banyan/rollout"
+	"banyan/transport"
+)
+
+// handlers returns what the driver calls. A leader's node has no parent: it receives no
+// bodies and applies no pointers.
+func (c *Coordinator) handlers() transport.Handlers {
+	h := transport.Handlers{
+		Bodies: &bodyServer{
+			offers: body.Server{Library: c.library, Arriving: c.shards},
+			shards: c.shards,
+			sent:   c.metrics.shardBytes,
+		},
+		Observe: c.observe,
+	}
+	if c.replica != nil {
+		h.Receiver = c.replica
+		h.Pointers = c.replica
+	}
+	return h
+}
+
+// observe counts and logs what the node reports, and keeps the tracker up to date. It runs
+// in the driver's goroutine.
+func (c *Coordinator) observe(o mesh.Output) {
+	c.children.Store(int64(c.node.Children()))
+	c.attached.Store(c.node.Attached())
+	switch o.Op {
+	case mesh.OpAcked:
+		entries := o.Message.(*mesh.Ack).Entries
+		for i := range entries {
+			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
+		}
+		c.rollouts.awake()
+	case mesh.OpPlaced:
+		c.agents.Store(int64(o.Count))
+		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
+		c.censusSoon()
+	case mesh.OpCensus:
+		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*mesh.Census), time.Now()) })
+		c.rollouts.awake()
+	case mesh.OpQuarantined:
+		c.metrics.quarantines.Inc()
+		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Want.Config, "reason", o.Reason)
+		c.censusSoon()
+	case mesh.OpReleased:
+		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Want.Config)
+		c.censusSoon()
+	case mesh.OpDrifted:
+		d := o.Message.(*mesh.Drift)
+		c.metrics.drifts.Inc()
+		c.log.Warn("drift", "agent", d.Name, "of", d.Region, "config", d.Config, "version", d.Version, "state", d.State)
+		c.tracker.drifted(d)
+	case mesh.OpHoldings:
+		c.surveys.hear(o.Message.(*mesh.Holdings))
+	case mesh.OpRefused:
+		c.metrics.refused(o.Reason)
+		c.log.Warn("refused", "reason", o.Reason)
+	case mesh.OpSlow:
+		c.metrics.slow.Inc()
+	case mesh.OpAccused:
+		c.metrics.accused.Inc()
+		c.log.Warn("an agent left its parent because the parent withheld an announcement; the parent is no relay for now", "parent", o.Reason)
+	case mesh.OpHead:
+		c.headTime.Store(o.Head.TimeMicros)
+	case mesh.OpGap:
+		c.log.Warn("the leader has signed a head that names newer pointers than it sent", "head_revision", o.Revision)
+	case mesh.OpAttached:
+		c.log.Info("follows", "leader", c.cfg.Leader)
+		c.censusSoon()
+	}
+}
+
+// censusSoon has the node count the region's agents and send the census to the leader.
+// Changes within censusDelay are sent together.
+func (c *Coordinator) censusSoon() {
+	if !c.running.Load() || !c.censusDue.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(censusDelay, func() {
+		c.censusDue.Store(false)
+		c.driver.Input(c.ctx, mesh.Input{Kind: mesh.InCensus})
+	})
+}
