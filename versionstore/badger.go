@@ -13,20 +13,20 @@ import (
 	"banyan/record"
 )
 
-// Badger is the embedded Store: one process, synchronous writes.
-type Badger struct {
-	db *embeddb.DB
+// watchBatch is the maximum number of events that Watch reads at a time.
+const watchBatch = 256
 
-	mu      sync.Mutex // serializes writes; below: guarded by it
-	changed chan struct{}
+// Badger is the embedded implementation of Store and Replica. One process may have it
+// open. Every write is synchronous.
+type Badger struct {
+	badgerReader
+
+	mu      sync.Mutex    // serializes writes, and guards the fields below
+	changed chan struct{} // closed and replaced after each write
 	closed  bool
-	done    chan struct{}
 }
 
-var (
-	_ Store   = (*Badger)(nil)
-	_ Replica = (*Badger)(nil)
-)
+var _ Replica = (*Badger)(nil)
 
 // OpenBadger opens or creates the store in dir.
 func OpenBadger(dir string, o embeddb.Options) (*Badger, error) {
@@ -34,7 +34,8 @@ func OpenBadger(dir string, o embeddb.Options) (*Badger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Badger{db: db, changed: make(chan struct{}), done: make(chan struct{})}, nil
+	reader := badgerReader{db: db, done: make(chan struct{})}
+	return &Badger{badgerReader: reader, changed: make(chan struct{})}, nil
 }
 
 // Close implements Store.
@@ -49,14 +50,20 @@ func (b *Badger) Close() error {
 	return b.db.Close()
 }
 
-// write runs fn as the transaction of one new revision and wakes the watchers.
+// write runs fn in a transaction of one new revision.
 func (b *Badger) write(ctx context.Context, fn func(txn *badger.Txn, revision uint64) error) (uint64, error) {
 	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		return current + 1, fn(txn, current+1)
 	})
 }
 
-func (b *Badger) writeAt(ctx context.Context, fn func(txn *badger.Txn, current uint64) (uint64, error)) (revision uint64, err error) {
+// writeAt runs fn in a transaction and wakes the watchers. fn gets the current revision and
+// returns the revision after the transaction; the current one means that the log of
+// revisions does not grow.
+func (b *Badger) writeAt(
+	ctx context.Context,
+	fn func(txn *badger.Txn, current uint64) (uint64, error),
+) (revision uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -70,7 +77,8 @@ func (b *Badger) writeAt(ctx context.Context, fn func(txn *badger.Txn, current u
 		if err != nil {
 			return err
 		}
-		if revision, err = fn(txn, current); err != nil || revision <= current {
+		revision, err = fn(txn, current)
+		if err != nil || revision <= current {
 			return err
 		}
 		return embeddb.Put(txn, []byte{tagRevision}, encodeNumber(revision))
@@ -83,29 +91,6 @@ func (b *Badger) writeAt(ctx context.Context, fn func(txn *badger.Txn, current u
 	return revision, nil
 }
 
-func (b *Badger) read(ctx context.Context, fn func(txn *badger.Txn) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case <-b.done:
-		return ErrClosed
-	default:
-	}
-	err := b.db.View(fn)
-	if errors.Is(err, badger.ErrDBClosed) {
-		return ErrClosed
-	}
-	return corrupt(err)
-}
-
-func corrupt(err error) error {
-	if errors.Is(err, embeddb.ErrCorrupt) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	return err
-}
-
 // PutManifest implements Store.
 func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error) {
 	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
@@ -114,85 +99,21 @@ func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte,
 			return err
 		}
 		if m.Version != last+1 {
-			return b.versionConflict(txn, m, last)
+			return versionConflict(txn, m, last)
 		}
-		return putManifest(txn, m, row{Raw: raw, By: by, AtMicros: time.Now().UnixMicro(), Revision: revision})
+		r := newRow(raw, by, revision)
+		if err := putRow(txn, numberedKey(tagManifest, m.Config, m.Version), r); err != nil {
+			return err
+		}
+		return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(m.Version))
 	})
-}
-
-func (b *Badger) versionConflict(txn *badger.Txn, m record.Manifest, last uint64) error {
-	conflict := &ConflictError{What: "version", Config: m.Config, Wanted: m.Version, Current: last}
-	if last > 0 {
-		if r, err := readRow(txn, numberedKey(tagManifest, m.Config, last)); err == nil {
-			conflict.By, conflict.At = r.By, r.at()
-		}
-	}
-	return conflict
-}
-
-func putManifest(txn *badger.Txn, m record.Manifest, r row) error {
-	key := numberedKey(tagManifest, m.Config, m.Version)
-	if err := putRow(txn, key, r); err != nil {
-		return err
-	}
-	last, err := readNumber(txn, nameKey(tagLast, m.Config))
-	if err != nil {
-		return err
-	}
-	return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(max(last, m.Version)))
 }
 
 // MovePointer implements Store.
 func (b *Badger) MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error) {
 	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
-		return movePointer(txn, p, row{Raw: raw, By: by, AtMicros: time.Now().UnixMicro(), Revision: revision})
+		return movePointer(txn, p, newRow(raw, by, revision))
 	})
-}
-
-func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
-	current, at, err := readPointer(txn, p.Config, p.Region)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if p.Epoch != current.Epoch+1 {
-		return &ConflictError{What: "epoch", Config: p.Config, Region: p.Region, Wanted: p.Epoch, Current: current.Epoch, By: at.By, At: at.at()}
-	}
-	for _, v := range []uint64{p.Baseline, p.Candidate} {
-		if v == 0 {
-			continue
-		}
-		if _, err := readRow(txn, numberedKey(tagManifest, p.Config, v)); err != nil {
-			return fmt.Errorf("%s version %d: %w", p.Config, v, err)
-		}
-	}
-	return putPointer(txn, p, r, at.Revision)
-}
-
-func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error {
-	if replaced != 0 {
-		for _, stale := range [][]byte{numberedKey(tagRegion, p.Region, replaced), logKey(replaced)} {
-			if err := txn.Delete(stale); err != nil {
-				return err
-			}
-		}
-	}
-	key := pairKey(tagPointer, p.Config, p.Region)
-	if err := putRow(txn, key, r); err != nil {
-		return err
-	}
-	return embeddb.Put(txn, numberedKey(tagRegion, p.Region, r.Revision), key)
-}
-
-// putRow stores a row and its place in the log.
-func putRow(txn *badger.Txn, key []byte, r row) error {
-	encoded, err := r.encode()
-	if err != nil {
-		return err
-	}
-	if err := embeddb.Put(txn, key, encoded); err != nil {
-		return err
-	}
-	return embeddb.Put(txn, logKey(r.Revision), key)
 }
 
 // ImportManifest implements Replica.
@@ -202,9 +123,9 @@ func (b *Badger) ImportManifest(ctx context.Context, m record.Manifest, raw []by
 		if _, err := readRow(txn, key); err == nil {
 			return current, nil
 		}
-		// A manifest is imported with the pointer that names it, whose place in
-		// the log it must not take: it gets no place of its own.
-		encoded, err := row{Raw: raw, By: "import", AtMicros: time.Now().UnixMicro(), Revision: revision}.encode()
+		// The pointer that names the manifest is imported with the same revision and
+		// needs the entry in the log, so the manifest gets none.
+		encoded, err := newRow(raw, "import", revision).encode()
 		if err != nil {
 			return current, err
 		}
@@ -230,10 +151,32 @@ func (b *Badger) ImportPointer(ctx context.Context, p record.Pointer, raw []byte
 		if p.Epoch <= held.Epoch {
 			return current, nil
 		}
-		r := row{Raw: raw, By: "import", AtMicros: time.Now().UnixMicro(), Revision: revision}
+		r := newRow(raw, "import", revision)
 		return max(current, revision), putPointer(txn, p, r, at.Revision)
 	})
 	return err
+}
+
+// Commit implements Store.
+func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
+	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
+		now := time.Now().UnixMicro()
+		revision := current
+		for _, p := range t.Pointers {
+			revision++
+			r := row{Raw: p.Raw, By: t.By, AtMicros: now, Revision: revision}
+			if err := movePointer(txn, p.Pointer, r); err != nil {
+				return current, err
+			}
+		}
+		for _, d := range t.Documents {
+			r := row{Raw: d.Raw, By: t.By, AtMicros: now, Revision: d.IfSeq + 1}
+			if err := writeDocument(txn, d, r); err != nil {
+				return current, err
+			}
+		}
+		return max(revision, current+1), nil
+	})
 }
 
 // PutSchema implements Store.
@@ -255,7 +198,8 @@ func (b *Badger) ReserveIndices(ctx context.Context, region string, n uint32) (u
 	var first uint64
 	_, err := b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		var err error
-		if first, err = readNumber(txn, nameKey(tagIndices, region)); err != nil {
+		first, err = readNumber(txn, nameKey(tagIndices, region))
+		if err != nil {
 			return current, err
 		}
 		if first+uint64(n) > 1<<32 {
@@ -264,4 +208,37 @@ func (b *Badger) ReserveIndices(ctx context.Context, region string, n uint32) (u
 		return current, embeddb.Put(txn, nameKey(tagIndices, region), encodeNumber(first+uint64(n)))
 	})
 	return uint32(first), err
+}
+
+// Watch implements Store.
+func (b *Badger) Watch(ctx context.Context, since uint64, fn func(Event) error) error {
+	for {
+		b.mu.Lock()
+		// The channel is taken before the events are read: a write after the read
+		// closes this channel.
+		changed := b.changed
+		b.mu.Unlock()
+		for {
+			events, err := b.eventsAfter(ctx, since)
+			if err != nil {
+				return err
+			}
+			for _, e := range events {
+				if err := fn(e); err != nil {
+					return err
+				}
+				since = e.Revision
+			}
+			if len(events) < watchBatch {
+				break
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-b.done:
+			return ErrClosed
+		}
+	}
 }

@@ -1,7 +1,6 @@
 package versionstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +12,39 @@ import (
 	"banyan/record"
 )
 
-// Version implements Store.
-func (b *Badger) Version(ctx context.Context, config string, version uint64) (Version, error) {
+// badgerReader implements Reader.
+type badgerReader struct {
+	db   *embeddb.DB
+	done chan struct{} // closed when the store is closed
+}
+
+// read runs fn in a read-only transaction.
+func (b badgerReader) read(ctx context.Context, fn func(txn *badger.Txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-b.done:
+		return ErrClosed
+	default:
+	}
+	err := b.db.View(fn)
+	if errors.Is(err, badger.ErrDBClosed) {
+		return ErrClosed
+	}
+	return corrupt(err)
+}
+
+// corrupt adds ErrCorrupt to an error that reports a damaged database.
+func corrupt(err error) error {
+	if errors.Is(err, embeddb.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
+// Version implements Reader.
+func (b badgerReader) Version(ctx context.Context, config string, version uint64) (Version, error) {
 	var v Version
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		if version == 0 {
@@ -37,8 +67,8 @@ func (b *Badger) Version(ctx context.Context, config string, version uint64) (Ve
 	return v, err
 }
 
-// History implements Store.
-func (b *Badger) History(ctx context.Context, config string, before uint64, limit int) ([]Version, error) {
+// History implements Reader.
+func (b badgerReader) History(ctx context.Context, config string, before uint64, limit int) ([]Version, error) {
 	var versions []Version
 	prefix := append(nameKey(tagManifest, config), 0)
 	var from []byte
@@ -65,8 +95,8 @@ func (b *Badger) History(ctx context.Context, config string, before uint64, limi
 	return versions, err
 }
 
-// Pointer implements Store.
-func (b *Badger) Pointer(ctx context.Context, config, region string) (PointerState, error) {
+// Pointer implements Reader.
+func (b badgerReader) Pointer(ctx context.Context, config, region string) (PointerState, error) {
 	var state PointerState
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		_, r, err := readPointer(txn, config, region)
@@ -79,8 +109,8 @@ func (b *Badger) Pointer(ctx context.Context, config, region string) (PointerSta
 	return state, err
 }
 
-// Pointers implements Store.
-func (b *Badger) Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error) {
+// Pointers implements Reader.
+func (b badgerReader) Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error) {
 	var states []PointerState
 	prefix := []byte{tagLog}
 	if region != "" {
@@ -101,8 +131,8 @@ func (b *Badger) Pointers(ctx context.Context, region string, since uint64) ([]P
 	return states, err
 }
 
-// Configs implements Store.
-func (b *Badger) Configs(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+// Configs implements Reader.
+func (b badgerReader) Configs(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	var configs []string
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		tag := []byte{tagLast}
@@ -118,8 +148,8 @@ func (b *Badger) Configs(ctx context.Context, prefix, after string, limit int) (
 	return configs, err
 }
 
-// Schema implements Store.
-func (b *Badger) Schema(ctx context.Context, config string) ([]byte, error) {
+// Schema implements Reader.
+func (b badgerReader) Schema(ctx context.Context, config string) ([]byte, error) {
 	var schema []byte
 	err := b.read(ctx, func(txn *badger.Txn) (err error) {
 		schema, err = embeddb.Get(txn, nameKey(tagSchema, config))
@@ -131,8 +161,8 @@ func (b *Badger) Schema(ctx context.Context, config string) ([]byte, error) {
 	return schema, err
 }
 
-// Revision implements Store.
-func (b *Badger) Revision(ctx context.Context) (uint64, error) {
+// Revision implements Reader.
+func (b badgerReader) Revision(ctx context.Context) (uint64, error) {
 	var revision uint64
 	err := b.read(ctx, func(txn *badger.Txn) (err error) {
 		revision, err = readNumber(txn, []byte{tagRevision})
@@ -141,6 +171,37 @@ func (b *Badger) Revision(ctx context.Context) (uint64, error) {
 	return revision, err
 }
 
+// Document implements Reader.
+func (b badgerReader) Document(ctx context.Context, kind, name string) (d Document, err error) {
+	err = b.read(ctx, func(txn *badger.Txn) error {
+		r, err := readRow(txn, pairKey(tagDocument, kind, name))
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", kind, name, err)
+		}
+		d = r.document(kind, name)
+		return nil
+	})
+	return d, err
+}
+
+// List implements Reader.
+func (b badgerReader) List(ctx context.Context, kind, prefix string, limit int) ([]Document, error) {
+	var all []Document
+	head := pairKey(tagDocument, kind, "")
+	err := b.read(ctx, func(txn *badger.Txn) error {
+		return embeddb.Scan(txn, append(head, prefix...), nil, false, func(item *badger.Item) (bool, error) {
+			r, err := rowOf(item)
+			if err != nil {
+				return false, err
+			}
+			all = append(all, r.document(kind, string(item.Key()[len(head):])))
+			return len(all) < clampLimit(limit), nil
+		})
+	})
+	return all, err
+}
+
+// clampLimit returns the number of entries that a listing with limit may return.
 func clampLimit(limit int) int {
 	if limit <= 0 || limit > MaxPage {
 		return MaxPage
@@ -148,78 +209,18 @@ func clampLimit(limit int) int {
 	return limit
 }
 
-func readNumber(txn *badger.Txn, key []byte) (uint64, error) {
-	v, err := embeddb.Get(txn, key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return 0, nil
-	}
-	return number(v), err
-}
-
-func readRow(txn *badger.Txn, key []byte) (row, error) {
-	v, err := embeddb.Get(txn, key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return row{}, ErrNotFound
-	}
-	if err != nil {
-		return row{}, err
-	}
-	return decodeRow(v)
-}
-
-func rowOf(item *badger.Item) (row, error) {
-	v, err := embeddb.Value(item)
-	if err != nil {
-		return row{}, err
-	}
-	return decodeRow(v)
-}
-
-func readPointer(txn *badger.Txn, config, region string) (record.Pointer, row, error) {
-	r, err := readRow(txn, pairKey(tagPointer, config, region))
-	if err != nil {
-		return record.Pointer{}, r, err
-	}
-	p, err := record.DecodePointer(r.Raw)
-	if err != nil {
-		return p, r, fmt.Errorf("%w: %s", ErrCorrupt, err)
-	}
-	return p, r, nil
-}
-
-// readEvent follows an entry of the log, or of a region's index, to its row.
-func readEvent(txn *badger.Txn, item *badger.Item) (Event, error) {
-	key, err := embeddb.Value(item)
-	if err != nil {
-		return Event{}, err
-	}
-	r, err := readRow(txn, key)
-	if err != nil {
-		return Event{}, fmt.Errorf("%w: revision %d: %w", ErrCorrupt, number(item.Key()), err)
-	}
-	event := Event{Revision: r.Revision}
-	if bytes.HasPrefix(key, []byte{tagManifest}) {
-		v, err := r.version()
-		event.Version = &v
-		return event, err
-	}
-	p, err := r.pointer()
-	event.Pointer = &p
-	return event, err
-}
-
-func (r row) version() (Version, error) {
-	m, err := record.DecodeManifest(r.Raw)
-	if err != nil {
-		return Version{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
-	}
-	return Version{Manifest: m, Raw: r.Raw, By: r.By, At: r.at(), Revision: r.Revision}, nil
-}
-
-func (r row) pointer() (PointerState, error) {
-	p, err := record.DecodePointer(r.Raw)
-	if err != nil {
-		return PointerState{}, fmt.Errorf("%w: %s", ErrCorrupt, err)
-	}
-	return PointerState{Pointer: p, Raw: r.Raw, By: r.By, At: r.at(), Revision: r.Revision}, nil
+// eventsAfter returns at most watchBatch events after revision since.
+func (b badgerReader) eventsAfter(ctx context.Context, since uint64) ([]Event, error) {
+	var events []Event
+	err := b.read(ctx, func(txn *badger.Txn) error {
+		return embeddb.Scan(txn, []byte{tagLog}, encodeNumber(since+1), false, func(item *badger.Item) (bool, error) {
+			e, err := readEvent(txn, item)
+			if err != nil {
+				return false, err
+			}
+			events = append(events, e)
+			return len(events) < watchBatch, nil
+		})
+	})
+	return events, err
 }

@@ -47,7 +47,7 @@ func TestReplicaKeepsTheNewestEpochAndTheLeadersRevisions(t *testing.T) {
 	}
 	defer s.Close()
 	sign, ctx := storetest.NewSigner(), t.Context()
-	m, rawManifest, _ := sign.Manifest(t, "a", 7) // versions 1 to 6 never come
+	m, rawManifest, _ := sign.Manifest(t, "a", 7) // versions 1 to 6 are never imported
 	for range 2 {
 		if err := s.ImportManifest(ctx, m, rawManifest, 50); err != nil {
 			t.Fatal(err)
@@ -80,8 +80,8 @@ func TestAStoreInUseIsRefused(t *testing.T) {
 	}
 }
 
-// A store whose files were cut short is refused with what to do, and never
-// crashes the process or answers with half of its data.
+// Opening a store with a truncated file either fails with an error that says what to do, or
+// gives a store with all of its data. It never crashes the process.
 func TestATruncatedStoreIsRefusedOrWhole(t *testing.T) {
 	pristine := t.TempDir()
 	fill(t, pristine, 30)
@@ -136,7 +136,7 @@ func openTruncated(t *testing.T, pristine, name string) {
 		s, err := versionstore.OpenBadger(dir, embeddb.Options{})
 		if err != nil {
 			if !errors.Is(err, embeddb.ErrCorrupt) || !strings.Contains(err.Error(), "backup") {
-				t.Errorf("cut to %d%%: %v; want ErrCorrupt and what to do", share, err)
+				t.Errorf("cut to %d%%: %v; want ErrCorrupt and a hint", share, err)
 			}
 			continue
 		}
@@ -147,10 +147,9 @@ func openTruncated(t *testing.T, pristine, name string) {
 	}
 }
 
-// A process that was killed leaves a table cut short that no MANIFEST names, or a
-// log that has no length yet: neither is damage. (Found by the kill test on a
-// loaded machine.)
-func TestWhatAKillLeavesHalfMadeIsNoDamage(t *testing.T) {
+// A process that was killed leaves a truncated table that no MANIFEST names, or a log of
+// length 0. Neither is damage. (Found by the kill test on a loaded machine.)
+func TestFilesLeftByAKilledProcessAreNoDamage(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 30)
 	for name, content := range map[string][]byte{"000900.sst": nil, "000901.sst": []byte("half a table"), "000902.vlog": nil, "00903.mem": nil} {
@@ -208,7 +207,7 @@ func TestAFullDiskRefusesWritesAndLosesNothing(t *testing.T) {
 	}
 }
 
-// smallDisk mounts a tmpfs of its own, which takes root.
+// smallDisk mounts a tmpfs. The test is skipped without the right to mount.
 func smallDisk(t *testing.T, size string) string {
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {

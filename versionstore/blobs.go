@@ -16,18 +16,18 @@ import (
 	"banyan/record"
 )
 
-// Blobs keeps bodies under their hash. What is stored never changes.
+// Blobs stores bodies under their SHA-256. A stored body never changes.
 type Blobs interface {
-	// Put reads size bytes and stores them under digest; it returns
-	// record.ErrChecksum if they hash to something else. Putting what is there
-	// already, undamaged, succeeds without writing.
+	// Put reads size bytes and stores them under digest. It returns record.ErrChecksum if
+	// the bytes have another hash. If an undamaged body is stored under digest already,
+	// Put writes nothing and returns nil.
 	Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) error
-	// Open opens a body for reading, with its size; ErrNotFound if it is not there.
-	// Reading to the end returns record.ErrChecksum if the stored bytes were damaged.
+	// Open opens a body for reading and returns its size, or ErrNotFound. If the stored
+	// bytes are damaged, the read of the last byte returns record.ErrChecksum.
 	Open(ctx context.Context, digest record.Digest) (io.ReadCloser, int64, error)
 }
 
-// FileBlobs keeps each body as a file: dir/ab/abcdef….
+// FileBlobs stores each body as a file named dir/ab/abcdef….
 type FileBlobs struct {
 	dir     string
 	reserve int64
@@ -35,8 +35,8 @@ type FileBlobs struct {
 
 var _ Blobs = (*FileBlobs)(nil)
 
-// OpenFileBlobs opens or creates the blob store in dir. A write is refused if it
-// would leave fewer than reserve bytes free on the disk (0: 32 MiB).
+// OpenFileBlobs opens or creates the blob store in dir. A write fails if fewer than reserve
+// bytes would stay free on the disk; reserve 0 means 32 MiB.
 func OpenFileBlobs(dir string, reserve int64) (*FileBlobs, error) {
 	if reserve == 0 {
 		reserve = 32 << 20
@@ -44,7 +44,7 @@ func OpenFileBlobs(dir string, reserve int64) (*FileBlobs, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	// What is in tmp was being written when a process died; nobody refers to it.
+	// A file in tmp was being written when an earlier process died.
 	stale, err := filepath.Glob(filepath.Join(dir, "tmp", "*"))
 	if err != nil {
 		return nil, err
@@ -62,12 +62,12 @@ func (b *FileBlobs) path(d record.Digest) string {
 	return filepath.Join(b.dir, name[:2], name)
 }
 
-// Put implements Blobs: a temporary file, fsync, rename, fsync of the directory.
+// Put implements Blobs. It writes a temporary file, syncs the file, renames it and syncs
+// the directory.
 func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) (err error) {
 	if size < 0 || size > record.MaxBody {
-		return fmt.Errorf("%w: body of %d bytes, the limit is %d", record.ErrTooLarge, size, record.MaxBody)
+		return fmt.Errorf("%w: a body of %d bytes, the limit is %d", record.ErrTooLarge, size, record.MaxBody)
 	}
-	final := b.path(digest)
 	if b.whole(ctx, digest) {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, b
 		return fmt.Errorf("store body: %w", err)
 	}
 	if n != size || record.Digest(sum.Sum(nil)) != digest {
-		return fmt.Errorf("%w: body of %d bytes is not the %d bytes with hash %s", record.ErrChecksum, n, size, digest)
+		return fmt.Errorf("%w: got %d bytes, want %d bytes with the SHA-256 %s", record.ErrChecksum, n, size, digest)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -98,25 +98,16 @@ func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, b
 	if err := tmp.Sync(); err != nil {
 		return fmt.Errorf("store body: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
-		return fmt.Errorf("store body: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), final); err != nil {
-		return fmt.Errorf("store body: %w", err)
-	}
-	if err := atomicfile.SyncDir(filepath.Dir(final)); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(b.dir)
+	return b.Adopt(tmp.Name(), digest)
 }
 
-// Has tells whether a body is there, without a look at its bytes.
+// Has reports whether a body is stored. It does not check the bytes.
 func (b *FileBlobs) Has(digest record.Digest) bool {
 	_, err := os.Stat(b.path(digest))
 	return err == nil
 }
 
-// OpenFile opens a body for reading at any place. The caller checks what it reads.
+// OpenFile opens a body for reading at any offset. The caller must verify the bytes.
 func (b *FileBlobs) OpenFile(digest record.Digest) (*os.File, error) {
 	f, err := os.Open(b.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,8 +116,8 @@ func (b *FileBlobs) OpenFile(digest record.Digest) (*os.File, error) {
 	return f, err
 }
 
-// Adopt moves a file on the same disk, durable and checked by the caller, into the
-// store.
+// Adopt moves the file at path into the store. The file must be on the same disk, and the
+// caller must have synced it and verified its bytes.
 func (b *FileBlobs) Adopt(path string, digest record.Digest) error {
 	final := b.path(digest)
 	if err := os.MkdirAll(filepath.Dir(final), 0o700); err != nil {
@@ -141,7 +132,7 @@ func (b *FileBlobs) Adopt(path string, digest record.Digest) error {
 	return atomicfile.SyncDir(b.dir)
 }
 
-// whole tells whether a body is there and undamaged.
+// whole reports whether a body is stored and undamaged.
 func (b *FileBlobs) whole(ctx context.Context, digest record.Digest) bool {
 	r, _, err := b.Open(ctx, digest)
 	if err != nil {
@@ -169,7 +160,8 @@ func (b *FileBlobs) Open(_ context.Context, digest record.Digest) (io.ReadCloser
 	return &checkedReader{f: f, want: digest, sum: sha256.New()}, info.Size(), nil
 }
 
-// checkedReader hashes what it reads and reports damage at the end.
+// checkedReader reads a body and returns record.ErrChecksum at the end if its hash is not
+// want.
 type checkedReader struct {
 	f    *os.File
 	want record.Digest

@@ -1,19 +1,19 @@
-// Package versionstore keeps what publishers and activators sign: manifests,
-// pointers, schemas, bodies, and documents that others make sense of.
+// Package versionstore stores what publishers and coordinators write: manifests, pointers,
+// schemas, bodies, and documents whose content only the writer interprets.
 //
-// Entry points: [Store] is the contract, [OpenBadger] the embedded
-// implementation; [FileBlobs] keeps bodies under their hash.
+// Entry points: [Store] is the contract, [Reader] its reading half, and [Replica] the
+// contract of a store that follows another region. [OpenBadger] opens the embedded
+// implementation of all three. [FileBlobs] stores bodies under their hash.
 //
-//	PutManifest ──CAS: version = last+1──┐
-//	MovePointer ──CAS: epoch = current+1─┼─► one transaction, one new revision, fsync ──► Watch
-//	Commit ── all of it, or nothing ─────┤
-//	PutSchema ───────────────────────────┘
+//	PutManifest ──CAS: version = newest+1─┐
+//	MovePointer ──CAS: epoch = current+1──┼─► one transaction, one new revision, fsync ──► Watch
+//	Commit ── all of it, or nothing ──────┤
+//	PutSchema ────────────────────────────┘
 //
-// Promises: what a write acknowledged survives kill -9 and power loss; manifests
-// never change; a pointer's epoch and a config's version grow by exactly one;
-// revisions order all writes of a store. The suite in storetest checks these
-// against every implementation.
+// Promises: an acknowledged write survives kill -9 and power loss; a manifest never
+// changes; the version of a config and the epoch of a pointer grow by exactly one;
+// revisions order all writes of a store. The suite in storetest checks every
+// implementation against these promises.
 //
-// A store does not verify signatures and does not sign: its callers do both.
-// [Replica] is the view that a region following another keeps of it.
+// A store neither verifies nor makes signatures. The caller does both.
 package versionstore

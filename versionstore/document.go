@@ -1,31 +1,33 @@
 package versionstore
 
 import (
-	"context"
 	"time"
 
 	"banyan/record"
 )
 
-// MaxDocument is the largest document, in bytes.
+// MaxDocument is the maximum size of a document, in bytes.
 const MaxDocument = 512 << 10
 
-// Document is a named value of a kind, of which the store knows nothing: rollouts, plans,
-// freezes. Each write makes its sequence grow by one.
+// Document is a named value whose content the store does not interpret: a rollout, a plan,
+// a hold. Kind and Name contain no zero byte.
 type Document struct {
-	Kind, Name string // without zero bytes
-	Raw        []byte
-	Seq        uint64
-	By         string
-	At         time.Time
+	Kind string
+	Name string
+	Raw  []byte
+	Seq  uint64 // 1 for the first write, plus one for each further write
+	By   string // the writer
+	At   time.Time
 }
 
-// DocumentWrite is a document to be written if it stands at IfSeq; 0: if there is none.
-// With no Raw it is removed, and Seq starts over.
+// DocumentWrite writes a document on condition that its sequence is IfSeq.
 type DocumentWrite struct {
-	Kind, Name string
-	Raw        []byte
-	IfSeq      uint64
+	Kind string
+	Name string
+	// Raw is the new content; nil removes the document, and its sequence starts over.
+	Raw []byte
+	// IfSeq is the sequence before the write; 0 means that the document must not exist.
+	IfSeq uint64
 }
 
 // SignedPointer is a pointer and its signed form.
@@ -34,22 +36,11 @@ type SignedPointer struct {
 	Raw     []byte
 }
 
-// Transaction is a set of writes that happen together or not at all. Pointers move as in
-// MovePointer, each with a revision of its own.
+// Transaction is a set of writes that happen together or not at all. Each pointer gets a
+// revision of its own, in the order of Pointers; the last one is the revision that Commit
+// returns.
 type Transaction struct {
 	Pointers  []SignedPointer
 	Documents []DocumentWrite
-	By        string
-}
-
-// Documents is the part of a Store that holds documents.
-type Documents interface {
-	// Commit writes a transaction. A pointer or document that is not where the transaction
-	// expects it makes it a *ConflictError, and nothing is written. It returns the store's
-	// revision.
-	Commit(ctx context.Context, t Transaction) (uint64, error)
-	// Document reads one; ErrNotFound if there is none.
-	Document(ctx context.Context, kind, name string) (Document, error)
-	// List reads the documents of a kind whose names have a prefix, by name, at most limit.
-	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
+	By        string // the writer
 }

@@ -2,23 +2,19 @@ package versionstore
 
 import (
 	"encoding/binary"
-	"fmt"
-	"time"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
-// Keys of the embedded store. Names hold no zero byte, so a zero byte ends them;
-// numbers are eight bytes, big-endian, so that they sort.
+// Keys of the embedded store. A name contains no zero byte, so a zero byte ends a name. A
+// number is eight bytes, big-endian, so that keys sort by number.
 //
 //	m <config> 0 <version>   row of a manifest
-//	n <config>               last version of the config
+//	n <config>               newest version of the config
 //	p <config> 0 <region>    row of a pointer
-//	i <region> 0 <revision>  key of the pointer that changed then, if none changed it since
-//	l <revision>             key of the row written then, if nothing replaced it since
+//	i <region> 0 <revision>  key of the pointer written at revision, until it is replaced
+//	l <revision>             key of the row written at revision, until it is replaced
 //	s <config>               JSON Schema
-//	d <kind> 0 <name>        row of a document, whose revision is its sequence
-//	x <region>               first agent index not yet reserved
+//	d <kind> 0 <name>        row of a document; its revision is the document's sequence
+//	x <region>               first agent index that is not reserved
 //	r                        revision of the newest write
 const (
 	tagManifest = 'm'
@@ -32,12 +28,15 @@ const (
 	tagRevision = 'r'
 )
 
+// nameKey returns the key: tag, name.
 func nameKey(tag byte, name string) []byte { return append([]byte{tag}, name...) }
 
+// pairKey returns the key: tag, name, 0, second.
 func pairKey(tag byte, name, second string) []byte {
 	return append(append(nameKey(tag, name), 0), second...)
 }
 
+// numberedKey returns the key: tag, name, 0, n.
 func numberedKey(tag byte, name string, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(nameKey(tag, name), 0), n)
 }
@@ -46,6 +45,7 @@ func logKey(revision uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{tagLog}, revision)
 }
 
+// number decodes the last eight bytes of b; 0 if b is shorter.
 func number(b []byte) uint64 {
 	if len(b) < 8 {
 		return 0
@@ -54,23 +54,3 @@ func number(b []byte) uint64 {
 }
 
 func encodeNumber(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
-
-// row is what a manifest or pointer is stored as.
-type row struct {
-	Raw      []byte `cbor:"1,keyasint"`
-	By       string `cbor:"2,keyasint"`
-	AtMicros int64  `cbor:"3,keyasint"`
-	Revision uint64 `cbor:"4,keyasint"`
-}
-
-func (r row) encode() ([]byte, error) { return cbor.Marshal(r) }
-
-func (r row) at() time.Time { return time.UnixMicro(r.AtMicros) }
-
-func decodeRow(b []byte) (row, error) {
-	var r row
-	if err := cbor.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%w: %s", ErrCorrupt, err)
-	}
-	return r, nil
-}

@@ -11,30 +11,38 @@ import (
 
 // Limits of a store.
 const (
-	// MaxSchema is the largest JSON Schema that may be attached to a config, in bytes.
+	// MaxSchema is the maximum size of the JSON Schema of a config, in bytes.
 	MaxSchema = 256 << 10
-	// MaxPage is the most entries a listing returns.
+	// MaxPage is the maximum number of entries that a listing returns.
 	MaxPage = 10_000
 )
 
 var (
-	// ErrNotFound: no such config, version, pointer, schema or body.
+	// ErrNotFound means that the store has no such config, version, pointer, schema,
+	// document or body.
 	ErrNotFound = errors.New("not found")
-	// ErrClosed: the store was closed.
+	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
-	// ErrCorrupt: what was read is not what was written.
+	// ErrCorrupt means that the bytes read are not the bytes written.
 	ErrCorrupt = errors.New("store is corrupt")
 )
 
-// ConflictError: another write came first. It names what it was.
+// ConflictError means that another write came first. It describes the other write.
 type ConflictError struct {
-	What    string // "version", "epoch", or the kind of a document
-	Config  string // or the document's name
-	Region  string // of an epoch
-	Wanted  uint64 // the number the write asked for
-	Current uint64 // the number the store is at
-	By      string // who wrote the current one, as the writer was described
-	At      time.Time
+	// What is "version", "epoch", or the kind of a document.
+	What string
+	// Config is the name of the config, or of the document.
+	Config string
+	// Region is the pointer's region if What is "epoch"; otherwise empty.
+	Region string
+	// Wanted is the version, epoch or sequence that the refused write would have made.
+	Wanted uint64
+	// Current is the version, epoch or sequence in the store.
+	Current uint64
+	// By names the writer of Current, in the form that the writer passed to the store.
+	By string
+	// At is the time at which Current was written.
+	At time.Time
 }
 
 func (e *ConflictError) Error() string {
@@ -49,79 +57,97 @@ func (e *ConflictError) Error() string {
 	return s
 }
 
-// Version is one stored manifest.
+// Version is a stored manifest.
 type Version struct {
 	Manifest record.Manifest
-	Raw      []byte // as signed
-	By       string // who wrote it
+	Raw      []byte // the signed manifest
+	By       string // the writer
 	At       time.Time
 	Revision uint64
 }
 
-// PointerState is one stored pointer.
+// PointerState is a stored pointer.
 type PointerState struct {
 	Pointer  record.Pointer
-	Raw      []byte // as signed
-	By       string
+	Raw      []byte // the signed pointer
+	By       string // the writer
 	At       time.Time
 	Revision uint64
 }
 
-// Event tells of one write, or of the newest of several to the same pointer.
+// Event describes one write of a version or a pointer. If a pointer was written several
+// times, the event may describe the newest write only.
 type Event struct {
 	Revision uint64
-	Pointer  *PointerState // one of the two is set
-	Version  *Version
+	Pointer  *PointerState // nil if the write was of a version
+	Version  *Version      // nil if the write was of a pointer
 }
 
-// Store holds versions and pointers. It is linearizable: a read sees every
-// write acknowledged before it began. Methods are safe for concurrent use.
-type Store interface {
-	// PutManifest stores a version, whose number must be the config's last
-	// plus one; else it returns a *ConflictError. It returns the revision.
-	PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error)
-	// MovePointer replaces a pointer, whose epoch must be the current one plus
-	// one; else it returns a *ConflictError. It returns the revision.
-	MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error)
-
-	// Version reads one version; version 0 asks for the last.
+// Reader is the reading half of a Store. Reads are linearizable: a read sees every write
+// that was acknowledged before the read began. Methods are safe for concurrent use.
+type Reader interface {
+	// Version returns a version of config; version 0 means the newest.
 	Version(ctx context.Context, config string, version uint64) (Version, error)
-	// History lists versions, newest first, from before (0: the last) downward, at most limit.
+	// History returns at most limit versions of config, newest first, all older than
+	// before; before 0 means no bound.
 	History(ctx context.Context, config string, before uint64, limit int) ([]Version, error)
-	// Pointer reads the pointer of config in region.
+	// Pointer returns the pointer of config in region.
 	Pointer(ctx context.Context, config, region string) (PointerState, error)
-	// Pointers lists the pointers of region that changed after revision since,
-	// by revision; region "" means every region.
+	// Pointers returns the pointers of region that changed after revision since, ordered
+	// by revision. An empty region means every region.
 	Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error)
-	// Configs lists, in order, the names of configs at or below prefix ("" for all) after the name after.
+	// Configs returns at most limit names of configs, in order: names at or below prefix
+	// ("" for all) that sort after the name after.
 	Configs(ctx context.Context, prefix, after string, limit int) ([]string, error)
-
-	Documents
-
-	// PutSchema attaches a JSON Schema to a config; an empty one removes it.
-	PutSchema(ctx context.Context, config string, schema []byte, by string) error
-	// Schema reads the schema attached to config; ErrNotFound if it has none.
+	// Schema returns the JSON Schema of config, or ErrNotFound if config has none.
 	Schema(ctx context.Context, config string) ([]byte, error)
-
-	// Revision is that of the newest write.
+	// Document returns a document, or ErrNotFound.
+	Document(ctx context.Context, kind, name string) (Document, error)
+	// List returns at most limit documents of a kind whose names begin with prefix,
+	// ordered by name.
+	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
+	// Revision returns the revision of the newest write.
 	Revision(ctx context.Context) (uint64, error)
-	// Watch calls fn for every version and pointer written after revision
-	// since, in order of revision, until ctx ends or fn returns an error. Of a
-	// pointer moved several times before Watch gets to it, only the newest is told.
-	Watch(ctx context.Context, since uint64, fn func(Event) error) error
-	// ReserveIndices sets n agent indices of a region aside and returns the first. None is ever given twice.
+}
+
+// Store holds versions, pointers, schemas and documents. Every write returns after it is
+// durable. Methods are safe for concurrent use.
+type Store interface {
+	Reader
+
+	// PutManifest stores a version and returns its revision. The number of the version
+	// must be the config's newest plus one; otherwise PutManifest returns a
+	// *ConflictError.
+	PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error)
+	// MovePointer replaces a pointer and returns its revision. The epoch must be the
+	// current epoch plus one; otherwise MovePointer returns a *ConflictError.
+	MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error)
+	// Commit writes all of a transaction or nothing, and returns the store's revision.
+	// If a pointer is not at the epoch, or a document not at the sequence, that the
+	// transaction expects, Commit returns a *ConflictError.
+	Commit(ctx context.Context, t Transaction) (uint64, error)
+	// PutSchema sets the JSON Schema of config; an empty schema removes it.
+	PutSchema(ctx context.Context, config string, schema []byte, by string) error
+	// ReserveIndices reserves n agent indices of region and returns the first. An index
+	// is never reserved twice.
 	ReserveIndices(ctx context.Context, region string, n uint32) (uint32, error)
 
-	// Close releases the store. Writes under way finish first.
+	// Watch calls fn for each version and pointer written after revision since, in order
+	// of revision, until ctx ends or fn returns an error. If a pointer moved several times
+	// before Watch reaches it, fn is called for the newest move only.
+	Watch(ctx context.Context, since uint64, fn func(Event) error) error
+	// Close finishes the writes in progress and releases the store.
 	Close() error
 }
 
-// Replica is what a coordinator that follows another region's store keeps of it:
-// the newest pointers of its own region and the manifests they name, numbered by
-// the leader's revisions. Versions may be missing between those it holds.
+// Replica is a store that can also follow another region's store. A following coordinator
+// imports the newest pointers of its own region and the manifests that they name, with
+// the revisions of the leader's store. Versions between the imported ones may be missing.
 type Replica interface {
-	// ImportManifest keeps a manifest; doing it again changes nothing.
+	Store
+
+	// ImportManifest stores a manifest. Importing a stored manifest again changes nothing.
 	ImportManifest(ctx context.Context, m record.Manifest, raw []byte, revision uint64) error
-	// ImportPointer keeps a pointer if its epoch is newer than that held.
+	// ImportPointer stores a pointer if its epoch is newer than the stored epoch.
 	ImportPointer(ctx context.Context, p record.Pointer, raw []byte, revision uint64) error
 }

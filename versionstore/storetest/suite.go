@@ -1,5 +1,5 @@
-// Package storetest is the conformance suite of versionstore.Store: every
-// implementation runs it.
+// Package storetest is the conformance suite of versionstore.Store. The tests of every
+// implementation call [Run].
 package storetest
 
 import (
@@ -20,28 +20,43 @@ import (
 // Signer makes signed records for tests.
 type Signer struct{ key record.Key }
 
-// NewSigner makes a signer with a key of its own.
+// NewSigner returns a signer with a fixed key.
 func NewSigner() Signer { return Signer{record.KeyFromSeed([32]byte{7})} }
 
-// Manifest makes version n of config, with its body.
-func (s Signer) Manifest(t testing.TB, config string, n uint64) (record.Manifest, []byte, []byte) {
-	body := fmt.Appendf(nil, "%s version %d", config, n)
+// Manifest returns the manifest of version n of config, the signed manifest, and the body.
+func (s Signer) Manifest(t testing.TB, config string, n uint64) (m record.Manifest, raw, body []byte) {
+	body = fmt.Appendf(nil, "%s version %d", config, n)
 	form, _, err := fec.FormOf(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := record.Manifest{Config: config, Version: n, Parent: n - 1, BodySize: int64(len(body)), BodySHA256: record.Sum(body),
-		Forms: []record.Form{form}, ContentType: "text/plain"}
-	raw, err := record.SignManifest(m, s.key)
+	m = record.Manifest{
+		Config:      config,
+		Version:     n,
+		Parent:      n - 1,
+		BodySize:    int64(len(body)),
+		BodySHA256:  record.Sum(body),
+		Forms:       []record.Form{form},
+		ContentType: "text/plain",
+	}
+	raw, err = record.SignManifest(m, s.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m, raw, body
 }
 
-// Pointer makes the pointer of config in region at an epoch.
+// Pointer returns the pointer of config in region with the given epoch and baseline, and
+// the signed pointer.
 func (s Signer) Pointer(t testing.TB, config, region string, epoch, version uint64) (record.Pointer, []byte) {
-	p := record.Pointer{Config: config, Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive, TimeMicros: int64(epoch)}
+	p := record.Pointer{
+		Config:     config,
+		Region:     region,
+		Epoch:      epoch,
+		Baseline:   version,
+		Phase:      record.PhaseActive,
+		TimeMicros: int64(epoch),
+	}
 	raw, err := record.SignPointer(p, s.key)
 	if err != nil {
 		t.Fatal(err)
@@ -56,19 +71,23 @@ type suite struct {
 	ctx context.Context
 }
 
-// Run holds the stores that open makes against the contract. reopen closes a
-// store and opens it again on the same data.
-func Run(t *testing.T, open func(t *testing.T) versionstore.Store, reopen func(t *testing.T, s versionstore.Store) versionstore.Store) {
+// Run tests an implementation of versionstore.Store. open returns an empty store. reopen
+// closes a store and opens it again on the same data.
+func Run(
+	t *testing.T,
+	open func(t *testing.T) versionstore.Store,
+	reopen func(t *testing.T, s versionstore.Store) versionstore.Store,
+) {
 	for name, test := range map[string]func(*suite){
 		"versions are numbered by compare and swap": versionsByCAS,
 		"epochs move by compare and swap":           epochsByCAS,
 		"one of many racing writers wins":           oneWins,
 		"history and listings":                      listings,
-		"watch tells everything in order":           watch,
+		"watch reports every write in order":        watch,
 		"transactions happen whole or not at all":   transactions,
 		"schemas":                             schemas,
 		"agent indices are never given twice": indices,
-		"what is missing is not found":        missing,
+		"missing entries are not found":       missing,
 		"a cancelled context writes nothing":  cancelled,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +95,7 @@ func Run(t *testing.T, open func(t *testing.T) versionstore.Store, reopen func(t
 			test(&suite{t, NewSigner(), s, t.Context()})
 		})
 	}
-	t.Run("what was acknowledged is there after reopening", func(t *testing.T) {
+	t.Run("acknowledged writes are there after reopening", func(t *testing.T) {
 		s := &suite{t, NewSigner(), open(t), t.Context()}
 		for n := uint64(1); n <= 5; n++ {
 			s.put("a", n)
@@ -127,7 +146,7 @@ func versionsByCAS(s *suite) {
 		_, err := s.PutManifest(s.ctx, m, raw, "another")
 		var c *versionstore.ConflictError
 		if !errors.As(err, &c) || c.Current != 2 || c.Wanted != wrong || c.By != "tester" || c.At.IsZero() {
-			s.Errorf("version %d: got %v, want a conflict that names who wrote version 2", wrong, err)
+			s.Errorf("version %d: got %v, want a conflict that names the writer of version 2", wrong, err)
 		}
 	}
 	want, raw, _ := s.Signer.Manifest(s.T, "a", 2)
@@ -186,7 +205,7 @@ func oneWins(s *suite) {
 		}
 		group.Wait()
 		if won != 1 || lost != writers-1 {
-			s.Fatalf("version %d: %d won and %d were told of a conflict", n, won, lost)
+			s.Fatalf("version %d: %d writers won and %d got a conflict", n, won, lost)
 		}
 	}
 }
@@ -271,7 +290,7 @@ func watch(s *suite) {
 			return versionstore.Event{}
 		}
 	}
-	for range 4 { // two versions, and the newest pointer of each region
+	for range 4 { // two versions, and the newest pointer of each of two regions
 		next()
 	}
 	s.move("a", "eu", 3, 1)
@@ -290,7 +309,7 @@ func watch(s *suite) {
 
 func schemas(s *suite) {
 	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
-		s.Errorf("schema of a config without: %v", err)
+		s.Errorf("schema of a config that has none: %v", err)
 	}
 	if err := s.PutSchema(s.ctx, "a", []byte("{}"), "tester"); err != nil {
 		s.Fatal(err)
@@ -324,7 +343,7 @@ func indices(s *suite) {
 		}
 	}
 	if _, err := s.ReserveIndices(s.ctx, "eu", 1<<32-1); err == nil {
-		s.Error("more indices than there are were reserved")
+		s.Error("more indices were reserved than exist")
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"banyan/versionstore"
 )
 
-// transactions hold pointers and documents together.
+// transactions tests that pointers and documents are written together or not at all.
 func transactions(s *suite) {
 	for n := uint64(1); n <= 2; n++ {
 		m, raw, _ := s.Signer.Manifest(s, "a", n)
@@ -34,10 +34,10 @@ func transactions(s *suite) {
 	if err != nil || len(states) != 2 || states[0].Revision == states[1].Revision {
 		s.Fatalf("pointers of one transaction: %+v, %v", states, err)
 	}
-	// One part that conflicts leaves everything as it was.
+	// A conflict in one part leaves every part unwritten.
 	var conflict *versionstore.ConflictError
 	if err := commit(0, "again", pointer("eu", 2)); !errors.As(err, &conflict) || conflict.By != "carol" {
-		s.Errorf("a document that is there already: %v", err)
+		s.Errorf("a document that exists already: %v", err)
 	}
 	if err := commit(1, "two", pointer("eu", 2), pointer("us", 3)); !errors.As(err, &conflict) || conflict.Region != "us" {
 		s.Errorf("an epoch too far: %v", err)
@@ -55,6 +55,7 @@ func transactions(s *suite) {
 	s.documents()
 }
 
+// documents tests listing, removing and the limits of documents.
 func (s *suite) documents() {
 	write := func(kind, name, text string, seq uint64) error {
 		w := versionstore.DocumentWrite{Kind: kind, Name: name, IfSeq: seq}

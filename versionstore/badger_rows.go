@@ -1,0 +1,184 @@
+package versionstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"banyan/internal/embeddb"
+	"banyan/record"
+)
+
+// readNumber returns the number stored under key; 0 if there is none.
+func readNumber(txn *badger.Txn, key []byte) (uint64, error) {
+	v, err := embeddb.Get(txn, key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, nil
+	}
+	return number(v), err
+}
+
+// readRow returns the row stored under key, or ErrNotFound.
+func readRow(txn *badger.Txn, key []byte) (row, error) {
+	v, err := embeddb.Get(txn, key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return row{}, ErrNotFound
+	}
+	if err != nil {
+		return row{}, err
+	}
+	return decodeRow(v)
+}
+
+// rowOf returns the row that item holds.
+func rowOf(item *badger.Item) (row, error) {
+	v, err := embeddb.Value(item)
+	if err != nil {
+		return row{}, err
+	}
+	return decodeRow(v)
+}
+
+// readPointer returns a pointer and its row, or ErrNotFound.
+func readPointer(txn *badger.Txn, config, region string) (record.Pointer, row, error) {
+	r, err := readRow(txn, pairKey(tagPointer, config, region))
+	if err != nil {
+		return record.Pointer{}, r, err
+	}
+	p, err := record.DecodePointer(r.Raw)
+	if err != nil {
+		return p, r, fmt.Errorf("%w: %s", ErrCorrupt, err)
+	}
+	return p, r, nil
+}
+
+// readEvent returns the event of an entry in the log of revisions or in the index of a
+// region. The value of the entry is the key of the row.
+func readEvent(txn *badger.Txn, item *badger.Item) (Event, error) {
+	key, err := embeddb.Value(item)
+	if err != nil {
+		return Event{}, err
+	}
+	r, err := readRow(txn, key)
+	if err != nil {
+		return Event{}, fmt.Errorf("%w: revision %d: %w", ErrCorrupt, number(item.Key()), err)
+	}
+	event := Event{Revision: r.Revision}
+	if bytes.HasPrefix(key, []byte{tagManifest}) {
+		v, err := r.version()
+		event.Version = &v
+		return event, err
+	}
+	p, err := r.pointer()
+	event.Pointer = &p
+	return event, err
+}
+
+// versionConflict describes the newest version of m's config, which is not the one before m.
+func versionConflict(txn *badger.Txn, m record.Manifest, last uint64) error {
+	conflict := &ConflictError{What: "version", Config: m.Config, Wanted: m.Version, Current: last}
+	if last == 0 {
+		return conflict
+	}
+	r, err := readRow(txn, numberedKey(tagManifest, m.Config, last))
+	if err == nil {
+		conflict.By = r.By
+		conflict.At = r.at()
+	}
+	return conflict
+}
+
+// movePointer replaces a pointer by p, whose row is r, if p's epoch is the next one and the
+// versions that p names are stored.
+func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
+	current, at, err := readPointer(txn, p.Config, p.Region)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if p.Epoch != current.Epoch+1 {
+		return &ConflictError{
+			What:    "epoch",
+			Config:  p.Config,
+			Region:  p.Region,
+			Wanted:  p.Epoch,
+			Current: current.Epoch,
+			By:      at.By,
+			At:      at.at(),
+		}
+	}
+	for _, v := range []uint64{p.Baseline, p.Candidate} {
+		if v == 0 {
+			continue
+		}
+		if _, err := readRow(txn, numberedKey(tagManifest, p.Config, v)); err != nil {
+			return fmt.Errorf("%s version %d: %w", p.Config, v, err)
+		}
+	}
+	return putPointer(txn, p, r, at.Revision)
+}
+
+// putPointer stores a pointer's row and its entry in the index of the region. replaced is
+// the revision of the row before it, whose entries are deleted; 0 means none.
+func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error {
+	if replaced != 0 {
+		for _, stale := range [][]byte{numberedKey(tagRegion, p.Region, replaced), logKey(replaced)} {
+			if err := txn.Delete(stale); err != nil {
+				return err
+			}
+		}
+	}
+	key := pairKey(tagPointer, p.Config, p.Region)
+	if err := putRow(txn, key, r); err != nil {
+		return err
+	}
+	return embeddb.Put(txn, numberedKey(tagRegion, p.Region, r.Revision), key)
+}
+
+// putRow stores a row and its entry in the log of revisions.
+func putRow(txn *badger.Txn, key []byte, r row) error {
+	encoded, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if err := embeddb.Put(txn, key, encoded); err != nil {
+		return err
+	}
+	return embeddb.Put(txn, logKey(r.Revision), key)
+}
+
+// writeDocument stores the row of a document. The revision of the row is the sequence of
+// the document.
+func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
+	if len(d.Raw) > MaxDocument {
+		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", record.ErrTooLarge, d.Kind, d.Name, len(d.Raw), MaxDocument)
+	}
+	if d.Name == "" || strings.ContainsRune(d.Kind+d.Name, 0) {
+		return fmt.Errorf("%w: the name %q of a %s", record.ErrInvalid, d.Name, d.Kind)
+	}
+	key := pairKey(tagDocument, d.Kind, d.Name)
+	held, err := readRow(txn, key)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if held.Revision != d.IfSeq {
+		return &ConflictError{
+			What:    d.Kind,
+			Config:  d.Name,
+			Wanted:  d.IfSeq + 1,
+			Current: held.Revision,
+			By:      held.By,
+			At:      held.at(),
+		}
+	}
+	if d.Raw == nil {
+		return txn.Delete(key)
+	}
+	encoded, err := r.encode()
+	if err != nil {
+		return err
+	}
+	return embeddb.Put(txn, key, encoded)
+}
