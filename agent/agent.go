@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 	"banyan/transport"
@@ -156,8 +157,19 @@ func (a *Agent) recover() error {
 	}
 	a.advertise = advertise
 	a.node = mesh.NewNode(mesh.Config{
-		Self: a.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: !a.cfg.Leaf, Labels: a.cfg.Labels, Subscriptions: a.cfg.Subscriptions, CacheLimit: a.cfg.CacheLimit,
-		Capacity: uint32(a.cfg.MaxChildren), Seeds: mesh.Rendezvous(a.Name(), a.cfg.Coordinators), Verifier: a.cfg.Identity.Policy, Index: index, Seed: rand.Uint64(),
+		Self: a.cfg.Identity.Identity.Mesh(),
+		Description: wire.Description{
+			Addr:          advertise,
+			Relay:         !a.cfg.Leaf,
+			Capacity:      uint32(a.cfg.MaxChildren),
+			Labels:        a.cfg.Labels,
+			Subscriptions: a.cfg.Subscriptions,
+		},
+		CacheLimit: a.cfg.CacheLimit,
+		Seeds:      mesh.Rendezvous(a.Name(), a.cfg.Coordinators),
+		Verifier:   a.cfg.Identity.Policy,
+		Index:      index,
+		Seed:       rand.Uint64(),
 	})
 	if err := a.shards.Prune(partialAge); err != nil {
 		return err
@@ -212,8 +224,8 @@ func (a *Agent) unsubscribe(v record.VersionKey) error {
 	return a.tree.remove(v)
 }
 
-func (c committed) announcement() *mesh.Announcement {
-	return &mesh.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
+func (c committed) announcement() *wire.Announcement {
+	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
 }
 
 // restore makes a committed version show, if it is whole on disk.
@@ -387,7 +399,7 @@ func (a *Agent) observe(o mesh.Output) {
 }
 
 // Activate implements transport.PointerOwner.
-func (a *Agent) Activate(ann *mesh.Announcement, version uint64, done func(string, int64)) {
+func (a *Agent) Activate(ann *wire.Announcement, version uint64, done func(string, int64)) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
 	if rule := a.hooks.concerns(act); rule != nil && a.subscribes(ann.Pointer.Config) {
 		a.hooks.start(act, rule)

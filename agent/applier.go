@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -24,7 +24,7 @@ type applier struct {
 }
 
 type activation struct {
-	announcement *mesh.Announcement
+	announcement *wire.Announcement
 	version      uint64
 	watermark    uint64
 	pending      bool         // its reload is still to be done

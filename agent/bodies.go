@@ -13,6 +13,7 @@ import (
 	"banyan/body"
 	"banyan/forms"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -113,7 +114,7 @@ func (a *Agent) Shards() (stored, duplicates uint64) {
 // Assemble implements transport.BodyReceiver: the bytes of the form move into the version's
 // directory. If they are not what the manifest says, all of them are fetched again.
 func (a *Agent) Assemble(_ context.Context, key record.FormKey) (uint8, error) {
-	_, signed, _, ok := a.shards.Offer(key.VersionKey, mesh.AnyForm)
+	_, signed, _, ok := a.shards.Offer(key.VersionKey, wire.AnyForm)
 	if !ok {
 		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
 	}
@@ -171,7 +172,7 @@ func (a *Agent) OpenBody(_ context.Context, want record.VersionKey, wish body.Wi
 	if !a.subscribes(want.Config) {
 		return a.openCached(want, wish)
 	}
-	if form, signed, index, ok := a.shards.Offer(want, mesh.AnyForm); ok {
+	if form, signed, index, ok := a.shards.Offer(want, wire.AnyForm); ok {
 		return body.OfferIndex(signed, form, index, wish)
 	}
 	m, signed, err := a.tree.manifest(want)

@@ -13,6 +13,7 @@ import (
 	"banyan/fec"
 	"banyan/forms"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -40,7 +41,7 @@ func (a *Agent) storeOf(config string) *shardstore.Store {
 }
 
 // CacheForm implements transport.FormCache.
-func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice mesh.FormChoice, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
 	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return info, nil, err
@@ -77,7 +78,7 @@ func (a *Agent) cacheWhole(key record.FormKey, f record.Form, o body.Offer) (*bi
 // openCached offers the form that serves a wish best, if it is here: whole, if it is
 // small and all of it is here.
 func (a *Agent) openCached(want record.VersionKey, wish body.Wish) (body.Offer, error) {
-	_, signed, _, ok := a.cache.Offer(want, mesh.AnyForm)
+	_, signed, _, ok := a.cache.Offer(want, wire.AnyForm)
 	if !ok {
 		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, shardstore.ErrUnknown)
 	}
@@ -89,7 +90,7 @@ func (a *Agent) openCached(want record.VersionKey, wish body.Wish) (body.Offer, 
 	if !ok {
 		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, body.ErrNoForm)
 	}
-	_, _, index, ok := a.cache.Offer(want, mesh.OnlyForm(form))
+	_, _, index, ok := a.cache.Offer(want, wire.OnlyForm(form))
 	if !ok {
 		return body.Offer{}, &body.OtherFormError{Form: form}
 	}

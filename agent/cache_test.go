@@ -11,7 +11,7 @@ import (
 
 	"banyan/body"
 	"banyan/fec"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
 )
@@ -35,7 +35,7 @@ func newRelay(t *testing.T) *Agent {
 		t.Fatal(err)
 	}
 	return &Agent{tree: tr, cache: cache, log: slog.New(slog.DiscardHandler),
-		cfg: Config{Subscriptions: mesh.SubscribeNothing, Identity: &identity.Bundle{Policy: policy}}}
+		cfg: Config{Subscriptions: wire.SubscribeNothing, Identity: &identity.Bundle{Policy: policy}}}
 }
 
 func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
@@ -57,14 +57,14 @@ func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		choice mesh.FormChoice
+		choice wire.FormChoice
 		offer  body.Offer
 		want   error
 	}{
 		"other bytes":        {0, offer(body.ContentForm, other), record.ErrChecksum},
 		"fewer bytes":        {0, offer(body.ContentForm, content[1:]), record.ErrChecksum},
 		"a body and no form": {0, offer(body.ContentBody, content), body.ErrMismatch},
-		"another form":       {mesh.OnlyForm(1), offer(body.ContentForm, content), body.ErrMismatch},
+		"another form":       {wire.OnlyForm(1), offer(body.ContentForm, content), body.ErrMismatch},
 		"a form it has not":  {0, body.Offer{Signed: signed, What: body.ContentForm, Form: 1, Size: 3, Bytes: bytes.NewReader(nil)}, body.ErrMismatch},
 		"another index":      {0, offer(body.ContentIndex, index.Bytes()[32:]), record.ErrInvalid},
 		"a stranger's":       {0, body.Offer{Signed: forged, What: body.ContentForm, Size: m.BodySize, Bytes: bytes.NewReader(content)}, record.ErrUnknownKey},
@@ -110,7 +110,7 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 	take := func(form uint8, b []byte) {
 		t.Helper()
 		o := body.Offer{Signed: signed, What: body.ContentForm, Form: form, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
-		if _, _, err := a.CacheForm(t.Context(), key("a", 2), mesh.OnlyForm(form), o); err != nil {
+		if _, _, err := a.CacheForm(t.Context(), key("a", 2), wire.OnlyForm(form), o); err != nil {
 			t.Fatal(err)
 		}
 	}

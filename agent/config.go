@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
 )
@@ -36,7 +37,7 @@ type Config struct {
 	// Labels are matched by waves.
 	Labels map[string]string
 	// Subscriptions are the configs that this host applies; default all.
-	Subscriptions mesh.Subscriptions
+	Subscriptions wire.Subscriptions
 	// CacheLimit is how many bytes of shards of other configs are kept for other hosts;
 	// default mesh.DefaultCacheLimit, at least MinCacheLimit.
 	CacheLimit int64
@@ -81,13 +82,13 @@ func (c *Config) complete() error {
 	if c.OutputDir == "" || c.StateDir == "" {
 		return fmt.Errorf("%w: an output and a state directory are needed", record.ErrInvalid)
 	}
-	if len(c.Labels) > mesh.MaxLabels {
-		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), mesh.MaxLabels)
+	if len(c.Labels) > wire.MaxLabels {
+		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), wire.MaxLabels)
 	}
 	if err := c.Subscriptions.Validate(); err != nil {
 		return fmt.Errorf("subscriptions: %w", err)
 	}
-	if c.Leaf && c.Subscriptions == mesh.SubscribeNothing {
+	if c.Leaf && c.Subscriptions == wire.SubscribeNothing {
 		return fmt.Errorf("%w: a host that has no children and subscribes to nothing has nothing to do", record.ErrInvalid)
 	}
 	if c.CacheLimit == 0 {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -76,12 +77,12 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 	case why == nil && w.drifted[applied.Config]:
 		delete(w.drifted, applied.Config)
 		a.log.Info("drift is gone", "config", v.Config, "version", v.Version)
-		w.tell(ctx, v, mesh.DriftGone)
+		w.tell(ctx, v, wire.DriftGone)
 	case why == nil:
 	case a.cfg.Hooks.repairs(applied.Config):
 		a.metrics.drift.Inc()
 		a.log.Warn("drift, is repaired", "config", v.Config, "version", v.Version, "error", why)
-		w.tell(ctx, v, mesh.DriftRepaired)
+		w.tell(ctx, v, wire.DriftRepaired)
 		w.repair(ctx, v)
 	default:
 		if !w.drifted[applied.Config] {
@@ -89,12 +90,12 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 			a.log.Warn("drift", "config", v.Config, "version", v.Version, "error", why)
 		}
 		w.drifted[applied.Config] = true
-		w.tell(ctx, v, mesh.DriftSeen)
+		w.tell(ctx, v, wire.DriftSeen)
 	}
 	a.setDrifted(applied.Config, why)
 }
 
-func (w *driftWatch) tell(ctx context.Context, v record.VersionKey, state mesh.DriftState) {
+func (w *driftWatch) tell(ctx context.Context, v record.VersionKey, state wire.DriftState) {
 	w.agent.driver.Input(ctx, mesh.Input{Kind: mesh.InDrift, Want: v, Drift: state})
 }
 

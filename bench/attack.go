@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banyan/agent"
+	"banyan/mesh/wire"
 
 	"banyan/bench/fleet"
 	"banyan/body"
@@ -201,7 +202,7 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	if err != nil {
 		return nil, err
 	}
-	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Relay: true, HoldsAll: true, Planner: mesh.NewPlanner(mesh.PlannerConfig{})})
+	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Description: wire.Description{Relay: true}, HoldsAll: true, Planner: mesh.NewPlanner(mesh.PlannerConfig{})})
 	l := &liar{ep: ep, client: f.Client}
 	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(mesh.Output) {}}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)
@@ -219,7 +220,7 @@ func (l *liar) announce(signed []byte, revision uint64) {
 	l.revision++
 	fake := record.Pointer{Config: "liar", Region: l.region(), Epoch: l.revision}
 	l.mu.Unlock()
-	a := &mesh.Announcement{Revision: revision, Raw: signed, Pointer: fake}
+	a := &wire.Announcement{Revision: revision, Raw: signed, Pointer: fake}
 	l.driver.Input(l.ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a})
 }
 

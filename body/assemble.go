@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"banyan/forms"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -32,7 +32,7 @@ type Arrived struct {
 // If the bytes do not match the manifest, or the base of a delta is missing, Assemble drops
 // all shards of the version: the node fetches the version again.
 func Assemble(store *shardstore.Store, key record.FormKey, adopt func(Arrived) error) error {
-	_, signed, _, ok := store.Offer(key.VersionKey, mesh.AnyForm)
+	_, signed, _, ok := store.Offer(key.VersionKey, wire.AnyForm)
 	if !ok {
 		return fmt.Errorf("assemble %s version %d: %w", key.Config, key.Version, shardstore.ErrUnknown)
 	}

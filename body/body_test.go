@@ -17,6 +17,7 @@ import (
 
 	"banyan/fec"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -138,8 +139,8 @@ func slowChoose(m record.Manifest, atHand uint8, wish Wish) (uint8, bool) {
 	for _, n := range numbers {
 		base := m.Forms[n].Base
 		usable := base == 0 || slices.Contains(wish.Have, base)
-		if wish.Choice != mesh.AnyForm {
-			usable = wish.Choice == mesh.OnlyForm(n)
+		if wish.Choice != wire.AnyForm {
+			usable = wish.Choice == wire.OnlyForm(n)
 		}
 		if usable && atHand>>n&1 == 1 {
 			return n, true
@@ -159,7 +160,7 @@ func TestChooseTakesTheSmallestFormThatServes(t *testing.T) {
 		}
 		wish := Wish{Have: rapid.SliceOf(rapid.Uint64Range(1, 3)).Draw(t, "have")}
 		if rapid.Bool().Draw(t, "one form only") {
-			wish.Choice = mesh.OnlyForm(rapid.Uint8Range(0, record.MaxForms-1).Draw(t, "form"))
+			wish.Choice = wire.OnlyForm(rapid.Uint8Range(0, record.MaxForms-1).Draw(t, "form"))
 		}
 		atHand := rapid.Uint8Range(0, AllForms).Draw(t, "at hand")
 		got, ok := Choose(m, atHand, wish)
@@ -270,7 +271,7 @@ func TestAFormArrivesShardByShardAndIsAdopted(t *testing.T) {
 	if err != nil || onTheWay.What != ContentIndex {
 		t.Errorf("a version on its way is offered as %d: %v", onTheWay.What, err)
 	}
-	if _, err := sink.Open(t.Context(), v.key, Wish{Choice: mesh.OnlyForm(1)}); !errors.Is(err, ErrNoForm) {
+	if _, err := sink.Open(t.Context(), v.key, Wish{Choice: wire.OnlyForm(1)}); !errors.Is(err, ErrNoForm) {
 		t.Errorf("a form that is not on its way: %v", err)
 	}
 	if err := Assemble(sink.Arriving, verified.Key, nil); !errors.Is(err, fec.ErrNotHeld) {
@@ -322,7 +323,7 @@ func TestAVersionThatCannotBeDecodedIsDropped(t *testing.T) {
 	if !errors.Is(err, record.ErrChecksum) {
 		t.Errorf("assemble: %v", err)
 	}
-	if _, _, _, ok := s.Arriving.Offer(v.key, mesh.AnyForm); ok {
+	if _, _, _, ok := s.Arriving.Offer(v.key, wire.AnyForm); ok {
 		t.Error("the shards of a version that does not decode are still there")
 	}
 }

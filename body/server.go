@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -35,7 +36,7 @@ type Server struct {
 // mesh.WholeLimit bytes is offered in one piece; of a larger form the index is offered. If
 // no form serves the wish, Open offers the decoded body, unless the wish is for forms only.
 func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (Offer, error) {
-	if n, signed, index, ok := s.Arriving.Offer(want, mesh.AnyForm); ok {
+	if n, signed, index, ok := s.Arriving.Offer(want, wire.AnyForm); ok {
 		return s.openArriving(ctx, n, signed, index, wish)
 	}
 	m, signed, err := s.Library.Manifest(ctx, want)

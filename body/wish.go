@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -26,8 +26,8 @@ type Wish struct {
 	// Have lists the versions of the config that the asker has. A delta to one of them
 	// serves the wish.
 	Have []uint64
-	// Choice limits the wish to one form; the zero value is mesh.AnyForm.
-	Choice mesh.FormChoice
+	// Choice limits the wish to one form; the zero value is wire.AnyForm.
+	Choice wire.FormChoice
 	// FormOnly is set if the asker needs a form and has no use for a decoded body.
 	FormOnly bool
 }
@@ -35,7 +35,7 @@ type Wish struct {
 // Serves reports whether form number n of m serves the wish. A delta serves the wish if the
 // asker has its base, or asked for that very form.
 func (w Wish) Serves(m record.Manifest, n uint8) bool {
-	if w.Choice != mesh.AnyForm {
+	if w.Choice != wire.AnyForm {
 		return w.Choice.Allows(n)
 	}
 	base := m.Forms[n].Base

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
 )
@@ -64,7 +65,7 @@ type Config struct {
 	// HeadInterval is the time between two heads; default 3 s.
 	HeadInterval time.Duration
 	// PushLimit is the largest body that is pushed behind its announcement instead of
-	// being asked for, in bytes; default 16 KiB, at most mesh.MaxPush, negative for none.
+	// being asked for, in bytes; default 16 KiB, at most wire.MaxPush, negative for none.
 	PushLimit int64
 	// MaxBody is the largest body taken, in bytes; default 1 GiB.
 	MaxBody int64
@@ -106,8 +107,8 @@ func (c *Config) complete() error {
 	if c.Cell < 0 || c.Cell >= mesh.MaxCells {
 		return fmt.Errorf("%w: cell %d; 0 to %d are possible", record.ErrInvalid, c.Cell, mesh.MaxCells-1)
 	}
-	if c.PushLimit > mesh.MaxPush {
-		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, mesh.MaxPush)
+	if c.PushLimit > wire.MaxPush {
+		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, wire.MaxPush)
 	}
 	setDefault(&c.MaxBody, DefaultMaxBody)
 	setDefault(&c.DiskReserve, 32<<20)

@@ -17,6 +17,7 @@ import (
 	"banyan/coordinator/api"
 	"banyan/internal/embeddb"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 	"banyan/transport"
@@ -166,9 +167,10 @@ func (c *Coordinator) makeNode() error {
 		}
 	}
 	cfg := mesh.Config{
-		Self: c.cfg.Identity.Identity.Mesh(), Addr: advertise, Relay: true,
-		Planner:  mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, MaxDepth: c.cfg.MaxDepth, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
-		HoldsAll: c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
+		Self:        c.cfg.Identity.Identity.Mesh(),
+		Description: wire.Description{Addr: advertise, Relay: true},
+		Planner:     mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, MaxDepth: c.cfg.MaxDepth, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
+		HoldsAll:    c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
 	}
 	if !c.Leads() {
 		cfg.Seeds = []string{c.cfg.Leader}
@@ -249,7 +251,7 @@ func (c *Coordinator) headsOrCensus(n *mesh.Node) []mesh.Input {
 			c.log.Error("head not signed", "of", region, "error", err)
 			continue
 		}
-		inputs = append(inputs, mesh.Input{Kind: mesh.InPublishHead, Head: head, HeadRaw: &mesh.SignedHead{Raw: raw}})
+		inputs = append(inputs, mesh.Input{Kind: mesh.InPublishHead, Head: head, HeadRaw: &wire.SignedHead{Raw: raw}})
 	}
 	return inputs
 }

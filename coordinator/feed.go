@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/versionstore"
 )
@@ -18,7 +19,7 @@ func (c *Coordinator) feed(ctx context.Context) error {
 			return nil
 		}
 		c.tracker.moved(e.Pointer.Pointer)
-		a := &mesh.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: e.Pointer.Pointer}
+		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: e.Pointer.Pointer}
 		c.driver.Input(ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: c.pushFor(ctx, a.Pointer, pushed)})
 		return ctx.Err()
 	})
@@ -31,7 +32,7 @@ func (c *Coordinator) feed(ctx context.Context) error {
 // pushFor returns the version that a pointer names for the first time, if it is
 // small; pushed holds the newest named so far. Older ones are on the hosts, but
 // for a few, which fetch them.
-func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[record.PointerKey]uint64) *mesh.Push {
+func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[record.PointerKey]uint64) *wire.Push {
 	key := p.Key()
 	version := max(p.Baseline, p.Candidate)
 	if version <= pushed[key] {
@@ -49,7 +50,7 @@ func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[
 	return push
 }
 
-func (c *Coordinator) loadPush(ctx context.Context, config string, version uint64) (*mesh.Push, error) {
+func (c *Coordinator) loadPush(ctx context.Context, config string, version uint64) (*wire.Push, error) {
 	v, err := c.store.Version(ctx, config, version)
 	if err != nil {
 		return nil, err
@@ -63,5 +64,5 @@ func (c *Coordinator) loadPush(ctx context.Context, config string, version uint6
 	}
 	defer r.Close()
 	body, err := io.ReadAll(io.LimitReader(r, v.Manifest.BodySize))
-	return &mesh.Push{Config: config, Version: version, Manifest: v.Raw, Body: body}, err
+	return &wire.Push{Config: config, Version: version, Manifest: v.Raw, Body: body}, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/rollout"
 	"banyan/transport"
 )
@@ -34,7 +35,7 @@ func (c *Coordinator) observe(o mesh.Output) {
 	c.attached.Store(c.node.Attached())
 	switch o.Op {
 	case mesh.OpAcked:
-		entries := o.Message.(*mesh.Ack).Entries
+		entries := o.Message.(*wire.Ack).Entries
 		for i := range entries {
 			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
 		}
@@ -44,7 +45,7 @@ func (c *Coordinator) observe(o mesh.Output) {
 		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
 		c.censusSoon()
 	case mesh.OpCensus:
-		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*mesh.Census), time.Now()) })
+		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
 		c.rollouts.awake()
 	case mesh.OpQuarantined:
 		c.metrics.quarantines.Inc()
@@ -54,12 +55,12 @@ func (c *Coordinator) observe(o mesh.Output) {
 		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Want.Config)
 		c.censusSoon()
 	case mesh.OpDrifted:
-		d := o.Message.(*mesh.Drift)
+		d := o.Message.(*wire.Drift)
 		c.metrics.drifts.Inc()
 		c.log.Warn("drift", "agent", d.Name, "of", d.Region, "config", d.Config, "version", d.Version, "state", d.State)
 		c.tracker.drifted(d)
 	case mesh.OpHoldings:
-		c.surveys.hear(o.Message.(*mesh.Holdings))
+		c.surveys.hear(o.Message.(*wire.Holdings))
 	case mesh.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)

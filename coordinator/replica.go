@@ -11,6 +11,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -142,7 +143,7 @@ func (r *replica) mirrorBlob(ctx context.Context, f record.Form) error {
 
 // Activate implements transport.PointerOwner. It stores the pointer; a coordinator shows no
 // files.
-func (r *replica) Activate(a *mesh.Announcement, _ uint64, done func(reason string, latencyMicros int64)) {
+func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(reason string, latencyMicros int64)) {
 	go func() {
 		err := r.store.ImportPointer(context.Background(), a.Pointer, a.Raw, a.Revision)
 		latency := time.Now().UnixMicro() - a.Pointer.TimeMicros
@@ -165,7 +166,7 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 	for _, p := range pointers {
 		node.Step(0, mesh.Input{
 			Kind:         mesh.InRestore,
-			Announcement: &mesh.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
+			Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
 			Version:      p.Pointer.VersionFor(coordinator, nil),
 		}, nil)
 		r.tracker.moved(p.Pointer)

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/versionstore"
@@ -23,7 +23,7 @@ const (
 	// keptHistory is how many ended rollouts of a config are kept.
 	keptHistory = 20
 	// maxRollouts is how many run at once; followers tell the size of as many waves.
-	maxRollouts = mesh.MaxWaves
+	maxRollouts = wire.MaxWaves
 )
 
 // Pace of the controller.

@@ -14,6 +14,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
 	"banyan/versionstore"
@@ -52,7 +53,7 @@ func (s *surveys) begin() (id uint64) {
 }
 
 // hear takes answers; those of a survey that has ended are of no use.
-func (s *surveys) hear(m *mesh.Holdings) {
+func (s *surveys) hear(m *wire.Holdings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m.ID != s.id || s.answers > maxHoldings {

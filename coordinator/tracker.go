@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
 )
@@ -45,20 +45,20 @@ func (t *tracker) with(fn func(f *rollout.Tracker)) {
 func (t *tracker) moved(p record.Pointer) { t.with(func(f *rollout.Tracker) { f.Moved(p) }) }
 
 // drifted takes news of a file that is not what was applied.
-func (t *tracker) drifted(m *mesh.Drift) {
+func (t *tracker) drifted(m *wire.Drift) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	key := driftKey{m.Region, m.Name, m.Config}
 	now := time.Now()
 	maps.DeleteFunc(t.drift, func(_ driftKey, d *api.Drift) bool { return now.Sub(d.Seen) > driftAge })
 	switch d := t.drift[key]; {
-	case m.State == mesh.DriftGone:
+	case m.State == wire.DriftGone:
 		delete(t.drift, key)
 	case d != nil:
-		d.Version, d.Seen, d.Repaired = m.Version, now, m.State == mesh.DriftRepaired
+		d.Version, d.Seen, d.Repaired = m.Version, now, m.State == wire.DriftRepaired
 	case len(t.drift) < maxDrift:
 		t.drift[key] = &api.Drift{Agent: m.Name, Region: m.Region, Config: m.Config, Version: m.Version, Since: now, Seen: now,
-			Repaired: m.State == mesh.DriftRepaired}
+			Repaired: m.State == wire.DriftRepaired}
 	}
 }
 

@@ -3,20 +3,21 @@ package mesh
 import (
 	"bytes"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // configState is what a node knows and does about one pointer.
 type configState struct {
-	latest  *Announcement // newest verified
-	applied uint64        // epoch last applied here; 0 for none
-	running uint64        // version it runs
-	since   uint64        // epoch that brought its candidate, or took the last away
-	told    uint64        // epoch whose success was acknowledged
-	latency int64         // of the apply, in microseconds; 0: it was before this node started
-	pushed  uint64        // version that was passed on last in a Push
-	busy    bool          // an OpActivate is under way
-	attempt int           // fetches or activations of latest that failed
+	latest  *wire.Announcement // newest verified
+	applied uint64             // epoch last applied here; 0 for none
+	running uint64             // version it runs
+	since   uint64             // epoch that brought its candidate, or took the last away
+	told    uint64             // epoch whose success was acknowledged
+	latency int64              // of the apply, in microseconds; 0: it was before this node started
+	pushed  uint64             // version that was passed on last in a Push
+	busy    bool               // an OpActivate is under way
+	attempt int                // fetches or activations of latest that failed
 }
 
 // staging tells whether a version is to be fetched without being run.
@@ -40,7 +41,7 @@ func (n *Node) versionFor(s *configState) uint64 {
 }
 
 // adopt makes an announcement the newest of its config.
-func (n *Node) adopt(key record.PointerKey, s *configState, a *Announcement) {
+func (n *Node) adopt(key record.PointerKey, s *configState, a *wire.Announcement) {
 	state := n.states[key.Region]
 	if state == nil {
 		state = &record.State{}
@@ -70,7 +71,7 @@ func (n *Node) adopt(key record.PointerKey, s *configState, a *Announcement) {
 
 // publish takes a pointer from the root's own store, which verified it, and the
 // version to be pushed behind it, if any.
-func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Output {
+func (n *Node) publish(now Time, a *wire.Announcement, push *wire.Push, out []Output) []Output {
 	key := a.Pointer.Key()
 	s := n.configs[key]
 	if s == nil {
@@ -99,7 +100,7 @@ func (n *Node) publish(now Time, a *Announcement, push *Push, out []Output) []Ou
 // restore takes a pointer that was held before the node stopped. If it was applied, and
 // since then the host's labels or subscriptions make another version of it the one to
 // run, it settles anew.
-func (n *Node) restore(a *Announcement, version uint64, applied bool) {
+func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
 	key := a.Pointer.Key()
 	s := n.configs[key]
 	if s == nil {
@@ -118,7 +119,7 @@ func (n *Node) restore(a *Announcement, version uint64, applied bool) {
 
 // announced handles a pointer from the parent: verify, then relay, then act.
 // Verifying first stops a bad one at the first honest hop.
-func (n *Node) announced(now Time, from PeerID, a *Announcement, out []Output) []Output {
+func (n *Node) announced(now Time, from PeerID, a *wire.Announcement, out []Output) []Output {
 	if !n.feeds(from) {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
 	}
@@ -173,7 +174,7 @@ func (n *Node) isKnown(raw []byte) bool {
 	return len(raw) > 0 && bytes.Equal(raw, n.lastRaw)
 }
 
-func (n *Node) sawRevision(a *Announcement) {
+func (n *Node) sawRevision(a *wire.Announcement) {
 	region := n.cfg.Self.Region
 	n.revisions[region] = max(n.revisions[region], a.Revision)
 }
@@ -234,10 +235,10 @@ func (n *Node) activated(now Time, in Input, out []Output) []Output {
 // acknowledge reports this agent's own outcome. A coordinator that follows has
 // none: it is no agent. Nor has one that does not subscribe.
 func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
-	if n.cfg.Self.Role != RoleAgent || n.up.index == 0 || !n.subscribes(p.Config) {
+	if n.cfg.Self.Role != wire.RoleAgent || n.up.index == 0 || !n.subscribes(p.Config) {
 		return
 	}
-	entry := newAckEntry(p.Key(), p.Epoch)
+	entry := wire.NewAckEntry(p.Key(), p.Epoch)
 	index := n.up.index - 1
 	if reason == "" {
 		entry.Applied.Add(index)
@@ -249,7 +250,7 @@ func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason st
 		}
 	} else {
 		entry.Failed.Add(index)
-		entry.addFailure(Failure{Agent: index, Name: n.cfg.Self.Name, Reason: reason[:min(len(reason), MaxReason)], Attempts: uint32(s.attempt)})
+		entry.AddFailure(wire.Failure{Agent: index, Name: n.cfg.Self.Name, Reason: reason[:min(len(reason), wire.MaxReason)], Attempts: uint32(s.attempt)})
 	}
 	n.acks.add(now, entry)
 }

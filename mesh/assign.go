@@ -4,12 +4,14 @@ import (
 	"slices"
 
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/mesh/wire"
 )
 
 // What this file decides is of whom each shard is asked.
 
 // follow works out who of a circle, and of its feeders, trades a form.
-func (x *exchange) follow(c *Circle) {
+func (x *exchange) follow(c *wire.Circle) {
 	if c == nil || c == x.circle {
 		return
 	}
@@ -19,8 +21,8 @@ func (x *exchange) follow(c *Circle) {
 
 // traders are those among locations who subscribe to a config. Where nobody does, shards
 // come down the tree: its links are up, and it is not as deep as the circles are.
-func traders(among []Location, config string) []Location {
-	idle := func(l Location) bool { return !l.Subscriptions.Include(config) }
+func traders(among []wire.Location, config string) []wire.Location {
+	idle := func(l wire.Location) bool { return !l.Subscriptions.Include(config) }
 	if !slices.ContainsFunc(among, idle) {
 		return among
 	}
@@ -124,7 +126,7 @@ func (x *exchange) mayHedge(shard uint) bool {
 }
 
 // choose is of whom a shard of that ordinal is asked.
-func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) Location {
+func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) wire.Location {
 	for i := range x.members {
 		at := candidate(x.members, ordinal, i)
 		if at.Name == n.cfg.Self.Name {
@@ -142,7 +144,7 @@ func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) Location {
 	return n.lastResort(now, x, shard)
 }
 
-func (n *Node) mayAsk(now Time, x *exchange, at Location, shard uint) bool {
+func (n *Node) mayAsk(now Time, x *exchange, at wire.Location, shard uint) bool {
 	return !x.spares(at.Name, shard) && !n.isShunned(now, at.Name)
 }
 
@@ -157,15 +159,15 @@ func (x *exchange) spares(name string, shard uint) bool {
 }
 
 // lastResort is the parent, the backup, or the coordinator, in this order.
-func (n *Node) lastResort(now Time, x *exchange, shard uint) Location {
+func (n *Node) lastResort(now Time, x *exchange, shard uint) wire.Location {
 	for _, peer := range []PeerID{n.up.parent, n.up.standby.peer} {
 		if who, known := n.peers[peer]; known {
-			if at := (Location{Name: who.Name}); n.mayAsk(now, x, at, shard) {
+			if at := (wire.Location{Name: who.Name}); n.mayAsk(now, x, at, shard) {
 				return at
 			}
 		}
 	}
-	at := Location{Addr: n.seed()}
+	at := wire.Location{Addr: n.seed()}
 	if who, up := n.peers[n.linkTo(at)]; up {
 		at.Name = who.Name
 	}
@@ -187,7 +189,7 @@ func (n *Node) order(now Time, x *exchange, out []Output) []Output {
 			}
 			continue
 		}
-		out = append(out, Output{Op: OpSend, Peer: peer, Message: &Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
+		out = append(out, Output{Op: OpSend, Peer: peer, Message: &wire.Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
 		s.asked.CopyFull(s.theirs)
 	}
 	return out

@@ -3,6 +3,7 @@ package mesh
 import (
 	"slices"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -16,7 +17,7 @@ type bodies struct {
 // fetch is a body that is wanted, or the index by which its shards are traded.
 type fetch struct {
 	want    record.VersionKey
-	choice  FormChoice
+	choice  wire.FormChoice
 	request uint64 // for which it is, of those for others; 0: for none in particular
 	asked   int    // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
 	tries   int    // how often another was asked
@@ -32,7 +33,7 @@ type waiting struct {
 	request uint64
 	peer    PeerID
 	want    record.VersionKey
-	choice  FormChoice
+	choice  wire.FormChoice
 }
 
 func newBodies() bodies { return bodies{held: map[record.VersionKey]uint8{}} }
@@ -43,11 +44,11 @@ func (b *bodies) forms(v record.VersionKey) uint8 { return b.held[v] }
 
 func (b *bodies) hold(v record.VersionKey, forms uint8) {
 	b.held[v] = forms
-	b.forget(v, AnyForm)
+	b.forget(v, wire.AnyForm)
 }
 
 // fetch finds a body that is being fetched; nil if it is not.
-func (b *bodies) fetch(v record.VersionKey, choice FormChoice) *fetch {
+func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
 	for _, f := range b.fetches {
 		if f.want == v && f.choice == choice {
 			return f
@@ -57,7 +58,7 @@ func (b *bodies) fetch(v record.VersionKey, choice FormChoice) *fetch {
 }
 
 // begin notes a body that is wanted.
-func (b *bodies) begin(v record.VersionKey, choice FormChoice) *fetch {
+func (b *bodies) begin(v record.VersionKey, choice wire.FormChoice) *fetch {
 	f := b.fetch(v, choice)
 	if f == nil {
 		f = &fetch{want: v, choice: choice, askAt: Never}
@@ -66,7 +67,7 @@ func (b *bodies) begin(v record.VersionKey, choice FormChoice) *fetch {
 	return f
 }
 
-func (b *bodies) forget(v record.VersionKey, choice FormChoice) {
+func (b *bodies) forget(v record.VersionKey, choice wire.FormChoice) {
 	b.fetches = slices.DeleteFunc(b.fetches, func(f *fetch) bool { return f.want == v && f.choice == choice })
 }
 
@@ -78,7 +79,7 @@ func (b *bodies) cancelPeer(peer PeerID) {
 
 // take removes and returns the requests that wait for a body, with one of certain
 // choices; whatever their choice, if there are none.
-func (b *bodies) take(v record.VersionKey, choices ...FormChoice) []waiting {
+func (b *bodies) take(v record.VersionKey, choices ...wire.FormChoice) []waiting {
 	var taken []waiting
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool {
 		if w.want == v && (len(choices) == 0 || slices.Contains(choices, w.choice)) {
@@ -121,7 +122,7 @@ func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
 
 // serveWaiting answers those who wait for a version, with one of certain choices, if any
 // are given.
-func (n *Node) serveWaiting(v record.VersionKey, out []Output, choices ...FormChoice) []Output {
+func (n *Node) serveWaiting(v record.VersionKey, out []Output, choices ...wire.FormChoice) []Output {
 	for _, w := range n.bodies.take(v, choices...) {
 		out = append(out, Output{Op: OpServe, Request: w.request, Want: v, Choice: w.choice})
 	}
@@ -129,7 +130,7 @@ func (n *Node) serveWaiting(v record.VersionKey, out []Output, choices ...FormCh
 }
 
 // denyWaiting refuses them.
-func (n *Node) denyWaiting(v record.VersionKey, reason string, out []Output, choices ...FormChoice) []Output {
+func (n *Node) denyWaiting(v record.VersionKey, reason string, out []Output, choices ...wire.FormChoice) []Output {
 	for _, w := range n.bodies.take(v, choices...) {
 		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
 	}
@@ -138,7 +139,7 @@ func (n *Node) denyWaiting(v record.VersionKey, reason string, out []Output, cho
 
 // fetch asks the parent, or the backup, for a body, unless that is under way.
 func (n *Node) fetch(now Time, want record.VersionKey, out []Output) []Output {
-	f := n.bodies.begin(want, AnyForm)
+	f := n.bodies.begin(want, wire.AnyForm)
 	if f.asked > 0 || n.trades(want) || n.up.state != upAttached { // resumeFetches starts it
 		return out
 	}
@@ -173,7 +174,7 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 			continue
 		}
 		f.askAt = now + fetchPatience
-		if n.trades(f.want) && f.choice == AnyForm || f.asked >= maxAsked {
+		if n.trades(f.want) && f.choice == wire.AnyForm || f.asked >= maxAsked {
 			f.askAt = Never
 			continue
 		}
@@ -194,13 +195,13 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 // askAbove asks another for what the parent would not give, or is slow to: the backup,
 // then the coordinator, who has every form. ok is false if that was done.
 func (n *Node) askAbove(now Time, f *fetch, out []Output) (_ []Output, ok bool) {
-	spare, coordinator := n.spare(), Location{Addr: n.seed()}
+	spare, coordinator := n.spare(), wire.Location{Addr: n.seed()}
 	f.above = true
 	f.tries++
 	switch {
 	case f.tries == 1 && spare != 0:
 		return n.ask(now, f, spare, out), true
-	case f.last || f.tries > maxAsked || n.peers[n.source()].Role == RoleCoordinator:
+	case f.last || f.tries > maxAsked || n.peers[n.source()].Role == wire.RoleCoordinator:
 		return out, false
 	case f.asked > 0 && !f.slow: // all who are slow for the same reason would ask it at once
 		f.slow, f.askAt = true, now+fetchSlow
@@ -240,7 +241,7 @@ func (n *Node) askCircle(now Time, f *fetch, out []Output) []Output {
 	if c == nil || len(c.Members) < 2 {
 		return out
 	}
-	at := c.Members[(c.position(n.cfg.Self.Name)+1+f.tries/2)%len(c.Members)]
+	at := c.Members[(c.Position(n.cfg.Self.Name)+1+f.tries/2)%len(c.Members)]
 	if at.Name == n.cfg.Self.Name {
 		return out
 	}
@@ -285,15 +286,15 @@ func (n *Node) trades(want record.VersionKey) bool {
 // tellStored tells the coordinators that follow of a new version.
 func (n *Node) tellStored(v record.VersionKey, out []Output) []Output {
 	for i := range n.children {
-		if c := &n.children[i]; c.role == RoleCoordinator && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &Stored{Config: v.Config, Version: v.Version}})
+		if c := &n.children[i]; c.role == wire.RoleCoordinator && !c.behind {
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &wire.Stored{Config: v.Config, Version: v.Version}})
 		}
 	}
 	return out
 }
 
 // mirror fetches a version that no pointer of this region names yet.
-func (n *Node) mirror(now Time, from PeerID, m *Stored, out []Output) []Output {
+func (n *Node) mirror(now Time, from PeerID, m *wire.Stored, out []Output) []Output {
 	want := record.VersionKey{Config: m.Config, Version: m.Version}
 	if from != n.up.parent || n.up.state != upAttached || n.cfg.Planner == nil || n.bodies.has(want) {
 		return out
@@ -308,7 +309,7 @@ func (n *Node) abandon(config string, out []Output) []Output {
 	}
 	for _, x := range slices.Clone(n.trading) {
 		if want := x.key.VersionKey; want.Config == config && !n.isCurrentVersion(want) {
-			n.bodies.forget(want, AnyForm)
+			n.bodies.forget(want, wire.AnyForm)
 			if out = n.discard(want, out); x.cached {
 				out = n.declineAll(x.key, out)
 			}
@@ -349,7 +350,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 		n.settleAt(now+minRefetch, key) // it was the backup's link, or the loss of the parent's is about to be told
 		return out
 	}
-	n.bodies.forget(want, AnyForm)
+	n.bodies.forget(want, wire.AnyForm)
 	out = n.endExchanges(want, out)
 	out = n.denyWaiting(want, reason, out)
 	key := n.pointerKey(want.Config)

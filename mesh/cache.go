@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -136,7 +137,7 @@ func (n *Node) requestCached(now Time, in Input, out []Output) []Output {
 
 // fetchCached asks for the index of a form, for others. If any will do, it is one that
 // request can use.
-func (n *Node) fetchCached(now Time, want record.VersionKey, choice FormChoice, request uint64, out []Output) []Output {
+func (n *Node) fetchCached(now Time, want record.VersionKey, choice wire.FormChoice, request uint64, out []Output) []Output {
 	f := n.bodies.begin(want, choice)
 	if f.request == 0 {
 		f.request = request
@@ -154,7 +155,7 @@ func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
 	}
 	n.bodies.forget(f.want, f.choice)
 	out = n.denyWaiting(f.want, reason, out, f.choice)
-	if form, only := f.choice.form(); only {
+	if form, only := f.choice.Form(); only {
 		out = n.declineAll(record.FormKey{VersionKey: f.want, Form: form}, out)
 	}
 	return out
@@ -247,7 +248,7 @@ func (n *Node) decline(u *upload, shards *bitset.BitSet, out []Output) []Output 
 	if u.want.None() && u.sending == 0 {
 		n.dropUpload(u)
 	}
-	return append(out, Output{Op: OpSend, Peer: u.peer, Message: &Decline{Key: u.key, Shards: shards}})
+	return append(out, Output{Op: OpSend, Peer: u.peer, Message: &wire.Decline{Key: u.key, Shards: shards}})
 }
 
 // declineAll tells so all who want shards of a form.
@@ -261,7 +262,7 @@ func (n *Node) declineAll(key record.FormKey, out []Output) []Output {
 }
 
 // declined hears that a source will not send shards: the next in line is asked.
-func (n *Node) declined(now Time, from PeerID, m *Decline, out []Output) []Output {
+func (n *Node) declined(now Time, from PeerID, m *wire.Decline, out []Output) []Output {
 	x, name := n.exchanges[m.Key], n.peers[from].Name
 	if x == nil {
 		return out

@@ -5,12 +5,13 @@ import (
 	"reflect"
 	"testing"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // A coordinator that follows knows its own quarantine: it is asked to release from it.
 func TestAFollowerCountsForItselfToo(t *testing.T) {
-	n := NewNode(Config{Self: Identity{RoleCoordinator, "us", "follower"}, Relay: true, Seeds: []string{"leader:1"}, Planner: NewPlanner(PlannerConfig{})})
+	n := NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "us", Name: "follower"}, Description: wire.Description{Relay: true}, Seeds: []string{"leader:1"}, Planner: NewPlanner(PlannerConfig{})})
 	out := n.Step(0, Input{Kind: InCensus}, nil)
 	if len(out) != 1 || out[0].Op != OpCensus || out[0].Name != "follower" || out[0].Region != "us" {
 		t.Errorf("a follower that is not attached tells of its census: %+v", out)
@@ -18,11 +19,11 @@ func TestAFollowerCountsForItselfToo(t *testing.T) {
 }
 
 // root is a coordinator under which agents with certain subscriptions are.
-func root(t *testing.T, subscriptions ...Subscriptions) *Node {
+func root(t *testing.T, subscriptions ...wire.Subscriptions) *Node {
 	p := NewPlanner(PlannerConfig{Fanout: len(subscriptions)})
-	n := NewNode(Config{Self: Identity{RoleCoordinator, "eu", "root"}, Relay: true, HoldsAll: true, Planner: p})
+	n := NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "root"}, Description: wire.Description{Relay: true}, HoldsAll: true, Planner: p})
 	for i, s := range subscriptions {
-		if _, err := p.Join(0, fmt.Sprint("agent-", i), &Join{Addr: "a:1", Relay: true, Subscriptions: s}); err != nil {
+		if _, err := p.Join(0, fmt.Sprint("agent-", i), &wire.Join{Description: wire.Description{Addr: "a:1", Relay: true, Subscriptions: s}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -30,11 +31,11 @@ func root(t *testing.T, subscriptions ...Subscriptions) *Node {
 }
 
 func TestWhoDoesNotSubscribeIsNotCounted(t *testing.T) {
-	n := root(t, "", "db web", SubscribeNothing, "db web", "web/site", "")
+	n := root(t, "", "db web", wire.SubscribeNothing, "db web", "web/site", "")
 	pointer := record.Pointer{Config: "web/site/flags", Region: "eu", Epoch: 3, Baseline: 1, Candidate: 2, Wave: record.Wave{Share: record.WholeFleet}, Phase: record.PhaseActive}
-	n.Step(0, Input{Kind: InPublish, Announcement: &Announcement{Revision: 1, Raw: []byte("p"), Pointer: pointer}}, nil)
+	n.Step(0, Input{Kind: InPublish, Announcement: &wire.Announcement{Revision: 1, Raw: []byte("p"), Pointer: pointer}}, nil)
 	c := n.Census(0)
-	want := []Audience{{SubscribeNothing, 1}, {"db web", 2}, {"web/site", 1}}
+	want := []wire.Audience{{Subscriptions: wire.SubscribeNothing, Agents: 1}, {Subscriptions: "db web", Agents: 2}, {Subscriptions: "web/site", Agents: 1}}
 	if !reflect.DeepEqual(c.Audiences, want) {
 		t.Errorf("audiences %v, want %v", c.Audiences, want)
 	}
@@ -56,13 +57,13 @@ func TestWhoDoesNotSubscribeIsNotCounted(t *testing.T) {
 }
 
 func TestMoreSubscriptionsThanACensusTellsOfCountAsAll(t *testing.T) {
-	var all []Subscriptions
-	for i := range MaxAudiences + 10 {
-		all = append(all, Subscribe(fmt.Sprint("config-", i)))
+	var all []wire.Subscriptions
+	for i := range wire.MaxAudiences + 10 {
+		all = append(all, wire.Subscribe(fmt.Sprint("config-", i)))
 	}
 	c := root(t, all...).Census(0)
-	if len(c.Audiences) != MaxAudiences {
-		t.Errorf("%d audiences, the limit is %d", len(c.Audiences), MaxAudiences)
+	if len(c.Audiences) != wire.MaxAudiences {
+		t.Errorf("%d audiences, the limit is %d", len(c.Audiences), wire.MaxAudiences)
 	}
 	if got := c.Subscribers("elsewhere"); got != 10 {
 		t.Errorf("%d agents are waited for, 10 could not be told of", got)

@@ -1,19 +1,23 @@
 package mesh
 
-import "slices"
+import (
+	"slices"
+
+	"banyan/mesh/wire"
+)
 
 // child is a node that this one relays to.
 type child struct {
 	peer   PeerID
 	index  uint32
 	region string
-	role   Role
-	member Member // as it described itself
-	behind bool   // it is sent what it missed, and nothing else, until it has caught up
-	since  uint64 // revision up to which it was sent everything, while behind
+	role   wire.Role
+	member wire.Member // as it described itself
+	behind bool        // it is sent what it missed, and nothing else, until it has caught up
+	since  uint64      // revision up to which it was sent everything, while behind
 
-	circle       *Circle   // that it was told it is in
-	broodCircles []*Circle // that it was told its children are in
+	circle       *wire.Circle   // that it was told it is in
+	broodCircles []*wire.Circle // that it was told its children are in
 }
 
 func (n *Node) childIndex(peer PeerID) int {
@@ -21,29 +25,29 @@ func (n *Node) childIndex(peer PeerID) int {
 }
 
 // join answers an agent, or a following coordinator, that asks for a place.
-func (n *Node) join(now Time, from PeerID, m *Join, out []Output) []Output {
+func (n *Node) join(now Time, from PeerID, m *wire.Join, out []Output) []Output {
 	who, known := n.peers[from]
 	if !known || n.cfg.Planner == nil {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "not a coordinator"}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "not a coordinator"}})
 	}
-	if who.Role == RoleCoordinator {
+	if who.Role == wire.RoleCoordinator {
 		if reason := n.refuseFollower(who); reason != "" {
-			return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: reason}})
+			return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
 		}
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Placement{}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Placement{}})
 	}
 	if who.Region != n.cfg.Self.Region {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
 	}
 	if after := n.gate.wait(now, n.cfg.JoinRate); after > 0 {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
 	}
 	if m.Accuse != "" {
 		out = append(out, Output{Op: OpAccused, Peer: from, Reason: m.Accuse})
 	}
 	placement, err := n.cfg.Planner.Join(now, who.Name, m)
 	if err != nil {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: err.Error()}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: err.Error()}})
 	}
 	if len(n.cfg.Gossip) > 0 && n.cfg.Planner.gossips(placement.Index) {
 		placement.Gossip = n.cfg.Gossip
@@ -57,7 +61,7 @@ func (n *Node) tellPlaced(out []Output) []Output {
 }
 
 // refuseFollower says why another coordinator can't follow this one; "" if it can.
-func (n *Node) refuseFollower(who Identity) string {
+func (n *Node) refuseFollower(who wire.Identity) string {
 	switch {
 	case !n.isRoot():
 		return "this coordinator follows another itself"
@@ -68,7 +72,7 @@ func (n *Node) refuseFollower(who Identity) string {
 }
 
 // attachChild takes a peer as a child and sends it what it missed.
-func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Output {
+func (n *Node) attachChild(now Time, from PeerID, m *wire.Attach, out []Output) []Output {
 	who, known := n.peers[from]
 	reason := ""
 	switch {
@@ -78,26 +82,26 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 		reason = "not a relay"
 	case !n.Attached() && n.cfg.Planner == nil:
 		reason = "has no parent itself"
-	case who.Role == RoleAgent && n.isBelow(m.Index):
+	case who.Role == wire.RoleAgent && n.isBelow(m.Index):
 		reason = "is below the one that asks"
-	case who.Role == RoleCoordinator:
+	case who.Role == wire.RoleCoordinator:
 		reason = n.refuseFollower(who)
 	case who.Region != n.cfg.Self.Region:
 		reason = "this node is of region " + n.cfg.Self.Region
 	}
-	if reason == "" && len(n.children) >= MaxChildren && n.childIndex(from) < 0 {
+	if reason == "" && len(n.children) >= wire.MaxChildren && n.childIndex(from) < 0 {
 		reason = "no room for more children"
 	}
 	if reason != "" {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &Rejected{Reason: reason}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
 	}
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
-	member := Member{Index: m.Index, Name: who.Name, Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels, Children: m.Children, Subscriptions: m.Subscriptions}
+	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
 	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
-	out = append(out, Output{Op: OpSend, Peer: from, Message: &Attached{Path: n.pathOfChildren()}})
+	out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.Attached{Path: n.pathOfChildren()}})
 	n.treeChanged(now)
-	if who.Role == RoleAgent {
+	if who.Role == wire.RoleAgent {
 		out = n.enroll(now, from, member, m.Children, out)
 	}
 	return n.sendSince(len(n.children)-1, m.Since, out)
@@ -105,7 +109,7 @@ func (n *Node) attachChild(now Time, from PeerID, m *Attach, out []Output) []Out
 
 // replaceChild drops an older link of the node that attaches anew: it came back
 // before the loss of that link was noticed.
-func (n *Node) replaceChild(from PeerID, who Identity, out []Output) []Output {
+func (n *Node) replaceChild(from PeerID, who wire.Identity, out []Output) []Output {
 	old := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
 	if old < 0 {
 		return out
@@ -138,7 +142,7 @@ func (n *Node) sendSince(i int, since uint64, out []Output) []Output {
 // sendPage sends what changed in a region after a revision, as much as fits in a
 // page; when that is all, the newest head too. last is how far it got.
 func (n *Node) sendPage(to PeerID, region string, since uint64, out []Output) (_ []Output, last uint64, more bool) {
-	var page []*Announcement
+	var page []*wire.Announcement
 	if l := n.ledgers[region]; l != nil {
 		page, more = l.since(since, catchUpPage, n.isCurrent)
 	}
@@ -189,18 +193,18 @@ func (n *Node) loseChild(now Time, peer PeerID, out []Output) []Output {
 	delete(n.circles.broods, peer)
 	n.treeChanged(now)
 	n.bodies.cancelPeer(peer)
-	if gone.role != RoleAgent {
+	if gone.role != wire.RoleAgent {
 		return out
 	}
 	if n.cfg.Planner != nil {
 		n.cfg.Planner.Leave(now, gone.index, true, 0)
 		return n.tellPlaced(out)
 	}
-	return n.sendUp(&Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}, out)
+	return n.sendUp(&wire.Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}, out)
 }
 
 // gone hears from a child that agents left its subtree.
-func (n *Node) gone(now Time, from PeerID, m *Gone, out []Output) []Output {
+func (n *Node) gone(now Time, from PeerID, m *wire.Gone, out []Output) []Output {
 	if n.childIndex(from) < 0 {
 		return out
 	}
@@ -214,7 +218,7 @@ func (n *Node) gone(now Time, from PeerID, m *Gone, out []Output) []Output {
 }
 
 // relay sends an announcement to every child of its region.
-func (n *Node) relay(now Time, a *Announcement, out []Output) []Output {
+func (n *Node) relay(now Time, a *wire.Announcement, out []Output) []Output {
 	if a.Pointer.Region == n.cfg.Self.Region {
 		n.newsForShadows(now)
 	}
@@ -223,7 +227,7 @@ func (n *Node) relay(now Time, a *Announcement, out []Output) []Output {
 
 // sendDown sends a message to every child of a region, but to those that are behind:
 // they are sent what is newest when they have caught up.
-func (n *Node) sendDown(region string, m Message, out []Output) []Output {
+func (n *Node) sendDown(region string, m wire.Message, out []Output) []Output {
 	for i := range n.children {
 		if c := &n.children[i]; c.region == region && !c.behind {
 			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
@@ -233,7 +237,7 @@ func (n *Node) sendDown(region string, m Message, out []Output) []Output {
 }
 
 // receiveAck merges what a child acknowledges; at the root it has arrived.
-func (n *Node) receiveAck(now Time, from PeerID, m *Ack, out []Output) []Output {
+func (n *Node) receiveAck(now Time, from PeerID, m *wire.Ack, out []Output) []Output {
 	i := n.childIndex(from)
 	if i < 0 {
 		return out
@@ -245,7 +249,7 @@ func (n *Node) receiveAck(now Time, from PeerID, m *Ack, out []Output) []Output 
 	}
 	if n.cfg.Planner != nil {
 		out = append(out, Output{Op: OpAcked, Message: m})
-		if n.children[i].role == RoleAgent {
+		if n.children[i].role == wire.RoleAgent {
 			out = n.diagnose(now, m.Entries, out)
 		}
 	}

@@ -5,13 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"banyan/record"
+	"banyan/mesh/wire"
 )
 
-func locations(n int) []Location {
-	all := make([]Location, n)
+func locations(n int) []wire.Location {
+	all := make([]wire.Location, n)
 	for i := range all {
-		all[i] = Location{Name: fmt.Sprintf("host-%04d", i), Addr: fmt.Sprintf("host-%04d:1", i)}
+		all[i] = wire.Location{Name: fmt.Sprintf("host-%04d", i), Addr: fmt.Sprintf("host-%04d:1", i)}
 	}
 	return all
 }
@@ -58,9 +58,9 @@ func TestEveryCandidateComesOnce(t *testing.T) {
 
 func TestCirclesAreFedAsATreeAndNoneFeedsMany(t *testing.T) {
 	for _, n := range []int{1, circleSize, circleSize + 1, 100, 1000} {
-		root := []Location{{Name: "coordinator"}}
+		root := []wire.Location{{Name: "coordinator"}}
 		circles := arrange(locations(n), root)
-		byMember, fed, members := map[string]*Circle{}, map[*Circle]int{}, 0
+		byMember, fed, members := map[string]*wire.Circle{}, map[*wire.Circle]int{}, 0
 		for _, c := range circles {
 			members += len(c.Members)
 			if len(c.Members) > circleSize || len(c.Members) < min(n, circleSize/2) {
@@ -109,26 +109,5 @@ func TestWidthClimbsOnlyWhereThatHelps(t *testing.T) {
 	}
 	if got := shardsLeave(func(int) time.Duration { return 100 * time.Millisecond }); got < maxWidth/2 {
 		t.Errorf("where the peers are the limit, %d shards leave at once", got)
-	}
-}
-
-func TestWantTravels(t *testing.T) {
-	for _, shards := range [][]uint{nil, {0}, {7, 8, 63, 64, 65, 1433}} {
-		m := &Want{Key: record.FormKey{VersionKey: record.VersionKey{Config: "a", Version: 3}, Form: 1}, Shards: decodeBits(nil), Cancel: decodeBits([]byte{5})}
-		for _, s := range shards {
-			m.Shards.Set(s)
-		}
-		b, err := AppendMessage(nil, m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := DecodeMessage(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := got.(*Want)
-		if w.Key != m.Key || w.Shards.Count() != uint(len(shards)) || w.Shards.DifferenceCardinality(m.Shards) != 0 || w.Cancel.Count() != 2 {
-			t.Errorf("sent %+v, got %+v", m, w)
-		}
 	}
 }

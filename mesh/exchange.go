@@ -6,6 +6,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -20,37 +21,37 @@ import (
 type exchange struct {
 	key        record.FormKey
 	info       FormInfo
-	have       *bitset.BitSet // shards
-	inStripe   []uint16       // how many of each stripe are here
-	missing    int            // stripes of which too few are here
-	circle     *Circle        // whose members and feeders these are
-	members    []Location     // of them who trade the config
-	feeders    []Location     // likewise
-	sources    []*source      // in the order in which they were first needed
-	wanted     *bitset.BitSet // shards that others have asked for here, at any time
-	cached     bool           // it is for others alone: only what they want is asked for
-	relayed    *bitset.BitSet // shards wanted here by others, and not by this node; nil: none
-	relaying   int            // how many those are
-	stored     int            // shards on disk
-	used       Time           // when others last wanted something of it
-	received   int            // shards that came
-	last       Time           // when the last came, or help was asked for
-	windowAt   Time           // when the present run of shards began
-	recent     Time           // the last such run
-	fastest    Time           // run of rateWindow shards
-	highest    int            // shard that came
-	active     int            // sources of which something is outstanding
-	delivering int            // sources that have sent something
-	rescue     int            // stripes that are asked of the last resort, since nothing comes from anyone
-	hedged     *bitset.BitSet // asked of one more than a suspect
-	credit     int            // for more of that, by hedgeCost
-	stale      bool           // a source still has orders that have come from elsewhere
+	have       *bitset.BitSet  // shards
+	inStripe   []uint16        // how many of each stripe are here
+	missing    int             // stripes of which too few are here
+	circle     *wire.Circle    // whose members and feeders these are
+	members    []wire.Location // of them who trade the config
+	feeders    []wire.Location // likewise
+	sources    []*source       // in the order in which they were first needed
+	wanted     *bitset.BitSet  // shards that others have asked for here, at any time
+	cached     bool            // it is for others alone: only what they want is asked for
+	relayed    *bitset.BitSet  // shards wanted here by others, and not by this node; nil: none
+	relaying   int             // how many those are
+	stored     int             // shards on disk
+	used       Time            // when others last wanted something of it
+	received   int             // shards that came
+	last       Time            // when the last came, or help was asked for
+	windowAt   Time            // when the present run of shards began
+	recent     Time            // the last such run
+	fastest    Time            // run of rateWindow shards
+	highest    int             // shard that came
+	active     int             // sources of which something is outstanding
+	delivering int             // sources that have sent something
+	rescue     int             // stripes that are asked of the last resort, since nothing comes from anyone
+	hedged     *bitset.BitSet  // asked of one more than a suspect
+	credit     int             // for more of that, by hedgeCost
+	stale      bool            // a source still has orders that have come from elsewhere
 	wakeAt     Time
 }
 
 // source is one peer of an exchange.
 type source struct {
-	at       Location
+	at       wire.Location
 	asked    *bitset.BitSet // outstanding
 	next     *bitset.BitSet // what is to be asked, while that is worked out
 	orders   int            // outstanding, as a number
@@ -75,7 +76,7 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	cached := !n.subscribes(in.Want.Config)
 	if cached {
 		n.bodies.forget(in.Want, in.Choice)
-		out = n.serveWaiting(in.Want, out, in.Choice, OnlyForm(in.Form))
+		out = n.serveWaiting(in.Want, out, in.Choice, wire.OnlyForm(in.Form))
 	} else { // of those who want another form, their driver knows that it is not here
 		out = n.serveWaiting(in.Want, out)
 	}
@@ -129,7 +130,7 @@ func newExchange(key record.FormKey, info FormInfo, have *bitset.BitSet) *exchan
 func (x *exchange) enough(stripe int) bool { return x.inStripe[stripe] >= x.info.Geometry.Data }
 
 // source finds or makes the record of a source.
-func (x *exchange) source(now Time, at Location) *source {
+func (x *exchange) source(now Time, at wire.Location) *source {
 	for _, s := range x.sources {
 		if s.at.Name == at.Name {
 			s.at = at

@@ -1,10 +1,13 @@
 package mesh
 
-import "banyan/record"
+import (
+	"banyan/mesh/wire"
+	"banyan/record"
+)
 
 // receiveHead verifies a head from the parent and holds what this node has
 // against it.
-func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) []Output {
+func (n *Node) receiveHead(now Time, from PeerID, m *wire.SignedHead, out []Output) []Output {
 	if !n.feeds(from) {
 		return out
 	}
@@ -40,7 +43,7 @@ func (n *Node) receiveHead(now Time, from PeerID, m *SignedHead, out []Output) [
 //
 // A head that disagrees is not passed on at first: those below would leave this
 // node for a fault that is not its own, while it is being repaired.
-func (n *Node) repair(now Time, from PeerID, head record.Head, m *SignedHead, out []Output) []Output {
+func (n *Node) repair(now Time, from PeerID, head record.Head, m *wire.SignedHead, out []Output) []Output {
 	n.gaps++
 	out = append(out, Output{Op: OpGap, Peer: from, Revision: head.Revision})
 	if n.gaps > gapsToLeave {
@@ -53,20 +56,20 @@ func (n *Node) repair(now Time, from PeerID, head record.Head, m *SignedHead, ou
 	n.up.gaps++
 	n.revisions[head.Region] = min(n.confirmed, head.Revision)
 	if n.up.gaps < gapsToLeave && n.gaps != gapsToLeave {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: n.revisions[head.Region]}})
+		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.CatchUp{Since: n.revisions[head.Region]}})
 	}
 	n.revisions[head.Region], n.confirmed = 0, 0
 	if soon := n.gaps <= hasty && n.gaps%gapsToLeave == 0; soon || n.gaps&(n.gaps-1) == 0 {
 		return n.leaveParent(now, "withholds announcements", out)
 	}
 	if n.up.gaps&(n.up.gaps-1) == 0 { // neither 2, 4, 6 nor a power of two in all, but one of this parent's
-		out = append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: 0}})
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.CatchUp{Since: 0}})
 	}
 	return out
 }
 
 // relayHead takes a verified head if it is newer than the one held, and passes it on.
-func (n *Node) relayHead(now Time, head record.Head, raw *SignedHead, out []Output) []Output {
+func (n *Node) relayHead(now Time, head record.Head, raw *wire.SignedHead, out []Output) []Output {
 	if head.Region == n.cfg.Self.Region {
 		if head.TimeMicros <= n.head.TimeMicros {
 			return out

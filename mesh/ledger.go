@@ -3,23 +3,25 @@ package mesh
 import (
 	"cmp"
 	"slices"
+
+	"banyan/mesh/wire"
 )
 
 // ledger holds the newest announcements of a region by revision, so that what
 // changed since one is found without looking at all of them.
 type ledger struct {
-	list []*Announcement // by revision; some have been replaced since
-	live int             // those that have not
+	list []*wire.Announcement // by revision; some have been replaced since
+	live int                  // those that have not
 }
 
 // add puts an announcement in its place, most often the last. replaces tells that
 // it takes the place of another.
-func (l *ledger) add(a *Announcement, replaces bool, current func(*Announcement) bool) {
+func (l *ledger) add(a *wire.Announcement, replaces bool, current func(*wire.Announcement) bool) {
 	if !replaces {
 		l.live++
 	}
 	if len(l.list) > 2*l.live+64 {
-		l.list = slices.DeleteFunc(l.list, func(a *Announcement) bool { return !current(a) })
+		l.list = slices.DeleteFunc(l.list, func(a *wire.Announcement) bool { return !current(a) })
 	}
 	i := len(l.list)
 	if i > 0 && l.list[i-1].Revision > a.Revision {
@@ -28,11 +30,11 @@ func (l *ledger) add(a *Announcement, replaces bool, current func(*Announcement)
 	l.list = slices.Insert(l.list, i, a)
 }
 
-func byRevision(a *Announcement, revision uint64) int { return cmp.Compare(a.Revision, revision) }
+func byRevision(a *wire.Announcement, revision uint64) int { return cmp.Compare(a.Revision, revision) }
 
 // since returns what changed after a revision, oldest first, at most about limit of
 // it, and whether there is more. All of one revision come together.
-func (l *ledger) since(revision uint64, limit int, current func(*Announcement) bool) (page []*Announcement, more bool) {
+func (l *ledger) since(revision uint64, limit int, current func(*wire.Announcement) bool) (page []*wire.Announcement, more bool) {
 	i, _ := slices.BinarySearchFunc(l.list, revision+1, byRevision)
 	for ; i < len(l.list); i++ {
 		a := l.list[i]
@@ -48,7 +50,7 @@ func (l *ledger) since(revision uint64, limit int, current func(*Announcement) b
 }
 
 // isCurrent tells whether an announcement is the newest of its config.
-func (n *Node) isCurrent(a *Announcement) bool {
+func (n *Node) isCurrent(a *wire.Announcement) bool {
 	s := n.configs[a.Pointer.Key()]
 	return s != nil && s.latest == a
 }

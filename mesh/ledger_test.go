@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -13,10 +14,10 @@ import (
 func TestTheLedgerPagesThroughWhatChanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var l ledger
-		newest := map[string]*Announcement{}
-		current := func(a *Announcement) bool { return newest[a.Pointer.Config] == a }
+		newest := map[string]*wire.Announcement{}
+		current := func(a *wire.Announcement) bool { return newest[a.Pointer.Config] == a }
 		for range rapid.IntRange(1, 300).Draw(t, "changes") {
-			a := &Announcement{Revision: rapid.Uint64Range(1, 400).Draw(t, "revision"),
+			a := &wire.Announcement{Revision: rapid.Uint64Range(1, 400).Draw(t, "revision"),
 				Pointer: record.Pointer{Config: fmt.Sprint(rapid.IntRange(0, 60).Draw(t, "config"))}}
 			_, replaces := newest[a.Pointer.Config]
 			newest[a.Pointer.Config] = a
@@ -24,9 +25,9 @@ func TestTheLedgerPagesThroughWhatChanged(t *testing.T) {
 		}
 		since := rapid.Uint64Range(0, 400).Draw(t, "since")
 		limit := rapid.IntRange(1, 20).Draw(t, "limit")
-		got := map[*Announcement]bool{}
+		got := map[*wire.Announcement]bool{}
 		for more, last := true, since; more; {
-			var page []*Announcement
+			var page []*wire.Announcement
 			page, more = l.since(last, limit, current)
 			from := last
 			for _, a := range page {

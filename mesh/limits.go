@@ -5,21 +5,13 @@ import "time"
 // Limits of the overlay. A peer that exceeds one is dropped, or its request
 // denied, with a reason.
 const (
-	// MaxMessage is the largest encoded message, in bytes.
-	MaxMessage = 256 << 10
-	// MaxPush is the largest body that is pushed behind its announcement, in bytes.
-	MaxPush = 64 << 10
 	// WholeLimit is the largest form, in bytes, that is fetched from the parent in one
 	// piece. Larger ones are traded by the shard.
 	WholeLimit = 256 << 10
-	// MaxChildren is the most children a node takes, whatever its fan-out.
-	MaxChildren = 1024
 	// MaxConfigs is the most (config, region) pairs a node tracks.
 	MaxConfigs = 100_000
 	// MaxWaiting is the most body requests that wait at a node for a body to arrive.
 	MaxWaiting = 4096
-	// MaxBackups is how many places to go to a node is given beside its parent.
-	MaxBackups = 4
 	// catchUpPage is how many announcements a child is sent before it has taken them.
 	catchUpPage = 128
 	// MaxShadows is how many nodes one is a backup of.
@@ -28,32 +20,8 @@ const (
 	// gossipDepth hops from the root.
 	MaxGossip   = 256
 	gossipDepth = 2
-	// MaxPath is the longest way from the root, in hops.
-	MaxPath = 64
-	// MaxMembers is the most agents told of in one message.
-	MaxMembers = 128
 	// MaxUpward is how many messages for the planner wait while there is no parent.
 	MaxUpward = 256
-	// MaxCircles is how many circles the children of one node are in.
-	MaxCircles = 64
-	// MaxAvoid is how many parents a node asks not to be given again.
-	MaxAvoid = 8
-	// MaxLabels is the most labels an agent may carry.
-	MaxLabels = 32
-	// MaxSubscriptions is how long an agent's subscriptions may be, in bytes: some messages
-	// tell of many agents'.
-	MaxSubscriptions = 256
-	// MaxLabelBytes is the longest label key or value, in bytes.
-	MaxLabelBytes = 64
-	// MaxAddress is the longest network address, in bytes.
-	MaxAddress = 256
-	// MaxAckEntries is the most entries in one acknowledgement message.
-	MaxAckEntries = 256
-	// MaxFailures is the most failures carried with one acknowledgement entry;
-	// beyond it agents are counted and their reasons left out.
-	MaxFailures = 64
-	// MaxReason is the longest failure reason, in bytes.
-	MaxReason = 256
 )
 
 // Durations of the protocol, and how often something may happen before more is done.

@@ -3,6 +3,7 @@ package mesh
 import (
 	"math/rand/v2"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -16,20 +17,15 @@ type Verifier interface {
 
 // Config says what a node is.
 type Config struct {
-	Self  Identity
-	Addr  string // where it listens, as others should dial it
-	Relay bool   // whether it may have children
-	// Capacity is how many children it takes; 0: as many as the planner gives it.
-	Capacity uint32
+	Self wire.Identity
+	// Description is what the node says of itself when it joins.
+	wire.Description
 	// JoinRate is how many joins a second a root answers; 0 means 2000. Those beyond
 	// are asked to come again.
 	JoinRate int
 	// Gossip are the addresses of the gossip pool that upper relays are sent to; none:
 	// there is no pool.
 	Gossip []string
-	Labels map[string]string // an agent's labels, for waves
-	// Subscriptions are what an agent applies.
-	Subscriptions Subscriptions
 	// Seeds are the addresses of the region's coordinators (for a follower, of the
 	// leader). A node without seeds is a root: its announcements come from its store.
 	Seeds []string
@@ -66,7 +62,7 @@ type Node struct {
 	rand *rand.Rand
 
 	up       upstream
-	peers    map[PeerID]Identity
+	peers    map[PeerID]wire.Identity
 	children []child  // in order of attachment
 	path     []uint32 // agents between the root and this one, from the root on
 	roster   roster
@@ -83,7 +79,7 @@ type Node struct {
 	gaps      int         // heads in a row that told of another state than this node's
 	headTime  int64       // of the newest head verified
 	head      record.Head // the newest that agreed with what this node has
-	headRaw   *SignedHead
+	headRaw   *wire.SignedHead
 
 	circles   circles
 	partners  partners
@@ -106,13 +102,13 @@ func NewNode(cfg Config) *Node {
 	return &Node{
 		cfg:        cfg,
 		rand:       rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
-		peers:      map[PeerID]Identity{},
+		peers:      map[PeerID]wire.Identity{},
 		configs:    map[record.PointerKey]*configState{},
 		revisions:  map[string]uint64{},
 		states:     map[string]*record.State{},
 		ledgers:    map[string]*ledger{},
 		unsettled:  map[record.PointerKey]struct{}{},
-		circles:    circles{broods: map[PeerID][]Location{}, flushAt: Never},
+		circles:    circles{broods: map[PeerID][]wire.Location{}, flushAt: Never},
 		partners:   newPartners(),
 		uploads:    uploads{wakeAt: Never},
 		exchanges:  map[record.FormKey]*exchange{},
@@ -206,66 +202,66 @@ func (n *Node) Step(now Time, in Input, out []Output) []Output {
 }
 
 // receive dispatches a message from a peer.
-func (n *Node) receive(now Time, from PeerID, m Message, out []Output) []Output {
+func (n *Node) receive(now Time, from PeerID, m wire.Message, out []Output) []Output {
 	switch m := m.(type) {
-	case *Announcement:
+	case *wire.Announcement:
 		return n.announced(now, from, m, out)
-	case *SignedHead:
+	case *wire.SignedHead:
 		return n.receiveHead(now, from, m, out)
-	case *Join:
+	case *wire.Join:
 		return n.join(now, from, m, out)
-	case *Attach:
+	case *wire.Attach:
 		return n.attachChild(now, from, m, out)
-	case *CatchUp:
+	case *wire.CatchUp:
 		if i := n.childIndex(from); i >= 0 {
 			return n.sendSince(i, m.Since, out)
 		}
 		if n.shadows.has(from) || n.tradesWith(n.peers[from]) {
 			out, _, _ = n.sendPage(from, n.cfg.Self.Region, m.Since, out)
 		}
-	case *Gone:
+	case *wire.Gone:
 		return n.gone(now, from, m, out)
-	case *Census:
-		if i := n.childIndex(from); i >= 0 && n.children[i].role == RoleCoordinator {
+	case *wire.Census:
+		if i := n.childIndex(from); i >= 0 && n.children[i].role == wire.RoleCoordinator {
 			return append(out, Output{Op: OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents), Message: m})
 		}
-	case *Drift:
+	case *wire.Drift:
 		return n.heardDrift(from, m, out)
-	case *Survey:
+	case *wire.Survey:
 		return n.surveyed(now, from, m, out)
-	case *Holdings:
+	case *wire.Holdings:
 		return n.heardHoldings(now, from, m, out)
-	case *Adopted:
+	case *wire.Adopted:
 		return n.adopted(now, from, m, out)
-	case *RollCall:
+	case *wire.RollCall:
 		return n.rollCalled(now, from, m, out)
-	case *Shadow:
+	case *wire.Shadow:
 		return n.shadowed(now, from, out)
-	case *Notice:
+	case *wire.Notice:
 		return n.noticed(now, from, m, out)
-	case *Accusation:
+	case *wire.Accusation:
 		return n.accused(from, m, out)
-	case *Push:
+	case *wire.Push:
 		return n.pushed(now, from, m, out)
-	case *Brood:
+	case *wire.Brood:
 		n.bred(now, from, m)
-	case *Circle:
+	case *wire.Circle:
 		return n.encircled(now, from, m, out)
-	case *Circles:
+	case *wire.Circles:
 		return n.encircledBelow(now, from, m, out)
-	case *Want:
+	case *wire.Want:
 		return n.wanted(now, from, m, out)
-	case *Decline:
+	case *wire.Decline:
 		return n.declined(now, from, m, out)
-	case *Stored:
+	case *wire.Stored:
 		return n.mirror(now, from, m, out)
-	case *Ack:
+	case *wire.Ack:
 		return n.receiveAck(now, from, m, out)
-	case *Placement:
+	case *wire.Placement:
 		return n.placed(now, from, m, out)
-	case *Attached:
+	case *wire.Attached:
 		return n.attached(now, from, m, out)
-	case *Rejected:
+	case *wire.Rejected:
 		return n.rejected(now, from, m, out)
 	}
 	return out
@@ -335,9 +331,9 @@ func (n *Node) Children() int { return len(n.children) }
 func (n *Node) Attached() bool { return n.isRoot() || n.up.state == upAttached }
 
 // Parent is who the node's parent is, if Attached and not a root.
-func (n *Node) Parent() (Identity, bool) {
+func (n *Node) Parent() (wire.Identity, bool) {
 	if n.up.state != upAttached {
-		return Identity{}, false
+		return wire.Identity{}, false
 	}
 	return n.peers[n.up.parent], true
 }

@@ -2,6 +2,8 @@ package mesh
 
 import (
 	"slices"
+
+	"banyan/mesh/wire"
 )
 
 // partners are the links over which shards are traded and that are not in the tree.
@@ -15,7 +17,7 @@ type partners struct {
 
 // partner is a node that this one dials to trade with it.
 type partner struct {
-	at      Location
+	at      wire.Location
 	peer    PeerID // 0: no link
 	dialing bool
 	dialAt  Time // not before
@@ -41,7 +43,7 @@ func newPartners() partners {
 }
 
 // linkTo is the link to a node; 0 if there is none.
-func (n *Node) linkTo(at Location) PeerID {
+func (n *Node) linkTo(at wire.Location) PeerID {
 	if at.Name != "" {
 		return n.partners.byName[at.Name]
 	}
@@ -54,7 +56,7 @@ func (n *Node) linkTo(at Location) PeerID {
 }
 
 // linked notes a link that came up.
-func (n *Node) linked(peer PeerID, who Identity) {
+func (n *Node) linked(peer PeerID, who wire.Identity) {
 	n.peers[peer] = who
 	n.partners.byName[who.Name] = peer
 }
@@ -97,7 +99,7 @@ func (n *Node) lost(now Time, name string, out []Output) []Output {
 
 // dialPartner dials a node. If the other wants something of this one too, it may wait
 // for that to dial.
-func (n *Node) dialPartner(now Time, at Location, mutual bool, out []Output) []Output {
+func (n *Node) dialPartner(now Time, at wire.Location, mutual bool, out []Output) []Output {
 	i := slices.IndexFunc(n.partners.dialed, func(p *partner) bool { return p.at == at })
 	if i < 0 {
 		if at.Addr == "" || len(n.partners.dialed) >= MaxPartners {
@@ -133,7 +135,7 @@ func (n *Node) partnerDialed(addr string) *partner {
 // partnerUp hears that a dial to a partner has succeeded.
 func (n *Node) partnerUp(now Time, p *partner, in Input, out []Output) []Output {
 	p.dialing = false
-	isCoordinator := p.at.Name == "" && in.Identity.Role == RoleCoordinator
+	isCoordinator := p.at.Name == "" && in.Identity.Role == wire.RoleCoordinator
 	if in.Identity.Name != p.at.Name && !isCoordinator || !n.tradesWith(in.Identity) {
 		p.dialAt = now + redialWait
 		delete(n.peers, in.Peer)
@@ -146,8 +148,8 @@ func (n *Node) partnerUp(now Time, p *partner, in Input, out []Output) []Output 
 
 // tradesWith tells whether a node is one to trade shards with: of the same region, or
 // a coordinator like this one.
-func (n *Node) tradesWith(who Identity) bool {
-	return who.Region == n.cfg.Self.Region || who.Role == RoleCoordinator && n.cfg.Self.Role == RoleCoordinator
+func (n *Node) tradesWith(who wire.Identity) bool {
+	return who.Region == n.cfg.Self.Region || who.Role == wire.RoleCoordinator && n.cfg.Self.Role == wire.RoleCoordinator
 }
 
 // partnerFailed hears that a dial to a partner has failed.

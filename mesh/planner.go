@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"banyan/mesh/wire"
 )
 
 // PlannerConfig shapes a tree.
@@ -33,9 +35,6 @@ const DefaultMaxAgents = 1 << 17
 // DefaultGrace is how long a place is kept for an agent that left.
 const DefaultGrace = 30 * time.Second
 
-// ZoneLabel is the label that says in which zone an agent is.
-const ZoneLabel = "zone"
-
 // Planner gives agents their places in a k-ary tree: as near the root as there is
 // room, in their own zone if that costs no more than a hop, below the oldest first.
 // It moves nobody who has a place: a join moves the one that joins, a leave those
@@ -63,14 +62,10 @@ type Planner struct {
 
 // place is an agent's place in the tree.
 type place struct {
-	index    uint32
-	name     string
-	addr     string
-	relay    bool
-	capacity int // children it takes
-	labels   map[string]string
-
-	subscriptions Subscriptions
+	index uint32
+	name  string
+	wire.Description
+	slots int // children it takes
 
 	confined bool   // in quarantine
 	parent   *place // nil: has none now (or is the root)
@@ -114,7 +109,7 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 		cfg.Grace = DefaultGrace
 	}
 	p := &Planner{cfg: cfg, next: cfg.FirstIndex, places: map[uint32]*place{}, byName: map[string]uint32{}}
-	p.root.relay, p.root.capacity = true, cfg.Fanout
+	p.root.Relay, p.root.slots = true, cfg.Fanout
 	p.offer(&p.root)
 	return p
 }
@@ -122,11 +117,11 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 // Join places the agent name, which described itself by join. An agent that comes
 // back keeps its index, its children and, within the grace time, its parent, unless
 // it asks to avoid that.
-func (p *Planner) Join(now Time, name string, join *Join) (Placement, error) {
+func (p *Planner) Join(now Time, name string, join *wire.Join) (wire.Placement, error) {
 	p.expire(now)
 	agent, err := p.admit(now, name, join)
 	if err != nil {
-		return Placement{}, err
+		return wire.Placement{}, err
 	}
 	p.suspect(agent, join.Accuse)
 	p.doubt(now, join.Avoid)
@@ -137,7 +132,7 @@ func (p *Planner) Join(now Time, name string, join *Join) (Placement, error) {
 	}
 	p.attach(agent, parent)
 	agent.since = now
-	placement := Placement{Index: agent.index, Parent: p.location(parent)}
+	placement := wire.Placement{Index: agent.index, Parent: p.location(parent)}
 	for _, b := range p.chooseBackups(agent, join.Avoid) {
 		placement.Backups = append(placement.Backups, p.location(b))
 	}
@@ -145,13 +140,13 @@ func (p *Planner) Join(now Time, name string, join *Join) (Placement, error) {
 }
 
 // location of the root is empty: it is the one that answers.
-func (p *Planner) location(c *place) Location { return Location{Name: c.name, Addr: c.addr} }
+func (p *Planner) location(c *place) wire.Location { return wire.Location{Name: c.name, Addr: c.Addr} }
 
-func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
+func (p *Planner) admit(now Time, name string, join *wire.Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
 		agent.countFlap(now)
-		p.describe(agent, join.member())
+		p.describe(agent, join.Description)
 		return agent, nil
 	}
 	if len(p.places) >= p.cfg.MaxAgents {
@@ -168,20 +163,16 @@ func (p *Planner) admit(now Time, name string, join *Join) (*place, error) {
 	}
 	p.places[agent.index] = agent
 	p.byName[name] = agent.index
-	p.describe(agent, join.member())
+	p.describe(agent, join.Description)
 	return agent, nil
 }
 
-// member is what an agent that asks for a place says of itself.
-func (m *Join) member() Member {
-	return Member{Addr: m.Addr, Relay: m.Relay, Capacity: m.Capacity, Labels: m.Labels, Subscriptions: m.Subscriptions}
-}
-
 // describe takes what an agent says of itself.
-func (p *Planner) describe(agent *place, m Member) {
-	agent.addr, agent.relay, agent.labels, agent.subscriptions = m.Addr, m.Relay, m.Labels, m.Subscriptions
-	if agent.capacity = p.cfg.Fanout; m.Capacity > 0 {
-		agent.capacity = min(int(m.Capacity), MaxChildren)
+func (p *Planner) describe(agent *place, d wire.Description) {
+	agent.Description = d
+	agent.slots = p.cfg.Fanout
+	if d.Capacity > 0 {
+		agent.slots = min(int(d.Capacity), wire.MaxChildren)
 	}
 	p.offer(agent)
 	if agent.eligible() && !agent.listed {
@@ -206,10 +197,10 @@ func (c *place) countFlap(now Time) {
 
 // eligible tells whether an agent may have children.
 func (c *place) eligible() bool {
-	return c.relay && !c.confined && c.accuser == 0 && c.flaps < maxFlaps
+	return c.Relay && !c.confined && c.accuser == 0 && c.flaps < maxFlaps
 }
 
-func (c *place) zone() string { return c.labels[ZoneLabel] }
+func (c *place) zone() string { return c.Labels[wire.ZoneLabel] }
 
 func (p *Planner) attach(agent, parent *place) {
 	agent.parent, agent.gone = parent, false
@@ -272,7 +263,7 @@ func (p *Planner) doubt(now Time, names []string) {
 
 // Adopt tells that an agent has come under a parent without asking here: it went
 // to a backup, or it was there before this planner was. parentIsRoot as in Leave.
-func (p *Planner) Adopt(now Time, m Member, parentIsRoot bool, parentIndex uint32) {
+func (p *Planner) Adopt(now Time, m wire.Member, parentIsRoot bool, parentIndex uint32) {
 	parent := &p.root
 	if !parentIsRoot {
 		if parent = p.places[parentIndex]; parent == nil {
@@ -294,7 +285,7 @@ func (p *Planner) Adopt(now Time, m Member, parentIsRoot bool, parentIndex uint3
 	if agent.name != m.Name || p.isBelow(parent, agent) {
 		return
 	}
-	p.describe(agent, m)
+	p.describe(agent, m.Description)
 	if agent.parent == parent && !agent.gone {
 		return
 	}
@@ -361,8 +352,8 @@ func (p *Planner) Agents() []AgentPlace {
 	agents := make([]AgentPlace, 0, len(p.places))
 	for _, a := range p.places {
 		depth, attached := p.depth(a)
-		out := AgentPlace{Index: a.index, Name: a.name, Addr: a.addr, Relay: a.relay, Labels: a.labels,
-			Depth: depth, Children: a.children, Attached: attached && !a.gone, Confined: a.confined, Subscriptions: a.subscriptions.Scopes()}
+		out := AgentPlace{Index: a.index, Name: a.name, Addr: a.Addr, Relay: a.Relay, Labels: a.Labels,
+			Depth: depth, Children: a.children, Attached: attached && !a.gone, Confined: a.confined, Subscriptions: a.Subscriptions.Scopes()}
 		if a.parent != nil {
 			out.Parent = a.parent.name
 		}

@@ -96,7 +96,7 @@ const maxSkipped = 256
 
 func (p *Planner) hasRoom(c *place) bool {
 	alive := c == &p.root || p.places[c.index] == c
-	return alive && c.eligible() && c.children < c.capacity
+	return alive && c.eligible() && c.children < c.slots
 }
 
 // mayHaveChild tells whether agent can hang on c without hanging on itself.
@@ -185,7 +185,7 @@ func (p *Planner) chooseBackups(agent *place, avoid []string) []*place {
 
 func (p *Planner) fitsAsBackup(c, agent *place, avoid []string) bool {
 	if p.places[c.index] != c || !p.mayHaveChild(c, agent) || c == agent.parent || slices.Contains(agent.backups, c) ||
-		slices.Contains(avoid, c.name) || c.shadows >= 2*c.capacity {
+		slices.Contains(avoid, c.name) || c.shadows >= 2*c.slots {
 		return false
 	}
 	_, attached := p.depth(c)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"banyan/mesh/wire"
 )
 
 // model is the dumb twin of the planner: who is whose child, as told by the
@@ -34,7 +36,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 				delete(m.parent, name)
 				continue
 			}
-			join := &Join{Addr: name, Relay: rapid.IntRange(0, 3).Draw(t, "relay") > 0}
+			join := &wire.Join{Description: wire.Description{Addr: name, Relay: rapid.IntRange(0, 3).Draw(t, "relay") > 0}}
 			if m.present[name] {
 				join.Avoid = []string{m.parent[name]}
 			}
@@ -87,7 +89,7 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 	const fanout, agents = 4, 4 + 16 + 64 + 1
 	p := NewPlanner(PlannerConfig{Fanout: fanout})
 	for i := range agents {
-		if _, err := p.Join(0, fmt.Sprint(i), &Join{Relay: true}); err != nil {
+		if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{Description: wire.Description{Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,15 +105,15 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "c", "d"} {
-		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true}); err != nil {
+		if _, err := p.Join(0, name, &wire.Join{Description: wire.Description{Addr: name, Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if placed, err := p.Join(0, "c", &Join{Addr: "c", Relay: true, Accuse: "a"}); err != nil || placed.Parent.Name != "b" {
+	if placed, err := p.Join(0, "c", &wire.Join{Accuse: "a", Description: wire.Description{Addr: "c", Relay: true}}); err != nil || placed.Parent.Name != "b" {
 		t.Fatalf("who accuses a was placed under %q (%v), want b", placed.Parent.Name, err)
 	}
 	// One agent can have one other under suspicion: the second accusation frees a.
-	if _, err := p.Join(0, "c", &Join{Addr: "c", Relay: true, Accuse: "b"}); err != nil {
+	if _, err := p.Join(0, "c", &wire.Join{Accuse: "b", Description: wire.Description{Addr: "c", Relay: true}}); err != nil {
 		t.Fatal(err)
 	}
 	accused := map[string]string{}
@@ -125,7 +127,7 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	}
 	for i := range 50 {
 		name := fmt.Sprintf("liar-%d", i)
-		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true, Accuse: fmt.Sprintf("liar-%d", i-1)}); err != nil {
+		if _, err := p.Join(0, name, &wire.Join{Accuse: fmt.Sprintf("liar-%d", i-1), Description: wire.Description{Addr: name, Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,11 +139,11 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "child"} {
-		if _, err := p.Join(0, name, &Join{Addr: name, Relay: true}); err != nil {
+		if _, err := p.Join(0, name, &wire.Join{Description: wire.Description{Addr: name, Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	placed, err := p.Join(0, "child", &Join{Addr: "child", Avoid: []string{"a"}})
+	placed, err := p.Join(0, "child", &wire.Join{Avoid: []string{"a"}, Description: wire.Description{Addr: "child"}})
 	if err != nil || placed.Parent.Name != "b" {
 		t.Errorf("placed under %q, %v; want b", placed.Parent.Name, err)
 	}
@@ -151,7 +153,7 @@ func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 func fill(t testing.TB, p *Planner, n int) {
 	t.Helper()
 	for i := range n {
-		if _, err := p.Join(Time(i)*Time(time.Millisecond), fmt.Sprint(i), &Join{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{ZoneLabel: fmt.Sprint(i % 3)}}); err != nil {
+		if _, err := p.Join(Time(i)*Time(time.Millisecond), fmt.Sprint(i), &wire.Join{Description: wire.Description{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{wire.ZoneLabel: fmt.Sprint(i % 3)}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,11 +192,11 @@ func TestChurnMovesFewOthers(t *testing.T) {
 		c := p.places[index]
 		switch {
 		case left[index]:
-			if _, err := p.Join(now, c.name, &Join{Addr: c.addr, Relay: true, Labels: c.labels}); err != nil {
+			if _, err := p.Join(now, c.name, &wire.Join{Description: wire.Description{Addr: c.Addr, Relay: true, Labels: c.Labels}}); err != nil {
 				t.Fatal(err)
 			}
 		case c.parent != &p.root && c.parent != nil && left[c.parent.index]:
-			if _, err := p.Join(now, c.name, &Join{Addr: c.addr, Relay: true, Labels: c.labels, Avoid: []string{c.parent.name}}); err != nil {
+			if _, err := p.Join(now, c.name, &wire.Join{Avoid: []string{c.parent.name}, Description: wire.Description{Addr: c.Addr, Relay: true, Labels: c.Labels}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -244,7 +246,7 @@ func TestBackupsAreNeverBelowWhoHasThemAndElsewhere(t *testing.T) {
 				far++
 			}
 		}
-		if c.shadows > 2*c.capacity {
+		if c.shadows > 2*c.slots {
 			t.Errorf("%s is the backup of %d", c.name, c.shadows)
 		}
 	}
@@ -270,7 +272,7 @@ func TestAgentsHangInTheirOwnZone(t *testing.T) {
 }
 
 func TestAPlaceIsKeptForAWhile(t *testing.T) {
-	join := &Join{Addr: "x", Relay: true}
+	join := &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}
 	p := NewPlanner(PlannerConfig{Fanout: 1, Grace: 30 * time.Second})
 	for _, name := range []string{"a", "b", "c"} { // a chain
 		if _, err := p.Join(0, name, join); err != nil {
@@ -286,7 +288,7 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
 	}
 	p.Leave(Time(4*time.Second), 2, false, 1)
-	if other, _ := p.Join(Time(40*time.Second), "other", &Join{Addr: "x", Avoid: []string{"late"}}); other.Parent.Name != "b" {
+	if other, _ := p.Join(Time(40*time.Second), "other", &wire.Join{Avoid: []string{"late"}, Description: wire.Description{Addr: "x"}}); other.Parent.Name != "b" {
 		t.Errorf("after the grace time the next was placed under %q", other.Parent.Name)
 	}
 }
@@ -295,20 +297,20 @@ func TestOneThatFlapsRelaysNoMore(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, Grace: time.Millisecond})
 	now := Time(0)
 	for range maxFlaps + 1 {
-		if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil {
+		if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
 		now += Time(time.Second)
 		p.Leave(now, 0, true, 0)
 	}
-	if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil {
+	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
 		t.Fatal(err)
 	}
 	if p.places[0].eligible() {
 		t.Error("one that stays for a second each time may still have children")
 	}
 	now += steadyStay
-	if _, err := p.Join(now, "flappy", &Join{Addr: "x", Relay: true}); err != nil || !p.places[0].eligible() {
+	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil || !p.places[0].eligible() {
 		t.Errorf("after a long stay it may not (%v)", err)
 	}
 }
@@ -316,25 +318,25 @@ func TestOneThatFlapsRelaysNoMore(t *testing.T) {
 func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100})
 	// Agents of an earlier incarnation are told of from the root on.
-	p.Adopt(0, Member{Index: 1, Name: "a", Addr: "a", Relay: true}, true, 0)
-	p.Adopt(0, Member{Index: 2, Name: "b", Addr: "b", Relay: true}, false, 1)
-	p.Adopt(0, Member{Index: 3, Name: "c", Addr: "c", Relay: true}, false, 2)
+	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Addr: "a", Relay: true}}, true, 0)
+	p.Adopt(0, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, false, 1)
+	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Addr: "c", Relay: true}}, false, 2)
 	if p.Placed() != 3 || p.places[3].parent != p.places[2] {
 		t.Fatalf("%d placed", p.Placed())
 	}
 	// A cycle, an unknown parent, and another name for a known index change nothing.
-	p.Adopt(0, Member{Index: 1, Name: "a", Relay: true}, false, 3)
-	p.Adopt(0, Member{Index: 4, Name: "d", Relay: true}, false, 77)
-	p.Adopt(0, Member{Index: 3, Name: "thief", Relay: true}, true, 0)
+	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, false, 3)
+	p.Adopt(0, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, false, 77)
+	p.Adopt(0, wire.Member{Index: 3, Name: "thief", Description: wire.Description{Relay: true}}, true, 0)
 	if p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
 		t.Errorf("%d placed, a under %v, 3 is %q", p.Placed(), p.places[1].parent, p.Name(3))
 	}
-	p.Adopt(0, Member{Index: 3, Name: "c", Relay: true}, false, 1) // it went to its backup
-	p.Leave(0, 3, false, 2)                                        // and the old parent says it is gone
+	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Relay: true}}, false, 1) // it went to its backup
+	p.Leave(0, 3, false, 2)                                                                            // and the old parent says it is gone
 	if p.places[3].parent != p.places[1] || p.places[3].gone {
 		t.Error("old news of an agent that moved was believed")
 	}
-	if late, err := p.Join(0, "new", &Join{}); err != nil || late.Index < 100 {
+	if late, err := p.Join(0, "new", &wire.Join{}); err != nil || late.Index < 100 {
 		t.Errorf("a new agent was given index %d, %v", late.Index, err)
 	}
 }
@@ -342,12 +344,12 @@ func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 func TestAFullTreeSaysSo(t *testing.T) {
 	p := NewPlanner(PlannerConfig{MaxAgents: 2})
 	for i := range 3 {
-		_, err := p.Join(0, fmt.Sprint(i), &Join{})
+		_, err := p.Join(0, fmt.Sprint(i), &wire.Join{})
 		if full := errors.Is(err, ErrFull); full != (i == 2) {
 			t.Errorf("agent %d: %v", i, err)
 		}
 	}
-	if _, err := p.Join(0, "1", &Join{}); err != nil {
+	if _, err := p.Join(0, "1", &wire.Join{}); err != nil {
 		t.Errorf("an agent that has a place was refused: %v", err)
 	}
 }
@@ -356,15 +358,15 @@ func TestAFullTreeSaysSo(t *testing.T) {
 // ones never get an index that such an agent may still hold.
 func TestIndicesSurviveARestartOfTheCoordinator(t *testing.T) {
 	p := NewPlanner(PlannerConfig{FirstIndex: 1000})
-	old, err := p.Join(0, "old", &Join{Index: 43})
+	old, err := p.Join(0, "old", &wire.Join{Index: 43})
 	if err != nil || old.Index != 42 {
 		t.Errorf("an agent with index 42 was given %d, %v", old.Index, err)
 	}
-	thief, err := p.Join(0, "thief", &Join{Index: 43})
+	thief, err := p.Join(0, "thief", &wire.Join{Index: 43})
 	if err != nil || thief.Index < 1000 {
 		t.Errorf("a second agent that claims index 42 was given %d, %v", thief.Index, err)
 	}
-	liar, err := p.Join(0, "liar", &Join{Index: 2000})
+	liar, err := p.Join(0, "liar", &wire.Join{Index: 2000})
 	if err != nil || liar.Index < 1000 || liar.Index >= 1010 {
 		t.Errorf("an agent that claims an index nobody gave was given %d, %v", liar.Index, err)
 	}
@@ -374,7 +376,7 @@ func BenchmarkPlanner50kJoins(b *testing.B) {
 	for b.Loop() {
 		p := NewPlanner(PlannerConfig{Fanout: 32})
 		for i := range 50_000 {
-			if _, err := p.Join(0, fmt.Sprint(i), &Join{Relay: true}); err != nil {
+			if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{Description: wire.Description{Relay: true}}); err != nil {
 				b.Fatal(err)
 			}
 		}

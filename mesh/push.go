@@ -1,6 +1,9 @@
 package mesh
 
-import "banyan/record"
+import (
+	"banyan/mesh/wire"
+	"banyan/record"
+)
 
 // lacks tells whether the version that the node is to run is neither here nor on
 // its way.
@@ -9,13 +12,13 @@ func (n *Node) lacks(s *configState) bool {
 	if p := &s.latest.Pointer; s.staging(p.Candidate) && (want.Version == 0 || n.bodies.has(want)) {
 		want.Version = p.Candidate
 	}
-	return n.subscribes(want.Config) && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want, AnyForm) == nil
+	return n.subscribes(want.Config) && want.Version != 0 && !n.bodies.has(want) && n.bodies.fetch(want, wire.AnyForm) == nil
 }
 
 // pushed handles a version that the parent sent unasked: verify, then relay, then
 // store, if this node subscribes. One that no announcement named, or that is here or on
 // its way already, goes no further.
-func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
+func (n *Node) pushed(now Time, from PeerID, m *wire.Push, out []Output) []Output {
 	if from != n.up.parent || n.up.state != upAttached {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
 	}
@@ -24,7 +27,7 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
 		return out
 	}
-	if n.bodies.has(m.key()) || n.bodies.fetch(m.key(), AnyForm) != nil || s.pushed == m.Version {
+	if n.bodies.has(m.Key()) || n.bodies.fetch(m.Key(), wire.AnyForm) != nil || s.pushed == m.Version {
 		return out
 	}
 	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
@@ -36,6 +39,6 @@ func (n *Node) pushed(now Time, from PeerID, m *Push, out []Output) []Output {
 	if !n.subscribes(m.Config) {
 		return out
 	}
-	n.bodies.begin(m.key(), AnyForm).asked = 1
+	n.bodies.begin(m.Key(), wire.AnyForm).asked = 1
 	return append(out, Output{Op: OpStore, Push: m})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -17,9 +18,6 @@ import (
 const (
 	// QuarantineAfter is how often an agent must fail one epoch to be quarantined.
 	QuarantineAfter = 5
-	// MaxQuarantined is how many a root keeps. If more fail, it is not the agents' fault,
-	// and gates should see it.
-	MaxQuarantined = 512
 	// silenceLimit is how long after an epoch an attached agent must have answered.
 	silenceLimit = Time(time.Minute)
 	// silentShare of the agents, at most, are quarantined for silence by one epoch, but
@@ -27,19 +25,6 @@ const (
 	silentShare = 20
 	minSilent   = 1
 )
-
-// Quarantined is an agent that is in quarantine for one config.
-type Quarantined struct {
-	Index  uint32 `cbor:"1,keyasint" json:"index"`
-	Name   string `cbor:"2,keyasint" json:"agent"`
-	Config string `cbor:"3,keyasint" json:"config"`
-	Epoch  uint64 `cbor:"4,keyasint" json:"epoch"` // that it failed
-	Reason string `cbor:"5,keyasint" json:"reason"`
-	Millis uint64 `cbor:"6,keyasint" json:"millis"` // since when, before now
-	// Audience is one more than the place of the agent's subscriptions in its census; 0:
-	// it subscribes to everything.
-	Audience uint32 `cbor:"7,keyasint,omitempty" json:"-"`
-}
 
 // ward names a quarantine.
 type ward struct {
@@ -49,7 +34,7 @@ type ward struct {
 
 // quarantine is what a root knows of agents of its own tree that fail or are silent.
 type quarantine struct {
-	wards   map[ward]*Quarantined
+	wards   map[ward]*wire.Quarantined
 	since   map[ward]Time
 	pardons map[ward]uint32 // attempts that a hand forgave
 	answers map[string]*answers
@@ -70,7 +55,7 @@ type silenceCheck struct {
 }
 
 func newQuarantine() quarantine {
-	return quarantine{wards: map[ward]*Quarantined{}, since: map[ward]Time{}, pardons: map[ward]uint32{}, answers: map[string]*answers{}, wakeAt: Never}
+	return quarantine{wards: map[ward]*wire.Quarantined{}, since: map[ward]Time{}, pardons: map[ward]uint32{}, answers: map[string]*answers{}, wakeAt: Never}
 }
 
 // expect notes that an epoch was announced: who has not answered it in time is silent.
@@ -88,7 +73,7 @@ func (n *Node) expect(now Time, key record.PointerKey, epoch uint64) {
 }
 
 // diagnose looks at acknowledgements from this root's own tree.
-func (n *Node) diagnose(now Time, entries []AckEntry, out []Output) []Output {
+func (n *Node) diagnose(now Time, entries []wire.AckEntry, out []Output) []Output {
 	q := &n.quarantine
 	for i := range entries {
 		e := &entries[i]
@@ -111,7 +96,7 @@ func (n *Node) diagnose(now Time, entries []AckEntry, out []Output) []Output {
 }
 
 // releaseHealed releases those who applied an epoch no older than that they failed.
-func (n *Node) releaseHealed(e *AckEntry, out []Output) []Output {
+func (n *Node) releaseHealed(e *wire.AckEntry, out []Output) []Output {
 	var healed []ward
 	for w, held := range n.quarantine.wards {
 		if w.config == e.Config && e.Epoch >= held.Epoch && e.Applied.Contains(w.index) {
@@ -133,10 +118,10 @@ func compareWards(a, b ward) int {
 // confine puts an agent into quarantine.
 func (n *Node) confine(now Time, w ward, name string, epoch uint64, reason string, out []Output) []Output {
 	q := &n.quarantine
-	if len(q.wards) >= MaxQuarantined || n.cfg.Planner.places[w.index] == nil {
+	if len(q.wards) >= wire.MaxQuarantined || n.cfg.Planner.places[w.index] == nil {
 		return out
 	}
-	q.wards[w] = &Quarantined{Index: w.index, Name: name, Config: w.config, Epoch: epoch, Reason: reason}
+	q.wards[w] = &wire.Quarantined{Index: w.index, Name: name, Config: w.config, Epoch: epoch, Reason: reason}
 	q.since[w] = now
 	n.cfg.Planner.confine(w.index, true)
 	return append(out, Output{Op: OpQuarantined, Name: name, Want: record.VersionKey{Config: w.config}, Reason: reason})
@@ -193,7 +178,7 @@ func (n *Node) wakeQuarantine(now Time, out []Output) []Output {
 func (n *Node) confineSilent(now Time, check silenceCheck, a *answers, out []Output) []Output {
 	var silent []uint32
 	for index, p := range n.cfg.Planner.places {
-		if p.parent != nil && !p.gone && now-p.since >= silenceLimit && p.subscriptions.Include(check.config) && !a.from.Contains(index) {
+		if p.parent != nil && !p.gone && now-p.since >= silenceLimit && p.Subscriptions.Include(check.config) && !a.from.Contains(index) {
 			silent = append(silent, index)
 		}
 	}

@@ -3,6 +3,8 @@ package mesh
 import (
 	"fmt"
 	"testing"
+
+	"banyan/mesh/wire"
 )
 
 // The dumb twin: the coordinator of greatest weight, found without sorting, is the
@@ -37,10 +39,10 @@ func TestRendezvousSharesOutEvenlyAndMovesFew(t *testing.T) {
 func TestAnIndexOfAnotherCellIsKept(t *testing.T) {
 	p := NewPlanner(PlannerConfig{FirstIndex: 1 << CellBits})
 	old := uint32(3<<CellBits + 77)
-	if placed, err := p.Join(0, "mover", &Join{Index: old + 1}); err != nil || placed.Index != old {
+	if placed, err := p.Join(0, "mover", &wire.Join{Index: old + 1}); err != nil || placed.Index != old {
 		t.Errorf("an agent of another cell with index %d was given %d, %v", old, placed.Index, err)
 	}
-	if placed, err := p.Join(0, "liar", &Join{Index: 1<<CellBits + 5}); err != nil || placed.Index != 1<<CellBits {
+	if placed, err := p.Join(0, "liar", &wire.Join{Index: 1<<CellBits + 5}); err != nil || placed.Index != 1<<CellBits {
 		t.Errorf("one that claims an index of this cell that nobody gave was given %d, %v", placed.Index, err)
 	}
 }

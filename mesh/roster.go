@@ -3,19 +3,21 @@ package mesh
 import (
 	"slices"
 	"time"
+
+	"banyan/mesh/wire"
 )
 
 // roster is what a node has to tell the planner of its subtree: who came to it
 // without being sent, who went. Messages wait here while there is no parent.
 type roster struct {
-	members []Member  // own children to be told of
-	waiting []Message // from below, and own ones
+	members []wire.Member  // own children to be told of
+	waiting []wire.Message // from below, and own ones
 	flushAt Time
 }
 
 // sendUp sends a message toward the planner, now or when there is a parent again.
 // Past MaxUpward the oldest are dropped: a roll call finds what they said.
-func (n *Node) sendUp(m Message, out []Output) []Output {
+func (n *Node) sendUp(m wire.Message, out []Output) []Output {
 	if n.up.state == upAttached {
 		return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
 	}
@@ -29,20 +31,20 @@ func (n *Node) sendUp(m Message, out []Output) []Output {
 // enroll notes a new child for the planner. At the root the planner is here; if it
 // knows fewer children of that agent than the agent has, it calls the roll: it is
 // younger than the tree.
-func (n *Node) enroll(now Time, from PeerID, m Member, children uint32, out []Output) []Output {
+func (n *Node) enroll(now Time, from PeerID, m wire.Member, children uint32, out []Output) []Output {
 	if n.cfg.Planner == nil {
 		n.tellOf(now, m)
 		return out
 	}
 	n.cfg.Planner.Adopt(now, m, true, 0)
 	if int(children) > n.cfg.Planner.Children(m.Index) {
-		out = append(out, Output{Op: OpSend, Peer: from, Message: &RollCall{}})
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
 	return n.tellPlaced(out)
 }
 
 // tellOf notes a child, to be told of with others.
-func (n *Node) tellOf(now Time, m Member) {
+func (n *Node) tellOf(now Time, m wire.Member) {
 	n.roster.members = append(n.roster.members, m)
 	if n.roster.flushAt == Never {
 		n.roster.flushAt = now + ackDelay
@@ -52,8 +54,8 @@ func (n *Node) tellOf(now Time, m Member) {
 // flushRoster tells of the children noted.
 func (n *Node) flushRoster(out []Output) []Output {
 	n.roster.flushAt = Never
-	for chunk := range slices.Chunk(n.roster.members, MaxMembers) {
-		out = n.sendUp(&Adopted{Parent: n.up.index - 1, Members: slices.Clone(chunk)}, out)
+	for chunk := range slices.Chunk(n.roster.members, wire.MaxMembers) {
+		out = n.sendUp(&wire.Adopted{Parent: n.up.index - 1, Members: slices.Clone(chunk)}, out)
 	}
 	n.roster.members = nil
 	return out
@@ -67,16 +69,16 @@ func (n *Node) tellPlanner(out []Output) []Output {
 		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
 	}
 	if n.up.accuse != "" {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Accusation{Accuser: n.up.index - 1, Name: n.up.accuse}})
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &wire.Accusation{Accuser: n.up.index - 1, Name: n.up.accuse}})
 		n.up.accuse = ""
 	}
 	return out
 }
 
 // adopted hears from a child of agents in its subtree.
-func (n *Node) adopted(now Time, from PeerID, m *Adopted, out []Output) []Output {
+func (n *Node) adopted(now Time, from PeerID, m *wire.Adopted, out []Output) []Output {
 	i := n.childIndex(from)
-	if i < 0 || n.children[i].role != RoleAgent {
+	if i < 0 || n.children[i].role != wire.RoleAgent {
 		return out
 	}
 	if n.cfg.Planner == nil {
@@ -89,18 +91,18 @@ func (n *Node) adopted(now Time, from PeerID, m *Adopted, out []Output) []Output
 		unknown = unknown || int(member.Children) > n.cfg.Planner.Children(member.Index)
 	}
 	if unknown { // it brought a subtree from before this planner was
-		out = append(out, Output{Op: OpSend, Peer: from, Message: &RollCall{}})
+		out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
 	return n.tellPlaced(out)
 }
 
 // rollCalled tells of all children, and has them do the same.
-func (n *Node) rollCalled(now Time, from PeerID, m *RollCall, out []Output) []Output {
+func (n *Node) rollCalled(now Time, from PeerID, m *wire.RollCall, out []Output) []Output {
 	if from != n.up.parent || n.up.state != upAttached {
 		return out
 	}
 	for i := range n.children {
-		if c := &n.children[i]; c.role == RoleAgent {
+		if c := &n.children[i]; c.role == wire.RoleAgent {
 			member := c.member
 			member.Children = 0 // they answer for themselves
 			n.tellOf(now, member)
@@ -111,7 +113,7 @@ func (n *Node) rollCalled(now Time, from PeerID, m *RollCall, out []Output) []Ou
 }
 
 // accused passes an accusation on to the planner.
-func (n *Node) accused(from PeerID, m *Accusation, out []Output) []Output {
+func (n *Node) accused(from PeerID, m *wire.Accusation, out []Output) []Output {
 	if n.childIndex(from) < 0 {
 		return out
 	}
@@ -144,12 +146,12 @@ func (n *Node) setPath(path []uint32, out []Output) []Output {
 		return out
 	}
 	n.path = path
-	if n.cfg.Planner != nil || len(path) >= MaxPath {
+	if n.cfg.Planner != nil || len(path) >= wire.MaxPath {
 		return out
 	}
-	m := &Attached{Path: n.pathOfChildren()}
+	m := &wire.Attached{Path: n.pathOfChildren()}
 	for i := range n.children {
-		if n.children[i].role == RoleAgent {
+		if n.children[i].role == wire.RoleAgent {
 			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
 		}
 	}

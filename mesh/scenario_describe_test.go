@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/bits-and-blooms/bitset"
+
+	"banyan/mesh/wire"
 )
 
 // What follows tells outputs and messages in words, for scenarios.
@@ -72,8 +74,8 @@ func (s *scenario) describe(o Output) string {
 	return fmt.Sprintf("output %d", o.Op)
 }
 
-func describeChoice(c FormChoice) string {
-	if form, only := c.form(); only {
+func describeChoice(c wire.FormChoice) string {
+	if form, only := c.Form(); only {
 		return fmt.Sprintf(", form %d alone", form)
 	}
 	return ""
@@ -87,31 +89,31 @@ func describeShards(set *bitset.BitSet) string {
 	return strings.Join(all, " ")
 }
 
-func accusation(m *Join) string {
+func accusation(m *wire.Join) string {
 	if m.Accuse == "" {
 		return ""
 	}
 	return ", accuses " + m.Accuse
 }
 
-func describeMessage(m Message) string {
+func describeMessage(m wire.Message) string {
 	switch m := m.(type) {
-	case *Join:
+	case *wire.Join:
 		return fmt.Sprintf("join (index %d, avoids %q)", int(m.Index)-1, m.Avoid) + accusation(m)
-	case *Placement:
+	case *wire.Placement:
 		return fmt.Sprintf("placement index %d parent %q", m.Index, m.Parent.Name)
-	case *Attach:
+	case *wire.Attach:
 		return fmt.Sprintf("attach index %d since %d", m.Index, m.Since)
-	case *Announcement:
+	case *wire.Announcement:
 		if m.Pushed {
 			return fmt.Sprintf("announcement %q revision %d, pushed", m.Raw, m.Revision)
 		}
 		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
-	case *Push:
+	case *wire.Push:
 		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
-	case *SignedHead:
+	case *wire.SignedHead:
 		return strings.Join(strings.Fields(string(m.Raw))[:4], " ")
-	case *Want:
+	case *wire.Want:
 		text := fmt.Sprintf("want %s version %d", m.Key.Config, m.Key.Version)
 		if m.Shards.Any() {
 			text += ", shards " + describeShards(m.Shards)
@@ -120,9 +122,9 @@ func describeMessage(m Message) string {
 			text += ", no longer " + describeShards(m.Cancel)
 		}
 		return text
-	case *Survey:
+	case *wire.Survey:
 		return fmt.Sprintf("survey %d of %s version %d", m.ID, m.Config, m.Version)
-	case *Holdings:
+	case *wire.Holdings:
 		var held []string
 		for _, h := range m.Held {
 			switch {
@@ -137,35 +139,35 @@ func describeMessage(m Message) string {
 			}
 		}
 		return fmt.Sprintf("holdings for survey %d: %s", m.ID, strings.Join(held, ", "))
-	case *Decline:
+	case *wire.Decline:
 		return fmt.Sprintf("declined %s version %d, shards %s", m.Key.Config, m.Key.Version, describeShards(m.Shards))
-	case *CatchUp:
+	case *wire.CatchUp:
 		return fmt.Sprintf("catch up since %d", m.Since)
-	case *Adopted:
+	case *wire.Adopted:
 		var names []string
 		for _, a := range m.Members {
 			names = append(names, a.Name)
 		}
 		return fmt.Sprintf("adopted under %d: %s", m.Parent, strings.Join(names, " "))
-	case *Attached:
+	case *wire.Attached:
 		if len(m.Path) > 0 {
 			return fmt.Sprintf("attached, path %v", m.Path)
 		}
-	case *Shadow:
+	case *wire.Shadow:
 		return "be my backup"
-	case *RollCall:
+	case *wire.RollCall:
 		return "roll call"
-	case *Notice:
+	case *wire.Notice:
 		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
-	case *Accusation:
+	case *wire.Accusation:
 		return fmt.Sprintf("%d accuses %s", m.Accuser, m.Name)
-	case *Gone:
+	case *wire.Gone:
 		return fmt.Sprintf("gone from %d: %v", m.Parent, m.Agents)
-	case *Rejected:
+	case *wire.Rejected:
 		return "rejected: " + m.Reason
-	case *Drift:
+	case *wire.Drift:
 		return fmt.Sprintf("drift of %s version %d on %s: %d", m.Config, m.Version, m.Name, m.State)
-	case *Census:
+	case *wire.Census:
 		text := fmt.Sprintf("census: %d agents", m.Agents)
 		for _, w := range m.Waves {
 			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Epoch)
@@ -174,7 +176,7 @@ func describeMessage(m Message) string {
 			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Epoch, q.Reason)
 		}
 		return text
-	case *Ack:
+	case *wire.Ack:
 		var parts []string
 		for _, e := range m.Entries {
 			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
@@ -185,5 +187,5 @@ func describeMessage(m Message) string {
 		}
 		return "ack " + strings.Join(parts, "; ")
 	}
-	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*mesh."))
+	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*wire."))
 }

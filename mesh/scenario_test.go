@@ -10,6 +10,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 	"github.com/cockroachdb/datadriven"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -18,7 +19,7 @@ import (
 // with -rewrite after a change that is meant.
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
-		s := &scenario{t: t, ids: map[string]PeerID{}, names: map[PeerID]string{}, said: map[string]*Announcement{}}
+		s := &scenario{t: t, ids: map[string]PeerID{}, names: map[PeerID]string{}, said: map[string]*wire.Announcement{}}
 		datadriven.RunTest(t, path, s.command)
 	})
 }
@@ -29,7 +30,7 @@ type scenario struct {
 	now   Time
 	ids   map[string]PeerID
 	names map[PeerID]string
-	said  map[string]*Announcement // announcements made so far, by "config@epoch"
+	said  map[string]*wire.Announcement // announcements made so far, by "config@epoch"
 	signs plainVerifier
 }
 
@@ -97,8 +98,8 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return s.ids[name]
 	}
 	want := record.VersionKey{Config: arg("config", "a"), Version: num("version")}
-	receive := func(m Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
-	announcement := func(prefix string) *Announcement {
+	receive := func(m wire.Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
+	announcement := func(prefix string) *wire.Announcement {
 		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
 		switch {
 		case d.HasArg("stage"):
@@ -106,15 +107,15 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		case d.HasArg("candidate"):
 			raw += fmt.Sprintf(" %d %d", num("candidate"), num("share"))
 		}
-		a := &Announcement{Revision: num("revision"), Raw: []byte(raw), Pushed: d.HasArg("pushed")}
+		a := &wire.Announcement{Revision: num("revision"), Raw: []byte(raw), Pushed: d.HasArg("pushed")}
 		if name := fmt.Sprintf("%s@%d", want.Config, num("epoch")); s.said[name] == nil {
 			s.said[name] = a
 		}
 		return a
 	}
-	key, choice := record.FormKey{VersionKey: want, Form: uint8(num("form"))}, AnyForm
+	key, choice := record.FormKey{VersionKey: want, Form: uint8(num("form"))}, wire.AnyForm
 	if d.HasArg("only") {
-		choice = OnlyForm(uint8(num("only")))
+		choice = wire.OnlyForm(uint8(num("only")))
 	}
 	values := func(name string) (vals []string) {
 		for _, a := range d.CmdArgs {
@@ -133,49 +134,49 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return set
 	}
-	locations := func(name string) (all []Location) {
+	locations := func(name string) (all []wire.Location) {
 		for _, v := range values(name) { // NAME or NAME:SUBSCRIPTIONS
 			name, scopes, _ := strings.Cut(v, ":")
-			all = append(all, Location{Name: name, Addr: name + ":1", Subscriptions: Subscriptions(scopes)})
+			all = append(all, wire.Location{Name: name, Addr: name + ":1", Subscriptions: wire.Subscriptions(scopes)})
 		}
 		return all
 	}
 	switch d.Cmd {
 	case "agent":
-		s.node = NewNode(Config{Self: Identity{RoleAgent, "eu", "me"}, Addr: "me:1", Relay: true, Seeds: []string{"coordinator:1"}, Verifier: s.signs,
-			Subscriptions: Subscriptions(arg("subscribe", "")), CacheLimit: int64(num("cache"))})
+		s.node = NewNode(Config{Self: wire.Identity{Role: wire.RoleAgent, Region: "eu", Name: "me"}, Description: wire.Description{Addr: "me:1", Relay: true, Subscriptions: wire.Subscriptions(arg("subscribe", ""))},
+			Seeds: []string{"coordinator:1"}, Verifier: s.signs, CacheLimit: int64(num("cache"))})
 		return s.step(Input{Kind: InStart})
 	case "root":
-		s.node = NewNode(Config{Self: Identity{RoleCoordinator, "eu", "me"}, Relay: true, HoldsAll: true, Verifier: s.signs,
+		s.node = NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "me"}, Description: wire.Description{Relay: true}, HoldsAll: true, Verifier: s.signs,
 			Planner: NewPlanner(PlannerConfig{Fanout: int(num("fanout"))})})
 		return s.step(Input{Kind: InStart})
 	case "connected":
-		role := RoleAgent
+		role := wire.RoleAgent
 		if strings.HasPrefix(arg("peer", ""), "coordinator") {
-			role = RoleCoordinator
+			role = wire.RoleCoordinator
 		}
-		return s.step(Input{Kind: InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: Identity{role, "eu", arg("peer", "")}})
+		return s.step(Input{Kind: InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: arg("peer", "")}})
 	case "accepted":
-		role, region := RoleAgent, arg("region", "eu")
+		role, region := wire.RoleAgent, arg("region", "eu")
 		if d.HasArg("coordinator") {
-			role = RoleCoordinator
+			role = wire.RoleCoordinator
 		}
-		return s.step(Input{Kind: InPeer, Peer: peer(), Identity: Identity{role, region, arg("name", arg("peer", ""))}})
+		return s.step(Input{Kind: InPeer, Peer: peer(), Identity: wire.Identity{Role: role, Region: region, Name: arg("name", arg("peer", ""))}})
 	case "unreachable":
 		return s.step(Input{Kind: InConnectFailed, Addr: arg("addr", "")})
 	case "lost":
 		return s.step(Input{Kind: InDisconnected, Peer: peer()})
 	case "placement":
-		m := &Placement{Index: uint32(num("index"))}
+		m := &wire.Placement{Index: uint32(num("index"))}
 		if d.HasArg("parent") {
-			m.Parent = Location{Name: arg("parent", ""), Addr: arg("parent", "") + ":1"}
+			m.Parent = wire.Location{Name: arg("parent", ""), Addr: arg("parent", "") + ":1"}
 		}
 		if d.HasArg("backup") {
-			m.Backups = []Location{{Name: arg("backup", ""), Addr: arg("backup", "") + ":1"}}
+			m.Backups = []wire.Location{{Name: arg("backup", ""), Addr: arg("backup", "") + ":1"}}
 		}
 		return receive(m)
 	case "attached":
-		m := &Attached{}
+		m := &wire.Attached{}
 		for _, a := range d.CmdArgs {
 			for _, v := range a.Vals {
 				if index, err := strconv.Atoi(v); a.Key == "path" && err == nil {
@@ -185,66 +186,66 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return receive(m)
 	case "shadow":
-		return receive(&Shadow{Index: uint32(num("index"))})
+		return receive(&wire.Shadow{Index: uint32(num("index"))})
 	case "notice":
-		return receive(&Notice{Revision: num("revision"), HeadMicros: int64(num("head"))})
+		return receive(&wire.Notice{Revision: num("revision"), HeadMicros: int64(num("head"))})
 	case "congested":
 		return s.step(Input{Kind: InCongested, Peer: peer()})
 	case "drained":
 		return s.step(Input{Kind: InDrained, Peer: peer()})
 	case "roll-call":
-		return receive(&RollCall{})
+		return receive(&wire.RollCall{})
 	case "rejected":
-		return receive(&Rejected{Reason: arg("reason", "no"), After: uint32(num("after"))})
+		return receive(&wire.Rejected{Reason: arg("reason", "no"), After: uint32(num("after"))})
 	case "join":
 		var avoided []string
 		if d.HasArg("avoids") {
 			avoided = []string{arg("avoids", "")}
 		}
-		return receive(&Join{Addr: arg("peer", "") + ":1", Relay: true, Avoid: avoided, Accuse: arg("accuses", "")})
+		return receive(&wire.Join{Description: wire.Description{Addr: arg("peer", "") + ":1", Relay: true}, Avoid: avoided, Accuse: arg("accuses", "")})
 	case "attach":
-		return receive(&Attach{Index: uint32(num("index")), Since: num("since"), Relay: true, Children: uint32(num("children"))})
+		return receive(&wire.Attach{Index: uint32(num("index")), Since: num("since"), Description: wire.Description{Relay: true}, Children: uint32(num("children"))})
 	case "catch-up":
-		return receive(&CatchUp{Since: num("since")})
+		return receive(&wire.CatchUp{Since: num("since")})
 	case "announce":
 		return receive(announcement("pointer"))
 	case "announce-forged":
 		return receive(announcement("forged"))
 	case "head":
-		return receive(&SignedHead{Raw: fmt.Appendf(nil, "head eu %d %d %x", num("revision"), num("time"), stateOf(d))})
+		return receive(&wire.SignedHead{Raw: fmt.Appendf(nil, "head eu %d %d %x", num("revision"), num("time"), stateOf(d))})
 	case "publish":
 		a := announcement("pointer")
 		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
 		in := Input{Kind: InPublish, Announcement: a}
 		if a.Pushed {
-			in.Push = &Push{Config: want.Config, Version: want.Version}
+			in.Push = &wire.Push{Config: want.Config, Version: want.Version}
 		}
 		return s.step(in)
 	case "push":
-		return receive(&Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
+		return receive(&wire.Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
 		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want, Choice: choice})
 	case "want":
-		return receive(&Want{Key: key, Shards: set("shards"), Cancel: set("cancel")})
+		return receive(&wire.Want{Key: key, Shards: set("shards"), Cancel: set("cancel")})
 	case "decline":
-		return receive(&Decline{Key: key, Shards: set("shards")})
+		return receive(&wire.Decline{Key: key, Shards: set("shards")})
 	case "shard":
 		return s.step(Input{Kind: InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
 	case "evicted":
 		return s.step(Input{Kind: InEvicted, Want: want})
 	case "survey":
 		if d.HasArg("peer") {
-			return receive(&Survey{ID: num("id"), Config: want.Config, Version: want.Version})
+			return receive(&wire.Survey{ID: num("id"), Config: want.Config, Version: want.Version})
 		}
 		return s.step(Input{Kind: InSurvey, Want: want, Request: num("id")})
 	case "holdings":
-		var held []Holding
+		var held []wire.Holding
 		for _, name := range values("whole") {
-			held = append(held, Holding{Name: name, Whole: true})
+			held = append(held, wire.Holding{Name: name, Whole: true})
 		}
-		return receive(&Holdings{ID: num("id"), Region: arg("region", "eu"), Held: held})
+		return receive(&wire.Holdings{ID: num("id"), Region: arg("region", "eu"), Held: held})
 	case "circle":
-		return receive(&Circle{Members: locations("members"), Feeders: locations("feeders")})
+		return receive(&wire.Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":
 		return s.step(Input{Kind: InSent, Peer: peer(), Key: record.FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
 	case "indexed":
@@ -258,23 +259,23 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
 		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
 	case "ack":
-		e := NewAckEntry(want.Config, "eu", num("epoch"))
+		e := wire.NewAckEntry(record.PointerKey{Config: want.Config, Region: "eu"}, num("epoch"))
 		if d.HasArg("applied") {
 			e.Applied.Add(uint32(num("applied")))
 		}
 		if d.HasArg("failed") {
 			e.Failed.Add(uint32(num("failed")))
-			e.Failures = []Failure{{Agent: uint32(num("failed")), Name: arg("name", ""), Reason: arg("reason", ""), Attempts: uint32(num("attempts"))}}
+			e.Failures = []wire.Failure{{Agent: uint32(num("failed")), Name: arg("name", ""), Reason: arg("reason", ""), Attempts: uint32(num("attempts"))}}
 		}
-		return receive(&Ack{Entries: []AckEntry{*e}})
+		return receive(&wire.Ack{Entries: []wire.AckEntry{*e}})
 	case "adopted":
-		return receive(&Adopted{Parent: uint32(num("parent")), Members: []Member{{Index: uint32(num("index")), Name: arg("name", ""), Children: uint32(num("children"))}}})
+		return receive(&wire.Adopted{Parent: uint32(num("parent")), Members: []wire.Member{{Index: uint32(num("index")), Name: arg("name", ""), Children: uint32(num("children"))}}})
 	case "release":
 		return s.step(Input{Kind: InRelease, Name: arg("name", "")})
 	case "census":
 		return describeMessage(s.node.Census(s.now)) + "\n"
 	case "drift":
-		return s.step(Input{Kind: InDrift, Want: want, Drift: DriftSeen})
+		return s.step(Input{Kind: InDrift, Want: want, Drift: wire.DriftSeen})
 	case "damaged":
 		return s.step(Input{Kind: InDamaged, Want: want})
 	case "pass":

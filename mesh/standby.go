@@ -3,6 +3,8 @@ package mesh
 import (
 	"slices"
 	"time"
+
+	"banyan/mesh/wire"
 )
 
 // standby is a node's link to its backup: another relay, or the root, that tells it
@@ -13,12 +15,12 @@ import (
 // Source: Plumtree's lazy links (Leitão, Pereira, Rodrigues, SRDS 2007), with one
 // lazy peer, that announces revisions and not single messages.
 type standby struct {
-	backups []Location // to try, next first
-	name    string     // of the one dialed, or up
-	addr    string     // likewise; "" for none
-	peer    PeerID     // the link; 0 while there is none
-	wait    Time       // back-off between tries
-	wakeAt  Time       // when to dial the next; Never while one is up
+	backups []wire.Location // to try, next first
+	name    string          // of the one dialed, or up
+	addr    string          // likewise; "" for none
+	peer    PeerID          // the link; 0 while there is none
+	wait    Time            // back-off between tries
+	wakeAt  Time            // when to dial the next; Never while one is up
 }
 
 // wakeStandby dials the next backup that was not left before; if there is none, the
@@ -30,7 +32,7 @@ func (n *Node) wakeStandby(now Time, out []Output) []Output {
 		return out
 	}
 	for i := range len(s.backups) + 1 {
-		next := Location{}
+		next := wire.Location{}
 		if i < len(s.backups) {
 			next = s.backups[0]
 			s.backups = append(s.backups[1:], next)
@@ -64,7 +66,7 @@ func (n *Node) isStandby(addr string) bool {
 func (n *Node) standbyUp(peer PeerID, out []Output) []Output {
 	s := &n.up.standby
 	s.peer, s.wait, s.wakeAt = peer, 0, Never
-	return append(out, Output{Op: OpSend, Peer: peer, Message: &Shadow{Index: n.up.place.Index}})
+	return append(out, Output{Op: OpSend, Peer: peer, Message: &wire.Shadow{Index: n.up.place.Index}})
 }
 
 // standbyDown tries the next backup after a while.
@@ -79,7 +81,7 @@ func (n *Node) standbyDown(now Time, out []Output) []Output {
 
 // noticed hears how far the backup is. If the parent is behind, it has a moment to
 // catch up.
-func (n *Node) noticed(now Time, from PeerID, m *Notice, out []Output) []Output {
+func (n *Node) noticed(now Time, from PeerID, m *wire.Notice, out []Output) []Output {
 	if from != n.up.standby.peer || n.up.state != upAttached {
 		return out
 	}
@@ -95,7 +97,7 @@ func (n *Node) noticed(now Time, from PeerID, m *Notice, out []Output) []Output 
 // hinted hears from gossip how far the region is. Gossip may lie: all that comes of
 // it is that the node looks for a parent that knows more, and not too often.
 func (n *Node) hinted(now Time, revision uint64) {
-	m := Notice{Revision: revision}
+	m := wire.Notice{Revision: revision}
 	if n.up.state == upAttached && n.up.lagAt == Never && n.isBehind(&m) && now >= n.up.hintedAt+hintPause {
 		n.up.noticed, n.up.lagAt, n.up.hintedAt = m, now+hintGrace+Time(len(n.path))*lagHop, now
 	}
@@ -128,7 +130,7 @@ func (n *Node) askNews(now Time, from PeerID, out []Output) []Output {
 	}
 	n.up.newsPeer, n.up.newsAt = from, now+newsPause
 	since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
-	return append(out, Output{Op: OpSend, Peer: from, Message: &CatchUp{Since: since}})
+	return append(out, Output{Op: OpSend, Peer: from, Message: &wire.CatchUp{Since: since}})
 }
 
 // newsPause is how often that is done.
@@ -150,7 +152,7 @@ func (n *Node) spare() PeerID {
 	return n.up.standby.peer
 }
 
-func (n *Node) isBehind(m *Notice) bool {
+func (n *Node) isBehind(m *wire.Notice) bool {
 	return m.Revision > n.revisions[n.cfg.Self.Region] || m.HeadMicros > n.headTime
 }
 
@@ -166,7 +168,7 @@ func (n *Node) wakeLag(now Time, out []Output) []Output {
 	n.up.repairs++
 	if n.up.standby.peer != 0 && n.up.repairs <= repairsToLeave {
 		since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
-		return append(out, Output{Op: OpSend, Peer: n.up.standby.peer, Message: &CatchUp{Since: since}})
+		return append(out, Output{Op: OpSend, Peer: n.up.standby.peer, Message: &wire.CatchUp{Since: since}})
 	}
 	parent := n.up.parent
 	n.avoid(n.peers[parent].Name)
@@ -179,7 +181,7 @@ func (n *Node) wakeLag(now Time, out []Output) []Output {
 func (n *Node) graft(now Time, out []Output) []Output {
 	s := &n.up.standby
 	n.up.parent = s.peer
-	n.up.place.Parent = Location{Name: s.name, Addr: s.addr}
+	n.up.place.Parent = wire.Location{Name: s.name, Addr: s.addr}
 	s.peer, s.addr, s.wakeAt = 0, "", Never
 	return n.sendAttach(now, out)
 }
@@ -208,7 +210,7 @@ func (n *Node) shadowed(now Time, from PeerID, out []Output) []Output {
 	switch {
 	case !known || from == n.up.parent || from == n.up.seedPeer || n.childIndex(from) >= 0:
 		reason = "not a peer that may stand by"
-	case who.Region != n.cfg.Self.Region || who.Role != RoleAgent:
+	case who.Region != n.cfg.Self.Region || who.Role != wire.RoleAgent:
 		reason = "this node is of region " + n.cfg.Self.Region
 	case len(n.shadows.peers) >= MaxShadows:
 		reason = "backup of too many"
@@ -232,7 +234,7 @@ func (n *Node) newsForShadows(now Time) {
 
 func (n *Node) flushNotices(out []Output) []Output {
 	n.shadows.flushAt = Never
-	m := &Notice{Revision: n.revisions[n.cfg.Self.Region], HeadMicros: n.head.TimeMicros}
+	m := &wire.Notice{Revision: n.revisions[n.cfg.Self.Region], HeadMicros: n.head.TimeMicros}
 	for _, peer := range n.shadows.peers {
 		out = append(out, Output{Op: OpSend, Peer: peer, Message: m})
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -47,13 +48,13 @@ const (
 type Input struct {
 	Kind          InputKind
 	Peer          PeerID
-	Identity      Identity
+	Identity      wire.Identity
 	Addr          string
-	Message       Message
-	Announcement  *Announcement
+	Message       wire.Message
+	Announcement  *wire.Announcement
 	Head          record.Head
-	HeadRaw       *SignedHead
-	Push          *Push
+	HeadRaw       *wire.SignedHead
+	Push          *wire.Push
 	Want          record.VersionKey
 	Key           record.FormKey
 	Info          FormInfo
@@ -61,7 +62,7 @@ type Input struct {
 	Restored      []int
 	Shard         int
 	Form          uint8
-	Choice        FormChoice
+	Choice        wire.FormChoice
 	Forms         uint8 // whose shards can be served, a bit each
 	Request       uint64
 	Version       uint64
@@ -72,7 +73,7 @@ type Input struct {
 	Unapplied     bool
 	Local         bool
 	Denied        bool
-	Drift         DriftState
+	Drift         wire.DriftState
 }
 
 // Op says what an Output asks for.
@@ -116,15 +117,15 @@ type Output struct {
 	Op           Op
 	Peer         PeerID
 	Addr         string
-	Message      Message
-	Announcement *Announcement
+	Message      wire.Message
+	Announcement *wire.Announcement
 	Head         record.Head
-	Push         *Push
+	Push         *wire.Push
 	Want         record.VersionKey
 	Key          record.FormKey
 	Shard        int
 	Request      uint64
-	Choice       FormChoice
+	Choice       wire.FormChoice
 	Cached       bool
 	Version      uint64
 	Revision     uint64

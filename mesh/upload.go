@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -107,7 +108,7 @@ func (n *Node) wakeUploads(now Time, out []Output) []Output {
 }
 
 // wanted hears what a peer wants of a form.
-func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
+func (n *Node) wanted(now Time, from PeerID, m *wire.Want, out []Output) []Output {
 	who, known := n.peers[from]
 	if !known || !n.tradesWith(who) {
 		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
@@ -139,13 +140,13 @@ func (n *Node) wanted(now Time, from PeerID, m *Want, out []Output) []Output {
 }
 
 // fetchWanted sees to it that a form comes here of which a peer wants shards.
-func (n *Node) fetchWanted(now Time, u *upload, who Identity, out []Output) []Output {
+func (n *Node) fetchWanted(now Time, u *upload, who wire.Identity, out []Output) []Output {
 	v := u.key.VersionKey
 	switch {
-	case !n.isCurrentVersion(v) && who.Role != RoleCoordinator:
+	case !n.isCurrentVersion(v) && who.Role != wire.RoleCoordinator:
 		return n.askNews(now, u.peer, out)
 	case !n.subscribes(v.Config):
-		return n.fetchCached(now, v, OnlyForm(u.key.Form), 0, out)
+		return n.fetchCached(now, v, wire.OnlyForm(u.key.Form), 0, out)
 	case n.bodies.has(v) || n.trades(v): // another form of it
 		return n.decline(u, u.want.Clone(), out)
 	}
@@ -254,7 +255,7 @@ func (n *Node) nextUpload(siblings bool) (*upload, uint) {
 }
 
 func (n *Node) isSibling(peer PeerID) bool {
-	return n.circles.mine != nil && n.circles.mine.has(n.peers[peer].Name)
+	return n.circles.mine != nil && n.circles.mine.Has(n.peers[peer].Name)
 }
 
 // sent hears that a shard has left, or could not be sent.

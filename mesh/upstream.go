@@ -3,6 +3,8 @@ package mesh
 import (
 	"slices"
 	"time"
+
+	"banyan/mesh/wire"
 )
 
 // maxAfter is the longest that a coordinator can put a node off, in milliseconds.
@@ -21,22 +23,22 @@ type upstream struct {
 	seed     int    // which of the seeds to try
 	seedPeer PeerID // link to the coordinator that places us; 0 for none
 	parent   PeerID // link to the parent; 0 for none
-	place    Placement
+	place    wire.Placement
 	index    uint32   // index given, plus one; 0 for none yet
 	avoid    []string // parents left or lost since all was well, newest last
 	accuse   string   // the one left for what it did; told with the next Join
 	backoff  Time
 	wakeAt   Time // when the present state times out
 	standby  standby
-	gaps     int    // heads that told of another state, since this parent is one
-	lagAt    Time   // when the parent must have caught up with the backup; Never: it is not behind
-	patience Time   // by how much this node's parents are late without being silent
-	repairs  int    // times in a row that the backup made up for the parent
-	hintedAt Time   // when gossip was last believed
-	noticed  Notice // what the backup had that the parent had not
-	failures int    // fetches from this parent that failed in a row
-	newsPeer PeerID // a node that knew of a version before this one did
-	newsAt   Time   // when another may be asked for news
+	gaps     int         // heads that told of another state, since this parent is one
+	lagAt    Time        // when the parent must have caught up with the backup; Never: it is not behind
+	patience Time        // by how much this node's parents are late without being silent
+	repairs  int         // times in a row that the backup made up for the parent
+	hintedAt Time        // when gossip was last believed
+	noticed  wire.Notice // what the backup had that the parent had not
+	failures int         // fetches from this parent that failed in a row
+	newsPeer PeerID      // a node that knew of a version before this one did
+	newsAt   Time        // when another may be asked for news
 }
 
 type upState uint8
@@ -117,19 +119,25 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 }
 
 func (n *Node) sendJoin(out []Output) []Output {
-	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: &Join{
-		Addr: n.cfg.Addr, Relay: n.cfg.Relay, Labels: n.cfg.Labels, Index: n.up.index, Capacity: n.cfg.Capacity,
-		Avoid: slices.Clone(n.up.avoid), Accuse: n.up.accuse, Subscriptions: n.cfg.Subscriptions,
-	}})
+	m := &wire.Join{
+		Index:       n.up.index,
+		Avoid:       slices.Clone(n.up.avoid),
+		Description: n.cfg.Description,
+		Accuse:      n.up.accuse,
+	}
+	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: m})
 }
 
 func (n *Node) sendAttach(now Time, out []Output) []Output {
 	n.up.state = upAttaching
 	n.up.wakeAt = now + joinTimeout
-	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Attach{
-		Index: n.up.place.Index, Since: min(n.Watermark(), n.confirmed), Addr: n.cfg.Addr, Relay: n.cfg.Relay, Capacity: n.cfg.Capacity,
-		Labels: n.cfg.Labels, Children: uint32(len(n.children)), Subscriptions: n.cfg.Subscriptions,
-	}})
+	m := &wire.Attach{
+		Index:       n.up.place.Index,
+		Since:       min(n.Watermark(), n.confirmed),
+		Description: n.cfg.Description,
+		Children:    uint32(len(n.children)),
+	}
+	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
 }
 
 func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
@@ -151,7 +159,7 @@ func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
 // under another.
 func (n *Node) avoid(name string) {
 	n.up.avoid = slices.DeleteFunc(n.up.avoid, func(s string) bool { return s == name })
-	if len(n.up.avoid) == MaxAvoid {
+	if len(n.up.avoid) == wire.MaxAvoid {
 		n.up.avoid = slices.Delete(n.up.avoid, 0, 1)
 	}
 	n.up.avoid = append(n.up.avoid, name)
@@ -171,7 +179,7 @@ func (n *Node) askAgain(now Time, out []Output) []Output {
 }
 
 // placed acts on the place a coordinator gave.
-func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Output {
+func (n *Node) placed(now Time, from PeerID, m *wire.Placement, out []Output) []Output {
 	if n.up.state != upJoining || from != n.up.seedPeer {
 		return out
 	}
@@ -190,7 +198,7 @@ func (n *Node) placed(now Time, from PeerID, m *Placement, out []Output) []Outpu
 	return append(out, Output{Op: OpConnect, Addr: m.Parent.Addr})
 }
 
-func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Output {
+func (n *Node) attached(now Time, from PeerID, m *wire.Attached, out []Output) []Output {
 	if from != n.up.parent || n.up.state != upAttaching && n.up.state != upAttached {
 		return out
 	}
@@ -223,7 +231,7 @@ func (n *Node) attached(now Time, from PeerID, m *Attached, out []Output) []Outp
 	return n.resumeFetches(now, out)
 }
 
-func (n *Node) rejected(now Time, from PeerID, m *Rejected, out []Output) []Output {
+func (n *Node) rejected(now Time, from PeerID, m *wire.Rejected, out []Output) []Output {
 	switch {
 	case n.up.state == upJoining && from == n.up.seedPeer:
 		out = n.retreat(now, "join refused: "+m.Reason, out)

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -222,22 +222,22 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	}
 	// The agent 3 failed this config before the rollout began, 4 the candidate itself, and 9
 	// another config.
-	quarantined := []mesh.Quarantined{{Index: 3, Name: "c", Config: "a", Epoch: 4}, {Index: 4, Name: "d", Config: "a", Epoch: 5}, {Index: 9, Name: "e", Config: "b", Epoch: 70}}
-	tracker.Counted("one", "eu", &mesh.Census{Agents: 10, Labels: map[string]uint32{"zone=a": 3}, Quarantined: quarantined,
-		Waves: []mesh.WaveSize{{Config: "a", Epoch: 5, Agents: 8, InWave: 6}}}, time.Now())
-	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Labels: map[string]uint32{"zone=a": 2}}, time.Now())
+	quarantined := []wire.Quarantined{{Index: 3, Name: "c", Config: "a", Epoch: 4}, {Index: 4, Name: "d", Config: "a", Epoch: 5}, {Index: 9, Name: "e", Config: "b", Epoch: 70}}
+	tracker.Counted("one", "eu", &wire.Census{Agents: 10, Labels: map[string]uint32{"zone=a": 3}, Quarantined: quarantined,
+		Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 8, InWave: 6}}}, time.Now())
+	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Labels: map[string]uint32{"zone=a": 2}}, time.Now())
 	if r := tracker.Region(p, 5); r.Known {
 		t.Error("a region that one of two coordinators has counted is known")
 	}
-	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Waves: []mesh.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
+	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
 	if n := tracker.Labels()["zone=a"]; n != 3 {
 		t.Errorf("%d agents of zone a: the newest census counts", n)
 	}
-	e := mesh.NewAckEntry("a", "eu", 5)
+	e := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 5)
 	e.Applied.AddMany([]uint32{1, 2, 9})
 	e.Running.AddMany([]uint32{1, 9})
 	e.Failed.AddMany([]uint32{3, 4})
-	e.Failures = []mesh.Failure{{Agent: 3, Name: "c", Reason: "disk"}, {Agent: 4, Name: "d", Reason: "check"}}
+	e.Failures = []wire.Failure{{Agent: 3, Name: "c", Reason: "disk"}, {Agent: 4, Name: "d", Reason: "check"}}
 	e.Latency.Add(1000)
 	e.Latency.Add(5000)
 	tracker.Acked(e)
@@ -258,7 +258,7 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	if r := tracker.Region(p, 5); r.Known || tracker.Covers("eu") {
 		t.Error("coordinators that were not heard of for long still count")
 	}
-	old := mesh.NewAckEntry("a", "eu", 4)
+	old := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 4)
 	old.Applied.Add(100)
 	tracker.Acked(old)
 	if r := tracker.Region(p, 5); r.Applied != 3 { // nobody is excused any more

@@ -4,18 +4,18 @@ import (
 	"maps"
 	"slices"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 // Size is how many agents a region has, and what those subscribe to that do not
 // subscribe to everything.
 type Size struct {
 	Agents    int             `json:"agents"`
-	Audiences []mesh.Audience `json:"audiences,omitempty"`
+	Audiences []wire.Audience `json:"audiences,omitempty"`
 }
 
 // Subscribers is how many of them subscribe to a config.
-func (s Size) Subscribers(config string) int { return mesh.Subscribers(s.Agents, s.Audiences, config) }
+func (s Size) Subscribers(config string) int { return wire.Subscribers(s.Agents, s.Audiences, config) }
 
 // Sizes are the sizes of the regions that were heard of.
 func (t *Tracker) Sizes() map[string]Size {

@@ -6,16 +6,16 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 func TestARolloutWaitsForSubscribersAlone(t *testing.T) {
 	tracker := NewTracker()
 	now := time.Now()
-	tracker.Counted("one", "eu", &mesh.Census{Agents: 10, Audiences: []mesh.Audience{{Subscriptions: "db", Agents: 4}},
-		Quarantined: []mesh.Quarantined{{Index: 3, Config: "db", Epoch: 1, Audience: 1}, {Index: 4, Config: "db", Epoch: 1}}}, now)
-	tracker.Counted("two", "eu", &mesh.Census{Agents: 5, Audiences: []mesh.Audience{{Subscriptions: mesh.SubscribeNothing, Agents: 5}}}, now)
+	tracker.Counted("one", "eu", &wire.Census{Agents: 10, Audiences: []wire.Audience{{Subscriptions: "db", Agents: 4}},
+		Quarantined: []wire.Quarantined{{Index: 3, Config: "db", Epoch: 1, Audience: 1}, {Index: 4, Config: "db", Epoch: 1}}}, now)
+	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Audiences: []wire.Audience{{Subscriptions: wire.SubscribeNothing, Agents: 5}}}, now)
 	for config, want := range map[string]Region{
 		"db/main":  {Epoch: 2, Known: true, Placed: 10, Agents: 8}, // both in quarantine are excused
 		"web/site": {Epoch: 2, Known: true, Placed: 6, Agents: 5},  // one of them would not count anyway

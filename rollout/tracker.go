@@ -9,6 +9,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -16,7 +17,7 @@ import (
 // acknowledgements of its newest epoch, and of each coordinator its newest census. It is
 // not safe for concurrent use.
 type Tracker struct {
-	acks   map[key]*mesh.AckEntry
+	acks   map[record.PointerKey]*wire.AckEntry
 	census map[string]counted // by coordinator
 	placed map[string]under   // likewise
 }
@@ -27,28 +28,26 @@ type under struct {
 	agents int
 }
 
-type key struct{ config, region string }
-
 // counted is a coordinator's census.
 type counted struct {
 	region string
-	*mesh.Census
+	*wire.Census
 	at time.Time
 }
 
 // NewTracker makes a tracker that knows nothing.
 func NewTracker() *Tracker {
-	return &Tracker{acks: map[key]*mesh.AckEntry{}, census: map[string]counted{}, placed: map[string]under{}}
+	return &Tracker{acks: map[record.PointerKey]*wire.AckEntry{}, census: map[string]counted{}, placed: map[string]under{}}
 }
 
 // Moved starts to count for a pointer's new epoch.
-func (t *Tracker) Moved(p record.Pointer) { t.at(key{p.Config, p.Region}, p.Epoch) }
+func (t *Tracker) Moved(p record.Pointer) { t.at(p.Key(), p.Epoch) }
 
 // at returns the entry of an epoch, or nil if a newer one is counted.
-func (t *Tracker) at(k key, epoch uint64) *mesh.AckEntry {
+func (t *Tracker) at(k record.PointerKey, epoch uint64) *wire.AckEntry {
 	e := t.acks[k]
 	if e == nil || e.Epoch < epoch {
-		e = mesh.NewAckEntry(k.config, k.region, epoch)
+		e = wire.NewAckEntry(k, epoch)
 		t.acks[k] = e
 	}
 	if e.Epoch > epoch {
@@ -58,8 +57,8 @@ func (t *Tracker) at(k key, epoch uint64) *mesh.AckEntry {
 }
 
 // Acked adds acknowledgements; those of older epochs are of no use.
-func (t *Tracker) Acked(entry *mesh.AckEntry) {
-	k := key{entry.Config, entry.Region}
+func (t *Tracker) Acked(entry *wire.AckEntry) {
+	k := entry.Key()
 	if len(t.acks) >= mesh.MaxConfigs && t.acks[k] == nil {
 		return
 	}
@@ -69,15 +68,15 @@ func (t *Tracker) Acked(entry *mesh.AckEntry) {
 }
 
 // Acks returns what was acknowledged of a pointer's epoch; nil if nothing was.
-func (t *Tracker) Acks(config, region string, epoch uint64) *mesh.AckEntry {
-	if e := t.acks[key{config, region}]; e != nil && e.Epoch == epoch {
+func (t *Tracker) Acks(config, region string, epoch uint64) *wire.AckEntry {
+	if e := t.acks[record.PointerKey{Config: config, Region: region}]; e != nil && e.Epoch == epoch {
 		return e
 	}
 	return nil
 }
 
 // Counted takes a coordinator's newest census.
-func (t *Tracker) Counted(coordinator, region string, c *mesh.Census, at time.Time) {
+func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
 	t.census[coordinator] = counted{region, c, at}
 	t.placed[coordinator] = under{region, int(c.Agents)}
 }
@@ -120,7 +119,7 @@ func (t *Tracker) Labels() map[string]int {
 
 // Quarantined is an agent in quarantine, and where.
 type Quarantined struct {
-	mesh.Quarantined
+	wire.Quarantined
 	Region string    `json:"region"`
 	Since  time.Time `json:"since"`
 }
@@ -194,7 +193,7 @@ func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWav
 			agents += c.Subscribers(p.Config)
 			continue
 		}
-		i := slices.IndexFunc(c.Waves, func(w mesh.WaveSize) bool { return w.Config == p.Config && w.Epoch == p.Epoch })
+		i := slices.IndexFunc(c.Waves, func(w wire.WaveSize) bool { return w.Config == p.Config && w.Epoch == p.Epoch })
 		if i < 0 {
 			return 0, 0, false
 		}

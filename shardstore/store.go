@@ -28,7 +28,7 @@ import (
 
 	"banyan/fec"
 	"banyan/internal/diskspace"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -272,7 +272,7 @@ func (s *Store) Stored() (bytes int64) {
 }
 
 // Offer is the manifest and the index of a form of a version that is on its way.
-func (s *Store) Offer(v record.VersionKey, choice mesh.FormChoice) (form uint8, signed, index []byte, ok bool) {
+func (s *Store) Offer(v record.VersionKey, choice wire.FormChoice) (form uint8, signed, index []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for form := range uint8(record.MaxForms) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 // What follows starts hosts, with what is on their disks, and crashes them.
@@ -36,7 +37,7 @@ func (w *World) Start(i int32) {
 	h.boots++
 	h.wakeAt, h.cpuFree, h.upFree, h.downFree = mesh.Never, w.now, w.now, w.now
 	region := int(h.region)
-	cfg := mesh.Config{Self: h.ident, Addr: address(i), Relay: true, Verifier: w.signer, Index: h.disk.index, Arrangement: w.cfg.Arrangement,
+	cfg := mesh.Config{Self: h.ident, Description: wire.Description{Addr: address(i), Relay: true}, Verifier: w.signer, Index: h.disk.index, Arrangement: w.cfg.Arrangement,
 		Seed: w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots)}
 	switch {
 	case w.isRoot(i):
@@ -51,7 +52,7 @@ func (w *World) Start(i int32) {
 		cfg.Seeds = []string{address(int32(region))}
 		cfg.Labels = w.zones[h.zone]
 		if h.relays {
-			cfg.Subscriptions, cfg.CacheLimit = mesh.SubscribeNothing, w.cfg.CacheLimit
+			cfg.Subscriptions, cfg.CacheLimit = wire.SubscribeNothing, w.cfg.CacheLimit
 			h.disk.partial = nil // a cache begins empty
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -37,7 +38,7 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 	case mesh.OpActivate:
 		w.activate(i, o)
 	case mesh.OpAcked:
-		w.countAcks(o.Message.(*mesh.Ack))
+		w.countAcks(o.Message.(*wire.Ack))
 		w.tellLeader(i, o)
 	case mesh.OpCensus:
 		w.tellLeader(i, o)
@@ -68,7 +69,7 @@ func (w *World) send(i int32, o *mesh.Output) {
 		return
 	}
 	h := &w.hosts[i]
-	if _, news := m.(*mesh.Announcement); news && h.late > 0 {
+	if _, news := m.(*wire.Announcement); news && h.late > 0 {
 		peer, boots := o.Peer, h.boots
 		w.call(w.ready.Add(h.late), func() {
 			if h := &w.hosts[i]; !h.down && h.boots == boots {
@@ -81,28 +82,28 @@ func (w *World) send(i int32, o *mesh.Output) {
 }
 
 // corrupt is what a host that misbehaves sends instead of a message.
-func (w *World) corrupt(i int32, o *mesh.Output) mesh.Message {
+func (w *World) corrupt(i int32, o *mesh.Output) wire.Message {
 	fault := w.hosts[i].fault
 	if fault == honest || fault == poisons {
 		return o.Message
 	}
 	switch m := o.Message.(type) {
-	case *mesh.Push:
+	case *wire.Push:
 		if fault == forges {
-			return &mesh.Push{Config: m.Config, Version: m.Version}
+			return &wire.Push{Config: m.Config, Version: m.Version}
 		}
 		return nil
-	case *mesh.Announcement:
+	case *wire.Announcement:
 		switch fault {
 		case withholds:
 			return nil
 		case forges:
 			forged := append([]byte(nil), m.Raw...)
 			forged[len(forged)-1] ^= 0x80
-			return &mesh.Announcement{Revision: m.Revision, Raw: forged}
+			return &wire.Announcement{Revision: m.Revision, Raw: forged}
 		}
 		if old := w.signer.first(m.Pointer.Config, m.Pointer.Region); old != nil {
-			return &mesh.Announcement{Revision: m.Revision, Raw: old}
+			return &wire.Announcement{Revision: m.Revision, Raw: old}
 		}
 		return nil
 	}
@@ -183,7 +184,7 @@ func (w *World) serve(i int32, o *mesh.Output) {
 	})
 }
 
-func (w *World) storePushed(i int32, m *mesh.Push) {
+func (w *World) storePushed(i int32, m *wire.Push) {
 	w.storeBody(i, record.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
 }
 
@@ -241,7 +242,7 @@ func (w *World) activate(i int32, o *mesh.Output) {
 	})
 }
 
-func (w *World) persist(i int32, a *mesh.Announcement, version, watermark uint64) {
+func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64) {
 	h := &w.hosts[i]
 	if h.disk.applied == nil {
 		h.disk.applied = map[string]onDisk{}
@@ -260,13 +261,13 @@ func (w *World) slowed(h *host, d time.Duration) time.Duration {
 	return d
 }
 
-func (w *World) countAcks(m *mesh.Ack) {
+func (w *World) countAcks(m *wire.Ack) {
 	for i := range m.Entries {
 		e := &m.Entries[i]
 		key := ackKey{e.Config, e.Region}
 		held := w.acked[key]
 		if held == nil || held.Epoch < e.Epoch {
-			held = mesh.NewAckEntry(e.Config, e.Region, e.Epoch)
+			held = wire.NewAckEntry(e.Key(), e.Epoch)
 			w.acked[key] = held
 		}
 		if held.Epoch == e.Epoch {
@@ -277,4 +278,4 @@ func (w *World) countAcks(m *mesh.Ack) {
 }
 
 // Acked is what the coordinators know of a config's newest epoch in a region.
-func (w *World) Acked(config, region string) *mesh.AckEntry { return w.acked[ackKey{config, region}] }
+func (w *World) Acked(config, region string) *wire.AckEntry { return w.acked[ackKey{config, region}] }

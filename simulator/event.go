@@ -1,6 +1,9 @@
 package simulator
 
-import "banyan/mesh"
+import (
+	"banyan/mesh"
+	"banyan/mesh/wire"
+)
 
 // eventKind says what happens when an event's time comes.
 type eventKind uint8
@@ -16,7 +19,7 @@ const (
 // delivery is a message that reaches the owner of an end of a link.
 type delivery struct {
 	peer    mesh.PeerID
-	message mesh.Message
+	message wire.Message
 }
 
 // event is what the queue orders. It is small, because the heap moves it about;

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -13,7 +14,7 @@ import (
 // processor and its links are free again.
 type host struct {
 	node   *mesh.Node
-	ident  mesh.Identity
+	ident  wire.Identity
 	region int16
 	zone   int16
 	down   bool
@@ -47,7 +48,7 @@ type disk struct {
 }
 
 type onDisk struct {
-	announcement *mesh.Announcement
+	announcement *wire.Announcement
 	version      uint64
 }
 
@@ -107,7 +108,7 @@ type link struct {
 }
 
 type heldMessage struct {
-	m    mesh.Message
+	m    wire.Message
 	size int64
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 var hostileSeeds = flag.Int("hostile-seeds", 150, "how many hostile histories to run")
@@ -97,8 +97,8 @@ func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 	}
 }
 
-func invented() *mesh.Announcement {
-	a := &mesh.Announcement{Revision: 99, Raw: []byte("invented")}
+func invented() *wire.Announcement {
+	a := &wire.Announcement{Revision: 99, Raw: []byte("invented")}
 	a.Pointer.Config, a.Pointer.Region, a.Pointer.Epoch, a.Pointer.Baseline = "a", "dallas", 77, 9
 	return a
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 // meter follows the updates of a run: when each host had each, and how many hosts
@@ -62,7 +63,7 @@ func blank(n int) []int32 {
 	return s
 }
 
-func (m *meter) committed(a *mesh.Announcement) {
+func (m *meter) committed(a *wire.Announcement) {
 	p := &a.Pointer
 	key := ackKey{p.Config, p.Region}
 	m.newest[key], m.have[key] = p.Epoch, 0

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -204,15 +205,15 @@ const (
 	manifestSize     = 420
 )
 
-func (w *World) messageSize(m mesh.Message) int64 {
+func (w *World) messageSize(m wire.Message) int64 {
 	switch m := m.(type) {
-	case *mesh.Push:
+	case *wire.Push:
 		return w.bodySize(record.VersionKey{Config: m.Config, Version: m.Version}) + manifestSize + packetOverhead
-	case *mesh.Announcement:
+	case *wire.Announcement:
 		return announcementSize
-	case *mesh.SignedHead:
+	case *wire.SignedHead:
 		return headSize
-	case *mesh.Ack:
+	case *wire.Ack:
 		size := int64(packetOverhead)
 		for i := range m.Entries {
 			size += ackEntrySize + int64(m.Entries[i].Applied.GetSizeInBytes())

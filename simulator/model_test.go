@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -28,16 +28,16 @@ func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, Config{Agents: []int{1}, BodyBytes: 1024})
-	ack := mesh.NewAckEntry("payments/limits", "frankfurt", 42)
+	ack := wire.NewAckEntry(record.PointerKey{Config: "payments/limits", Region: "frankfurt"}, 42)
 	ack.Applied.Add(77)
 	ack.Latency.Add(1234)
-	for _, m := range []mesh.Message{
-		&mesh.Announcement{Revision: 4242, Raw: pointer, Pushed: true},
-		&mesh.SignedHead{Raw: head},
-		&mesh.Push{Config: "payments/limits", Version: 17, Manifest: manifest, Body: make([]byte, 1024)},
-		&mesh.Ack{Entries: []mesh.AckEntry{*ack}},
+	for _, m := range []wire.Message{
+		&wire.Announcement{Revision: 4242, Raw: pointer, Pushed: true},
+		&wire.SignedHead{Raw: head},
+		&wire.Push{Config: "payments/limits", Version: 17, Manifest: manifest, Body: make([]byte, 1024)},
+		&wire.Ack{Entries: []wire.AckEntry{*ack}},
 	} {
-		b, err := mesh.AppendMessage(make([]byte, 4), m)
+		b, err := wire.AppendMessage(make([]byte, 4), m)
 		if err != nil {
 			t.Fatal(err)
 		}

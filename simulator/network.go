@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 // oneWay is the time light takes between two hosts, without jitter.
@@ -58,7 +59,7 @@ func (w *World) rate(i int32, host float64) float64 {
 
 // transmit sends a message over a link: the sender's processor, its way out, the
 // network, in order behind what was sent before.
-func (w *World) transmit(id mesh.PeerID, m mesh.Message, ready mesh.Time) {
+func (w *World) transmit(id mesh.PeerID, m wire.Message, ready mesh.Time) {
 	l := &w.links[id]
 	if !l.alive {
 		return
@@ -81,7 +82,7 @@ func (w *World) transmit(id mesh.PeerID, m mesh.Message, ready mesh.Time) {
 	w.arrive(id, m, from.upFree)
 }
 
-func (w *World) arrive(id mesh.PeerID, m mesh.Message, departs mesh.Time) {
+func (w *World) arrive(id mesh.PeerID, m wire.Message, departs mesh.Time) {
 	l := &w.links[id]
 	l.last = max(departs.Add(w.propagation(l.owner, l.remote)), l.last)
 	w.queue.push(event{at: max(l.last, w.now), host: l.remote, kind: evMessage, ref: w.messages.put(delivery{l.other, m})})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -39,7 +40,7 @@ func (r *referee) violate(format string, args ...any) {
 	}
 }
 
-func (r *referee) commits(a *mesh.Announcement) {
+func (r *referee) commits(a *wire.Announcement) {
 	p := &a.Pointer
 	key := epochKey{ackKey{p.Config, p.Region}, p.Epoch}
 	if r.committed[key] != nil {
@@ -103,7 +104,7 @@ func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
 		}
 		at = parent
 	}
-	if n := h.node.Children(); n > mesh.MaxChildren {
+	if n := h.node.Children(); n > wire.MaxChildren {
 		r.violate("invariant 8: %s has %d children", h.ident.Name, n)
 	}
 	for _, a := range w.store.pointers {
@@ -130,7 +131,7 @@ func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
 }
 
 // acksAtRest checks that every agent's acknowledgement of the newest epoch came.
-func (r *referee) acksAtRest(a *mesh.Announcement) {
+func (r *referee) acksAtRest(a *wire.Announcement) {
 	w := r.w
 	p := &a.Pointer
 	want := w.audienceOf(p.Region)

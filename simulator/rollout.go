@@ -8,6 +8,7 @@ import (
 
 	"banyan/internal/quantity"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
 )
@@ -203,12 +204,12 @@ func (o *simulated) hear(out *mesh.Output) {
 	o.restart()
 	switch out.Op {
 	case mesh.OpAcked:
-		entries := out.Message.(*mesh.Ack).Entries
+		entries := out.Message.(*wire.Ack).Entries
 		for i := range entries {
 			o.tracker.Acked(&entries[i])
 		}
 	case mesh.OpCensus:
-		o.tracker.Counted(out.Name, out.Region, out.Message.(*mesh.Census), o.wall())
+		o.tracker.Counted(out.Name, out.Region, out.Message.(*wire.Census), o.wall())
 	}
 	if o.began != 0 {
 		o.wake()

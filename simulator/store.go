@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -12,7 +13,7 @@ type store struct {
 	revision uint64
 	epochs   map[ackKey]uint64 // of each config and region
 	newest   map[ackKey]uint64 // highest version named so far
-	pointers []*mesh.Announcement
+	pointers []*wire.Announcement
 	place    map[ackKey]int // in pointers
 	sizes    map[record.VersionKey]int64
 }
@@ -62,7 +63,7 @@ func (w *World) Move(c Change) (epoch uint64) {
 // it is in the store, and on every disk.
 func (w *World) preload(config string) {
 	v := versionKey(config, 1)
-	newest := make([]*mesh.Announcement, w.regions())
+	newest := make([]*wire.Announcement, w.regions())
 	for i, region := range w.cfg.Network.Matrix.Regions {
 		newest[i] = w.record(Change{Config: config, Version: 1}, region, 0)
 		w.store.newest[ackKey{config, region}] = 1
@@ -94,24 +95,24 @@ func (w *World) commitPointer(p record.Pointer) {
 	w.announce(w.keep(p))
 }
 
-func (w *World) announce(a *mesh.Announcement) {
+func (w *World) announce(a *wire.Announcement) {
 	p := &a.Pointer
 	notify(w.watch.commits, a)
 	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(ackKey{p.Config, p.Region}, max(p.Baseline, p.Candidate))})
 }
 
 // record puts the next epoch of a pointer into the store.
-func (w *World) record(c Change, region string, micros int64) *mesh.Announcement {
+func (w *World) record(c Change, region string, micros int64) *wire.Announcement {
 	return w.keep(record.Pointer{Config: c.Config, Region: region, Epoch: w.store.epochs[ackKey{c.Config, region}] + 1, Baseline: c.Version,
 		Candidate: c.Candidate, Wave: c.Wave, Phase: record.PhaseActive, TimeMicros: micros})
 }
 
 // keep stores a pointer as its config's newest.
-func (w *World) keep(p record.Pointer) *mesh.Announcement {
+func (w *World) keep(p record.Pointer) *wire.Announcement {
 	key := ackKey{p.Config, p.Region}
 	w.store.epochs[key] = p.Epoch
 	w.store.revision++
-	a := &mesh.Announcement{Revision: w.store.revision, Raw: w.signer.pointer(p), Pointer: p}
+	a := &wire.Announcement{Revision: w.store.revision, Raw: w.signer.pointer(p), Pointer: p}
 	if at, ok := w.store.place[key]; ok {
 		w.store.pointers[at] = a
 	} else {
@@ -122,7 +123,7 @@ func (w *World) keep(p record.Pointer) *mesh.Announcement {
 }
 
 // pushFor is the version to push behind a pointer that names it first, if it is small.
-func (w *World) pushFor(key ackKey, version uint64) *mesh.Push {
+func (w *World) pushFor(key ackKey, version uint64) *wire.Push {
 	if version <= w.store.newest[key] {
 		return nil
 	}
@@ -130,11 +131,11 @@ func (w *World) pushFor(key ackKey, version uint64) *mesh.Push {
 	if w.bodySize(record.VersionKey{Config: key.config, Version: version}) > w.cfg.PushLimit {
 		return nil
 	}
-	return &mesh.Push{Config: key.config, Version: version, Manifest: simulatedManifest}
+	return &wire.Push{Config: key.config, Version: version, Manifest: simulatedManifest}
 }
 
 // current is the newest committed pointer of a config in a region; nil for none.
-func (w *World) current(config, region string) *mesh.Announcement {
+func (w *World) current(config, region string) *wire.Announcement {
 	if at, ok := w.store.place[ackKey{config, region}]; ok {
 		return w.store.pointers[at]
 	}
@@ -150,6 +151,6 @@ func (w *World) beat() {
 	for _, region := range w.cfg.Network.Matrix.Regions {
 		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region),
 			TimeMicros: int64(w.now)/1000 + 1, State: w.hosts[0].node.State(region)}
-		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &mesh.SignedHead{Raw: w.signer.head(h)}})
+		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &wire.SignedHead{Raw: w.signer.head(h)}})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 )
 
 // traceOutput tells, in words, of outputs that matter to who reads a failure.
@@ -12,7 +13,7 @@ func (w *World) traceOutput(i int32, o *mesh.Output) {
 	name := w.hosts[i].ident.Name
 	switch o.Op {
 	case mesh.OpSend:
-		if m, ok := o.Message.(*mesh.Decline); ok {
+		if m, ok := o.Message.(*wire.Decline); ok {
 			w.trace("%s declines %d shards of %s version %d", name, m.Shards.Count(), m.Key.Config, m.Key.Version)
 		}
 	case mesh.OpAttached:

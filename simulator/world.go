@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -53,7 +54,7 @@ type World struct {
 
 	store  store
 	bodies BodyTraffic
-	acked  map[ackKey]*mesh.AckEntry
+	acked  map[ackKey]*wire.AckEntry
 	watch  watchers
 	// accepts tells whether an agent's own check lets a version in; nil: always.
 	accepts func(host int32, v record.VersionKey) bool
@@ -66,7 +67,7 @@ type watchers struct {
 	starts   []func(Applied) // an apply begins
 	applied  []func(Applied)
 	acked    []func(ackKey)
-	commits  []func(*mesh.Announcement)
+	commits  []func(*wire.Announcement)
 	leader   []func(*mesh.Output) // what its node tells of acknowledgements and censuses
 }
 
@@ -83,7 +84,7 @@ type request struct {
 	peer  mesh.PeerID
 	want  record.VersionKey
 
-	choice mesh.FormChoice
+	choice wire.FormChoice
 	cached bool // it is for others
 }
 
@@ -93,12 +94,12 @@ func NewWorld(cfg Config) (*World, error) {
 		return nil, err
 	}
 	w := &World{cfg: cfg, audience: make([]int, len(cfg.Agents)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
-		requests: map[uint64]request{}, acked: map[ackKey]*mesh.AckEntry{}, store: newStore()}
+		requests: map[uint64]request{}, acked: map[ackKey]*wire.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
 		w.machine = newScheduler(w, cfg.Machine.Cores)
 	}
 	for z := range cfg.Zones {
-		w.zones = append(w.zones, map[string]string{mesh.ZoneLabel: strconv.Itoa(z)})
+		w.zones = append(w.zones, map[string]string{wire.ZoneLabel: strconv.Itoa(z)})
 	}
 	total := len(cfg.Agents)
 	for _, n := range cfg.Agents {
@@ -111,26 +112,26 @@ func NewWorld(cfg Config) (*World, error) {
 	w.queue.heap = make([]event, 0, 2*total)
 	w.calls.values = make([]func(), 0, total+1024)
 	for region, name := range cfg.Network.Matrix.Regions {
-		w.addHost(region, 0, mesh.Identity{Role: mesh.RoleCoordinator, Region: name, Name: "coordinator-" + name})
+		w.addHost(region, 0, wire.Identity{Role: wire.RoleCoordinator, Region: name, Name: "coordinator-" + name})
 	}
 	for region, n := range cfg.Agents {
 		for i := range n {
 			name := cfg.Network.Matrix.Regions[region]
-			w.addHost(region, i%cfg.Zones, mesh.Identity{Role: mesh.RoleAgent, Region: name, Name: name + "-" + strconv.Itoa(i)})
+			w.addHost(region, i%cfg.Zones, wire.Identity{Role: wire.RoleAgent, Region: name, Name: name + "-" + strconv.Itoa(i)})
 		}
 	}
 	return w, nil
 }
 
-func (w *World) addHost(region, zone int, id mesh.Identity) {
+func (w *World) addHost(region, zone int, id wire.Identity) {
 	h := host{ident: id, region: int16(region), zone: int16(zone), wakeAt: mesh.Never, down: true}
-	if id.Role == mesh.RoleAgent && w.cfg.SlowShare > 0 && w.rand.Float64() < w.cfg.SlowShare {
+	if id.Role == wire.RoleAgent && w.cfg.SlowShare > 0 && w.rand.Float64() < w.cfg.SlowShare {
 		h.slow = w.cfg.SlowFactor
 	}
 	if w.cfg.ClockSkew > 0 {
 		h.skew = time.Duration(w.rand.NormFloat64() * float64(w.cfg.ClockSkew))
 	}
-	if id.Role == mesh.RoleAgent {
+	if id.Role == wire.RoleAgent {
 		h.relays = float64(xxhash.Sum64String(id.Name)%1e6) < 1e6*w.cfg.RelayShare
 		w.audience[region] += one(!h.relays)
 	}
@@ -241,9 +242,9 @@ func (w *World) handle(e event) {
 	w.events++
 }
 
-func (w *World) receiveCost(m mesh.Message) time.Duration {
+func (w *World) receiveCost(m wire.Message) time.Duration {
 	switch m.(type) {
-	case *mesh.Announcement, *mesh.SignedHead, *mesh.Push:
+	case *wire.Announcement, *wire.SignedHead, *wire.Push:
 		return w.cfg.Costs.Receive + w.cfg.Costs.Verify
 	}
 	return w.cfg.Costs.Receive

@@ -13,6 +13,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -22,7 +23,7 @@ type bodyRequest struct {
 	Version uint64   `cbor:"2,keyasint"`
 	Have    []uint64 `cbor:"3,keyasint,omitempty"` // versions of the config that the asker has: bases of deltas
 
-	Choice   mesh.FormChoice `cbor:"4,keyasint,omitempty"`
+	Choice   wire.FormChoice `cbor:"4,keyasint,omitempty"`
 	FormOnly bool            `cbor:"5,keyasint,omitempty"` // a body will not do
 }
 
@@ -116,7 +117,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 		l.done.Go(func() {
 			var q bodyRequest
 			s.SetReadDeadline(time.Now().Add(bodyTimeout))
-			if err := readHeader(s, &q); err != nil || record.ValidateConfig(q.Config) != nil || q.Choice > mesh.OnlyForm(record.MaxForms-1) {
+			if err := readHeader(s, &q); err != nil || record.ValidateConfig(q.Config) != nil || q.Choice > wire.OnlyForm(record.MaxForms-1) {
 				s.CancelRead(1)
 				s.CancelWrite(1)
 				return
@@ -127,8 +128,8 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 }
 
 func (r request) deny(reason string) {
-	if len(reason) > mesh.MaxReason {
-		reason = reason[:mesh.MaxReason]
+	if len(reason) > wire.MaxReason {
+		reason = reason[:wire.MaxReason]
 	}
 	r.stream.SetWriteDeadline(time.Now().Add(bodyTimeout))
 	if err := writeHeader(r.stream, bodyHeader{Reason: reason}); err != nil {
@@ -179,7 +180,7 @@ func readHeader(r io.Reader, v any) error {
 		return err
 	}
 	if err := headerDecoder.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%w: %s", mesh.ErrMalformed, err)
+		return fmt.Errorf("%w: %s", wire.ErrMalformed, err)
 	}
 	return nil
 }

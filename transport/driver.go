@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -20,7 +21,7 @@ type Driver struct {
 	log      *slog.Logger
 	start    time.Time
 	inbox    chan func()
-	stores   chan *mesh.Push // pushed versions on their way to disk
+	stores   chan *wire.Push // pushed versions on their way to disk
 	slots    chan struct{}   // for shards in memory
 	done     sync.WaitGroup
 
@@ -30,14 +31,14 @@ type Driver struct {
 	requests map[uint64]request
 	nextID   uint64
 	out      []mesh.Output
-	lastMsg  mesh.Message // the message framed last, so that one sent to many is encoded once
+	lastMsg  wire.Message // the message framed last, so that one sent to many is encoded once
 	lastBuf  []byte
 }
 
 // NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
 func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Driver {
 	return &Driver{node: node, ep: ep, handlers: h, log: log, start: time.Now(),
-		inbox: make(chan func(), inboxSize), stores: make(chan *mesh.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
+		inbox: make(chan func(), inboxSize), stores: make(chan *wire.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
 }
 
 func (d *Driver) now() mesh.Time { return mesh.Time(time.Since(d.start)) }
@@ -188,7 +189,7 @@ func (d *Driver) carryOut(o *mesh.Output) {
 	}
 }
 
-func (d *Driver) send(to mesh.PeerID, m mesh.Message) {
+func (d *Driver) send(to mesh.PeerID, m wire.Message) {
 	l := d.links[to]
 	if l == nil {
 		return
@@ -270,7 +271,7 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 		d.done.Go(func() {
 			l.receiveShards(d.ctx, d.slots, func(key record.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
 		})
-	}, func(m mesh.Message) {
+	}, func(m wire.Message) {
 		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InReceived, Peer: id, Message: m}) })
 	})
 	reason := err.Error()

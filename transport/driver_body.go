@@ -8,6 +8,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -87,13 +88,13 @@ func (d *Driver) storePushed() {
 
 // storeQueueFull is what the node is told of a pushed version when the disk is behind:
 // it fetches it when its retry comes.
-func storeQueueFull(p *mesh.Push) mesh.Input {
+func storeQueueFull(p *wire.Push) mesh.Input {
 	return mesh.Input{Kind: mesh.InFetched, Want: record.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
 }
 
 // serve sends a peer the body that it asked for. If another form of it is to be had
 // first, the node is asked anew, for that form.
-func (d *Driver) serve(id uint64, want record.VersionKey, choice mesh.FormChoice) {
+func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice) {
 	r, ok := d.requests[id]
 	if !ok {
 		return
@@ -104,10 +105,10 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice mesh.FormChoice
 	d.done.Go(func() {
 		o, err := d.handlers.Bodies.OpenBody(d.ctx, want, wish)
 		var other *body.OtherFormError
-		if errors.As(err, &other) && choice == mesh.AnyForm {
+		if errors.As(err, &other) && choice == wire.AnyForm {
 			d.postSelf(func() {
 				d.requests[id] = r
-				d.step(mesh.Input{Kind: mesh.InRequest, Peer: r.peer, Request: id, Want: want, Choice: mesh.OnlyForm(other.Form)})
+				d.step(mesh.Input{Kind: mesh.InRequest, Peer: r.peer, Request: id, Want: want, Choice: wire.OnlyForm(other.Form)})
 			})
 			return
 		}

@@ -7,6 +7,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -68,7 +69,7 @@ type BodyReceiver interface {
 type FormCache interface {
 	// CacheForm verifies a form that comes in one piece or by its index. It returns the
 	// shards of the form that are on disk. It is called from a goroutine of its own.
-	CacheForm(ctx context.Context, want record.VersionKey, choice mesh.FormChoice, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	CacheForm(ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
 }
 
 // PointerOwner applies pointers.
@@ -76,5 +77,5 @@ type PointerOwner interface {
 	// Activate applies a version durably and then calls done once. reason is empty on
 	// success; latencyMicros is the time since the pointer was signed. Activate is called in
 	// the driver's goroutine and must not block.
-	Activate(a *mesh.Announcement, version uint64, done func(reason string, latencyMicros int64))
+	Activate(a *wire.Announcement, version uint64, done func(reason string, latencyMicros int64))
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/quic-go/quic-go"
 	"golang.org/x/time/rate"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/transport/identity"
 )
 
@@ -73,8 +73,8 @@ func (l *Link) Close(reason string) { l.conn.CloseWithError(closeNormal, reason)
 func (l *Link) wait() { l.done.Wait() }
 
 // frame encodes a message with its length before it: four bytes, big-endian.
-func frame(m mesh.Message) ([]byte, error) {
-	b, err := mesh.AppendMessage(make([]byte, 4, 512), m)
+func frame(m wire.Message) ([]byte, error) {
+	b, err := wire.AppendMessage(make([]byte, 4, 512), m)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func frame(m mesh.Message) ([]byte, error) {
 
 // Send queues a message. It does not block; if the peer is so slow that MaxQueue
 // bytes wait, it returns ErrQueueFull.
-func (l *Link) Send(m mesh.Message) error {
+func (l *Link) Send(m wire.Message) error {
 	f, err := frame(m)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (l *Link) written(n int) {
 // messages reads messages and hands each to fn until the link ends, or a frame
 // or message is not well-formed. It calls open when it has the stream that carries
 // them: those that come after that carry shards.
-func (l *Link) messages(ctx context.Context, open func(), fn func(mesh.Message)) error {
+func (l *Link) messages(ctx context.Context, open func(), fn func(wire.Message)) error {
 	in, err := l.conn.AcceptUniStream(ctx)
 	if err != nil {
 		return err
@@ -190,7 +190,7 @@ func (l *Link) messages(ctx context.Context, open func(), fn func(mesh.Message))
 }
 
 // readMessages hands on messages from r; pace is asked before each, and may wait.
-func readMessages(r *bufio.Reader, pace func(size int) error, fn func(mesh.Message)) error {
+func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Message)) error {
 	var header [4]byte
 	var body []byte
 	for {
@@ -198,7 +198,7 @@ func readMessages(r *bufio.Reader, pace func(size int) error, fn func(mesh.Messa
 			return err
 		}
 		n := binary.BigEndian.Uint32(header[:])
-		if n > mesh.MaxMessage {
+		if n > wire.MaxMessage {
 			return fmt.Errorf("%w: %d bytes", ErrFrame, n)
 		}
 		if err := pace(int(n)); err != nil {
@@ -211,7 +211,7 @@ func readMessages(r *bufio.Reader, pace func(size int) error, fn func(mesh.Messa
 		if _, err := io.ReadFull(r, body); err != nil {
 			return err
 		}
-		m, err := mesh.DecodeMessage(body)
+		m, err := wire.DecodeMessage(body)
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/transport/identity"
 )
 
@@ -98,7 +98,7 @@ func TestALinkOutlivesAChangeOfAddress(t *testing.T) {
 		if err != nil {
 			return
 		}
-		l.messages(ctx, func() {}, func(m mesh.Message) { got <- m.(*mesh.CatchUp).Since })
+		l.messages(ctx, func() {}, func(m wire.Message) { got <- m.(*wire.CatchUp).Since })
 	}()
 	link, err := a.Dial(ctx, n.front.LocalAddr().String())
 	if err != nil {
@@ -108,7 +108,7 @@ func TestALinkOutlivesAChangeOfAddress(t *testing.T) {
 		if i == 2 || i == 4 {
 			n.rebind()
 		}
-		if err := link.Send(&mesh.CatchUp{Since: i}); err != nil {
+		if err := link.Send(&wire.CatchUp{Since: i}); err != nil {
 			t.Fatal(err)
 		}
 		select {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -82,7 +82,7 @@ func (l *Link) readShard(ctx context.Context, s *quic.ReceiveStream, buf []byte)
 		return h, 0, err
 	}
 	if record.ValidateConfig(h.Config) != nil || h.Form >= record.MaxForms {
-		return h, 0, fmt.Errorf("%w: shard header", mesh.ErrMalformed)
+		return h, 0, fmt.Errorf("%w: shard header", wire.ErrMalformed)
 	}
 	n, err = io.ReadFull(l.limits.reader(ctx, s), buf)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -14,7 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"banyan/body"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
 )
@@ -89,15 +89,15 @@ func TestLinksKnowWhoIsOnTheOtherSideAndKeepOrder(t *testing.T) {
 	}
 	const messages = 2000
 	for i := range uint64(messages) {
-		if err := dialed.Send(&mesh.CatchUp{Since: i}); err != nil {
+		if err := dialed.Send(&wire.CatchUp{Since: i}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	next := uint64(0)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	accepted.messages(ctx, func() {}, func(m mesh.Message) {
-		if c := m.(*mesh.CatchUp); c.Since != next {
+	accepted.messages(ctx, func() {}, func(m wire.Message) {
+		if c := m.(*wire.CatchUp); c.Since != next {
 			t.Errorf("message %d came where %d was due", c.Since, next)
 		}
 		if next++; next == messages {
@@ -121,7 +121,7 @@ func TestStrangersAndClientsAreTurnedAway(t *testing.T) {
 		l, err := from.Dial(ctx, server.Addr().String())
 		if err == nil {
 			// The dialing side is done with its handshake first; the refusal follows.
-			err = l.messages(ctx, func() {}, func(mesh.Message) {})
+			err = l.messages(ctx, func() {}, func(wire.Message) {})
 		}
 		if err == nil || ctx.Err() != nil {
 			t.Errorf("%s was let in: %v", name, err)
@@ -152,10 +152,10 @@ func TestAPortInUseIsNamed(t *testing.T) {
 // than that is held for it.
 func TestAPeerThatDoesNotReadIsCutOff(t *testing.T) {
 	dialed, _ := newFixture(t).pair()
-	big := &mesh.Rejected{Reason: strings.Repeat("x", mesh.MaxReason)}
+	big := &wire.Rejected{Reason: strings.Repeat("x", wire.MaxReason)}
 	var err error
 	for i := 0; err == nil; i++ {
-		if i > 2*MaxQueue/mesh.MaxReason+(16<<20)/mesh.MaxReason {
+		if i > 2*MaxQueue/wire.MaxReason+(16<<20)/wire.MaxReason {
 			t.Fatal("more was queued than the limit and the flow-control windows allow")
 		}
 		err = dialed.Send(big)
@@ -212,7 +212,7 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 }
 
 func FuzzReadMessages(f *testing.F) {
-	for _, m := range []mesh.Message{&mesh.Attached{}, &mesh.CatchUp{Since: 1}, &mesh.Join{Addr: "a"}} {
+	for _, m := range []wire.Message{&wire.Attached{}, &wire.CatchUp{Since: 1}, &wire.Join{Description: wire.Description{Addr: "a"}}} {
 		b, err := frame(m)
 		if err != nil {
 			f.Fatal(err)
@@ -221,7 +221,7 @@ func FuzzReadMessages(f *testing.F) {
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := readMessages(bufio.NewReader(bytes.NewReader(b)), func(int) error { return nil }, func(mesh.Message) {}); err == nil {
+		if err := readMessages(bufio.NewReader(bytes.NewReader(b)), func(int) error { return nil }, func(wire.Message) {}); err == nil {
 			t.Error("a stream that ends was read without an error")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/transport"
 	"banyan/transport/identity"
 )
@@ -45,7 +46,7 @@ func newVisitor(t *testing.T, f *Fleet, i int) *visitor {
 // idle does nothing for a node: visitors apply nothing.
 type idle struct{}
 
-func (idle) Activate(*mesh.Announcement, uint64, func(string, int64)) {}
+func (idle) Activate(*wire.Announcement, uint64, func(string, int64)) {}
 
 var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(mesh.Output) {}}
 
@@ -53,7 +54,7 @@ var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(mesh.Outpu
 func (v *visitor) visit(ctx context.Context, f *Fleet) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
-	node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Addr: v.ep.Addr().String(), Seeds: []string{f.Coordinators[0].MeshAddr()},
+	node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Description: wire.Description{Addr: v.ep.Addr().String()}, Seeds: []string{f.Coordinators[0].MeshAddr()},
 		Verifier: f.policy()})
 	d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
 	ended := make(chan struct{})
@@ -167,7 +168,7 @@ func TestAChildCostsLittleMemory(t *testing.T) {
 	ended := make(chan struct{}, visitors)
 	var nodes []*transport.Driver
 	for _, v := range all {
-		node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Addr: v.ep.Addr().String(), Seeds: []string{f.Coordinators[0].MeshAddr()}, Verifier: f.policy()})
+		node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Description: wire.Description{Addr: v.ep.Addr().String()}, Seeds: []string{f.Coordinators[0].MeshAddr()}, Verifier: f.policy()})
 		d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
 		nodes = append(nodes, d)
 		go func() { d.Run(running); ended <- struct{}{} }()

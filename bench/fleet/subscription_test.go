@@ -12,7 +12,7 @@ import (
 
 	"banyan/agent"
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/transport/emulated"
 )
 
@@ -32,11 +32,11 @@ const (
 func newAudience(t *testing.T) (*audience, func(config string, body []byte) api.Version) {
 	a := &audience{t: t, configs: map[int]string{dbLeaf: "db"}}
 	f, ctx := start(t, Config{Agents: relayCount, Regions: []string{"eu"}, Fanout: relayCount, OnAgent: func(i int, c *agent.Config) {
-		c.Subscriptions, c.MaxChildren = mesh.SubscribeNothing, leafCount/relayCount+2
+		c.Subscriptions, c.MaxChildren = wire.SubscribeNothing, leafCount/relayCount+2
 		if i >= relayCount {
-			c.Subscriptions, c.Leaf = mesh.Subscribe("web"), true
+			c.Subscriptions, c.Leaf = wire.Subscribe("web"), true
 			if scope := a.configs[i]; scope != "" {
-				c.Subscriptions = mesh.Subscribe(scope)
+				c.Subscriptions = wire.Subscribe(scope)
 			}
 		}
 	}})

@@ -14,6 +14,7 @@ import (
 	"banyan/bench/fleet"
 	"banyan/coordinator"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/simulator"
 	"banyan/transport/identity"
@@ -155,14 +156,14 @@ func newAgent(a *app) *cobra.Command {
 }
 
 // subscriptions makes them of the two flags.
-func subscriptions(scopes []string, relayOnly bool) (mesh.Subscriptions, error) {
+func subscriptions(scopes []string, relayOnly bool) (wire.Subscriptions, error) {
 	switch {
 	case relayOnly && len(scopes) > 0:
 		return "", usagef("--relay-only with --subscribe %s: a host that only relays subscribes to nothing; leave one of them out", scopes[0])
 	case relayOnly:
-		return mesh.SubscribeNothing, nil
+		return wire.SubscribeNothing, nil
 	case len(scopes) > 0:
-		return mesh.Subscribe(scopes...), nil
+		return wire.Subscribe(scopes...), nil
 	}
 	return "", nil
 }

@@ -8,7 +8,7 @@ import (
 	"errors"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -101,7 +101,7 @@ type Agent struct {
 // Holder is an agent and what it holds of a version.
 type Holder struct {
 	Region string `json:"region"`
-	mesh.Holding
+	wire.Holding
 }
 
 // Heard is how many agents of a region were asked what they hold, and how many answered.

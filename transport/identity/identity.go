@@ -21,7 +21,7 @@ import (
 	"net/url"
 	"strings"
 
-	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -72,13 +72,13 @@ func (id Identity) uri() *url.URL {
 func (id Identity) String() string { return id.uri().String() }
 
 // Mesh gives the form the overlay knows.
-func (id Identity) Mesh() mesh.Identity {
-	m := mesh.Identity{Region: id.Region, Name: id.Name}
+func (id Identity) Mesh() wire.Identity {
+	m := wire.Identity{Region: id.Region, Name: id.Name}
 	switch id.Role {
 	case RoleAgent:
-		m.Role = mesh.RoleAgent
+		m.Role = wire.RoleAgent
 	case RoleCoordinator:
-		m.Role = mesh.RoleCoordinator
+		m.Role = wire.RoleCoordinator
 	}
 	return m
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"banyan/mesh/wire"
 )
 
 // A circle is the set of agents among which a body's shards are traded. Each of its
@@ -24,10 +26,10 @@ import (
 // Sources: SplitStream (Castro et al., SOSP 2003), in which a node is interior in one
 // tree of many, and Turbine's layers of neighborhoods (Solana).
 type circles struct {
-	mine    *Circle               // that this node is in; nil: none
-	below   []*Circle             // those that this node's children are in
-	broods  map[PeerID][]Location // children's children
-	told    []Location            // what the parent was told of this node's children
+	mine    *wire.Circle               // that this node is in; nil: none
+	below   []*wire.Circle             // those that this node's children are in
+	broods  map[PeerID][]wire.Location // children's children
+	told    []wire.Location            // what the parent was told of this node's children
 	flushAt Time
 }
 
@@ -50,14 +52,14 @@ func (n *Node) treeChanged(now Time) {
 func (n *Node) flushCircles(now Time, out []Output) []Output {
 	n.circles.flushAt = Never
 	if n.cfg.Arrangement == ArrangeSiblings {
-		return n.tellBelow(now, []*Circle{{Members: n.brood(), Feeders: []Location{n.location()}}}, out)
+		return n.tellBelow(now, []*wire.Circle{{Members: n.brood(), Feeders: []wire.Location{n.location()}}}, out)
 	}
 	if n.cfg.Planner != nil {
 		out = n.tellFollowers(out)
-		out = n.tellBelow(now, arrange(n.brood(), []Location{n.location()}), out)
+		out = n.tellBelow(now, arrange(n.brood(), []wire.Location{n.location()}), out)
 	} else if own := n.brood(); n.up.state == upAttached && !slices.Equal(own, n.circles.told) {
 		n.circles.told = own
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &Brood{Members: own}})
+		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &wire.Brood{Members: own}})
 	}
 	if len(n.circles.below) == 0 {
 		return out
@@ -65,25 +67,25 @@ func (n *Node) flushCircles(now Time, out []Output) []Output {
 	return n.tellGrandchildren(out)
 }
 
-func (n *Node) location() Location {
-	return Location{Name: n.cfg.Self.Name, Addr: n.cfg.Addr, Subscriptions: n.cfg.Subscriptions}
+func (n *Node) location() wire.Location {
+	return wire.Location{Name: n.cfg.Self.Name, Addr: n.cfg.Addr, Subscriptions: n.cfg.Subscriptions}
 }
 
 // brood lists the agents among the children, by zone and then in order of attachment,
 // so that neighbours in it are near each other.
-func (n *Node) brood() []Location {
+func (n *Node) brood() []wire.Location {
 	children := make([]*child, 0, len(n.children))
 	for i := range n.children {
-		if n.children[i].role == RoleAgent {
+		if n.children[i].role == wire.RoleAgent {
 			children = append(children, &n.children[i])
 		}
 	}
 	slices.SortStableFunc(children, func(a, b *child) int {
-		return strings.Compare(a.member.Labels[ZoneLabel], b.member.Labels[ZoneLabel])
+		return strings.Compare(a.member.Labels[wire.ZoneLabel], b.member.Labels[wire.ZoneLabel])
 	})
-	brood := make([]Location, len(children))
+	brood := make([]wire.Location, len(children))
 	for i, c := range children {
-		brood[i] = Location{Name: c.member.Name, Addr: c.member.Addr, Subscriptions: c.member.Subscriptions}
+		brood[i] = wire.Location{Name: c.member.Name, Addr: c.member.Addr, Subscriptions: c.member.Subscriptions}
 	}
 	return brood
 }
@@ -92,13 +94,13 @@ func (n *Node) brood() []Location {
 // first is fed by feeders, that of rank r by that of rank (r-1)/2. Every other circle
 // is one of the second half of the ranks, which feed none of these: so that among the
 // few that are near each other there is one that has uploads to spare for the next pool.
-func arrange(agents, feeders []Location) []*Circle {
+func arrange(agents, feeders []wire.Location) []*wire.Circle {
 	count := (len(agents) + circleSize - 1) / circleSize
-	made, byRank := make([]*Circle, count), make([]*Circle, count)
+	made, byRank := make([]*wire.Circle, count), make([]*wire.Circle, count)
 	for i := range made {
 		members := slices.Clone(agents[i*len(agents)/count : (i+1)*len(agents)/count])
-		slices.SortFunc(members, func(a, b Location) int { return strings.Compare(a.Name, b.Name) })
-		made[i] = &Circle{Members: members, Feeders: feeders}
+		slices.SortFunc(members, func(a, b wire.Location) int { return strings.Compare(a.Name, b.Name) })
+		made[i] = &wire.Circle{Members: members, Feeders: feeders}
 		byRank[(i%2)*((count+1)/2)+i/2] = made[i]
 	}
 	for r, x := range byRank[min(1, count):] {
@@ -109,21 +111,21 @@ func arrange(agents, feeders []Location) []*Circle {
 }
 
 // idlest is the circle that feeds the fewest of its pool.
-func idlest(circles []*Circle) *Circle {
-	return slices.MinFunc(circles, func(a, b *Circle) int { return int(a.Feeds) - int(b.Feeds) })
+func idlest(circles []*wire.Circle) *wire.Circle {
+	return slices.MinFunc(circles, func(a, b *wire.Circle) int { return int(a.Feeds) - int(b.Feeds) })
 }
 
 // tellBelow tells each child of the circle that it is in, and keeps them to know who
 // may feed the grandchildren.
-func (n *Node) tellBelow(now Time, below []*Circle, out []Output) []Output {
-	changed := !slices.EqualFunc(n.circles.below, below, (*Circle).equal)
+func (n *Node) tellBelow(now Time, below []*wire.Circle, out []Output) []Output {
+	changed := !slices.EqualFunc(n.circles.below, below, (*wire.Circle).Equal)
 	n.circles.below = below
 	if changed {
 		n.treeChanged(now)
 	}
 	for i := range n.children {
 		c := &n.children[i]
-		if at := slices.IndexFunc(below, func(x *Circle) bool { return x.has(c.member.Name) }); at >= 0 && !below[at].equal(c.circle) {
+		if at := slices.IndexFunc(below, func(x *wire.Circle) bool { return x.Has(c.member.Name) }); at >= 0 && !below[at].Equal(c.circle) {
 			c.circle = below[at]
 			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: c.circle})
 		}
@@ -133,15 +135,15 @@ func (n *Node) tellBelow(now Time, below []*Circle, out []Output) []Output {
 
 // tellFollowers puts the coordinators that follow this one into circles of their own.
 func (n *Node) tellFollowers(out []Output) []Output {
-	var followers []Location
+	var followers []wire.Location
 	for i := range n.children {
-		if c := &n.children[i]; c.role == RoleCoordinator {
-			followers = append(followers, Location{Name: c.member.Name, Addr: c.member.Addr})
+		if c := &n.children[i]; c.role == wire.RoleCoordinator {
+			followers = append(followers, wire.Location{Name: c.member.Name, Addr: c.member.Addr})
 		}
 	}
-	for _, x := range arrange(followers, []Location{n.location()}) {
+	for _, x := range arrange(followers, []wire.Location{n.location()}) {
 		for i := range n.children {
-			if c := &n.children[i]; x.has(c.member.Name) && !x.equal(c.circle) {
+			if c := &n.children[i]; x.Has(c.member.Name) && !x.Equal(c.circle) {
 				c.circle = x
 				out = append(out, Output{Op: OpSend, Peer: c.peer, Message: x})
 			}
@@ -153,7 +155,7 @@ func (n *Node) tellFollowers(out []Output) []Output {
 // tellGrandchildren makes the circles of the grandchildren and tells each child of
 // those that its own children are in.
 func (n *Node) tellGrandchildren(out []Output) []Output {
-	var all []Location
+	var all []wire.Location
 	for i := range n.children {
 		all = append(all, n.circles.broods[n.children[i].peer]...)
 	}
@@ -161,22 +163,22 @@ func (n *Node) tellGrandchildren(out []Output) []Output {
 	for i := range n.children {
 		c := &n.children[i]
 		brood := n.circles.broods[c.peer]
-		var theirs []*Circle
+		var theirs []*wire.Circle
 		for _, x := range made {
-			if slices.ContainsFunc(brood, func(l Location) bool { return x.has(l.Name) }) {
+			if slices.ContainsFunc(brood, func(l wire.Location) bool { return x.Has(l.Name) }) {
 				theirs = append(theirs, x)
 			}
 		}
-		if len(theirs) > 0 && !slices.EqualFunc(theirs, c.broodCircles, (*Circle).equal) {
+		if len(theirs) > 0 && !slices.EqualFunc(theirs, c.broodCircles, (*wire.Circle).Equal) {
 			c.broodCircles = theirs
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &Circles{Below: theirs}})
+			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &wire.Circles{Below: theirs}})
 		}
 	}
 	return out
 }
 
 // bred hears from a child who its children are.
-func (n *Node) bred(now Time, from PeerID, m *Brood) {
+func (n *Node) bred(now Time, from PeerID, m *wire.Brood) {
 	if n.childIndex(from) < 0 {
 		return
 	}
@@ -185,7 +187,7 @@ func (n *Node) bred(now Time, from PeerID, m *Brood) {
 }
 
 // encircledBelow hears from the parent which circles the children are in.
-func (n *Node) encircledBelow(now Time, from PeerID, m *Circles, out []Output) []Output {
+func (n *Node) encircledBelow(now Time, from PeerID, m *wire.Circles, out []Output) []Output {
 	if from != n.up.parent || n.cfg.Planner != nil {
 		return out
 	}
@@ -193,8 +195,8 @@ func (n *Node) encircledBelow(now Time, from PeerID, m *Circles, out []Output) [
 }
 
 // encircled hears from the parent which circle this node is in.
-func (n *Node) encircled(now Time, from PeerID, m *Circle, out []Output) []Output {
-	if from != n.up.parent || !m.has(n.cfg.Self.Name) {
+func (n *Node) encircled(now Time, from PeerID, m *wire.Circle, out []Output) []Output {
+	if from != n.up.parent || !m.Has(n.cfg.Self.Name) {
 		return out
 	}
 	n.circles.mine = m
@@ -202,16 +204,6 @@ func (n *Node) encircled(now Time, from PeerID, m *Circle, out []Output) []Outpu
 		u.sibling = n.isSibling(u.peer)
 	}
 	return n.reassign(now, out)
-}
-
-func (x *Circle) has(name string) bool { return x.position(name) >= 0 }
-
-func (x *Circle) position(name string) int {
-	return slices.IndexFunc(x.Members, func(l Location) bool { return l.Name == name })
-}
-
-func (x *Circle) equal(y *Circle) bool {
-	return x == y || x != nil && y != nil && x.Feeds == y.Feeds && slices.Equal(x.Members, y.Members) && slices.Equal(x.Feeders, y.Feeders)
 }
 
 // duty is which of t members a shard of that ordinal is the duty of. The ordinals'
@@ -228,7 +220,7 @@ func duty(ordinal, t int) int {
 // candidate is the i-th of those among locations who may be asked for a shard of that
 // ordinal: first the one whose duty it is, then the others, in an order that spreads
 // the shards of one over all.
-func candidate(among []Location, ordinal, i int) Location {
+func candidate(among []wire.Location, ordinal, i int) wire.Location {
 	t := len(among)
 	owner := duty(ordinal, t)
 	if i == 0 || t == 1 {

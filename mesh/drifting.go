@@ -1,38 +1,21 @@
 package mesh
 
-import "banyan/record"
-
-// DriftState is how it stands with a file that is not what was applied.
-type DriftState uint8
-
-// The states of drift.
-const (
-	DriftSeen     DriftState = 1 // the file differs
-	DriftRepaired DriftState = 2 // it did, and was put right
-	DriftGone     DriftState = 3 // it did, and is right again by another's hand
+import (
+	"banyan/mesh/wire"
+	"banyan/record"
 )
-
-// Drift tells the coordinators that a file on an agent's host was changed by another hand.
-type Drift struct {
-	Agent   uint32     `cbor:"1,keyasint"`
-	Name    string     `cbor:"2,keyasint"`
-	Config  string     `cbor:"3,keyasint"`
-	Version uint64     `cbor:"4,keyasint"` // that was applied
-	State   DriftState `cbor:"5,keyasint"`
-	Region  string     `cbor:"6,keyasint"`
-}
 
 // drifted sends the news of this host's own drift up.
 func (n *Node) drifted(in Input, out []Output) []Output {
 	if n.up.index == 0 {
 		return out
 	}
-	return n.sendUp(&Drift{Agent: n.up.index - 1, Name: n.cfg.Self.Name, Config: in.Want.Config, Version: in.Want.Version,
+	return n.sendUp(&wire.Drift{Agent: n.up.index - 1, Name: n.cfg.Self.Name, Config: in.Want.Config, Version: in.Want.Version,
 		State: in.Drift, Region: n.cfg.Self.Region}, out)
 }
 
 // heardDrift passes it on to the leader; coordinators on the way take note.
-func (n *Node) heardDrift(from PeerID, m *Drift, out []Output) []Output {
+func (n *Node) heardDrift(from PeerID, m *wire.Drift, out []Output) []Output {
 	i := n.childIndex(from)
 	if i < 0 || m.Region != n.children[i].region {
 		return out

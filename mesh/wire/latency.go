@@ -1,4 +1,4 @@
-package mesh
+package wire
 
 import (
 	"encoding/binary"

@@ -1,0 +1,220 @@
+package wire
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"banyan/record"
+)
+
+// Ack carries merged acknowledgements up the tree.
+type Ack struct {
+	// Entries has at most MaxAckEntries entries.
+	Entries []AckEntry
+}
+
+// AckEntry holds the outcomes of one epoch of one config at agents of one region.
+type AckEntry struct {
+	Config string
+	Region string
+	Epoch  uint64
+	// Applied holds the indices of the agents that applied the epoch.
+	Applied *roaring.Bitmap
+	// Latency summarizes the time from the pointer's signature to the durable apply, by each agent's clock.
+	Latency Latencies
+	// Running holds the indices of those agents in Applied that run the pointer's candidate.
+	Running *roaring.Bitmap
+	// Failed holds the indices of the agents that refused the epoch, or failed to apply the epoch.
+	Failed *roaring.Bitmap
+	// Failures are the reasons of the first MaxFailures agents in Failed.
+	Failures []Failure
+}
+
+// Failure is the reason why one agent did not apply a pointer.
+type Failure struct {
+	Agent  uint32 `cbor:"1,keyasint" json:"index"`
+	Name   string `cbor:"2,keyasint" json:"agent"`
+	Reason string `cbor:"3,keyasint" json:"reason"`
+	// Attempts is the number of times that the agent has tried to apply the epoch.
+	Attempts uint32 `cbor:"4,keyasint,omitempty" json:"attempts,omitempty"`
+}
+
+// NewAckEntry returns an entry without any outcome.
+func NewAckEntry(key record.PointerKey, epoch uint64) *AckEntry {
+	return &AckEntry{
+		Config:  key.Config,
+		Region:  key.Region,
+		Epoch:   epoch,
+		Applied: roaring.New(),
+		Running: roaring.New(),
+		Failed:  roaring.New(),
+	}
+}
+
+// Key returns the key of the pointer that the entry is about.
+func (e *AckEntry) Key() record.PointerKey {
+	return record.PointerKey{Config: e.Config, Region: e.Region}
+}
+
+// Merge adds the outcomes of another entry of the same pointer and epoch. An agent that
+// failed and applied counts as applied.
+func (e *AckEntry) Merge(other *AckEntry) {
+	e.Applied.Or(other.Applied)
+	e.Running.Or(other.Running)
+	e.Failed.Or(other.Failed)
+	e.Failed.AndNot(e.Applied)
+	e.Latency.Merge(&other.Latency)
+	for _, f := range other.Failures {
+		e.AddFailure(f)
+	}
+	e.Failures = slices.DeleteFunc(e.Failures, func(f Failure) bool { return e.Applied.Contains(f.Agent) })
+}
+
+// AddFailure records the reason of an agent's failure. A newer reason of the same agent
+// replaces the older. Past MaxFailures agents, the reason is dropped.
+func (e *AckEntry) AddFailure(f Failure) {
+	i := slices.IndexFunc(e.Failures, func(g Failure) bool { return g.Agent == f.Agent })
+	switch {
+	case i >= 0:
+		e.Failures[i] = f
+	case len(e.Failures) < MaxFailures:
+		e.Failures = append(e.Failures, f)
+	}
+}
+
+func (*Ack) tag() byte { return 10 }
+
+func (m *Ack) validate() error {
+	return checkLength("acknowledgements", len(m.Entries), MaxAckEntries)
+}
+
+// wireAck is the encoded form of an Ack: bitmaps and latencies are byte strings.
+type wireAck struct {
+	Entries []wireAckEntry `cbor:"1,keyasint"`
+}
+
+// wireAckEntry is the encoded form of an AckEntry. Bitmaps have the portable format of
+// Roaring; an empty bitmap is left out.
+type wireAckEntry struct {
+	Config   string    `cbor:"1,keyasint"`
+	Region   string    `cbor:"2,keyasint"`
+	Epoch    uint64    `cbor:"3,keyasint"`
+	Applied  []byte    `cbor:"4,keyasint,omitempty"`
+	Latency  []byte    `cbor:"5,keyasint,omitempty"`
+	Failed   []byte    `cbor:"6,keyasint,omitempty"`
+	Failures []Failure `cbor:"7,keyasint,omitempty"`
+	Running  []byte    `cbor:"8,keyasint,omitempty"`
+}
+
+func (m *Ack) wireForm() (any, error) {
+	w := wireAck{Entries: make([]wireAckEntry, len(m.Entries))}
+	for i := range m.Entries {
+		var err error
+		if w.Entries[i], err = m.Entries[i].wireForm(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (e *AckEntry) wireForm() (wireAckEntry, error) {
+	w := wireAckEntry{Config: e.Config, Region: e.Region, Epoch: e.Epoch, Failures: e.Failures}
+	var err error
+	if w.Applied, err = encodeBitmap(e.Applied); err != nil {
+		return w, err
+	}
+	if w.Failed, err = encodeBitmap(e.Failed); err != nil {
+		return w, err
+	}
+	if w.Running, err = encodeBitmap(e.Running); err != nil {
+		return w, err
+	}
+	if e.Latency.Count() > 0 {
+		w.Latency = e.Latency.append(nil)
+	}
+	return w, nil
+}
+
+func encodeBitmap(b *roaring.Bitmap) ([]byte, error) {
+	if b.IsEmpty() {
+		return nil, nil
+	}
+	b.RunOptimize()
+	return b.ToBytes()
+}
+
+func decodeAck(data []byte) (Message, error) {
+	w, err := unmarshal[wireAck](data)
+	if err != nil {
+		return nil, err
+	}
+	m := &Ack{Entries: make([]AckEntry, len(w.Entries))}
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	for i := range w.Entries {
+		m.Entries[i], err = w.Entries[i].decode()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (w *wireAckEntry) validate() error {
+	if err := checkLength("acknowledgement: config name", len(w.Config), record.MaxConfigName); err != nil {
+		return err
+	}
+	if err := checkLength("acknowledgement: region name", len(w.Region), record.MaxRegionName); err != nil {
+		return err
+	}
+	if err := checkLength("acknowledgement: failures", len(w.Failures), MaxFailures); err != nil {
+		return err
+	}
+	for _, f := range w.Failures {
+		if err := checkNames("acknowledgement: name of an agent", MaxAddress, f.Name); err != nil {
+			return err
+		}
+		if err := checkNames("acknowledgement: reason", MaxReason, f.Reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *wireAckEntry) decode() (AckEntry, error) {
+	if err := w.validate(); err != nil {
+		return AckEntry{}, err
+	}
+	e := AckEntry{Config: w.Config, Region: w.Region, Epoch: w.Epoch, Failures: w.Failures}
+	var err error
+	if e.Applied, err = decodeBitmap(w.Applied); err != nil {
+		return e, err
+	}
+	if e.Failed, err = decodeBitmap(w.Failed); err != nil {
+		return e, err
+	}
+	if e.Running, err = decodeBitmap(w.Running); err != nil {
+		return e, err
+	}
+	if len(w.Latency) > 0 {
+		e.Latency, err = decodeLatencies(w.Latency)
+	}
+	return e, err
+}
+
+func decodeBitmap(b []byte) (*roaring.Bitmap, error) {
+	bitmap := roaring.New()
+	if len(b) == 0 {
+		return bitmap, nil
+	}
+	if err := bitmap.UnmarshalBinary(b); err != nil {
+		return nil, fmt.Errorf("%w: agent bitmap: %s", ErrMalformed, err)
+	}
+	if err := bitmap.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: agent bitmap: %s", ErrMalformed, err)
+	}
+	return bitmap, nil
+}

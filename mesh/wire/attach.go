@@ -1,0 +1,100 @@
+package wire
+
+// Attach asks a node to become the sender's parent, and to send the pointers that
+// changed after the revision Since.
+type Attach struct {
+	Index uint32 `cbor:"1,keyasint"`
+	Since uint64 `cbor:"2,keyasint"`
+	Description
+	// Children is the number of children that the sender has now.
+	Children uint32 `cbor:"7,keyasint,omitempty"`
+}
+
+func (*Attach) tag() byte { return 3 }
+
+func (m *Attach) validate() error { return m.Description.validate() }
+
+// Attached accepts a child. A parent sends Attached again when the path to the root changes.
+type Attached struct {
+	// Path lists the indices of the agents between the root and the child, the topmost first.
+	Path []uint32 `cbor:"1,keyasint,omitempty"`
+}
+
+func (*Attached) tag() byte { return 4 }
+
+func (m *Attached) validate() error {
+	return checkLength("path: hops", len(m.Path), MaxPath)
+}
+
+// Member is the description of an agent by its parent, for the planner.
+type Member struct {
+	Index uint32 `cbor:"1,keyasint"`
+	Name  string `cbor:"2,keyasint"`
+	Description
+	// Children is the number of children that the agent had when it attached; 0 in
+	// answers to a roll call.
+	Children uint32 `cbor:"7,keyasint,omitempty"`
+}
+
+func (m *Member) validate() error {
+	if err := checkNames("member: name", MaxAddress, m.Name); err != nil {
+		return err
+	}
+	return m.Description.validate()
+}
+
+// Adopted reports to the planner that agents became children of an agent.
+type Adopted struct {
+	// Parent is the index of the agent that adopted the members.
+	Parent uint32 `cbor:"1,keyasint"`
+	// Members are the adopted agents; at most MaxMembers.
+	Members []Member `cbor:"2,keyasint"`
+}
+
+func (*Adopted) tag() byte { return 13 }
+
+func (m *Adopted) validate() error {
+	if err := checkLength("adopted agents", len(m.Members), MaxMembers); err != nil {
+		return err
+	}
+	for i := range m.Members {
+		if err := m.Members[i].validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Gone reports to the planner that agents are no longer children of an agent.
+type Gone struct {
+	// Parent is the index of the agent that lost the children.
+	Parent uint32   `cbor:"1,keyasint"`
+	Agents []uint32 `cbor:"2,keyasint"`
+}
+
+func (*Gone) tag() byte { return 9 }
+
+func (m *Gone) validate() error { return checkLength("agents gone", len(m.Agents), MaxChildren) }
+
+// RollCall asks a subtree to report all of its agents to the planner. A coordinator
+// sends RollCall when the planner knows fewer agents than the subtree has.
+type RollCall struct{}
+
+func (*RollCall) tag() byte { return 14 }
+
+func (*RollCall) validate() error { return nil }
+
+// Accusation reports to the planner that an agent left its parent because the parent
+// withheld announcements or sent damaged bodies.
+type Accusation struct {
+	// Accuser is the index of the agent that left.
+	Accuser uint32 `cbor:"1,keyasint"`
+	// Name is the name of the accused parent.
+	Name string `cbor:"2,keyasint"`
+}
+
+func (*Accusation) tag() byte { return 17 }
+
+func (m *Accusation) validate() error {
+	return checkNames("accusation: name", MaxAddress, m.Name)
+}

@@ -1,0 +1,59 @@
+package wire
+
+import "banyan/record"
+
+// Survey asks every agent of a subtree what the agent holds of a version. Relays merge
+// the answers on the way up. A newer survey replaces an older one.
+type Survey struct {
+	ID      uint64 `cbor:"1,keyasint"`
+	Config  string `cbor:"2,keyasint"`
+	Version uint64 `cbor:"3,keyasint"`
+}
+
+func (*Survey) tag() byte { return 25 }
+
+func (m *Survey) validate() error {
+	return checkNames("survey: config name", record.MaxConfigName, m.Config)
+}
+
+// Holdings answers a Survey for agents of one region.
+type Holdings struct {
+	ID     uint64 `cbor:"1,keyasint"`
+	Region string `cbor:"2,keyasint"`
+	// Held has at most MaxHoldings entries.
+	Held []Holding `cbor:"3,keyasint"`
+}
+
+func (*Holdings) tag() byte { return 26 }
+
+func (m *Holdings) validate() error {
+	if err := checkLength("holdings", len(m.Held), MaxHoldings); err != nil {
+		return err
+	}
+	if err := checkNames("holdings: region name", record.MaxRegionName, m.Region); err != nil {
+		return err
+	}
+	for i := range m.Held {
+		if err := checkNames("holdings: name of an agent", MaxAddress, m.Held[i].Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Holding says what an agent holds of a version. An agent that holds shards of several
+// forms has one Holding for each form. An agent without any shard has one Holding for
+// the version.
+type Holding struct {
+	Agent uint32 `cbor:"1,keyasint" json:"-"`
+	Name  string `cbor:"2,keyasint" json:"agent"`
+	// Whole reports that the agent has the verified body.
+	Whole bool  `cbor:"3,keyasint,omitempty" json:"whole,omitempty"`
+	Form  uint8 `cbor:"4,keyasint,omitempty" json:"form"`
+	// Shards is the number of shards of the form that the agent has.
+	Shards uint32 `cbor:"5,keyasint,omitempty" json:"shards"`
+	// Of is the number of data shards of the form.
+	Of uint32 `cbor:"6,keyasint,omitempty" json:"of"`
+	// Cached reports that the agent keeps the shards for other agents only.
+	Cached bool `cbor:"7,keyasint,omitempty" json:"cached,omitempty"`
+}
