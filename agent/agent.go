@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -183,18 +184,18 @@ func (a *Agent) recover() error {
 		a.name(&c.pointer)
 		v := record.VersionKey{Config: c.pointer.Config, Version: c.Version}
 		if !a.subscribes(v.Config) {
-			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
+			a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
 			continue
 		}
 		if err := a.restore(c, v); err != nil {
 			a.log.Error("committed version is damaged and will be fetched again", "config", v.Config, "version", v.Version, "error", err)
 			damaged[v] = true
 			watermark = min(watermark, c.Revision-1)
-			a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Unapplied: true}, nil)
+			a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Unapplied: true}, nil)
 			continue
 		}
 		// A reload that was cut short is done again: the config settles anew.
-		a.node.Step(0, mesh.Input{Kind: mesh.InRestore, Announcement: c.announcement(), Version: c.Version, Unapplied: c.Pending}, nil)
+		a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version, Unapplied: c.Pending}, nil)
 	}
 	for _, v := range versions {
 		if !a.subscribes(v.Config) {
@@ -204,10 +205,10 @@ func (a *Agent) recover() error {
 			continue
 		}
 		if !damaged[v] {
-			a.node.Step(0, mesh.Input{Kind: mesh.InHold, Want: v, Forms: a.tree.forms(v)}, nil)
+			a.node.Step(0, step.Input{Kind: step.InHold, Want: v, Forms: a.tree.forms(v)}, nil)
 		}
 	}
-	a.node.Step(0, mesh.Input{Kind: mesh.InResume, Revision: watermark}, nil)
+	a.node.Step(0, step.Input{Kind: step.InResume, Revision: watermark}, nil)
 	return nil
 }
 
@@ -360,40 +361,40 @@ func (a *Agent) emit(e Event) {
 }
 
 // observe counts and logs what the node reports.
-func (a *Agent) observe(o mesh.Output) {
+func (a *Agent) observe(o step.Output) {
 	a.children.Store(int64(a.node.Children()))
 	a.attached.Store(a.node.Attached())
 	switch o.Op {
-	case mesh.OpAccepted:
+	case step.OpAccepted:
 		a.name(&o.Announcement.Pointer)
 		a.hooks.supersede(&o.Announcement.Pointer)
 		a.metrics.verified.Update(float64(time.Now().UnixMicro()-o.Announcement.Pointer.TimeMicros) / 1e6)
 		a.emit(Event{Kind: EventVerified, Pointer: o.Announcement.Pointer})
-	case mesh.OpRefused:
+	case step.OpRefused:
 		a.metrics.refused(o.Reason)
 		a.log.Warn("refused", "reason", o.Reason)
 		a.emit(Event{Kind: EventRefused, Reason: o.Reason, Peer: o.Name})
-	case mesh.OpHead:
+	case step.OpHead:
 		a.headTime.Store(o.Head.TimeMicros)
-	case mesh.OpGap:
+	case step.OpGap:
 		a.metrics.gaps.Inc()
 		a.log.Warn("parent is behind the head", "head_revision", o.Revision)
-	case mesh.OpAttached:
+	case step.OpAttached:
 		parent, _ := a.node.Parent()
 		a.log.Info("attached", "parent", parent.Name)
 		if index, ok := a.node.Index(); ok {
 			a.applier.saveIndex(index + 1)
 		}
-	case mesh.OpDuplicate:
+	case step.OpDuplicate:
 		a.metrics.duplicates.Inc()
-	case mesh.OpSuspect:
+	case step.OpSuspect:
 		a.metrics.suspects.Inc()
 		a.log.Debug("a source of shards is silent", "source", o.Name, "config", o.Want.Config, "version", o.Want.Version)
-	case mesh.OpSlow:
+	case step.OpSlow:
 		a.metrics.slow.Inc()
-	case mesh.OpGossip:
+	case step.OpGossip:
 		a.group.Go(func() { a.gossip(o.Addrs) })
-	case mesh.OpDrop:
+	case step.OpDrop:
 		a.metrics.parentLost.Inc()
 	}
 }

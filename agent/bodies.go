@@ -13,6 +13,7 @@ import (
 	"banyan/body"
 	"banyan/forms"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -66,7 +67,7 @@ func (a *Agent) base(config string, f record.Form) ([]byte, error) {
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (info step.FormInfo, have *bitset.BitSet, err error) {
 	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return info, nil, err

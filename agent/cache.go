@@ -13,6 +13,7 @@ import (
 	"banyan/fec"
 	"banyan/forms"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -41,7 +42,7 @@ func (a *Agent) storeOf(config string) *shardstore.Store {
 }
 
 // CacheForm implements transport.FormCache.
-func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (info mesh.FormInfo, have *bitset.BitSet, err error) {
+func (a *Agent) CacheForm(_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (info step.FormInfo, have *bitset.BitSet, err error) {
 	v, err := o.Verify(a.cfg.Identity.Policy, want)
 	if err != nil {
 		return info, nil, err

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -96,7 +96,7 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 }
 
 func (w *driftWatch) tell(ctx context.Context, v record.VersionKey, state wire.DriftState) {
-	w.agent.driver.Input(ctx, mesh.Input{Kind: mesh.InDrift, Want: v, Drift: state})
+	w.agent.driver.Input(ctx, step.Input{Kind: step.InDrift, Want: v, Drift: state})
 }
 
 // differs says how what shows differs from what was applied; nil if it does not.
@@ -140,11 +140,11 @@ func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	}
 	a.hooks.again(v.Config)
 	if a.tree.check(v) == nil {
-		a.driver.Input(ctx, mesh.Input{Kind: mesh.InDamaged, Want: v, Local: true})
+		a.driver.Input(ctx, step.Input{Kind: step.InDamaged, Want: v, Local: true})
 		return
 	}
 	a.Abandon(v)
-	a.driver.Input(ctx, mesh.Input{Kind: mesh.InDamaged, Want: v})
+	a.driver.Input(ctx, step.Input{Kind: step.InDamaged, Want: v})
 }
 
 // repairs tells whether a config's rule is to repair drift.

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/transport/gossip"
 )
 
@@ -55,7 +55,7 @@ func (a *Agent) hint(region string, revision uint64) {
 			break
 		}
 	}
-	a.driver.Input(a.ctx, mesh.Input{Kind: mesh.InHint, Revision: revision})
+	a.driver.Input(a.ctx, step.Input{Kind: step.InHint, Revision: revision})
 }
 
 // closeGossip leaves the pool.

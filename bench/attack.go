@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"banyan/agent"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 
 	"banyan/bench/fleet"
@@ -204,7 +205,7 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	}
 	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Description: wire.Description{Relay: true}, HoldsAll: true, Planner: mesh.NewPlanner(mesh.PlannerConfig{})})
 	l := &liar{ep: ep, client: f.Client}
-	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(mesh.Output) {}}, slog.New(slog.DiscardHandler))
+	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(step.Output) {}}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)
 	l.ctx = ctx
 	done := make(chan struct{})
@@ -221,7 +222,7 @@ func (l *liar) announce(signed []byte, revision uint64) {
 	fake := record.Pointer{Config: "liar", Region: l.region(), Epoch: l.revision}
 	l.mu.Unlock()
 	a := &wire.Announcement{Revision: revision, Raw: signed, Pointer: fake}
-	l.driver.Input(l.ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a})
+	l.driver.Input(l.ctx, step.Input{Kind: step.InPublish, Announcement: a})
 }
 
 func (l *liar) region() string { return l.ep.Identity().Region }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 	"banyan/shardstore"
 )
@@ -26,16 +26,16 @@ type Verified struct {
 }
 
 // Info returns what the node has to know about the form.
-func (v Verified) Info() mesh.FormInfo {
-	return mesh.FormInfo{Size: v.Described.Size, Geometry: v.Described.Geometry}
+func (v Verified) Info() step.FormInfo {
+	return step.FormInfo{Size: v.Described.Size, Geometry: v.Described.Geometry}
 }
 
 // Begin reads the offered index and prepares store to take the shards of the form. It
 // returns the shards that are in store already.
-func (v Verified) Begin(store *shardstore.Store) (mesh.FormInfo, *bitset.BitSet, error) {
+func (v Verified) Begin(store *shardstore.Store) (step.FormInfo, *bitset.BitSet, error) {
 	index, err := io.ReadAll(io.LimitReader(v.Bytes, maxIndexBytes))
 	if err != nil {
-		return mesh.FormInfo{}, nil, err
+		return step.FormInfo{}, nil, err
 	}
 	have, err := store.Begin(v.Key, v.Described, v.Signed, index)
 	return v.Info(), have, err

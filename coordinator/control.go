@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport/identity"
@@ -360,7 +360,7 @@ func (c *Coordinator) deleteQuarantine(r *http.Request, caller identity.Identity
 			Hint: "ask the coordinator of that region, with --coordinator"}
 	}
 	c.log.Info("released by hand", "agent", name, "by", caller.Name)
-	c.driver.Input(r.Context(), mesh.Input{Kind: mesh.InRelease, Name: name})
+	c.driver.Input(r.Context(), step.Input{Kind: step.InRelease, Name: name})
 	return nil, nil
 }
 

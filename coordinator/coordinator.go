@@ -17,6 +17,7 @@ import (
 	"banyan/coordinator/api"
 	"banyan/internal/embeddb"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -237,12 +238,12 @@ func (c *Coordinator) beat(ctx context.Context) {
 
 // headsOrCensus runs in the driver's goroutine, so that a head and the pointers
 // it vouches for leave in the right order.
-func (c *Coordinator) headsOrCensus(n *mesh.Node) []mesh.Input {
+func (c *Coordinator) headsOrCensus(n *mesh.Node) []step.Input {
 	c.children.Store(int64(n.Children()))
 	if !c.Leads() {
-		return []mesh.Input{{Kind: mesh.InCensus}}
+		return []step.Input{{Kind: step.InCensus}}
 	}
-	inputs := []mesh.Input{{Kind: mesh.InCensus}}
+	inputs := []step.Input{{Kind: step.InCensus}}
 	now := time.Now().UnixMicro()
 	for region, key := range c.keys {
 		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
@@ -251,7 +252,7 @@ func (c *Coordinator) headsOrCensus(n *mesh.Node) []mesh.Input {
 			c.log.Error("head not signed", "of", region, "error", err)
 			continue
 		}
-		inputs = append(inputs, mesh.Input{Kind: mesh.InPublishHead, Head: head, HeadRaw: &wire.SignedHead{Raw: raw}})
+		inputs = append(inputs, step.Input{Kind: step.InPublishHead, Head: head, HeadRaw: &wire.SignedHead{Raw: raw}})
 	}
 	return inputs
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/versionstore"
@@ -20,7 +20,7 @@ func (c *Coordinator) feed(ctx context.Context) error {
 		}
 		c.tracker.moved(e.Pointer.Pointer)
 		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: e.Pointer.Pointer}
-		c.driver.Input(ctx, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: c.pushFor(ctx, a.Pointer, pushed)})
+		c.driver.Input(ctx, step.Input{Kind: step.InPublish, Announcement: a, Push: c.pushFor(ctx, a.Pointer, pushed)})
 		return ctx.Err()
 	})
 	if ctx.Err() != nil {

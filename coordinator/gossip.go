@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/transport/gossip"
 )
 
@@ -61,7 +62,7 @@ func (c *Coordinator) gossipAddrs() []string {
 // hint tells a follower's node that its region is at a revision.
 func (c *Coordinator) hint(region string, revision uint64) {
 	if region == c.region && !c.Leads() && c.running.Load() {
-		c.driver.Input(c.ctx, mesh.Input{Kind: mesh.InHint, Revision: revision})
+		c.driver.Input(c.ctx, step.Input{Kind: step.InHint, Revision: revision})
 	}
 }
 
@@ -71,7 +72,7 @@ func (c *Coordinator) doubt(name string) {
 	if !c.running.Load() {
 		return
 	}
-	c.driver.Input(c.ctx, mesh.Input{Kind: mesh.InDoubt, Name: name})
+	c.driver.Input(c.ctx, step.Input{Kind: step.InDoubt, Name: name})
 }
 
 // gossipInterval is how often revisions are looked at, to be spread if they grew.

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"banyan/body"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/rollout"
 	"banyan/transport"
@@ -30,50 +30,50 @@ func (c *Coordinator) handlers() transport.Handlers {
 
 // observe counts and logs what the node reports, and keeps the tracker up to date. It runs
 // in the driver's goroutine.
-func (c *Coordinator) observe(o mesh.Output) {
+func (c *Coordinator) observe(o step.Output) {
 	c.children.Store(int64(c.node.Children()))
 	c.attached.Store(c.node.Attached())
 	switch o.Op {
-	case mesh.OpAcked:
+	case step.OpAcked:
 		entries := o.Message.(*wire.Ack).Entries
 		for i := range entries {
 			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
 		}
 		c.rollouts.awake()
-	case mesh.OpPlaced:
+	case step.OpPlaced:
 		c.agents.Store(int64(o.Count))
 		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
 		c.censusSoon()
-	case mesh.OpCensus:
+	case step.OpCensus:
 		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
 		c.rollouts.awake()
-	case mesh.OpQuarantined:
+	case step.OpQuarantined:
 		c.metrics.quarantines.Inc()
 		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Want.Config, "reason", o.Reason)
 		c.censusSoon()
-	case mesh.OpReleased:
+	case step.OpReleased:
 		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Want.Config)
 		c.censusSoon()
-	case mesh.OpDrifted:
+	case step.OpDrifted:
 		d := o.Message.(*wire.Drift)
 		c.metrics.drifts.Inc()
 		c.log.Warn("drift", "agent", d.Name, "of", d.Region, "config", d.Config, "version", d.Version, "state", d.State)
 		c.tracker.drifted(d)
-	case mesh.OpHoldings:
+	case step.OpHoldings:
 		c.surveys.hear(o.Message.(*wire.Holdings))
-	case mesh.OpRefused:
+	case step.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)
-	case mesh.OpSlow:
+	case step.OpSlow:
 		c.metrics.slow.Inc()
-	case mesh.OpAccused:
+	case step.OpAccused:
 		c.metrics.accused.Inc()
 		c.log.Warn("an agent left its parent because the parent withheld an announcement; the parent is no relay for now", "parent", o.Reason)
-	case mesh.OpHead:
+	case step.OpHead:
 		c.headTime.Store(o.Head.TimeMicros)
-	case mesh.OpGap:
+	case step.OpGap:
 		c.log.Warn("the leader has signed a head that names newer pointers than it sent", "head_revision", o.Revision)
-	case mesh.OpAttached:
+	case step.OpAttached:
 		c.log.Info("follows", "leader", c.cfg.Leader)
 		c.censusSoon()
 	}
@@ -87,6 +87,6 @@ func (c *Coordinator) censusSoon() {
 	}
 	time.AfterFunc(censusDelay, func() {
 		c.censusDue.Store(false)
-		c.driver.Input(c.ctx, mesh.Input{Kind: mesh.InCensus})
+		c.driver.Input(c.ctx, step.Input{Kind: step.InCensus})
 	})
 }

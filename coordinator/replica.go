@@ -11,6 +11,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -69,10 +70,10 @@ func (r *replica) StoreBody(ctx context.Context, want record.VersionKey, o body.
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (r *replica) BeginForm(ctx context.Context, want record.VersionKey, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error) {
+func (r *replica) BeginForm(ctx context.Context, want record.VersionKey, o body.Offer) (step.FormInfo, *bitset.BitSet, error) {
 	v, err := r.verify(want, o)
 	if err != nil {
-		return mesh.FormInfo{}, nil, err
+		return step.FormInfo{}, nil, err
 	}
 	// The index is read first: the peer waits for it to be taken.
 	info, have, err := v.Begin(r.shards)
@@ -164,8 +165,8 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 		return err
 	}
 	for _, p := range pointers {
-		node.Step(0, mesh.Input{
-			Kind:         mesh.InRestore,
+		node.Step(0, step.Input{
+			Kind:         step.InRestore,
 			Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
 			Version:      p.Pointer.VersionFor(coordinator, nil),
 		}, nil)
@@ -176,7 +177,7 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 	}
 	// A crash may have separated two pointers that were imported out of order. The follower
 	// asks for every pointer again, once; that costs a few hundred bytes for each config.
-	node.Step(0, mesh.Input{Kind: mesh.InResume, Revision: 0}, nil)
+	node.Step(0, step.Input{Kind: step.InResume, Revision: 0}, nil)
 	return nil
 }
 
@@ -192,7 +193,7 @@ func (r *replica) restoreVersions(ctx context.Context, node *mesh.Node, config s
 			continue
 		}
 		want := record.VersionKey{Config: config, Version: v.Manifest.Version}
-		node.Step(0, mesh.Input{Kind: mesh.InHold, Want: want, Forms: forms}, nil)
+		node.Step(0, step.Input{Kind: step.InHold, Want: want, Forms: forms}, nil)
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -126,7 +126,7 @@ func (c *Coordinator) survey(ctx context.Context, v record.VersionKey, wait time
 	case <-ctx.Done():
 		return out, ctx.Err()
 	}
-	if !c.driver.Input(ctx, mesh.Input{Kind: mesh.InSurvey, Want: v, Request: s.begin()}) {
+	if !c.driver.Input(ctx, step.Input{Kind: step.InSurvey, Want: v, Request: s.begin()}) {
 		return out, versionstore.ErrClosed
 	}
 	deadline := time.NewTimer(wait)

@@ -11,7 +11,7 @@ import (
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/forms"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 	"banyan/transport/identity"
 	"banyan/versionstore"
@@ -56,7 +56,7 @@ func (c *Coordinator) postVersion(r *http.Request, _ identity.Identity) (any, er
 		return nil, err
 	}
 	c.metrics.versions.Inc()
-	c.driver.Input(r.Context(), mesh.Input{Kind: mesh.InStored, Want: record.VersionKey{Config: config, Version: m.Version}})
+	c.driver.Input(r.Context(), step.Input{Kind: step.InStored, Want: record.VersionKey{Config: config, Version: m.Version}})
 	c.log.Info("version stored", "config", config, "version", m.Version, "by", by, "revision", revision)
 	return api.Version{Manifest: m, PublishedBy: by, StoredAt: time.Now(), Revision: revision, Signed: in.Signed}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -40,14 +41,14 @@ func (t *tally) merge(e *wire.AckEntry) {
 type acks struct {
 	states  map[record.PointerKey]*ackState
 	dirty   []*ackState // those with something pending
-	flushAt Time
+	flushAt step.Time
 }
 
-func newAcks() acks { return acks{states: map[record.PointerKey]*ackState{}, flushAt: Never} }
+func newAcks() acks { return acks{states: map[record.PointerKey]*ackState{}, flushAt: step.Never} }
 
 // add merges an entry, which must not change afterwards, unless it is of an older
 // epoch than one already known: then nobody needs it any more.
-func (a *acks) add(now Time, entry *wire.AckEntry) {
+func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 	key := entry.Key()
 	s := a.states[key]
 	if s == nil {
@@ -73,19 +74,19 @@ func (a *acks) add(now Time, entry *wire.AckEntry) {
 }
 
 // mark makes an entry pending.
-func (a *acks) mark(now Time, s *ackState, entry *wire.AckEntry) {
+func (a *acks) mark(now step.Time, s *ackState, entry *wire.AckEntry) {
 	if s.pending.entry == nil {
 		a.dirty = append(a.dirty, s)
 	}
 	s.pending.merge(entry)
-	if a.flushAt == Never {
+	if a.flushAt == step.Never {
 		a.flushAt = now + ackDelay
 	}
 }
 
 // flush moves what is pending into messages.
 func (a *acks) flush() []*wire.Ack {
-	a.flushAt = Never
+	a.flushAt = step.Never
 	entries := make([]wire.AckEntry, 0, len(a.dirty))
 	for _, s := range a.dirty {
 		entries = append(entries, *s.pending.entry)
@@ -104,7 +105,7 @@ func (a *acks) flush() []*wire.Ack {
 
 // resend marks everything as pending: a new parent, or a restarted coordinator,
 // knows nothing of what the last one was told.
-func (a *acks) resend(now Time) {
+func (a *acks) resend(now step.Time) {
 	for _, s := range a.states {
 		if s.pending.entry == nil {
 			a.dirty = append(a.dirty, s)

@@ -3,6 +3,7 @@ package mesh
 import (
 	"bytes"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -71,12 +72,12 @@ func (n *Node) adopt(key record.PointerKey, s *configState, a *wire.Announcement
 
 // publish takes a pointer from the root's own store, which verified it, and the
 // version to be pushed behind it, if any.
-func (n *Node) publish(now Time, a *wire.Announcement, push *wire.Push, out []Output) []Output {
+func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out []step.Output) []step.Output {
 	key := a.Pointer.Key()
 	s := n.configs[key]
 	if s == nil {
 		if len(n.configs) >= MaxConfigs {
-			return append(out, Output{Op: OpRefused, Reason: "too_many_configs"})
+			return append(out, step.Output{Op: step.OpRefused, Reason: "too_many_configs"})
 		}
 		s = &configState{}
 		n.configs[key] = s
@@ -119,9 +120,9 @@ func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
 
 // announced handles a pointer from the parent: verify, then relay, then act.
 // Verifying first stops a bad one at the first honest hop.
-func (n *Node) announced(now Time, from PeerID, a *wire.Announcement, out []Output) []Output {
+func (n *Node) announced(now step.Time, from step.PeerID, a *wire.Announcement, out []step.Output) []step.Output {
 	if !n.feeds(from) {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "not_parent"})
 	}
 	if n.isKnown(a.Raw) {
 		n.sawRevision(a)
@@ -129,24 +130,24 @@ func (n *Node) announced(now Time, from PeerID, a *wire.Announcement, out []Outp
 	}
 	pointer, err := n.cfg.Verifier.VerifyPointer(a.Raw)
 	if err != nil {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: record.Reason(err)})
 	}
 	if pointer.Region != n.cfg.Self.Region {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
 	}
 	a.Pointer = pointer
 	key := pointer.Key()
 	s := n.configs[key]
 	switch {
 	case s == nil && len(n.configs) >= MaxConfigs:
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "too_many_configs"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "too_many_configs"})
 	case s == nil:
 		s = &configState{}
 		n.configs[key] = s
 	case pointer.Epoch < s.latest.Pointer.Epoch:
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "stale_epoch"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "stale_epoch"})
 	case pointer.Epoch == s.latest.Pointer.Epoch && !bytes.Equal(a.Raw, s.latest.Raw):
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "conflicting_epoch"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "conflicting_epoch"})
 	case pointer.Epoch == s.latest.Pointer.Epoch:
 		n.sawRevision(a)
 		return out
@@ -155,7 +156,7 @@ func (n *Node) announced(now Time, from PeerID, a *wire.Announcement, out []Outp
 	s.attempt = 0
 	n.lastRaw = a.Raw
 	n.sawRevision(a)
-	out = append(out, Output{Op: OpAccepted, Announcement: a, Peer: from})
+	out = append(out, step.Output{Op: step.OpAccepted, Announcement: a, Peer: from})
 	out = n.abandon(key.Config, n.relay(now, a, out))
 	n.expect(now, key, pointer.Epoch)
 	if n.cfg.Planner != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
@@ -183,7 +184,7 @@ func (n *Node) sawRevision(a *wire.Announcement) {
 // then activate it, then fetch what is to be staged, then acknowledge. Without a
 // subscription there is no body, and activating makes the pointer durable: a head tells
 // of it too.
-func (n *Node) settle(now Time, key record.PointerKey, s *configState, out []Output) []Output {
+func (n *Node) settle(now step.Time, key record.PointerKey, s *configState, out []step.Output) []step.Output {
 	if s.applied == s.latest.Pointer.Epoch || n.isRoot() {
 		delete(n.unsettled, key)
 		return n.stage(now, key, s, out)
@@ -197,12 +198,12 @@ func (n *Node) settle(now Time, key record.PointerKey, s *configState, out []Out
 		return n.fetch(now, want, out)
 	}
 	s.busy = true
-	return append(out, Output{Op: OpActivate, Announcement: s.latest, Version: version})
+	return append(out, step.Output{Op: step.OpActivate, Announcement: s.latest, Version: version})
 }
 
 // stage fetches what an applied pointer stages, and acknowledges the epoch once that
 // is here.
-func (n *Node) stage(now Time, key record.PointerKey, s *configState, out []Output) []Output {
+func (n *Node) stage(now step.Time, key record.PointerKey, s *configState, out []step.Output) []step.Output {
 	if s.told == s.latest.Pointer.Epoch || !n.subscribes(key.Config) {
 		return out
 	}
@@ -215,7 +216,7 @@ func (n *Node) stage(now Time, key record.PointerKey, s *configState, out []Outp
 }
 
 // activated hears how an OpActivate ended.
-func (n *Node) activated(now Time, in Input, out []Output) []Output {
+func (n *Node) activated(now step.Time, in step.Input, out []step.Output) []step.Output {
 	key := in.Announcement.Pointer.Key()
 	s := n.configs[key]
 	s.busy = false
@@ -234,7 +235,7 @@ func (n *Node) activated(now Time, in Input, out []Output) []Output {
 
 // acknowledge reports this agent's own outcome. A coordinator that follows has
 // none: it is no agent. Nor has one that does not subscribe.
-func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
+func (n *Node) acknowledge(now step.Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
 	if n.cfg.Self.Role != wire.RoleAgent || n.up.index == 0 || !n.subscribes(p.Config) {
 		return
 	}
@@ -257,7 +258,7 @@ func (n *Node) acknowledge(now Time, s *configState, p record.Pointer, reason st
 
 // recall acknowledges what was applied before the node started: whoever counted it
 // may have started anew as well.
-func (n *Node) recall(now Time, out []Output) []Output {
+func (n *Node) recall(now step.Time, out []step.Output) []step.Output {
 	for _, key := range n.restored {
 		if s := n.configs[key]; s.applied == s.latest.Pointer.Epoch {
 			out = n.stage(now, key, s, out)
@@ -269,24 +270,24 @@ func (n *Node) recall(now Time, out []Output) []Output {
 
 // retry is a config to settle again later.
 type retry struct {
-	at  Time
+	at  step.Time
 	key record.PointerKey
 }
 
-func (n *Node) settleAt(at Time, key record.PointerKey) {
+func (n *Node) settleAt(at step.Time, key record.PointerKey) {
 	n.retries = append(n.retries, retry{at, key})
 	n.retryAt = min(n.retryAt, at)
 }
 
-func (n *Node) retryAfter(now Time, key record.PointerKey, attempt int) {
+func (n *Node) retryAfter(now step.Time, key record.PointerKey, attempt int) {
 	delay := min(minRefetch<<min(attempt-1, 16), maxRefetch)
 	n.settleAt(now+n.jittered(delay), key)
 }
 
-func (n *Node) retryDue(now Time, out []Output) []Output {
+func (n *Node) retryDue(now step.Time, out []step.Output) []step.Output {
 	var due []record.PointerKey
 	rest := n.retries[:0]
-	n.retryAt = Never
+	n.retryAt = step.Never
 	for _, r := range n.retries {
 		if r.at <= now {
 			due = append(due, r.key)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -31,7 +32,7 @@ func traders(among []wire.Location, config string) []wire.Location {
 
 // assign works out of whom each missing shard is to be had, and tells those for whom
 // that has changed.
-func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
+func (n *Node) assign(now step.Time, x *exchange, out []step.Output) []step.Output {
 	x.follow(n.circles.mine)
 	hoped := n.hopedFor(now, x)
 	g, incomplete := x.info.Geometry, 0
@@ -72,7 +73,7 @@ func (n *Node) assign(now Time, x *exchange, out []Output) []Output {
 }
 
 // assignRelayed does so for what is wanted for others alone.
-func (n *Node) assignRelayed(now Time, x *exchange, hoped *bitset.BitSet) {
+func (n *Node) assignRelayed(now step.Time, x *exchange, hoped *bitset.BitSet) {
 	asked := 0
 	for shard, ok := x.relayed.NextSet(0); ok; shard, ok = x.relayed.NextSet(shard + 1) {
 		asked++
@@ -97,7 +98,7 @@ func (x *exchange) ordinal(shard uint) int {
 }
 
 // hopedFor keeps what suspects were asked for, since it may still come, and returns it.
-func (n *Node) hopedFor(now Time, x *exchange) *bitset.BitSet {
+func (n *Node) hopedFor(now step.Time, x *exchange) *bitset.BitSet {
 	hoped := bitset.New(x.have.Len())
 	for _, s := range x.sources {
 		if s.next.ClearAll(); s.suspect && s.orders > 0 && !n.isShunned(now, s.at.Name) {
@@ -126,7 +127,7 @@ func (x *exchange) mayHedge(shard uint) bool {
 }
 
 // choose is of whom a shard of that ordinal is asked.
-func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) wire.Location {
+func (n *Node) choose(now step.Time, x *exchange, ordinal int, shard uint) wire.Location {
 	for i := range x.members {
 		at := candidate(x.members, ordinal, i)
 		if at.Name == n.cfg.Self.Name {
@@ -144,7 +145,7 @@ func (n *Node) choose(now Time, x *exchange, ordinal int, shard uint) wire.Locat
 	return n.lastResort(now, x, shard)
 }
 
-func (n *Node) mayAsk(now Time, x *exchange, at wire.Location, shard uint) bool {
+func (n *Node) mayAsk(now step.Time, x *exchange, at wire.Location, shard uint) bool {
 	return !x.spares(at.Name, shard) && !n.isShunned(now, at.Name)
 }
 
@@ -159,8 +160,8 @@ func (x *exchange) spares(name string, shard uint) bool {
 }
 
 // lastResort is the parent, the backup, or the coordinator, in this order.
-func (n *Node) lastResort(now Time, x *exchange, shard uint) wire.Location {
-	for _, peer := range []PeerID{n.up.parent, n.up.standby.peer} {
+func (n *Node) lastResort(now step.Time, x *exchange, shard uint) wire.Location {
+	for _, peer := range []step.PeerID{n.up.parent, n.up.standby.peer} {
 		if who, known := n.peers[peer]; known {
 			if at := (wire.Location{Name: who.Name}); n.mayAsk(now, x, at, shard) {
 				return at
@@ -176,7 +177,7 @@ func (n *Node) lastResort(now Time, x *exchange, shard uint) wire.Location {
 
 // order sends each source what is asked of it now, over links that are up; others are
 // dialed.
-func (n *Node) order(now Time, x *exchange, out []Output) []Output {
+func (n *Node) order(now step.Time, x *exchange, out []step.Output) []step.Output {
 	for _, s := range x.sources {
 		if s.asked.Equal(s.theirs) {
 			continue
@@ -189,14 +190,14 @@ func (n *Node) order(now Time, x *exchange, out []Output) []Output {
 			}
 			continue
 		}
-		out = append(out, Output{Op: OpSend, Peer: peer, Message: &wire.Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
+		out = append(out, step.Output{Op: step.OpSend, Peer: peer, Message: &wire.Want{Key: x.key, Shards: s.asked.Difference(s.theirs), Cancel: s.theirs.Difference(s.asked)}})
 		s.asked.CopyFull(s.theirs)
 	}
 	return out
 }
 
 // reassign works out all orders anew.
-func (n *Node) reassign(now Time, out []Output) []Output {
+func (n *Node) reassign(now step.Time, out []step.Output) []step.Output {
 	for _, x := range n.trading {
 		if !x.isDone() {
 			out = n.assign(now, x, out)

@@ -3,6 +3,7 @@ package mesh
 import (
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -18,20 +19,20 @@ type bodies struct {
 type fetch struct {
 	want    record.VersionKey
 	choice  wire.FormChoice
-	request uint64 // for which it is, of those for others; 0: for none in particular
-	asked   int    // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
-	tries   int    // how often another was asked
-	above   bool   // who has that form is looked for above
-	last    bool   // the coordinator was asked: there is nobody else
-	slow    bool   // those who were asked have been given more time
-	askAt   Time   // when to ask another as well, if nobody answers
+	request uint64    // for which it is, of those for others; 0: for none in particular
+	asked   int       // peers who have not answered yet; 0: it waits for a parent or a retry, unless it is traded
+	tries   int       // how often another was asked
+	above   bool      // who has that form is looked for above
+	last    bool      // the coordinator was asked: there is nobody else
+	slow    bool      // those who were asked have been given more time
+	askAt   step.Time // when to ask another as well, if nobody answers
 }
 
 // waiting is a peer's request for a body that has not arrived yet. It waits here
 // instead of being refused, so that peers need not poll.
 type waiting struct {
 	request uint64
-	peer    PeerID
+	peer    step.PeerID
 	want    record.VersionKey
 	choice  wire.FormChoice
 }
@@ -61,7 +62,7 @@ func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
 func (b *bodies) begin(v record.VersionKey, choice wire.FormChoice) *fetch {
 	f := b.fetch(v, choice)
 	if f == nil {
-		f = &fetch{want: v, choice: choice, askAt: Never}
+		f = &fetch{want: v, choice: choice, askAt: step.Never}
 		b.fetches = append(b.fetches, f)
 	}
 	return f
@@ -73,7 +74,7 @@ func (b *bodies) forget(v record.VersionKey, choice wire.FormChoice) {
 
 func (b *bodies) evict(v record.VersionKey) { delete(b.held, v) }
 
-func (b *bodies) cancelPeer(peer PeerID) {
+func (b *bodies) cancelPeer(peer step.PeerID) {
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.peer == peer })
 }
 
@@ -93,16 +94,16 @@ func (b *bodies) take(v record.VersionKey, choices ...wire.FormChoice) []waiting
 
 // request handles a peer's wish for a body: serve it, or fetch it and let the
 // peer wait.
-func (n *Node) request(now Time, in Input, out []Output) []Output {
+func (n *Node) request(now step.Time, in step.Input, out []step.Output) []step.Output {
 	switch {
 	case n.childIndex(in.Peer) < 0 && !n.shadows.has(in.Peer) && !n.tradesWith(n.peers[in.Peer]):
-		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "not a child of this node"})
+		return append(out, step.Output{Op: step.OpDeny, Request: in.Request, Reason: "not a child of this node"})
 	case n.cfg.HoldsAll || n.bodies.has(in.Want):
-		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
+		return append(out, step.Output{Op: step.OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
 	case !n.subscribes(in.Want.Config):
 		return n.requestCached(now, in, out)
 	case n.trades(in.Want):
-		return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
+		return append(out, step.Output{Op: step.OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
 	}
 	out, ok := n.await(in, out)
 	if !ok {
@@ -112,9 +113,9 @@ func (n *Node) request(now Time, in Input, out []Output) []Output {
 }
 
 // await lets a request wait, if there is room.
-func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
+func (n *Node) await(in step.Input, out []step.Output) (_ []step.Output, ok bool) {
 	if len(n.bodies.waiting) >= MaxWaiting {
-		return append(out, Output{Op: OpDeny, Request: in.Request, Reason: "too many requests wait"}), false
+		return append(out, step.Output{Op: step.OpDeny, Request: in.Request, Reason: "too many requests wait"}), false
 	}
 	n.bodies.waiting = append(n.bodies.waiting, waiting{in.Request, in.Peer, in.Want, in.Choice})
 	return out, true
@@ -122,23 +123,23 @@ func (n *Node) await(in Input, out []Output) (_ []Output, ok bool) {
 
 // serveWaiting answers those who wait for a version, with one of certain choices, if any
 // are given.
-func (n *Node) serveWaiting(v record.VersionKey, out []Output, choices ...wire.FormChoice) []Output {
+func (n *Node) serveWaiting(v record.VersionKey, out []step.Output, choices ...wire.FormChoice) []step.Output {
 	for _, w := range n.bodies.take(v, choices...) {
-		out = append(out, Output{Op: OpServe, Request: w.request, Want: v, Choice: w.choice})
+		out = append(out, step.Output{Op: step.OpServe, Request: w.request, Want: v, Choice: w.choice})
 	}
 	return out
 }
 
 // denyWaiting refuses them.
-func (n *Node) denyWaiting(v record.VersionKey, reason string, out []Output, choices ...wire.FormChoice) []Output {
+func (n *Node) denyWaiting(v record.VersionKey, reason string, out []step.Output, choices ...wire.FormChoice) []step.Output {
 	for _, w := range n.bodies.take(v, choices...) {
-		out = append(out, Output{Op: OpDeny, Request: w.request, Reason: reason})
+		out = append(out, step.Output{Op: step.OpDeny, Request: w.request, Reason: reason})
 	}
 	return out
 }
 
 // fetch asks the parent, or the backup, for a body, unless that is under way.
-func (n *Node) fetch(now Time, want record.VersionKey, out []Output) []Output {
+func (n *Node) fetch(now step.Time, want record.VersionKey, out []step.Output) []step.Output {
 	f := n.bodies.begin(want, wire.AnyForm)
 	if f.asked > 0 || n.trades(want) || n.up.state != upAttached { // resumeFetches starts it
 		return out
@@ -146,14 +147,14 @@ func (n *Node) fetch(now Time, want record.VersionKey, out []Output) []Output {
 	return n.ask(now, f, n.source(), out)
 }
 
-func (n *Node) ask(now Time, f *fetch, peer PeerID, out []Output) []Output {
+func (n *Node) ask(now step.Time, f *fetch, peer step.PeerID, out []step.Output) []step.Output {
 	f.asked++
-	f.askAt = now + fetchPatience + Time(len(n.path))*lagHop
-	return append(out, Output{Op: OpFetch, Peer: peer, Want: f.want, Choice: f.choice, Request: f.request, Cached: !n.subscribes(f.want.Config)})
+	f.askAt = now + fetchPatience + step.Time(len(n.path))*lagHop
+	return append(out, step.Output{Op: step.OpFetch, Peer: peer, Want: f.want, Choice: f.choice, Request: f.request, Cached: !n.subscribes(f.want.Config)})
 }
 
 // resumeFetches asks a new parent for what is still wanted.
-func (n *Node) resumeFetches(now Time, out []Output) []Output {
+func (n *Node) resumeFetches(now step.Time, out []step.Output) []step.Output {
 	for _, f := range slices.Clone(n.bodies.fetches) {
 		switch {
 		case f.asked > 0:
@@ -168,14 +169,14 @@ func (n *Node) resumeFetches(now Time, out []Output) []Output {
 
 // wakeFetches asks another as well for what nobody has begun to send: the backup
 // first, then members of the circle, one after another.
-func (n *Node) wakeFetches(now Time, out []Output) []Output {
+func (n *Node) wakeFetches(now step.Time, out []step.Output) []step.Output {
 	for _, f := range slices.Clone(n.bodies.fetches) {
 		if now < f.askAt {
 			continue
 		}
 		f.askAt = now + fetchPatience
 		if n.trades(f.want) && f.choice == wire.AnyForm || f.asked >= maxAsked {
-			f.askAt = Never
+			f.askAt = step.Never
 			continue
 		}
 		if f.above || !n.subscribes(f.want.Config) {
@@ -194,7 +195,7 @@ func (n *Node) wakeFetches(now Time, out []Output) []Output {
 
 // askAbove asks another for what the parent would not give, or is slow to: the backup,
 // then the coordinator, who has every form. ok is false if that was done.
-func (n *Node) askAbove(now Time, f *fetch, out []Output) (_ []Output, ok bool) {
+func (n *Node) askAbove(now step.Time, f *fetch, out []step.Output) (_ []step.Output, ok bool) {
 	spare, coordinator := n.spare(), wire.Location{Addr: n.seed()}
 	f.above = true
 	f.tries++
@@ -220,7 +221,7 @@ const reasonNoForm = "nobody above has a form of it that can be used"
 
 // askFurther does so for a fetch that waits; if there is nobody left to ask, and nobody
 // to answer, it has failed.
-func (n *Node) askFurther(now Time, f *fetch, out []Output) []Output {
+func (n *Node) askFurther(now step.Time, f *fetch, out []step.Output) []step.Output {
 	out, ok := n.askAbove(now, f, out)
 	switch {
 	case ok:
@@ -228,15 +229,15 @@ func (n *Node) askFurther(now Time, f *fetch, out []Output) []Output {
 	case !n.subscribes(f.want.Config):
 		return n.giveUp(f, reasonNoForm, out)
 	case f.asked == 0:
-		return n.fetchFailed(now, Input{Want: f.want, Reason: reasonNoForm}, out)
+		return n.fetchFailed(now, step.Input{Want: f.want, Reason: reasonNoForm}, out)
 	}
-	f.askAt = Never
+	f.askAt = step.Never
 	return out
 }
 
 // askCircle asks the next member of the circle; one that is not linked is dialed, and
 // asked the next time.
-func (n *Node) askCircle(now Time, f *fetch, out []Output) []Output {
+func (n *Node) askCircle(now step.Time, f *fetch, out []step.Output) []step.Output {
 	c := n.circles.mine
 	if c == nil || len(c.Members) < 2 {
 		return out
@@ -253,14 +254,14 @@ func (n *Node) askCircle(now Time, f *fetch, out []Output) []Output {
 }
 
 // answered hears that a peer has begun to send a body: nobody else is asked.
-func (n *Node) answered(in Input) {
+func (n *Node) answered(in step.Input) {
 	if f := n.bodies.fetch(in.Want, in.Choice); f != nil {
-		f.askAt = Never
+		f.askAt = step.Never
 	}
 }
 
 // fetched hears how a fetch ended: with a verified body on disk, or not.
-func (n *Node) fetched(now Time, in Input, out []Output) []Output {
+func (n *Node) fetched(now step.Time, in step.Input, out []step.Output) []step.Output {
 	if in.Reason != "" {
 		return n.fetchFailed(now, in, out)
 	}
@@ -284,17 +285,17 @@ func (n *Node) trades(want record.VersionKey) bool {
 }
 
 // tellStored tells the coordinators that follow of a new version.
-func (n *Node) tellStored(v record.VersionKey, out []Output) []Output {
+func (n *Node) tellStored(v record.VersionKey, out []step.Output) []step.Output {
 	for i := range n.children {
 		if c := &n.children[i]; c.role == wire.RoleCoordinator && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &wire.Stored{Config: v.Config, Version: v.Version}})
+			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: &wire.Stored{Config: v.Config, Version: v.Version}})
 		}
 	}
 	return out
 }
 
 // mirror fetches a version that no pointer of this region names yet.
-func (n *Node) mirror(now Time, from PeerID, m *wire.Stored, out []Output) []Output {
+func (n *Node) mirror(now step.Time, from step.PeerID, m *wire.Stored, out []step.Output) []step.Output {
 	want := record.VersionKey{Config: m.Config, Version: m.Version}
 	if from != n.up.parent || n.up.state != upAttached || n.cfg.Planner == nil || n.bodies.has(want) {
 		return out
@@ -303,7 +304,7 @@ func (n *Node) mirror(now Time, from PeerID, m *wire.Stored, out []Output) []Out
 }
 
 // abandon ends the trade of versions of a config that no pointer names any more.
-func (n *Node) abandon(config string, out []Output) []Output {
+func (n *Node) abandon(config string, out []step.Output) []step.Output {
 	if n.cfg.Planner != nil {
 		return out // a coordinator keeps them all
 	}
@@ -323,7 +324,7 @@ const ReasonLinkLost = "link_lost"
 
 // fetchFailed tells those who wait, and tries again later; a parent that fails
 // several times in a row is left for another.
-func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
+func (n *Node) fetchFailed(now step.Time, in step.Input, out []step.Output) []step.Output {
 	want, reason := in.Want, in.Reason
 	f := n.bodies.fetch(want, in.Choice)
 	assembled := in.Key.Config != ""
@@ -367,7 +368,7 @@ func (n *Node) fetchFailed(now Time, in Input, out []Output) []Output {
 
 // parentFailed counts a body that the parent did not give, or gave damaged, and
 // leaves it after several in a row.
-func (n *Node) parentFailed(now Time, out []Output) []Output {
+func (n *Node) parentFailed(now step.Time, out []step.Output) []step.Output {
 	n.up.failures++
 	if n.up.state == upAttached && n.up.failures >= fetchesToLeave {
 		n.up.failures = 0
@@ -380,7 +381,7 @@ func (n *Node) wants(s *configState, v record.VersionKey) bool {
 	return s.applied != s.latest.Pointer.Epoch && n.versionFor(s) == v.Version || s.staging(v.Version)
 }
 
-func (n *Node) settleConfig(now Time, config string, out []Output) []Output {
+func (n *Node) settleConfig(now step.Time, config string, out []step.Output) []step.Output {
 	key := n.pointerKey(config)
 	if s := n.configs[key]; s != nil {
 		return n.settle(now, key, s, out)

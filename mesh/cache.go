@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -67,7 +68,7 @@ func (n *Node) busy() bool {
 
 // makeRoom drops what was not asked for longest, until there is room in the cache for
 // so many bytes more of an exchange. ok is false if there can be none.
-func (n *Node) makeRoom(x *exchange, bytes int64, out []Output) (_ []Output, ok bool) {
+func (n *Node) makeRoom(x *exchange, bytes int64, out []step.Output) (_ []step.Output, ok bool) {
 	for n.CacheUsed()+bytes > n.cfg.CacheLimit {
 		oldest := n.leastUsed(x)
 		if oldest == nil {
@@ -79,7 +80,7 @@ func (n *Node) makeRoom(x *exchange, bytes int64, out []Output) (_ []Output, ok 
 }
 
 // makePlace is makeRoom for one more exchange, which is listed already.
-func (n *Node) makePlace(x *exchange, out []Output) (_ []Output, ok bool) {
+func (n *Node) makePlace(x *exchange, out []step.Output) (_ []step.Output, ok bool) {
 	count := 0
 	for _, y := range n.trading {
 		count += one(y.cached)
@@ -115,17 +116,17 @@ func (n *Node) isWanted(v record.VersionKey) bool {
 }
 
 // discard ends the exchanges of a version; what has come of it goes.
-func (n *Node) discard(v record.VersionKey, out []Output) []Output {
-	return append(n.endExchanges(v, out), Output{Op: OpAbandon, Want: v})
+func (n *Node) discard(v record.VersionKey, out []step.Output) []step.Output {
+	return append(n.endExchanges(v, out), step.Output{Op: step.OpAbandon, Want: v})
 }
 
 // requestCached handles a request for a version of a config that this node does not
 // subscribe to: from what is here, or it waits for that.
-func (n *Node) requestCached(now Time, in Input, out []Output) []Output {
+func (n *Node) requestCached(now step.Time, in step.Input, out []step.Output) []step.Output {
 	for _, x := range n.trading {
 		if x.key.VersionKey == in.Want && in.Choice.Allows(x.key.Form) {
 			x.used = now
-			return append(out, Output{Op: OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
+			return append(out, step.Output{Op: step.OpServe, Request: in.Request, Want: in.Want, Choice: in.Choice})
 		}
 	}
 	out, ok := n.await(in, out)
@@ -137,7 +138,7 @@ func (n *Node) requestCached(now Time, in Input, out []Output) []Output {
 
 // fetchCached asks for the index of a form, for others. If any will do, it is one that
 // request can use.
-func (n *Node) fetchCached(now Time, want record.VersionKey, choice wire.FormChoice, request uint64, out []Output) []Output {
+func (n *Node) fetchCached(now step.Time, want record.VersionKey, choice wire.FormChoice, request uint64, out []step.Output) []step.Output {
 	f := n.bodies.begin(want, choice)
 	if f.request == 0 {
 		f.request = request
@@ -149,8 +150,8 @@ func (n *Node) fetchCached(now Time, want record.VersionKey, choice wire.FormCho
 }
 
 // giveUp ends a fetch for others, and tells them, unless somebody may still answer.
-func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
-	if f.askAt = Never; f.asked > 0 {
+func (n *Node) giveUp(f *fetch, reason string, out []step.Output) []step.Output {
+	if f.askAt = step.Never; f.asked > 0 {
 		return out
 	}
 	n.bodies.forget(f.want, f.choice)
@@ -163,7 +164,7 @@ func (n *Node) giveUp(f *fetch, reason string, out []Output) []Output {
 
 // cachedFailed hears that a fetch for others failed: the next is asked, or those who
 // wait are told.
-func (n *Node) cachedFailed(now Time, f *fetch, in Input, out []Output) []Output {
+func (n *Node) cachedFailed(now step.Time, f *fetch, in step.Input, out []step.Output) []step.Output {
 	if f.asked = max(f.asked-1, 0); f.asked > 0 {
 		return out // another answers
 	}
@@ -181,7 +182,7 @@ func (n *Node) cachedFailed(now Time, f *fetch, in Input, out []Output) []Output
 }
 
 // cache begins an exchange for others.
-func (n *Node) cache(now Time, x *exchange, out []Output) []Output {
+func (n *Node) cache(now step.Time, x *exchange, out []step.Output) []step.Output {
 	out, ok := n.makePlace(x, out)
 	if !ok {
 		return n.declineAll(x.key, n.discard(x.key.VersionKey, out))
@@ -196,7 +197,7 @@ func (n *Node) cache(now Time, x *exchange, out []Output) []Output {
 
 // relayWants asks on for shards that a peer wants, and that this node does not need
 // itself: parity, or any of an exchange for others. What there is no room for is declined.
-func (n *Node) relayWants(now Time, x *exchange, u *upload, wanted *bitset.BitSet, out []Output) []Output {
+func (n *Node) relayWants(now step.Time, x *exchange, u *upload, wanted *bitset.BitSet, out []step.Output) []step.Output {
 	x.used = now
 	g, added, made, declined := x.info.Geometry, false, false, bitset.New(0)
 	for shard, ok := wanted.NextSet(0); ok && int(shard) < x.info.Shards(); shard, ok = wanted.NextSet(shard + 1) {
@@ -243,16 +244,16 @@ func (x *exchange) relay(shard uint) {
 }
 
 // decline tells a peer that it will not be sent shards that it wants.
-func (n *Node) decline(u *upload, shards *bitset.BitSet, out []Output) []Output {
+func (n *Node) decline(u *upload, shards *bitset.BitSet, out []step.Output) []step.Output {
 	u.want.InPlaceDifference(shards)
 	if u.want.None() && u.sending == 0 {
 		n.dropUpload(u)
 	}
-	return append(out, Output{Op: OpSend, Peer: u.peer, Message: &wire.Decline{Key: u.key, Shards: shards}})
+	return append(out, step.Output{Op: step.OpSend, Peer: u.peer, Message: &wire.Decline{Key: u.key, Shards: shards}})
 }
 
 // declineAll tells so all who want shards of a form.
-func (n *Node) declineAll(key record.FormKey, out []Output) []Output {
+func (n *Node) declineAll(key record.FormKey, out []step.Output) []step.Output {
 	for i := len(n.uploads.queue) - 1; i >= 0; i-- {
 		if u := n.uploads.queue[i]; u.key == key && u.want.Any() {
 			out = n.decline(u, u.want.Clone(), out)
@@ -262,7 +263,7 @@ func (n *Node) declineAll(key record.FormKey, out []Output) []Output {
 }
 
 // declined hears that a source will not send shards: the next in line is asked.
-func (n *Node) declined(now Time, from PeerID, m *wire.Decline, out []Output) []Output {
+func (n *Node) declined(now step.Time, from step.PeerID, m *wire.Decline, out []step.Output) []step.Output {
 	x, name := n.exchanges[m.Key], n.peers[from].Name
 	if x == nil {
 		return out

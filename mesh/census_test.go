@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -12,8 +13,8 @@ import (
 // A coordinator that follows knows its own quarantine: it is asked to release from it.
 func TestAFollowerCountsForItselfToo(t *testing.T) {
 	n := NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "us", Name: "follower"}, Description: wire.Description{Relay: true}, Seeds: []string{"leader:1"}, Planner: NewPlanner(PlannerConfig{})})
-	out := n.Step(0, Input{Kind: InCensus}, nil)
-	if len(out) != 1 || out[0].Op != OpCensus || out[0].Name != "follower" || out[0].Region != "us" {
+	out := n.Step(0, step.Input{Kind: step.InCensus}, nil)
+	if len(out) != 1 || out[0].Op != step.OpCensus || out[0].Name != "follower" || out[0].Region != "us" {
 		t.Errorf("a follower that is not attached tells of its census: %+v", out)
 	}
 }
@@ -33,7 +34,7 @@ func root(t *testing.T, subscriptions ...wire.Subscriptions) *Node {
 func TestWhoDoesNotSubscribeIsNotCounted(t *testing.T) {
 	n := root(t, "", "db web", wire.SubscribeNothing, "db web", "web/site", "")
 	pointer := record.Pointer{Config: "web/site/flags", Region: "eu", Epoch: 3, Baseline: 1, Candidate: 2, Wave: record.Wave{Share: record.WholeFleet}, Phase: record.PhaseActive}
-	n.Step(0, Input{Kind: InPublish, Announcement: &wire.Announcement{Revision: 1, Raw: []byte("p"), Pointer: pointer}}, nil)
+	n.Step(0, step.Input{Kind: step.InPublish, Announcement: &wire.Announcement{Revision: 1, Raw: []byte("p"), Pointer: pointer}}, nil)
 	c := n.Census(0)
 	want := []wire.Audience{{Subscriptions: wire.SubscribeNothing, Agents: 1}, {Subscriptions: "db web", Agents: 2}, {Subscriptions: "web/site", Agents: 1}}
 	if !reflect.DeepEqual(c.Audiences, want) {
@@ -51,7 +52,7 @@ func TestWhoDoesNotSubscribeIsNotCounted(t *testing.T) {
 	n.expect(0, record.PointerKey{Config: "db/main", Region: "eu"}, 1)
 	a := n.quarantine.answers["db/main"]
 	a.from.AddMany([]uint32{0, 1, 3, 5})
-	if out := n.Step(2*silenceLimit, Input{Kind: InTick}, nil); len(n.quarantine.wards) != 0 {
+	if out := n.Step(2*silenceLimit, step.Input{Kind: step.InTick}, nil); len(n.quarantine.wards) != 0 {
 		t.Errorf("quarantined: %+v", out)
 	}
 }

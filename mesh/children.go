@@ -3,12 +3,13 @@ package mesh
 import (
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
 // child is a node that this one relays to.
 type child struct {
-	peer   PeerID
+	peer   step.PeerID
 	index  uint32
 	region string
 	role   wire.Role
@@ -20,44 +21,44 @@ type child struct {
 	broodCircles []*wire.Circle // that it was told its children are in
 }
 
-func (n *Node) childIndex(peer PeerID) int {
+func (n *Node) childIndex(peer step.PeerID) int {
 	return slices.IndexFunc(n.children, func(c child) bool { return c.peer == peer })
 }
 
 // join answers an agent, or a following coordinator, that asks for a place.
-func (n *Node) join(now Time, from PeerID, m *wire.Join, out []Output) []Output {
+func (n *Node) join(now step.Time, from step.PeerID, m *wire.Join, out []step.Output) []step.Output {
 	who, known := n.peers[from]
 	if !known || n.cfg.Planner == nil {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "not a coordinator"}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "not a coordinator"}})
 	}
 	if who.Role == wire.RoleCoordinator {
 		if reason := n.refuseFollower(who); reason != "" {
-			return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
+			return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
 		}
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Placement{}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Placement{}})
 	}
 	if who.Region != n.cfg.Self.Region {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
 	}
 	if after := n.gate.wait(now, n.cfg.JoinRate); after > 0 {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
 	}
 	if m.Accuse != "" {
-		out = append(out, Output{Op: OpAccused, Peer: from, Reason: m.Accuse})
+		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Accuse})
 	}
 	placement, err := n.cfg.Planner.Join(now, who.Name, m)
 	if err != nil {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: err.Error()}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: err.Error()}})
 	}
 	if len(n.cfg.Gossip) > 0 && n.cfg.Planner.gossips(placement.Index) {
 		placement.Gossip = n.cfg.Gossip
 	}
-	out = append(out, Output{Op: OpSend, Peer: from, Message: &placement})
+	out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &placement})
 	return n.tellPlaced(out)
 }
 
-func (n *Node) tellPlaced(out []Output) []Output {
-	return append(out, Output{Op: OpPlaced, Count: n.cfg.Planner.Placed()})
+func (n *Node) tellPlaced(out []step.Output) []step.Output {
+	return append(out, step.Output{Op: step.OpPlaced, Count: n.cfg.Planner.Placed()})
 }
 
 // refuseFollower says why another coordinator can't follow this one; "" if it can.
@@ -72,7 +73,7 @@ func (n *Node) refuseFollower(who wire.Identity) string {
 }
 
 // attachChild takes a peer as a child and sends it what it missed.
-func (n *Node) attachChild(now Time, from PeerID, m *wire.Attach, out []Output) []Output {
+func (n *Node) attachChild(now step.Time, from step.PeerID, m *wire.Attach, out []step.Output) []step.Output {
 	who, known := n.peers[from]
 	reason := ""
 	switch {
@@ -93,13 +94,13 @@ func (n *Node) attachChild(now Time, from PeerID, m *wire.Attach, out []Output) 
 		reason = "no room for more children"
 	}
 	if reason != "" {
-		return append(out, Output{Op: OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
+		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
 	}
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
 	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
 	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
-	out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.Attached{Path: n.pathOfChildren()}})
+	out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Attached{Path: n.pathOfChildren()}})
 	n.treeChanged(now)
 	if who.Role == wire.RoleAgent {
 		out = n.enroll(now, from, member, m.Children, out)
@@ -109,7 +110,7 @@ func (n *Node) attachChild(now Time, from PeerID, m *wire.Attach, out []Output) 
 
 // replaceChild drops an older link of the node that attaches anew: it came back
 // before the loss of that link was noticed.
-func (n *Node) replaceChild(from PeerID, who wire.Identity, out []Output) []Output {
+func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out []step.Output) []step.Output {
 	old := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
 	if old < 0 {
 		return out
@@ -122,26 +123,26 @@ func (n *Node) replaceChild(from PeerID, who wire.Identity, out []Output) []Outp
 		return out
 	}
 	delete(n.peers, peer)
-	return append(out, Output{Op: OpDrop, Peer: peer, Reason: "replaced by a newer link"})
+	return append(out, step.Output{Op: step.OpDrop, Peer: peer, Reason: "replaced by a newer link"})
 }
 
 // sendSince sends a child the pointers that changed after a revision, oldest first,
 // then the newest head: what one that was away has missed, whatever the number of
 // changes between. It goes page by page: the next is sent when the last has left,
 // so that a slow child costs no memory.
-func (n *Node) sendSince(i int, since uint64, out []Output) []Output {
+func (n *Node) sendSince(i int, since uint64, out []step.Output) []step.Output {
 	c := &n.children[i]
 	out, last, more := n.sendPage(c.peer, c.region, since, out)
 	if c.behind = more; more {
 		c.since = last
-		return append(out, Output{Op: OpAwaitDrain, Peer: c.peer})
+		return append(out, step.Output{Op: step.OpAwaitDrain, Peer: c.peer})
 	}
 	return out
 }
 
 // sendPage sends what changed in a region after a revision, as much as fits in a
 // page; when that is all, the newest head too. last is how far it got.
-func (n *Node) sendPage(to PeerID, region string, since uint64, out []Output) (_ []Output, last uint64, more bool) {
+func (n *Node) sendPage(to step.PeerID, region string, since uint64, out []step.Output) (_ []step.Output, last uint64, more bool) {
 	var page []*wire.Announcement
 	if l := n.ledgers[region]; l != nil {
 		page, more = l.since(since, catchUpPage, n.isCurrent)
@@ -153,10 +154,10 @@ func (n *Node) sendPage(to PeerID, region string, since uint64, out []Output) (_
 			fresh.Pushed = false
 			a = &fresh
 		}
-		out = append(out, Output{Op: OpSend, Peer: to, Message: a})
+		out = append(out, step.Output{Op: step.OpSend, Peer: to, Message: a})
 	}
 	if !more && n.headRaw != nil && n.head.Region == region {
-		out = append(out, Output{Op: OpSend, Peer: to, Message: n.headRaw})
+		out = append(out, step.Output{Op: step.OpSend, Peer: to, Message: n.headRaw})
 	}
 	return out, last, more
 }
@@ -164,18 +165,18 @@ func (n *Node) sendPage(to PeerID, region string, since uint64, out []Output) (_
 // congested stops relaying to a child that does not keep up. When it has taken what
 // waits for it, it is sent the newest of what it missed: of many changes to one
 // config, the last.
-func (n *Node) congested(peer PeerID, out []Output) []Output {
+func (n *Node) congested(peer step.PeerID, out []step.Output) []step.Output {
 	i := n.childIndex(peer)
 	if i < 0 || n.children[i].behind {
 		return out
 	}
 	c := &n.children[i]
 	c.behind, c.since = true, n.revisions[c.region]
-	out = append(out, Output{Op: OpSlow, Peer: peer})
-	return append(out, Output{Op: OpAwaitDrain, Peer: peer})
+	out = append(out, step.Output{Op: step.OpSlow, Peer: peer})
+	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: peer})
 }
 
-func (n *Node) drained(peer PeerID, out []Output) []Output {
+func (n *Node) drained(peer step.PeerID, out []step.Output) []step.Output {
 	if i := n.childIndex(peer); i >= 0 && n.children[i].behind {
 		return n.sendSince(i, n.children[i].since, out)
 	}
@@ -183,7 +184,7 @@ func (n *Node) drained(peer PeerID, out []Output) []Output {
 }
 
 // loseChild forgets a child and tells the planner, or the parent, that it is gone.
-func (n *Node) loseChild(now Time, peer PeerID, out []Output) []Output {
+func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
 	i := n.childIndex(peer)
 	if i < 0 {
 		return out
@@ -204,7 +205,7 @@ func (n *Node) loseChild(now Time, peer PeerID, out []Output) []Output {
 }
 
 // gone hears from a child that agents left its subtree.
-func (n *Node) gone(now Time, from PeerID, m *wire.Gone, out []Output) []Output {
+func (n *Node) gone(now step.Time, from step.PeerID, m *wire.Gone, out []step.Output) []step.Output {
 	if n.childIndex(from) < 0 {
 		return out
 	}
@@ -218,7 +219,7 @@ func (n *Node) gone(now Time, from PeerID, m *wire.Gone, out []Output) []Output 
 }
 
 // relay sends an announcement to every child of its region.
-func (n *Node) relay(now Time, a *wire.Announcement, out []Output) []Output {
+func (n *Node) relay(now step.Time, a *wire.Announcement, out []step.Output) []step.Output {
 	if a.Pointer.Region == n.cfg.Self.Region {
 		n.newsForShadows(now)
 	}
@@ -227,28 +228,28 @@ func (n *Node) relay(now Time, a *wire.Announcement, out []Output) []Output {
 
 // sendDown sends a message to every child of a region, but to those that are behind:
 // they are sent what is newest when they have caught up.
-func (n *Node) sendDown(region string, m wire.Message, out []Output) []Output {
+func (n *Node) sendDown(region string, m wire.Message, out []step.Output) []step.Output {
 	for i := range n.children {
 		if c := &n.children[i]; c.region == region && !c.behind {
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
+			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: m})
 		}
 	}
 	return out
 }
 
 // receiveAck merges what a child acknowledges; at the root it has arrived.
-func (n *Node) receiveAck(now Time, from PeerID, m *wire.Ack, out []Output) []Output {
+func (n *Node) receiveAck(now step.Time, from step.PeerID, m *wire.Ack, out []step.Output) []step.Output {
 	i := n.childIndex(from)
 	if i < 0 {
 		return out
 	}
 	for _, e := range m.Entries {
 		if e.Region != n.children[i].region {
-			return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+			return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
 		}
 	}
 	if n.cfg.Planner != nil {
-		out = append(out, Output{Op: OpAcked, Message: m})
+		out = append(out, step.Output{Op: step.OpAcked, Message: m})
 		if n.children[i].role == wire.RoleAgent {
 			out = n.diagnose(now, m.Entries, out)
 		}
@@ -261,13 +262,13 @@ func (n *Node) receiveAck(now Time, from PeerID, m *wire.Ack, out []Output) []Ou
 	return out
 }
 
-func (n *Node) flushAcks(out []Output) []Output {
+func (n *Node) flushAcks(out []step.Output) []step.Output {
 	if n.up.state != upAttached {
-		n.acks.flushAt = Never // resend finds it once there is a parent
+		n.acks.flushAt = step.Never // resend finds it once there is a parent
 		return out
 	}
 	for _, m := range n.acks.flush() {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -97,7 +98,7 @@ func TestCirclesAreFedAsATreeAndNoneFeedsMany(t *testing.T) {
 func TestWidthClimbsOnlyWhereThatHelps(t *testing.T) {
 	shardsLeave := func(each func(limit int) time.Duration) int {
 		var w width
-		now := Time(1)
+		now := step.Time(1)
 		for range 5000 {
 			now = now.Add(each(w.get()) / time.Duration(w.get()))
 			w.left(now)

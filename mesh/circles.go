@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -26,11 +27,11 @@ import (
 // Sources: SplitStream (Castro et al., SOSP 2003), in which a node is interior in one
 // tree of many, and Turbine's layers of neighborhoods (Solana).
 type circles struct {
-	mine    *wire.Circle               // that this node is in; nil: none
-	below   []*wire.Circle             // those that this node's children are in
-	broods  map[PeerID][]wire.Location // children's children
-	told    []wire.Location            // what the parent was told of this node's children
-	flushAt Time
+	mine    *wire.Circle                    // that this node is in; nil: none
+	below   []*wire.Circle                  // those that this node's children are in
+	broods  map[step.PeerID][]wire.Location // children's children
+	told    []wire.Location                 // what the parent was told of this node's children
+	flushAt step.Time
 }
 
 const (
@@ -38,19 +39,19 @@ const (
 	// duties wider, at the price of a link to each of them.
 	circleSize = 24
 	// circleDelay gathers changes of the tree before circles follow them.
-	circleDelay = Time(500 * time.Millisecond)
+	circleDelay = step.Time(500 * time.Millisecond)
 )
 
 // treeChanged arranges for circles to follow a change among children or their broods.
-func (n *Node) treeChanged(now Time) {
-	if n.circles.flushAt == Never {
+func (n *Node) treeChanged(now step.Time) {
+	if n.circles.flushAt == step.Never {
 		n.circles.flushAt = now + circleDelay
 	}
 }
 
 // flushCircles makes the circles anew, and tells of those that have changed.
-func (n *Node) flushCircles(now Time, out []Output) []Output {
-	n.circles.flushAt = Never
+func (n *Node) flushCircles(now step.Time, out []step.Output) []step.Output {
+	n.circles.flushAt = step.Never
 	if n.cfg.Arrangement == ArrangeSiblings {
 		return n.tellBelow(now, []*wire.Circle{{Members: n.brood(), Feeders: []wire.Location{n.location()}}}, out)
 	}
@@ -59,7 +60,7 @@ func (n *Node) flushCircles(now Time, out []Output) []Output {
 		out = n.tellBelow(now, arrange(n.brood(), []wire.Location{n.location()}), out)
 	} else if own := n.brood(); n.up.state == upAttached && !slices.Equal(own, n.circles.told) {
 		n.circles.told = own
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &wire.Brood{Members: own}})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: &wire.Brood{Members: own}})
 	}
 	if len(n.circles.below) == 0 {
 		return out
@@ -117,7 +118,7 @@ func idlest(circles []*wire.Circle) *wire.Circle {
 
 // tellBelow tells each child of the circle that it is in, and keeps them to know who
 // may feed the grandchildren.
-func (n *Node) tellBelow(now Time, below []*wire.Circle, out []Output) []Output {
+func (n *Node) tellBelow(now step.Time, below []*wire.Circle, out []step.Output) []step.Output {
 	changed := !slices.EqualFunc(n.circles.below, below, (*wire.Circle).Equal)
 	n.circles.below = below
 	if changed {
@@ -127,14 +128,14 @@ func (n *Node) tellBelow(now Time, below []*wire.Circle, out []Output) []Output 
 		c := &n.children[i]
 		if at := slices.IndexFunc(below, func(x *wire.Circle) bool { return x.Has(c.member.Name) }); at >= 0 && !below[at].Equal(c.circle) {
 			c.circle = below[at]
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: c.circle})
+			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: c.circle})
 		}
 	}
 	return out
 }
 
 // tellFollowers puts the coordinators that follow this one into circles of their own.
-func (n *Node) tellFollowers(out []Output) []Output {
+func (n *Node) tellFollowers(out []step.Output) []step.Output {
 	var followers []wire.Location
 	for i := range n.children {
 		if c := &n.children[i]; c.role == wire.RoleCoordinator {
@@ -145,7 +146,7 @@ func (n *Node) tellFollowers(out []Output) []Output {
 		for i := range n.children {
 			if c := &n.children[i]; x.Has(c.member.Name) && !x.Equal(c.circle) {
 				c.circle = x
-				out = append(out, Output{Op: OpSend, Peer: c.peer, Message: x})
+				out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: x})
 			}
 		}
 	}
@@ -154,7 +155,7 @@ func (n *Node) tellFollowers(out []Output) []Output {
 
 // tellGrandchildren makes the circles of the grandchildren and tells each child of
 // those that its own children are in.
-func (n *Node) tellGrandchildren(out []Output) []Output {
+func (n *Node) tellGrandchildren(out []step.Output) []step.Output {
 	var all []wire.Location
 	for i := range n.children {
 		all = append(all, n.circles.broods[n.children[i].peer]...)
@@ -171,14 +172,14 @@ func (n *Node) tellGrandchildren(out []Output) []Output {
 		}
 		if len(theirs) > 0 && !slices.EqualFunc(theirs, c.broodCircles, (*wire.Circle).Equal) {
 			c.broodCircles = theirs
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: &wire.Circles{Below: theirs}})
+			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: &wire.Circles{Below: theirs}})
 		}
 	}
 	return out
 }
 
 // bred hears from a child who its children are.
-func (n *Node) bred(now Time, from PeerID, m *wire.Brood) {
+func (n *Node) bred(now step.Time, from step.PeerID, m *wire.Brood) {
 	if n.childIndex(from) < 0 {
 		return
 	}
@@ -187,7 +188,7 @@ func (n *Node) bred(now Time, from PeerID, m *wire.Brood) {
 }
 
 // encircledBelow hears from the parent which circles the children are in.
-func (n *Node) encircledBelow(now Time, from PeerID, m *wire.Circles, out []Output) []Output {
+func (n *Node) encircledBelow(now step.Time, from step.PeerID, m *wire.Circles, out []step.Output) []step.Output {
 	if from != n.up.parent || n.cfg.Planner != nil {
 		return out
 	}
@@ -195,7 +196,7 @@ func (n *Node) encircledBelow(now Time, from PeerID, m *wire.Circles, out []Outp
 }
 
 // encircled hears from the parent which circle this node is in.
-func (n *Node) encircled(now Time, from PeerID, m *wire.Circle, out []Output) []Output {
+func (n *Node) encircled(now step.Time, from step.PeerID, m *wire.Circle, out []step.Output) []step.Output {
 	if from != n.up.parent || !m.Has(n.cfg.Self.Name) {
 		return out
 	}

@@ -5,22 +5,23 @@ import (
 	"maps"
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // census tells this coordinator of its own agents, and the leader that it follows.
-func (n *Node) census(now Time, out []Output) []Output {
+func (n *Node) census(now step.Time, out []step.Output) []step.Output {
 	c := n.Census(now)
-	out = append(out, Output{Op: OpCensus, Name: n.cfg.Self.Name, Region: n.cfg.Self.Region, Count: int(c.Agents), Message: c})
+	out = append(out, step.Output{Op: step.OpCensus, Name: n.cfg.Self.Name, Region: n.cfg.Self.Region, Count: int(c.Agents), Message: c})
 	if n.up.state == upAttached {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: c})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: c})
 	}
 	return out
 }
 
 // Census counts the agents under this root.
-func (n *Node) Census(now Time) *wire.Census {
+func (n *Node) Census(now step.Time) *wire.Census {
 	p := n.cfg.Planner
 	c := &wire.Census{Agents: uint32(p.Placed()), Labels: map[string]uint32{}}
 	c.Audiences = p.audiences()

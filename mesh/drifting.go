@@ -1,12 +1,13 @@
 package mesh
 
 import (
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // drifted sends the news of this host's own drift up.
-func (n *Node) drifted(in Input, out []Output) []Output {
+func (n *Node) drifted(in step.Input, out []step.Output) []step.Output {
 	if n.up.index == 0 {
 		return out
 	}
@@ -15,13 +16,13 @@ func (n *Node) drifted(in Input, out []Output) []Output {
 }
 
 // heardDrift passes it on to the leader; coordinators on the way take note.
-func (n *Node) heardDrift(from PeerID, m *wire.Drift, out []Output) []Output {
+func (n *Node) heardDrift(from step.PeerID, m *wire.Drift, out []step.Output) []step.Output {
 	i := n.childIndex(from)
 	if i < 0 || m.Region != n.children[i].region {
 		return out
 	}
 	if n.cfg.Planner != nil {
-		out = append(out, Output{Op: OpDrifted, Message: m})
+		out = append(out, step.Output{Op: step.OpDrifted, Message: m})
 	}
 	if n.isRoot() {
 		return out
@@ -31,7 +32,7 @@ func (n *Node) heardDrift(from PeerID, m *wire.Drift, out []Output) []Output {
 
 // damaged has a version applied anew, since what shows is not it any more; unless whole, it
 // is fetched before.
-func (n *Node) damaged(now Time, want record.VersionKey, whole bool, out []Output) []Output {
+func (n *Node) damaged(now step.Time, want record.VersionKey, whole bool, out []step.Output) []step.Output {
 	if !whole {
 		n.bodies.evict(want)
 		n.recount(want)

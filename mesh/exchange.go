@@ -6,6 +6,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -20,7 +21,7 @@ import (
 // there are the parent, the backup and the coordinator.
 type exchange struct {
 	key        record.FormKey
-	info       FormInfo
+	info       step.FormInfo
 	have       *bitset.BitSet  // shards
 	inStripe   []uint16        // how many of each stripe are here
 	missing    int             // stripes of which too few are here
@@ -33,12 +34,12 @@ type exchange struct {
 	relayed    *bitset.BitSet  // shards wanted here by others, and not by this node; nil: none
 	relaying   int             // how many those are
 	stored     int             // shards on disk
-	used       Time            // when others last wanted something of it
+	used       step.Time       // when others last wanted something of it
 	received   int             // shards that came
-	last       Time            // when the last came, or help was asked for
-	windowAt   Time            // when the present run of shards began
-	recent     Time            // the last such run
-	fastest    Time            // run of rateWindow shards
+	last       step.Time       // when the last came, or help was asked for
+	windowAt   step.Time       // when the present run of shards began
+	recent     step.Time       // the last such run
+	fastest    step.Time       // run of rateWindow shards
 	highest    int             // shard that came
 	active     int             // sources of which something is outstanding
 	delivering int             // sources that have sent something
@@ -46,7 +47,7 @@ type exchange struct {
 	hedged     *bitset.BitSet  // asked of one more than a suspect
 	credit     int             // for more of that, by hedgeCost
 	stale      bool            // a source still has orders that have come from elsewhere
-	wakeAt     Time
+	wakeAt     step.Time
 }
 
 // source is one peer of an exchange.
@@ -58,7 +59,7 @@ type source struct {
 	came     int            // shards that it delivered
 	theirs   *bitset.BitSet // what the peer was told of it, less what came
 	declined *bitset.BitSet // what it said that it will not send; nil: nothing
-	last     Time           // when it last delivered, or was first asked
+	last     step.Time      // when it last delivered, or was first asked
 	strikes  int            // times that it was suspected
 	relief   uint           // shards from this one on are asked of others, since it is behind; 0: none
 	suspect  bool
@@ -66,13 +67,13 @@ type source struct {
 
 // indexed hears that the index of a version's form is at hand, and which of its
 // shards are: the trade begins.
-func (n *Node) indexed(now Time, in Input, out []Output) []Output {
+func (n *Node) indexed(now step.Time, in step.Input, out []step.Output) []step.Output {
 	key := record.FormKey{VersionKey: in.Want, Form: in.Form}
 	f := n.bodies.fetch(in.Want, in.Choice)
 	if f == nil {
 		return out
 	}
-	f.asked, f.askAt = max(f.asked-1, 0), Never // others that were asked may still answer
+	f.asked, f.askAt = max(f.asked-1, 0), step.Never // others that were asked may still answer
 	cached := !n.subscribes(in.Want.Config)
 	if cached {
 		n.bodies.forget(in.Want, in.Choice)
@@ -103,11 +104,11 @@ func (n *Node) indexed(now Time, in Input, out []Output) []Output {
 	return n.pump(now, n.assign(now, x, out))
 }
 
-func newExchange(key record.FormKey, info FormInfo, have *bitset.BitSet) *exchange {
+func newExchange(key record.FormKey, info step.FormInfo, have *bitset.BitSet) *exchange {
 	if have == nil {
 		have = bitset.New(uint(info.Shards()))
 	}
-	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: Never, hedged: bitset.New(uint(info.Shards())), wanted: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
+	x := &exchange{key: key, info: info, have: have.Clone(), wakeAt: step.Never, hedged: bitset.New(uint(info.Shards())), wanted: bitset.New(uint(info.Shards())), credit: firstHedges * hedgeCost, inStripe: make([]uint16, info.Geometry.Stripes(info.Size))}
 	for s := range x.inStripe {
 		for i := range info.Geometry.PerStripe() {
 			shard := s*info.Geometry.PerStripe() + i
@@ -130,7 +131,7 @@ func newExchange(key record.FormKey, info FormInfo, have *bitset.BitSet) *exchan
 func (x *exchange) enough(stripe int) bool { return x.inStripe[stripe] >= x.info.Geometry.Data }
 
 // source finds or makes the record of a source.
-func (x *exchange) source(now Time, at wire.Location) *source {
+func (x *exchange) source(now step.Time, at wire.Location) *source {
 	for _, s := range x.sources {
 		if s.at.Name == at.Name {
 			s.at = at
@@ -144,19 +145,19 @@ func (x *exchange) source(now Time, at wire.Location) *source {
 }
 
 // shardCame hears that a shard has been stored, or why it was not.
-func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
+func (n *Node) shardCame(now step.Time, in step.Input, out []step.Output) []step.Output {
 	x := n.exchanges[in.Key]
 	switch {
 	case in.Reason == ReasonPoison:
 		return n.poisoned(now, in, out)
 	case x == nil || x.missing == 0 && !x.cached:
-		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
+		return append(out, step.Output{Op: step.OpDuplicate, Want: in.Key.VersionKey})
 	case in.Reason != "":
 		return n.storeFailed(now, x, in, out)
 	}
 	x.delivered(now, n.peers[in.Peer].Name, in.Shard)
 	if x.have.Test(uint(in.Shard)) {
-		return append(out, Output{Op: OpDuplicate, Want: in.Key.VersionKey})
+		return append(out, step.Output{Op: step.OpDuplicate, Want: in.Key.VersionKey})
 	}
 	for _, shard := range append(in.Restored, in.Shard) {
 		if x.hold(shard); x.wanted.Test(uint(shard)) { // few are: those of this node's duty
@@ -170,13 +171,13 @@ func (n *Node) shardCame(now Time, in Input, out []Output) []Output {
 		return n.assemble(x, n.withdraw(x, out))
 	}
 	if x.isIdle() {
-		x.wakeAt = Never
+		x.wakeAt = step.Never
 	}
 	return out
 }
 
 // delivered notes that a source has sent a shard: it is alive.
-func (x *exchange) delivered(now Time, name string, shard int) {
+func (x *exchange) delivered(now step.Time, name string, shard int) {
 	for _, s := range x.sources {
 		if s.at.Name != name {
 			continue
@@ -230,7 +231,7 @@ func (x *exchange) dataHeld(stripe int) bool {
 }
 
 // withdraw tells all sources that nothing more is wanted of them.
-func (n *Node) withdraw(x *exchange, out []Output) []Output {
+func (n *Node) withdraw(x *exchange, out []step.Output) []step.Output {
 	for _, s := range x.sources {
 		s.asked.ClearAll()
 		s.orders = 0
@@ -238,13 +239,13 @@ func (n *Node) withdraw(x *exchange, out []Output) []Output {
 	return n.order(0, x, out)
 }
 
-func (n *Node) assemble(x *exchange, out []Output) []Output {
-	x.wakeAt = Never
-	return append(out, Output{Op: OpAssemble, Key: x.key, Want: x.key.VersionKey})
+func (n *Node) assemble(x *exchange, out []step.Output) []step.Output {
+	x.wakeAt = step.Never
+	return append(out, step.Output{Op: step.OpAssemble, Key: x.key, Want: x.key.VersionKey})
 }
 
 // endExchanges forgets the exchanges of a version. What has come of it stays on disk.
-func (n *Node) endExchanges(want record.VersionKey, out []Output) []Output {
+func (n *Node) endExchanges(want record.VersionKey, out []step.Output) []step.Output {
 	n.trading = slices.DeleteFunc(n.trading, func(x *exchange) bool {
 		if x.key.VersionKey != want {
 			return false
@@ -258,16 +259,16 @@ func (n *Node) endExchanges(want record.VersionKey, out []Output) []Output {
 }
 
 // storeFailed ends an exchange whose shards this host can't keep.
-func (n *Node) storeFailed(now Time, x *exchange, in Input, out []Output) []Output {
+func (n *Node) storeFailed(now step.Time, x *exchange, in step.Input, out []step.Output) []step.Output {
 	want := x.key.VersionKey
 	if x.cached {
 		return n.declineAll(x.key, n.discard(want, out))
 	}
-	return n.fetched(now, Input{Kind: InFetched, Want: want, Reason: in.Reason, Local: true}, n.endExchanges(want, out))
+	return n.fetched(now, step.Input{Kind: step.InFetched, Want: want, Reason: in.Reason, Local: true}, n.endExchanges(want, out))
 }
 
 // wakeExchanges looks after sources that are due, and ends links that are idle.
-func (n *Node) wakeExchanges(now Time, out []Output) []Output {
+func (n *Node) wakeExchanges(now step.Time, out []step.Output) []step.Output {
 	for _, x := range n.trading {
 		if now >= x.wakeAt {
 			x.wakeAt = now + x.pace()

@@ -1,6 +1,10 @@
 package mesh
 
-import "time"
+import (
+	"time"
+
+	"banyan/mesh/step"
+)
 
 // Limits of the overlay. A peer that exceeds one is dropped, or its request
 // denied, with a reason.
@@ -26,31 +30,31 @@ const (
 
 // Durations of the protocol, and how often something may happen before more is done.
 const (
-	joinTimeout    = Time(10 * time.Second)
-	minBackoff     = Time(50 * time.Millisecond)
-	maxBackoff     = Time(10 * time.Second)
-	standbyDelay   = Time(300 * time.Millisecond) // before a backup is dialed, so that a start is not twice the work
-	minStandbyWait = Time(time.Second)
-	maxStandbyWait = Time(time.Minute)
-	noticeDelay    = Time(50 * time.Millisecond) // gathers what backups are told
+	joinTimeout    = step.Time(10 * time.Second)
+	minBackoff     = step.Time(50 * time.Millisecond)
+	maxBackoff     = step.Time(10 * time.Second)
+	standbyDelay   = step.Time(300 * time.Millisecond) // before a backup is dialed, so that a start is not twice the work
+	minStandbyWait = step.Time(time.Second)
+	maxStandbyWait = step.Time(time.Minute)
+	noticeDelay    = step.Time(50 * time.Millisecond) // gathers what backups are told
 
 	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
 	// between it and the root: who is nearest to what broke mends it first, and those
 	// below need not move.
-	lagGrace       = Time(150 * time.Millisecond)
-	lagHop         = Time(100 * time.Millisecond)
-	maxPatience    = Time(3 * time.Second) // with parents that are late and not silent
-	repairsToLeave = 2                     // times in a row that the backup makes up for the parent before that is left
-	hintGrace      = Time(time.Second)     // likewise behind what gossip says
+	lagGrace       = step.Time(150 * time.Millisecond)
+	lagHop         = step.Time(100 * time.Millisecond)
+	maxPatience    = step.Time(3 * time.Second) // with parents that are late and not silent
+	repairsToLeave = 2                          // times in a row that the backup makes up for the parent before that is left
+	hintGrace      = step.Time(time.Second)     // likewise behind what gossip says
 
-	ackDelay       = Time(25 * time.Millisecond)
-	minRefetch     = Time(100 * time.Millisecond)
-	maxRefetch     = Time(30 * time.Second)
-	fetchPatience  = Time(400 * time.Millisecond) // before another is asked for a body that nobody sends
-	fetchSlow      = Time(3 * time.Second)        // before the coordinator is asked, if somebody may still answer
-	maxAsked       = 4                            // who may be asked for one body at once
-	pushGrace      = Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
-	fetchesToLeave = 3                            // failed fetches in a row from one parent before it is left
-	gapsToLeave    = 2                            // heads in a row that show a gap before the parent is left
-	hasty          = 6                            // gaps up to which the next parent is left as soon as the first
+	ackDelay       = step.Time(25 * time.Millisecond)
+	minRefetch     = step.Time(100 * time.Millisecond)
+	maxRefetch     = step.Time(30 * time.Second)
+	fetchPatience  = step.Time(400 * time.Millisecond) // before another is asked for a body that nobody sends
+	fetchSlow      = step.Time(3 * time.Second)        // before the coordinator is asked, if somebody may still answer
+	maxAsked       = 4                                 // who may be asked for one body at once
+	pushGrace      = step.Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
+	fetchesToLeave = 3                                 // failed fetches in a row from one parent before it is left
+	gapsToLeave    = 2                                 // heads in a row that show a gap before the parent is left
+	hasty          = 6                                 // gaps up to which the next parent is left as soon as the first
 )

@@ -3,6 +3,7 @@ package mesh
 import (
 	"math/rand/v2"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -62,7 +63,7 @@ type Node struct {
 	rand *rand.Rand
 
 	up       upstream
-	peers    map[PeerID]wire.Identity
+	peers    map[step.PeerID]wire.Identity
 	children []child  // in order of attachment
 	path     []uint32 // agents between the root and this one, from the root on
 	roster   roster
@@ -93,8 +94,8 @@ type Node struct {
 	waving     map[record.PointerKey]struct{} // configs of this region with a candidate
 	restored   []record.PointerKey            // applied before the node started, and not acknowledged since
 	retries    []retry
-	retryAt    Time   // when the first of them is due
-	lastRaw    []byte // the announcement accepted last
+	retryAt    step.Time // when the first of them is due
+	lastRaw    []byte    // the announcement accepted last
 }
 
 // NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
@@ -102,107 +103,107 @@ func NewNode(cfg Config) *Node {
 	return &Node{
 		cfg:        cfg,
 		rand:       rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
-		peers:      map[PeerID]wire.Identity{},
+		peers:      map[step.PeerID]wire.Identity{},
 		configs:    map[record.PointerKey]*configState{},
 		revisions:  map[string]uint64{},
 		states:     map[string]*record.State{},
 		ledgers:    map[string]*ledger{},
 		unsettled:  map[record.PointerKey]struct{}{},
-		circles:    circles{broods: map[PeerID][]wire.Location{}, flushAt: Never},
+		circles:    circles{broods: map[step.PeerID][]wire.Location{}, flushAt: step.Never},
 		partners:   newPartners(),
-		uploads:    uploads{wakeAt: Never},
+		uploads:    uploads{wakeAt: step.Never},
 		exchanges:  map[record.FormKey]*exchange{},
 		bodies:     newBodies(),
 		acks:       newAcks(),
 		quarantine: newQuarantine(),
 		waving:     map[record.PointerKey]struct{}{},
-		retryAt:    Never,
-		survey:     survey{flushAt: Never},
-		roster:     roster{flushAt: Never},
-		shadows:    shadows{flushAt: Never},
-		up:         upstream{wakeAt: Never, lagAt: Never, hintedAt: -hintPause, standby: standby{wakeAt: Never}, index: cfg.Index},
+		retryAt:    step.Never,
+		survey:     survey{flushAt: step.Never},
+		roster:     roster{flushAt: step.Never},
+		shadows:    shadows{flushAt: step.Never},
+		up:         upstream{wakeAt: step.Never, lagAt: step.Never, hintedAt: -hintPause, standby: standby{wakeAt: step.Never}, index: cfg.Index},
 	}
 }
 
 func (n *Node) isRoot() bool { return len(n.cfg.Seeds) == 0 }
 
 // Step advances the node by one input at time now and appends what it wants done to out.
-func (n *Node) Step(now Time, in Input, out []Output) []Output {
+func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Output {
 	switch in.Kind {
-	case InStart:
+	case step.InStart:
 		return n.startUpstream(now, out)
-	case InTick:
+	case step.InTick:
 		return n.tick(now, out)
-	case InRestore:
+	case step.InRestore:
 		n.restore(in.Announcement, in.Version, !in.Unapplied)
-	case InResume:
+	case step.InResume:
 		n.revisions[n.cfg.Self.Region] = in.Revision
 		n.confirmed = in.Revision
-	case InHold:
+	case step.InHold:
 		n.bodies.hold(in.Want, in.Forms)
-	case InPublish:
+	case step.InPublish:
 		return n.publish(now, in.Announcement, in.Push, out)
-	case InStored:
+	case step.InStored:
 		return n.tellStored(in.Want, out)
-	case InPublishHead:
+	case step.InPublishHead:
 		return n.relayHead(now, in.Head, in.HeadRaw, out)
-	case InPeer:
+	case step.InPeer:
 		n.linked(in.Peer, in.Identity)
 		for _, x := range n.trading {
 			out = n.order(now, x, out)
 		}
-	case InConnected:
+	case step.InConnected:
 		n.linked(in.Peer, in.Identity)
 		return n.connected(now, in, out)
-	case InConnectFailed:
+	case step.InConnectFailed:
 		return n.connectFailed(now, in.Addr, out)
-	case InDisconnected:
+	case step.InDisconnected:
 		return n.disconnected(now, in.Peer, out)
-	case InReceived:
+	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
-	case InRequest:
+	case step.InRequest:
 		return n.request(now, in, out)
-	case InFetched:
+	case step.InFetched:
 		return n.fetched(now, in, out)
-	case InAnswered:
+	case step.InAnswered:
 		n.answered(in)
-	case InIndexed:
+	case step.InIndexed:
 		return n.indexed(now, in, out)
-	case InShard:
+	case step.InShard:
 		return n.shardCame(now, in, out)
-	case InSent:
+	case step.InSent:
 		return n.sent(now, in, out)
-	case InActivated:
+	case step.InActivated:
 		return n.activated(now, in, out)
-	case InCensus:
+	case step.InCensus:
 		return n.census(now, out)
-	case InDrift:
+	case step.InDrift:
 		return n.drifted(in, out)
-	case InDamaged:
+	case step.InDamaged:
 		return n.damaged(now, in.Want, in.Local, out)
-	case InRelease:
+	case step.InRelease:
 		return n.releaseByHand(in.Name, out)
-	case InEvicted:
+	case step.InEvicted:
 		n.bodies.evict(in.Want)
 		n.recount(in.Want)
-	case InHint:
+	case step.InHint:
 		n.hinted(now, in.Revision)
-	case InDoubt:
+	case step.InDoubt:
 		if n.cfg.Planner != nil {
 			n.cfg.Planner.doubt(now, []string{in.Name})
 		}
-	case InSurvey:
+	case step.InSurvey:
 		return n.beginSurvey(in, out)
-	case InCongested:
+	case step.InCongested:
 		return n.congested(in.Peer, out)
-	case InDrained:
+	case step.InDrained:
 		return n.drained(in.Peer, out)
 	}
 	return out
 }
 
 // receive dispatches a message from a peer.
-func (n *Node) receive(now Time, from PeerID, m wire.Message, out []Output) []Output {
+func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []step.Output) []step.Output {
 	switch m := m.(type) {
 	case *wire.Announcement:
 		return n.announced(now, from, m, out)
@@ -223,7 +224,7 @@ func (n *Node) receive(now Time, from PeerID, m wire.Message, out []Output) []Ou
 		return n.gone(now, from, m, out)
 	case *wire.Census:
 		if i := n.childIndex(from); i >= 0 && n.children[i].role == wire.RoleCoordinator {
-			return append(out, Output{Op: OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents), Message: m})
+			return append(out, step.Output{Op: step.OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents), Message: m})
 		}
 	case *wire.Drift:
 		return n.heardDrift(from, m, out)
@@ -268,7 +269,7 @@ func (n *Node) receive(now Time, from PeerID, m wire.Message, out []Output) []Ou
 }
 
 // Deadline is when the node wants an InTick; Never if it does not.
-func (n *Node) Deadline() Time {
+func (n *Node) Deadline() step.Time {
 	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
 		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt, n.uploads.wakeAt, n.survey.flushAt)
 	for _, x := range n.trading {
@@ -280,7 +281,7 @@ func (n *Node) Deadline() Time {
 	return wake
 }
 
-func (n *Node) tick(now Time, out []Output) []Output {
+func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
 	if now >= n.up.wakeAt {
 		out = n.wakeUpstream(now, out)
 	}
@@ -322,7 +323,7 @@ func (n *Node) tick(now Time, out []Output) []Output {
 
 // jittered spreads a delay over half to one and a half of itself, so that nodes
 // that failed together do not try again together.
-func (n *Node) jittered(d Time) Time { return d/2 + Time(n.rand.Int64N(int64(d)+1)) }
+func (n *Node) jittered(d step.Time) step.Time { return d/2 + step.Time(n.rand.Int64N(int64(d)+1)) }
 
 // Children is the number of children.
 func (n *Node) Children() int { return len(n.children) }

@@ -3,35 +3,36 @@ package mesh
 import (
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
 // partners are the links over which shards are traded and that are not in the tree.
 // They are dialed when a body is wanted, and end when none has been for a while.
 type partners struct {
-	byName  map[string]PeerID // the link to each node that one is up to
-	dialed  []*partner        // in the order of the first dial
-	shunned map[string]Time   // nodes that sent poison: until when
-	wakeAt  Time
+	byName  map[string]step.PeerID // the link to each node that one is up to
+	dialed  []*partner             // in the order of the first dial
+	shunned map[string]step.Time   // nodes that sent poison: until when
+	wakeAt  step.Time
 }
 
 // partner is a node that this one dials to trade with it.
 type partner struct {
 	at      wire.Location
-	peer    PeerID // 0: no link
+	peer    step.PeerID // 0: no link
 	dialing bool
-	dialAt  Time // not before
-	usedAt  Time
+	dialAt  step.Time // not before
+	usedAt  step.Time
 }
 
 const (
 	// dialWait lets the one of two members of a circle whose name comes first dial the
 	// other, so that they need one link and not two.
-	dialWait = Time(1e9)
+	dialWait = step.Time(1e9)
 	// redialWait is the pause after a dial that failed.
-	redialWait = Time(1e9)
+	redialWait = step.Time(1e9)
 	// partnerIdle is how long a link lives after the last body that needed it.
-	partnerIdle = Time(15e9)
+	partnerIdle = step.Time(15e9)
 	// MaxPartners is how many nodes are dialed to trade with at once.
 	MaxPartners = 256
 	// maxShunned bounds the memory of who sent poison.
@@ -39,11 +40,11 @@ const (
 )
 
 func newPartners() partners {
-	return partners{byName: map[string]PeerID{}, shunned: map[string]Time{}, wakeAt: Never}
+	return partners{byName: map[string]step.PeerID{}, shunned: map[string]step.Time{}, wakeAt: step.Never}
 }
 
 // linkTo is the link to a node; 0 if there is none.
-func (n *Node) linkTo(at wire.Location) PeerID {
+func (n *Node) linkTo(at wire.Location) step.PeerID {
 	if at.Name != "" {
 		return n.partners.byName[at.Name]
 	}
@@ -56,13 +57,13 @@ func (n *Node) linkTo(at wire.Location) PeerID {
 }
 
 // linked notes a link that came up.
-func (n *Node) linked(peer PeerID, who wire.Identity) {
+func (n *Node) linked(peer step.PeerID, who wire.Identity) {
 	n.peers[peer] = who
 	n.partners.byName[who.Name] = peer
 }
 
 // unlinked forgets a link that went down, and what was asked over it.
-func (n *Node) unlinked(now Time, peer PeerID, out []Output) []Output {
+func (n *Node) unlinked(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
 	n.uploads.forget(peer)
 	for _, p := range n.partners.dialed {
 		if p.peer == peer {
@@ -79,7 +80,7 @@ func (n *Node) unlinked(now Time, peer PeerID, out []Output) []Output {
 }
 
 // lost asks others for what was asked of a node that can't be reached.
-func (n *Node) lost(now Time, name string, out []Output) []Output {
+func (n *Node) lost(now step.Time, name string, out []step.Output) []step.Output {
 	for _, x := range n.trading {
 		for _, s := range x.sources {
 			if s.at.Name == name && s.orders > 0 && !s.suspect {
@@ -99,7 +100,7 @@ func (n *Node) lost(now Time, name string, out []Output) []Output {
 
 // dialPartner dials a node. If the other wants something of this one too, it may wait
 // for that to dial.
-func (n *Node) dialPartner(now Time, at wire.Location, mutual bool, out []Output) []Output {
+func (n *Node) dialPartner(now step.Time, at wire.Location, mutual bool, out []step.Output) []step.Output {
 	i := slices.IndexFunc(n.partners.dialed, func(p *partner) bool { return p.at == at })
 	if i < 0 {
 		if at.Addr == "" || len(n.partners.dialed) >= MaxPartners {
@@ -119,7 +120,7 @@ func (n *Node) dialPartner(now Time, at wire.Location, mutual bool, out []Output
 		return out
 	}
 	p.dialing = true
-	return append(out, Output{Op: OpConnect, Addr: at.Addr})
+	return append(out, step.Output{Op: step.OpConnect, Addr: at.Addr})
 }
 
 // partnerDialed finds the partner that a dial was for.
@@ -133,13 +134,13 @@ func (n *Node) partnerDialed(addr string) *partner {
 }
 
 // partnerUp hears that a dial to a partner has succeeded.
-func (n *Node) partnerUp(now Time, p *partner, in Input, out []Output) []Output {
+func (n *Node) partnerUp(now step.Time, p *partner, in step.Input, out []step.Output) []step.Output {
 	p.dialing = false
 	isCoordinator := p.at.Name == "" && in.Identity.Role == wire.RoleCoordinator
 	if in.Identity.Name != p.at.Name && !isCoordinator || !n.tradesWith(in.Identity) {
 		p.dialAt = now + redialWait
 		delete(n.peers, in.Peer)
-		return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
+		return append(out, step.Output{Op: step.OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
 	}
 	p.peer = in.Peer
 	n.linked(in.Peer, in.Identity)
@@ -153,22 +154,22 @@ func (n *Node) tradesWith(who wire.Identity) bool {
 }
 
 // partnerFailed hears that a dial to a partner has failed.
-func (n *Node) partnerFailed(now Time, p *partner, out []Output) []Output {
+func (n *Node) partnerFailed(now step.Time, p *partner, out []step.Output) []step.Output {
 	p.dialing = false
 	p.dialAt = now + redialWait
 	return n.lost(now, p.at.Name, out)
 }
 
 // wakePartners ends links that no body has needed for a while.
-func (n *Node) wakePartners(now Time, out []Output) []Output {
-	n.partners.wakeAt = Never
+func (n *Node) wakePartners(now step.Time, out []step.Output) []step.Output {
+	n.partners.wakeAt = step.Never
 	n.partners.dialed = slices.DeleteFunc(n.partners.dialed, func(p *partner) bool {
 		switch {
 		case p.dialing || n.busy() || n.uploads.serves(p.peer):
 			p.usedAt = now
 		case now-p.usedAt >= partnerIdle:
 			if p.peer != 0 && !n.isTreeLink(p.peer) {
-				out = append(out, Output{Op: OpDrop, Peer: p.peer, Reason: "no body to trade"})
+				out = append(out, step.Output{Op: step.OpDrop, Peer: p.peer, Reason: "no body to trade"})
 			}
 			return true
 		}
@@ -179,18 +180,18 @@ func (n *Node) wakePartners(now Time, out []Output) []Output {
 }
 
 // isTreeLink tells whether a link has a duty other than trade.
-func (n *Node) isTreeLink(peer PeerID) bool {
+func (n *Node) isTreeLink(peer step.PeerID) bool {
 	return peer == n.up.parent || peer == n.up.standby.peer || peer == n.up.seedPeer || n.childIndex(peer) >= 0 || n.shadows.has(peer)
 }
 
-func (n *Node) shun(now Time, name string) {
+func (n *Node) shun(now step.Time, name string) {
 	if len(n.partners.shunned) >= maxShunned {
 		clear(n.partners.shunned)
 	}
 	n.partners.shunned[name] = now + shunTime
 }
 
-func (n *Node) isShunned(now Time, name string) bool {
+func (n *Node) isShunned(now step.Time, name string) bool {
 	until, ok := n.partners.shunned[name]
 	return ok && now < until
 }

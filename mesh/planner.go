@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -47,7 +48,7 @@ type Planner struct {
 	root   place
 	placed int // agents that have a parent
 	gossip int // agents that are in the gossip pool
-	now    Time
+	now    step.Time
 	rooms  rooms
 	// leavers are agents that left, oldest first, and whose places are kept for now.
 	leavers []*place
@@ -72,11 +73,11 @@ type place struct {
 	children int    // of them and of those that left and may come back
 	shadows  int    // agents whose backup it is
 	backups  []*place
-	since    Time // when it came, or came back
-	leftAt   Time // when it left, if gone
-	gone     bool // it left; its parent is kept for it
-	flaps    int  // short stays in a row
-	doubted  Time // until then it may be dead: a child lost it
+	since    step.Time // when it came, or came back
+	leftAt   step.Time // when it left, if gone
+	gone     bool      // it left; its parent is kept for it
+	flaps    int       // short stays in a row
+	doubted  step.Time // until then it may be dead: a child lost it
 	accuser  uint32
 	offered  bool // it stands among those that may have room
 	listed   bool // it stands in Planner.relays
@@ -86,12 +87,12 @@ type place struct {
 // A stay shorter than flapStay is a flap; an agent with maxFlaps of them in a row
 // relays no more, until it has stayed for steadyStay.
 const (
-	flapStay   = Time(time.Minute)
-	steadyStay = Time(10 * time.Minute)
+	flapStay   = step.Time(time.Minute)
+	steadyStay = step.Time(10 * time.Minute)
 	maxFlaps   = 3
 	// doubtFor is how long an agent that a child could not reach gets no others: the
 	// news that it is dead may still be on its way.
-	doubtFor = Time(10 * time.Second)
+	doubtFor = step.Time(10 * time.Second)
 )
 
 // ErrFull says that the tree takes no more agents.
@@ -117,7 +118,7 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 // Join places the agent name, which described itself by join. An agent that comes
 // back keeps its index, its children and, within the grace time, its parent, unless
 // it asks to avoid that.
-func (p *Planner) Join(now Time, name string, join *wire.Join) (wire.Placement, error) {
+func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placement, error) {
 	p.expire(now)
 	agent, err := p.admit(now, name, join)
 	if err != nil {
@@ -142,7 +143,7 @@ func (p *Planner) Join(now Time, name string, join *wire.Join) (wire.Placement, 
 // location of the root is empty: it is the one that answers.
 func (p *Planner) location(c *place) wire.Location { return wire.Location{Name: c.name, Addr: c.Addr} }
 
-func (p *Planner) admit(now Time, name string, join *wire.Join) (*place, error) {
+func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
 		agent.countFlap(now)
@@ -182,7 +183,7 @@ func (p *Planner) describe(agent *place, d wire.Description) {
 }
 
 // countFlap notes whether the stay that has ended was a short one.
-func (c *place) countFlap(now Time) {
+func (c *place) countFlap(now step.Time) {
 	end := now
 	if c.gone {
 		end = c.leftAt
@@ -226,7 +227,7 @@ func (p *Planner) detach(agent *place) {
 // Leave tells that an agent is gone from under a parent, the root being
 // parentIsRoot. It is ignored if the agent has since been placed elsewhere. The
 // place is kept for the grace time.
-func (p *Planner) Leave(now Time, index uint32, parentIsRoot bool, parent uint32) {
+func (p *Planner) Leave(now step.Time, index uint32, parentIsRoot bool, parent uint32) {
 	agent := p.places[index]
 	if agent == nil || agent.parent == nil || agent.gone {
 		return
@@ -241,7 +242,7 @@ func (p *Planner) Leave(now Time, index uint32, parentIsRoot bool, parent uint32
 }
 
 // expire gives back the places whose grace has ended.
-func (p *Planner) expire(now Time) {
+func (p *Planner) expire(now step.Time) {
 	for len(p.leavers) > 0 && now >= p.leavers[0].leftAt.Add(p.cfg.Grace) {
 		agent := p.leavers[0]
 		p.leavers = p.leavers[1:]
@@ -252,7 +253,7 @@ func (p *Planner) expire(now Time) {
 }
 
 // doubt notes agents that another could not reach, or left.
-func (p *Planner) doubt(now Time, names []string) {
+func (p *Planner) doubt(now step.Time, names []string) {
 	p.now = now
 	for _, name := range names {
 		if index, ok := p.byName[name]; ok {
@@ -263,7 +264,7 @@ func (p *Planner) doubt(now Time, names []string) {
 
 // Adopt tells that an agent has come under a parent without asking here: it went
 // to a backup, or it was there before this planner was. parentIsRoot as in Leave.
-func (p *Planner) Adopt(now Time, m wire.Member, parentIsRoot bool, parentIndex uint32) {
+func (p *Planner) Adopt(now step.Time, m wire.Member, parentIsRoot bool, parentIndex uint32) {
 	parent := &p.root
 	if !parentIsRoot {
 		if parent = p.places[parentIndex]; parent == nil {

@@ -3,6 +3,8 @@ package mesh
 import (
 	"container/heap"
 	"slices"
+
+	"banyan/mesh/step"
 )
 
 // rooms holds, by zone, the places that may have room, nearest the root and oldest
@@ -196,7 +198,7 @@ func (p *Planner) fitsAsBackup(c, agent *place, avoid []string) bool {
 type roomEntry struct {
 	place *place
 	depth int
-	since Time
+	since step.Time
 }
 
 func (e *roomEntry) before(o *roomEntry) bool {

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -153,7 +154,7 @@ func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 func fill(t testing.TB, p *Planner, n int) {
 	t.Helper()
 	for i := range n {
-		if _, err := p.Join(Time(i)*Time(time.Millisecond), fmt.Sprint(i), &wire.Join{Description: wire.Description{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{wire.ZoneLabel: fmt.Sprint(i % 3)}}}); err != nil {
+		if _, err := p.Join(step.Time(i)*step.Time(time.Millisecond), fmt.Sprint(i), &wire.Join{Description: wire.Description{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{wire.ZoneLabel: fmt.Sprint(i % 3)}}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,7 +174,7 @@ func TestChurnMovesFewOthers(t *testing.T) {
 		return m
 	}
 	before := parents()
-	now := Time(time.Hour)
+	now := step.Time(time.Hour)
 	r := rand.New(rand.NewPCG(1, 1))
 	left := map[uint32]bool{}
 	for len(left) < agents/100 {
@@ -186,7 +187,7 @@ func TestChurnMovesFewOthers(t *testing.T) {
 		c := p.places[index]
 		p.Leave(now, index, c.parent == &p.root, c.parent.index)
 	}
-	now += Time(time.Hour)
+	now += step.Time(time.Hour)
 	// Orphans ask for another place; so does everyone who left, an hour later.
 	for index := range uint32(agents) {
 		c := p.places[index]
@@ -279,28 +280,28 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Leave(Time(time.Second), 2, false, 1)
-	late, _ := p.Join(Time(2*time.Second), "late", join)
+	p.Leave(step.Time(time.Second), 2, false, 1)
+	late, _ := p.Join(step.Time(2*time.Second), "late", join)
 	if late.Parent.Name == "b" {
 		t.Error("the place of one that left a second ago was given to another")
 	}
-	if back, _ := p.Join(Time(3*time.Second), "c", join); back.Parent.Name != "b" || back.Index != 2 {
+	if back, _ := p.Join(step.Time(3*time.Second), "c", join); back.Parent.Name != "b" || back.Index != 2 {
 		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
 	}
-	p.Leave(Time(4*time.Second), 2, false, 1)
-	if other, _ := p.Join(Time(40*time.Second), "other", &wire.Join{Avoid: []string{"late"}, Description: wire.Description{Addr: "x"}}); other.Parent.Name != "b" {
+	p.Leave(step.Time(4*time.Second), 2, false, 1)
+	if other, _ := p.Join(step.Time(40*time.Second), "other", &wire.Join{Avoid: []string{"late"}, Description: wire.Description{Addr: "x"}}); other.Parent.Name != "b" {
 		t.Errorf("after the grace time the next was placed under %q", other.Parent.Name)
 	}
 }
 
 func TestOneThatFlapsRelaysNoMore(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, Grace: time.Millisecond})
-	now := Time(0)
+	now := step.Time(0)
 	for range maxFlaps + 1 {
 		if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
 			t.Fatal(err)
 		}
-		now += Time(time.Second)
+		now += step.Time(time.Second)
 		p.Leave(now, 0, true, 0)
 	}
 	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -18,9 +19,9 @@ func (n *Node) lacks(s *configState) bool {
 // pushed handles a version that the parent sent unasked: verify, then relay, then
 // store, if this node subscribes. One that no announcement named, or that is here or on
 // its way already, goes no further.
-func (n *Node) pushed(now Time, from PeerID, m *wire.Push, out []Output) []Output {
+func (n *Node) pushed(now step.Time, from step.PeerID, m *wire.Push, out []step.Output) []step.Output {
 	if from != n.up.parent || n.up.state != upAttached {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "not_parent"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "not_parent"})
 	}
 	key := n.pointerKey(m.Config)
 	s := n.configs[key]
@@ -31,7 +32,7 @@ func (n *Node) pushed(now Time, from PeerID, m *wire.Push, out []Output) []Outpu
 		return out
 	}
 	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
-		out = append(out, Output{Op: OpRefused, Peer: from, Reason: record.Reason(err)})
+		out = append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: record.Reason(err)})
 		return n.parentFailed(now, out)
 	}
 	s.pushed = m.Version
@@ -40,5 +41,5 @@ func (n *Node) pushed(now Time, from PeerID, m *wire.Push, out []Output) []Outpu
 		return out
 	}
 	n.bodies.begin(m.Key(), wire.AnyForm).asked = 1
-	return append(out, Output{Op: OpStore, Push: m})
+	return append(out, step.Output{Op: step.OpStore, Push: m})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -19,7 +20,7 @@ const (
 	// QuarantineAfter is how often an agent must fail one epoch to be quarantined.
 	QuarantineAfter = 5
 	// silenceLimit is how long after an epoch an attached agent must have answered.
-	silenceLimit = Time(time.Minute)
+	silenceLimit = step.Time(time.Minute)
 	// silentShare of the agents, at most, are quarantined for silence by one epoch, but
 	// minSilent in any case: if more are silent, it is the way to them.
 	silentShare = 20
@@ -35,11 +36,11 @@ type ward struct {
 // quarantine is what a root knows of agents of its own tree that fail or are silent.
 type quarantine struct {
 	wards   map[ward]*wire.Quarantined
-	since   map[ward]Time
+	since   map[ward]step.Time
 	pardons map[ward]uint32 // attempts that a hand forgave
 	answers map[string]*answers
 	due     []silenceCheck // in the order of time
-	wakeAt  Time
+	wakeAt  step.Time
 }
 
 // answers is who has answered the newest epoch of a config, well or not.
@@ -49,17 +50,17 @@ type answers struct {
 }
 
 type silenceCheck struct {
-	at     Time
+	at     step.Time
 	config string
 	epoch  uint64
 }
 
 func newQuarantine() quarantine {
-	return quarantine{wards: map[ward]*wire.Quarantined{}, since: map[ward]Time{}, pardons: map[ward]uint32{}, answers: map[string]*answers{}, wakeAt: Never}
+	return quarantine{wards: map[ward]*wire.Quarantined{}, since: map[ward]step.Time{}, pardons: map[ward]uint32{}, answers: map[string]*answers{}, wakeAt: step.Never}
 }
 
 // expect notes that an epoch was announced: who has not answered it in time is silent.
-func (n *Node) expect(now Time, key record.PointerKey, epoch uint64) {
+func (n *Node) expect(now step.Time, key record.PointerKey, epoch uint64) {
 	if n.cfg.Planner == nil || key.Region != n.cfg.Self.Region {
 		return
 	}
@@ -73,7 +74,7 @@ func (n *Node) expect(now Time, key record.PointerKey, epoch uint64) {
 }
 
 // diagnose looks at acknowledgements from this root's own tree.
-func (n *Node) diagnose(now Time, entries []wire.AckEntry, out []Output) []Output {
+func (n *Node) diagnose(now step.Time, entries []wire.AckEntry, out []step.Output) []step.Output {
 	q := &n.quarantine
 	for i := range entries {
 		e := &entries[i]
@@ -96,7 +97,7 @@ func (n *Node) diagnose(now Time, entries []wire.AckEntry, out []Output) []Outpu
 }
 
 // releaseHealed releases those who applied an epoch no older than that they failed.
-func (n *Node) releaseHealed(e *wire.AckEntry, out []Output) []Output {
+func (n *Node) releaseHealed(e *wire.AckEntry, out []step.Output) []step.Output {
 	var healed []ward
 	for w, held := range n.quarantine.wards {
 		if w.config == e.Config && e.Epoch >= held.Epoch && e.Applied.Contains(w.index) {
@@ -116,7 +117,7 @@ func compareWards(a, b ward) int {
 }
 
 // confine puts an agent into quarantine.
-func (n *Node) confine(now Time, w ward, name string, epoch uint64, reason string, out []Output) []Output {
+func (n *Node) confine(now step.Time, w ward, name string, epoch uint64, reason string, out []step.Output) []step.Output {
 	q := &n.quarantine
 	if len(q.wards) >= wire.MaxQuarantined || n.cfg.Planner.places[w.index] == nil {
 		return out
@@ -124,10 +125,10 @@ func (n *Node) confine(now Time, w ward, name string, epoch uint64, reason strin
 	q.wards[w] = &wire.Quarantined{Index: w.index, Name: name, Config: w.config, Epoch: epoch, Reason: reason}
 	q.since[w] = now
 	n.cfg.Planner.confine(w.index, true)
-	return append(out, Output{Op: OpQuarantined, Name: name, Want: record.VersionKey{Config: w.config}, Reason: reason})
+	return append(out, step.Output{Op: step.OpQuarantined, Name: name, Want: record.VersionKey{Config: w.config}, Reason: reason})
 }
 
-func (n *Node) release(w ward, out []Output) []Output {
+func (n *Node) release(w ward, out []step.Output) []step.Output {
 	q := &n.quarantine
 	held := q.wards[w]
 	delete(q.wards, w)
@@ -137,12 +138,12 @@ func (n *Node) release(w ward, out []Output) []Output {
 		confined = confined || other.index == w.index
 	}
 	n.cfg.Planner.confine(w.index, confined)
-	return append(out, Output{Op: OpReleased, Name: held.Name, Want: record.VersionKey{Config: w.config}})
+	return append(out, step.Output{Op: step.OpReleased, Name: held.Name, Want: record.VersionKey{Config: w.config}})
 }
 
 // releaseByHand releases an agent from all its quarantines; it has as many attempts
 // before it as anybody.
-func (n *Node) releaseByHand(name string, out []Output) []Output {
+func (n *Node) releaseByHand(name string, out []step.Output) []step.Output {
 	for _, w := range slices.SortedFunc(maps.Keys(n.quarantine.wards), compareWards) {
 		if held := n.quarantine.wards[w]; held.Name == name {
 			n.quarantine.pardons[w] += QuarantineAfter
@@ -153,7 +154,7 @@ func (n *Node) releaseByHand(name string, out []Output) []Output {
 }
 
 // wakeQuarantine looks for agents that are silent, and forgets those that are gone.
-func (n *Node) wakeQuarantine(now Time, out []Output) []Output {
+func (n *Node) wakeQuarantine(now step.Time, out []step.Output) []step.Output {
 	q := &n.quarantine
 	for len(q.due) > 0 && q.due[0].at <= now {
 		check := q.due[0]
@@ -168,14 +169,14 @@ func (n *Node) wakeQuarantine(now Time, out []Output) []Output {
 			out = n.release(w, out)
 		}
 	}
-	q.wakeAt = Never
+	q.wakeAt = step.Never
 	if len(q.due) > 0 {
 		q.wakeAt = q.due[0].at
 	}
 	return out
 }
 
-func (n *Node) confineSilent(now Time, check silenceCheck, a *answers, out []Output) []Output {
+func (n *Node) confineSilent(now step.Time, check silenceCheck, a *answers, out []step.Output) []step.Output {
 	var silent []uint32
 	for index, p := range n.cfg.Planner.places {
 		if p.parent != nil && !p.gone && now-p.since >= silenceLimit && p.Subscriptions.Include(check.config) && !a.from.Contains(index) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -12,14 +13,14 @@ import (
 type roster struct {
 	members []wire.Member  // own children to be told of
 	waiting []wire.Message // from below, and own ones
-	flushAt Time
+	flushAt step.Time
 }
 
 // sendUp sends a message toward the planner, now or when there is a parent again.
 // Past MaxUpward the oldest are dropped: a roll call finds what they said.
-func (n *Node) sendUp(m wire.Message, out []Output) []Output {
+func (n *Node) sendUp(m wire.Message, out []step.Output) []step.Output {
 	if n.up.state == upAttached {
-		return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+		return append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
 	}
 	if len(n.roster.waiting) >= MaxUpward {
 		n.roster.waiting = slices.Delete(n.roster.waiting, 0, 1)
@@ -31,29 +32,29 @@ func (n *Node) sendUp(m wire.Message, out []Output) []Output {
 // enroll notes a new child for the planner. At the root the planner is here; if it
 // knows fewer children of that agent than the agent has, it calls the roll: it is
 // younger than the tree.
-func (n *Node) enroll(now Time, from PeerID, m wire.Member, children uint32, out []Output) []Output {
+func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, children uint32, out []step.Output) []step.Output {
 	if n.cfg.Planner == nil {
 		n.tellOf(now, m)
 		return out
 	}
 	n.cfg.Planner.Adopt(now, m, true, 0)
 	if int(children) > n.cfg.Planner.Children(m.Index) {
-		out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.RollCall{}})
+		out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
 	return n.tellPlaced(out)
 }
 
 // tellOf notes a child, to be told of with others.
-func (n *Node) tellOf(now Time, m wire.Member) {
+func (n *Node) tellOf(now step.Time, m wire.Member) {
 	n.roster.members = append(n.roster.members, m)
-	if n.roster.flushAt == Never {
+	if n.roster.flushAt == step.Never {
 		n.roster.flushAt = now + ackDelay
 	}
 }
 
 // flushRoster tells of the children noted.
-func (n *Node) flushRoster(out []Output) []Output {
-	n.roster.flushAt = Never
+func (n *Node) flushRoster(out []step.Output) []step.Output {
+	n.roster.flushAt = step.Never
 	for chunk := range slices.Chunk(n.roster.members, wire.MaxMembers) {
 		out = n.sendUp(&wire.Adopted{Parent: n.up.index - 1, Members: slices.Clone(chunk)}, out)
 	}
@@ -62,21 +63,21 @@ func (n *Node) flushRoster(out []Output) []Output {
 }
 
 // tellPlanner sends what waited for a parent, and an accusation.
-func (n *Node) tellPlanner(out []Output) []Output {
+func (n *Node) tellPlanner(out []step.Output) []step.Output {
 	waiting := n.roster.waiting
 	n.roster.waiting = nil
 	for _, m := range waiting {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
 	}
 	if n.up.accuse != "" {
-		out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &wire.Accusation{Accuser: n.up.index - 1, Name: n.up.accuse}})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: &wire.Accusation{Accuser: n.up.index - 1, Name: n.up.accuse}})
 		n.up.accuse = ""
 	}
 	return out
 }
 
 // adopted hears from a child of agents in its subtree.
-func (n *Node) adopted(now Time, from PeerID, m *wire.Adopted, out []Output) []Output {
+func (n *Node) adopted(now step.Time, from step.PeerID, m *wire.Adopted, out []step.Output) []step.Output {
 	i := n.childIndex(from)
 	if i < 0 || n.children[i].role != wire.RoleAgent {
 		return out
@@ -91,13 +92,13 @@ func (n *Node) adopted(now Time, from PeerID, m *wire.Adopted, out []Output) []O
 		unknown = unknown || int(member.Children) > n.cfg.Planner.Children(member.Index)
 	}
 	if unknown { // it brought a subtree from before this planner was
-		out = append(out, Output{Op: OpSend, Peer: from, Message: &wire.RollCall{}})
+		out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
 	return n.tellPlaced(out)
 }
 
 // rollCalled tells of all children, and has them do the same.
-func (n *Node) rollCalled(now Time, from PeerID, m *wire.RollCall, out []Output) []Output {
+func (n *Node) rollCalled(now step.Time, from step.PeerID, m *wire.RollCall, out []step.Output) []step.Output {
 	if from != n.up.parent || n.up.state != upAttached {
 		return out
 	}
@@ -106,14 +107,14 @@ func (n *Node) rollCalled(now Time, from PeerID, m *wire.RollCall, out []Output)
 			member := c.member
 			member.Children = 0 // they answer for themselves
 			n.tellOf(now, member)
-			out = append(out, Output{Op: OpSend, Peer: c.peer, Message: m})
+			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: m})
 		}
 	}
 	return out
 }
 
 // accused passes an accusation on to the planner.
-func (n *Node) accused(from PeerID, m *wire.Accusation, out []Output) []Output {
+func (n *Node) accused(from step.PeerID, m *wire.Accusation, out []step.Output) []step.Output {
 	if n.childIndex(from) < 0 {
 		return out
 	}
@@ -121,7 +122,7 @@ func (n *Node) accused(from PeerID, m *wire.Accusation, out []Output) []Output {
 		return n.sendUp(m, out)
 	}
 	n.cfg.Planner.Accuse(m.Accuser, m.Name)
-	return append(out, Output{Op: OpAccused, Peer: from, Reason: m.Name})
+	return append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Name})
 }
 
 // isBelow tells whether this node hangs on the agent of that index, or is it.
@@ -141,7 +142,7 @@ func (n *Node) pathOfChildren() []uint32 {
 }
 
 // setPath takes the way from the root, and tells those below if it is another.
-func (n *Node) setPath(path []uint32, out []Output) []Output {
+func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
 	if slices.Equal(n.path, path) {
 		return out
 	}
@@ -152,7 +153,7 @@ func (n *Node) setPath(path []uint32, out []Output) []Output {
 	m := &wire.Attached{Path: n.pathOfChildren()}
 	for i := range n.children {
 		if n.children[i].role == wire.RoleAgent {
-			out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
+			out = append(out, step.Output{Op: step.OpSend, Peer: n.children[i].peer, Message: m})
 		}
 	}
 	return out
@@ -162,14 +163,14 @@ func (n *Node) setPath(path []uint32, out []Output) []Output {
 // holds two seconds' worth.
 type admission struct {
 	tokens float64
-	at     Time
+	at     step.Time
 	used   bool
 }
 
 const defaultJoinRate = 2000
 
 // wait takes a token; if there is none, it says how long until there will be.
-func (a *admission) wait(now Time, rate int) time.Duration {
+func (a *admission) wait(now step.Time, rate int) time.Duration {
 	if rate <= 0 {
 		rate = defaultJoinRate
 	}

@@ -6,69 +6,70 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
 // What follows tells outputs and messages in words, for scenarios.
 
-func (s *scenario) describe(o Output) string {
+func (s *scenario) describe(o step.Output) string {
 	to := s.names[o.Peer]
 	switch o.Op {
-	case OpSend:
+	case step.OpSend:
 		return fmt.Sprintf("send to %s: %s", to, describeMessage(o.Message))
-	case OpConnect:
+	case step.OpConnect:
 		return "connect to " + o.Addr
-	case OpDrop:
+	case step.OpDrop:
 		return fmt.Sprintf("drop %s: %s", to, o.Reason)
-	case OpStore:
+	case step.OpStore:
 		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
-	case OpFetch:
+	case step.OpFetch:
 		text := fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
 		if o.Cached {
 			text += fmt.Sprintf(", for request %d of others", o.Request)
 		}
 		return text + describeChoice(o.Choice)
-	case OpSendShard:
+	case step.OpSendShard:
 		return fmt.Sprintf("send shard %d to %s", o.Shard, to)
-	case OpServe:
+	case step.OpServe:
 		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version) + describeChoice(o.Choice)
-	case OpAbandon:
+	case step.OpAbandon:
 		return fmt.Sprintf("abandon %s version %d", o.Want.Config, o.Want.Version)
-	case OpSuspect:
+	case step.OpSuspect:
 		return "suspect " + o.Name
-	case OpDeny:
+	case step.OpDeny:
 		return fmt.Sprintf("deny request %d: %s", o.Request, o.Reason)
-	case OpActivate:
+	case step.OpActivate:
 		return fmt.Sprintf("apply %s epoch %d: version %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch, o.Version)
-	case OpAccepted:
+	case step.OpAccepted:
 		return fmt.Sprintf("accepted %s epoch %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch)
-	case OpRefused:
+	case step.OpRefused:
 		return "refused: " + o.Reason
-	case OpHead:
+	case step.OpHead:
 		return fmt.Sprintf("head: revision %d", o.Head.Revision)
-	case OpAcked:
+	case step.OpAcked:
 		return "acknowledged: " + describeMessage(o.Message)
-	case OpAttached:
+	case step.OpAttached:
 		return "attached to " + to
-	case OpPlaced:
+	case step.OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
-	case OpQuarantined:
+	case step.OpQuarantined:
 		return fmt.Sprintf("quarantined for %s: %s, %s", o.Want.Config, o.Name, o.Reason)
-	case OpReleased:
+	case step.OpReleased:
 		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
-	case OpDrifted:
+	case step.OpDrifted:
 		return "heard of " + describeMessage(o.Message)
-	case OpCensus:
+	case step.OpCensus:
 		return "counted: " + describeMessage(o.Message)
-	case OpHoldings:
+	case step.OpHoldings:
 		return "heard: " + describeMessage(o.Message)
-	case OpAccused:
+	case step.OpAccused:
 		return fmt.Sprintf("%s accuses %s", to, o.Reason)
-	case OpAwaitDrain:
+	case step.OpAwaitDrain:
 		return "await that all has left to " + to
-	case OpSlow:
+	case step.OpSlow:
 		return to + " does not keep up"
-	case OpGap:
+	case step.OpGap:
 		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
 	}
 	return fmt.Sprintf("output %d", o.Op)

@@ -10,6 +10,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 	"github.com/cockroachdb/datadriven"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -19,7 +20,7 @@ import (
 // with -rewrite after a change that is meant.
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
-		s := &scenario{t: t, ids: map[string]PeerID{}, names: map[PeerID]string{}, said: map[string]*wire.Announcement{}}
+		s := &scenario{t: t, ids: map[string]step.PeerID{}, names: map[step.PeerID]string{}, said: map[string]*wire.Announcement{}}
 		datadriven.RunTest(t, path, s.command)
 	})
 }
@@ -27,9 +28,9 @@ func TestScenarios(t *testing.T) {
 type scenario struct {
 	t     *testing.T
 	node  *Node
-	now   Time
-	ids   map[string]PeerID
-	names map[PeerID]string
+	now   step.Time
+	ids   map[string]step.PeerID
+	names map[step.PeerID]string
 	said  map[string]*wire.Announcement // announcements made so far, by "config@epoch"
 	signs plainVerifier
 }
@@ -89,16 +90,18 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		}
 		return n
 	}
-	peer := func() PeerID {
+	peer := func() step.PeerID {
 		name := arg("peer", "")
 		if s.ids[name] == 0 {
-			s.ids[name] = PeerID(len(s.ids) + 1)
+			s.ids[name] = step.PeerID(len(s.ids) + 1)
 			s.names[s.ids[name]] = name
 		}
 		return s.ids[name]
 	}
 	want := record.VersionKey{Config: arg("config", "a"), Version: num("version")}
-	receive := func(m wire.Message) string { return s.step(Input{Kind: InReceived, Peer: peer(), Message: m}) }
+	receive := func(m wire.Message) string {
+		return s.step(step.Input{Kind: step.InReceived, Peer: peer(), Message: m})
+	}
 	announcement := func(prefix string) *wire.Announcement {
 		raw := fmt.Sprintf("%s %s %s %d %d", prefix, want.Config, arg("region", "eu"), num("epoch"), num("version"))
 		switch {
@@ -145,27 +148,27 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "agent":
 		s.node = NewNode(Config{Self: wire.Identity{Role: wire.RoleAgent, Region: "eu", Name: "me"}, Description: wire.Description{Addr: "me:1", Relay: true, Subscriptions: wire.Subscriptions(arg("subscribe", ""))},
 			Seeds: []string{"coordinator:1"}, Verifier: s.signs, CacheLimit: int64(num("cache"))})
-		return s.step(Input{Kind: InStart})
+		return s.step(step.Input{Kind: step.InStart})
 	case "root":
 		s.node = NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "me"}, Description: wire.Description{Relay: true}, HoldsAll: true, Verifier: s.signs,
 			Planner: NewPlanner(PlannerConfig{Fanout: int(num("fanout"))})})
-		return s.step(Input{Kind: InStart})
+		return s.step(step.Input{Kind: step.InStart})
 	case "connected":
 		role := wire.RoleAgent
 		if strings.HasPrefix(arg("peer", ""), "coordinator") {
 			role = wire.RoleCoordinator
 		}
-		return s.step(Input{Kind: InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: arg("peer", "")}})
+		return s.step(step.Input{Kind: step.InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: arg("peer", "")}})
 	case "accepted":
 		role, region := wire.RoleAgent, arg("region", "eu")
 		if d.HasArg("coordinator") {
 			role = wire.RoleCoordinator
 		}
-		return s.step(Input{Kind: InPeer, Peer: peer(), Identity: wire.Identity{Role: role, Region: region, Name: arg("name", arg("peer", ""))}})
+		return s.step(step.Input{Kind: step.InPeer, Peer: peer(), Identity: wire.Identity{Role: role, Region: region, Name: arg("name", arg("peer", ""))}})
 	case "unreachable":
-		return s.step(Input{Kind: InConnectFailed, Addr: arg("addr", "")})
+		return s.step(step.Input{Kind: step.InConnectFailed, Addr: arg("addr", "")})
 	case "lost":
-		return s.step(Input{Kind: InDisconnected, Peer: peer()})
+		return s.step(step.Input{Kind: step.InDisconnected, Peer: peer()})
 	case "placement":
 		m := &wire.Placement{Index: uint32(num("index"))}
 		if d.HasArg("parent") {
@@ -190,9 +193,9 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "notice":
 		return receive(&wire.Notice{Revision: num("revision"), HeadMicros: int64(num("head"))})
 	case "congested":
-		return s.step(Input{Kind: InCongested, Peer: peer()})
+		return s.step(step.Input{Kind: step.InCongested, Peer: peer()})
 	case "drained":
-		return s.step(Input{Kind: InDrained, Peer: peer()})
+		return s.step(step.Input{Kind: step.InDrained, Peer: peer()})
 	case "roll-call":
 		return receive(&wire.RollCall{})
 	case "rejected":
@@ -216,7 +219,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "publish":
 		a := announcement("pointer")
 		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
-		in := Input{Kind: InPublish, Announcement: a}
+		in := step.Input{Kind: step.InPublish, Announcement: a}
 		if a.Pushed {
 			in.Push = &wire.Push{Config: want.Config, Version: want.Version}
 		}
@@ -224,20 +227,20 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "push":
 		return receive(&wire.Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
-		return s.step(Input{Kind: InRequest, Peer: peer(), Request: num("id"), Want: want, Choice: choice})
+		return s.step(step.Input{Kind: step.InRequest, Peer: peer(), Request: num("id"), Want: want, Choice: choice})
 	case "want":
 		return receive(&wire.Want{Key: key, Shards: set("shards"), Cancel: set("cancel")})
 	case "decline":
 		return receive(&wire.Decline{Key: key, Shards: set("shards")})
 	case "shard":
-		return s.step(Input{Kind: InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
+		return s.step(step.Input{Kind: step.InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
 	case "evicted":
-		return s.step(Input{Kind: InEvicted, Want: want})
+		return s.step(step.Input{Kind: step.InEvicted, Want: want})
 	case "survey":
 		if d.HasArg("peer") {
 			return receive(&wire.Survey{ID: num("id"), Config: want.Config, Version: want.Version})
 		}
-		return s.step(Input{Kind: InSurvey, Want: want, Request: num("id")})
+		return s.step(step.Input{Kind: step.InSurvey, Want: want, Request: num("id")})
 	case "holdings":
 		var held []wire.Holding
 		for _, name := range values("whole") {
@@ -247,17 +250,17 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "circle":
 		return receive(&wire.Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":
-		return s.step(Input{Kind: InSent, Peer: peer(), Key: record.FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
+		return s.step(step.Input{Kind: step.InSent, Peer: peer(), Key: record.FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
 	case "indexed":
-		info := FormInfo{Size: 100 * int64(max(num("stripes"), 1)), Geometry: record.Geometry{Data: 1, ShardBytes: 100}}
-		return s.step(Input{Kind: InIndexed, Want: want, Choice: choice, Form: key.Form, Info: info, Shards: set("here")})
+		info := step.FormInfo{Size: 100 * int64(max(num("stripes"), 1)), Geometry: record.Geometry{Data: 1, ShardBytes: 100}}
+		return s.step(step.Input{Kind: step.InIndexed, Want: want, Choice: choice, Form: key.Form, Info: info, Shards: set("here")})
 	case "assembled":
-		return s.step(Input{Kind: InFetched, Want: want, Key: record.FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
+		return s.step(step.Input{Kind: step.InFetched, Want: want, Key: record.FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
 	case "fetched":
-		return s.step(Input{Kind: InFetched, Want: want, Choice: choice, Reason: arg("reason", ""), Denied: arg("reason", "") == "denied"})
+		return s.step(step.Input{Kind: step.InFetched, Want: want, Choice: choice, Reason: arg("reason", ""), Denied: arg("reason", "") == "denied"})
 	case "applied":
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
-		return s.step(Input{Kind: InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
+		return s.step(step.Input{Kind: step.InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
 	case "ack":
 		e := wire.NewAckEntry(record.PointerKey{Config: want.Config, Region: "eu"}, num("epoch"))
 		if d.HasArg("applied") {
@@ -271,13 +274,13 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "adopted":
 		return receive(&wire.Adopted{Parent: uint32(num("parent")), Members: []wire.Member{{Index: uint32(num("index")), Name: arg("name", ""), Children: uint32(num("children"))}}})
 	case "release":
-		return s.step(Input{Kind: InRelease, Name: arg("name", "")})
+		return s.step(step.Input{Kind: step.InRelease, Name: arg("name", "")})
 	case "census":
 		return describeMessage(s.node.Census(s.now)) + "\n"
 	case "drift":
-		return s.step(Input{Kind: InDrift, Want: want, Drift: wire.DriftSeen})
+		return s.step(step.Input{Kind: step.InDrift, Want: want, Drift: wire.DriftSeen})
 	case "damaged":
-		return s.step(Input{Kind: InDamaged, Want: want})
+		return s.step(step.Input{Kind: step.InDamaged, Want: want})
 	case "pass":
 		return s.pass(arg("time", "0s"))
 	case "watermark":
@@ -312,13 +315,13 @@ func (s *scenario) pass(text string) string {
 	until := s.now.Add(d)
 	for s.node.Deadline() <= until {
 		s.now = max(s.now, s.node.Deadline())
-		out.WriteString(s.step(Input{Kind: InTick}))
+		out.WriteString(s.step(step.Input{Kind: step.InTick}))
 	}
 	s.now = until
 	return out.String()
 }
 
-func (s *scenario) step(in Input) string {
+func (s *scenario) step(in step.Input) string {
 	var b strings.Builder
 	for _, o := range s.node.Step(s.now, in, nil) {
 		b.WriteString(s.describe(o) + "\n")

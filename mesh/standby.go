@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -18,16 +19,16 @@ type standby struct {
 	backups []wire.Location // to try, next first
 	name    string          // of the one dialed, or up
 	addr    string          // likewise; "" for none
-	peer    PeerID          // the link; 0 while there is none
-	wait    Time            // back-off between tries
-	wakeAt  Time            // when to dial the next; Never while one is up
+	peer    step.PeerID     // the link; 0 while there is none
+	wait    step.Time       // back-off between tries
+	wakeAt  step.Time       // when to dial the next; Never while one is up
 }
 
 // wakeStandby dials the next backup that was not left before; if there is none, the
 // coordinator.
-func (n *Node) wakeStandby(now Time, out []Output) []Output {
+func (n *Node) wakeStandby(now step.Time, out []step.Output) []step.Output {
 	s := &n.up.standby
-	s.wakeAt = Never
+	s.wakeAt = step.Never
 	if n.up.state != upAttached || s.peer != 0 {
 		return out
 	}
@@ -45,7 +46,7 @@ func (n *Node) wakeStandby(now Time, out []Output) []Output {
 		}
 		s.name, s.addr = next.Name, next.Addr
 		s.wakeAt = now + joinTimeout // if nothing comes of it
-		return append(out, Output{Op: OpConnect, Addr: next.Addr})
+		return append(out, step.Output{Op: step.OpConnect, Addr: next.Addr})
 	}
 	return out
 }
@@ -63,52 +64,52 @@ func (n *Node) isStandby(addr string) bool {
 	return n.up.state == upAttached && s.peer == 0 && s.addr != "" && s.addr == addr
 }
 
-func (n *Node) standbyUp(peer PeerID, out []Output) []Output {
+func (n *Node) standbyUp(peer step.PeerID, out []step.Output) []step.Output {
 	s := &n.up.standby
-	s.peer, s.wait, s.wakeAt = peer, 0, Never
-	return append(out, Output{Op: OpSend, Peer: peer, Message: &wire.Shadow{Index: n.up.place.Index}})
+	s.peer, s.wait, s.wakeAt = peer, 0, step.Never
+	return append(out, step.Output{Op: step.OpSend, Peer: peer, Message: &wire.Shadow{Index: n.up.place.Index}})
 }
 
 // standbyDown tries the next backup after a while.
-func (n *Node) standbyDown(now Time, out []Output) []Output {
+func (n *Node) standbyDown(now step.Time, out []step.Output) []step.Output {
 	s := &n.up.standby
 	s.peer, s.addr = 0, ""
 	s.wait = min(max(2*s.wait, minStandbyWait), maxStandbyWait)
 	s.wakeAt = now + n.jittered(s.wait)
-	n.up.lagAt = Never
+	n.up.lagAt = step.Never
 	return out
 }
 
 // noticed hears how far the backup is. If the parent is behind, it has a moment to
 // catch up.
-func (n *Node) noticed(now Time, from PeerID, m *wire.Notice, out []Output) []Output {
+func (n *Node) noticed(now step.Time, from step.PeerID, m *wire.Notice, out []step.Output) []step.Output {
 	if from != n.up.standby.peer || n.up.state != upAttached {
 		return out
 	}
 	switch {
 	case !n.isBehind(m):
 		n.up.patience -= n.up.patience / 8
-	case n.up.lagAt == Never:
-		n.up.noticed, n.up.lagAt = *m, now+lagGrace+Time(len(n.path))*lagHop+n.up.patience
+	case n.up.lagAt == step.Never:
+		n.up.noticed, n.up.lagAt = *m, now+lagGrace+step.Time(len(n.path))*lagHop+n.up.patience
 	}
 	return out
 }
 
 // hinted hears from gossip how far the region is. Gossip may lie: all that comes of
 // it is that the node looks for a parent that knows more, and not too often.
-func (n *Node) hinted(now Time, revision uint64) {
+func (n *Node) hinted(now step.Time, revision uint64) {
 	m := wire.Notice{Revision: revision}
-	if n.up.state == upAttached && n.up.lagAt == Never && n.isBehind(&m) && now >= n.up.hintedAt+hintPause {
-		n.up.noticed, n.up.lagAt, n.up.hintedAt = m, now+hintGrace+Time(len(n.path))*lagHop, now
+	if n.up.state == upAttached && n.up.lagAt == step.Never && n.isBehind(&m) && now >= n.up.hintedAt+hintPause {
+		n.up.noticed, n.up.lagAt, n.up.hintedAt = m, now+hintGrace+step.Time(len(n.path))*lagHop, now
 	}
 }
 
 // hintPause is how often gossip can make a node leave its parent.
-const hintPause = Time(10 * time.Second)
+const hintPause = step.Time(10 * time.Second)
 
 // feeds tells whether news from a peer is taken: the parent's, and the backup's,
 // which sends some only when it is asked.
-func (n *Node) feeds(from PeerID) bool {
+func (n *Node) feeds(from step.PeerID) bool {
 	if n.up.state != upAttached {
 		return false
 	}
@@ -124,20 +125,20 @@ func (n *Node) feeds(from PeerID) bool {
 
 // askNews asks a node that wants shards of a version unknown here for what else it
 // knows: parent and backup may both be dead, and not known to be.
-func (n *Node) askNews(now Time, from PeerID, out []Output) []Output {
+func (n *Node) askNews(now step.Time, from step.PeerID, out []step.Output) []step.Output {
 	if n.up.state != upAttached || now < n.up.newsAt {
 		return out
 	}
 	n.up.newsPeer, n.up.newsAt = from, now+newsPause
 	since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
-	return append(out, Output{Op: OpSend, Peer: from, Message: &wire.CatchUp{Since: since}})
+	return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.CatchUp{Since: since}})
 }
 
 // newsPause is how often that is done.
-const newsPause = Time(time.Second)
+const newsPause = step.Time(time.Second)
 
 // source is the peer to fetch from: the backup, while it makes up for the parent.
-func (n *Node) source() PeerID {
+func (n *Node) source() step.PeerID {
 	if n.up.repairs > 0 && n.up.standby.peer != 0 {
 		return n.up.standby.peer
 	}
@@ -145,7 +146,7 @@ func (n *Node) source() PeerID {
 }
 
 // spare is the backup, if it is not the source anyway; 0 for none.
-func (n *Node) spare() PeerID {
+func (n *Node) spare() step.PeerID {
 	if n.up.standby.peer == n.source() {
 		return 0
 	}
@@ -160,41 +161,41 @@ func (n *Node) isBehind(m *wire.Notice) bool {
 // for what is missing: that costs a message, where changing parents costs links, and
 // a parent that is slow today is no worse than another. One that is silent time
 // after time is left.
-func (n *Node) wakeLag(now Time, out []Output) []Output {
-	n.up.lagAt = Never
+func (n *Node) wakeLag(now step.Time, out []step.Output) []step.Output {
+	n.up.lagAt = step.Never
 	if n.up.state != upAttached || !n.isBehind(&n.up.noticed) {
 		return out
 	}
 	n.up.repairs++
 	if n.up.standby.peer != 0 && n.up.repairs <= repairsToLeave {
 		since := min(n.revisions[n.cfg.Self.Region], n.confirmed)
-		return append(out, Output{Op: OpSend, Peer: n.up.standby.peer, Message: &wire.CatchUp{Since: since}})
+		return append(out, step.Output{Op: step.OpSend, Peer: n.up.standby.peer, Message: &wire.CatchUp{Since: since}})
 	}
 	parent := n.up.parent
 	n.avoid(n.peers[parent].Name)
-	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: "behind the backup"})
+	out = append(out, step.Output{Op: step.OpDrop, Peer: parent, Reason: "behind the backup"})
 	delete(n.peers, parent)
 	return n.loseParent(now, out)
 }
 
 // graft makes the backup the parent.
-func (n *Node) graft(now Time, out []Output) []Output {
+func (n *Node) graft(now step.Time, out []step.Output) []step.Output {
 	s := &n.up.standby
 	n.up.parent = s.peer
 	n.up.place.Parent = wire.Location{Name: s.name, Addr: s.addr}
-	s.peer, s.addr, s.wakeAt = 0, "", Never
+	s.peer, s.addr, s.wakeAt = 0, "", step.Never
 	return n.sendAttach(now, out)
 }
 
 // shadows are the nodes whose backup this one is.
 type shadows struct {
-	peers   []PeerID // in the order in which they came
-	flushAt Time     // when they are told of news; Never: there is none
+	peers   []step.PeerID // in the order in which they came
+	flushAt step.Time     // when they are told of news; Never: there is none
 }
 
-func (s *shadows) has(peer PeerID) bool { return slices.Contains(s.peers, peer) }
+func (s *shadows) has(peer step.PeerID) bool { return slices.Contains(s.peers, peer) }
 
-func (s *shadows) forget(peer PeerID) {
+func (s *shadows) forget(peer step.PeerID) {
 	for i, p := range s.peers {
 		if p == peer {
 			s.peers = append(s.peers[:i], s.peers[i+1:]...)
@@ -204,7 +205,7 @@ func (s *shadows) forget(peer PeerID) {
 }
 
 // shadowed takes a node as one to be told of news.
-func (n *Node) shadowed(now Time, from PeerID, out []Output) []Output {
+func (n *Node) shadowed(now step.Time, from step.PeerID, out []step.Output) []step.Output {
 	who, known := n.peers[from]
 	reason := ""
 	switch {
@@ -216,7 +217,7 @@ func (n *Node) shadowed(now Time, from PeerID, out []Output) []Output {
 		reason = "backup of too many"
 	}
 	if reason != "" {
-		return append(out, Output{Op: OpDrop, Peer: from, Reason: reason})
+		return append(out, step.Output{Op: step.OpDrop, Peer: from, Reason: reason})
 	}
 	n.shadows.forget(from)
 	n.shadows.peers = append(n.shadows.peers, from)
@@ -226,17 +227,17 @@ func (n *Node) shadowed(now Time, from PeerID, out []Output) []Output {
 
 // newsForShadows arranges for the shadows to be told, soon and once for all news
 // that comes meanwhile: what matters is that they hear, not that they hear first.
-func (n *Node) newsForShadows(now Time) {
-	if len(n.shadows.peers) > 0 && n.shadows.flushAt == Never {
+func (n *Node) newsForShadows(now step.Time) {
+	if len(n.shadows.peers) > 0 && n.shadows.flushAt == step.Never {
 		n.shadows.flushAt = now + noticeDelay
 	}
 }
 
-func (n *Node) flushNotices(out []Output) []Output {
-	n.shadows.flushAt = Never
+func (n *Node) flushNotices(out []step.Output) []step.Output {
+	n.shadows.flushAt = step.Never
 	m := &wire.Notice{Revision: n.revisions[n.cfg.Self.Region], HeadMicros: n.head.TimeMicros}
 	for _, peer := range n.shadows.peers {
-		out = append(out, Output{Op: OpSend, Peer: peer, Message: m})
+		out = append(out, step.Output{Op: step.OpSend, Peer: peer, Message: m})
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"slices"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -12,28 +13,28 @@ type survey struct {
 	id      uint64
 	upward  bool           // the parent asked
 	held    []wire.Holding // to be told
-	flushAt Time
+	flushAt step.Time
 }
 
 // beginSurvey asks all agents below this root.
-func (n *Node) beginSurvey(in Input, out []Output) []Output {
-	n.survey = survey{id: in.Request, flushAt: Never}
+func (n *Node) beginSurvey(in step.Input, out []step.Output) []step.Output {
+	n.survey = survey{id: in.Request, flushAt: step.Never}
 	return n.askBelow(&wire.Survey{ID: in.Request, Config: in.Want.Config, Version: in.Want.Version}, out)
 }
 
-func (n *Node) askBelow(m *wire.Survey, out []Output) []Output {
+func (n *Node) askBelow(m *wire.Survey, out []step.Output) []step.Output {
 	for i := range n.children {
-		out = append(out, Output{Op: OpSend, Peer: n.children[i].peer, Message: m})
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.children[i].peer, Message: m})
 	}
 	return out
 }
 
 // surveyed answers, and passes the question on.
-func (n *Node) surveyed(now Time, from PeerID, m *wire.Survey, out []Output) []Output {
+func (n *Node) surveyed(now step.Time, from step.PeerID, m *wire.Survey, out []step.Output) []step.Output {
 	if from != n.up.parent || n.up.state != upAttached || m.ID == n.survey.id {
 		return out
 	}
-	n.survey = survey{id: m.ID, upward: true, flushAt: Never}
+	n.survey = survey{id: m.ID, upward: true, flushAt: step.Never}
 	out = n.askBelow(m, out)
 	if n.cfg.Self.Role == wire.RoleAgent {
 		return n.gather(now, n.holdings(record.VersionKey{Config: m.Config, Version: m.Version}), out)
@@ -60,13 +61,13 @@ func (n *Node) holdings(v record.VersionKey) (held []wire.Holding) {
 }
 
 // heardHoldings takes the answers of a child's subtree.
-func (n *Node) heardHoldings(now Time, from PeerID, m *wire.Holdings, out []Output) []Output {
+func (n *Node) heardHoldings(now step.Time, from step.PeerID, m *wire.Holdings, out []step.Output) []step.Output {
 	i := n.childIndex(from)
 	if i < 0 || m.Region != n.children[i].region || m.ID != n.survey.id {
 		return out
 	}
 	if n.cfg.Planner != nil {
-		out = append(out, Output{Op: OpHoldings, Message: m})
+		out = append(out, step.Output{Op: step.OpHoldings, Message: m})
 	}
 	if !n.survey.upward {
 		return out
@@ -75,7 +76,7 @@ func (n *Node) heardHoldings(now Time, from PeerID, m *wire.Holdings, out []Outp
 }
 
 // gather keeps answers for a moment, to tell of many at once.
-func (n *Node) gather(now Time, held []wire.Holding, out []Output) []Output {
+func (n *Node) gather(now step.Time, held []wire.Holding, out []step.Output) []step.Output {
 	if n.survey.held = append(n.survey.held, held...); len(n.survey.held) >= wire.MaxHoldings {
 		return n.flushSurvey(out)
 	}
@@ -84,11 +85,11 @@ func (n *Node) gather(now Time, held []wire.Holding, out []Output) []Output {
 }
 
 // flushSurvey tells of what was gathered.
-func (n *Node) flushSurvey(out []Output) []Output {
-	n.survey.flushAt = Never
+func (n *Node) flushSurvey(out []step.Output) []step.Output {
+	n.survey.flushAt = step.Never
 	if n.up.state == upAttached {
 		for held := range slices.Chunk(n.survey.held, wire.MaxHoldings) {
-			out = append(out, Output{Op: OpSend, Peer: n.up.parent, Message: &wire.Holdings{ID: n.survey.id, Region: n.cfg.Self.Region, Held: held}})
+			out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: &wire.Holdings{ID: n.survey.id, Region: n.cfg.Self.Region, Held: held}})
 		}
 	}
 	n.survey.held = nil

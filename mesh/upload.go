@@ -5,6 +5,7 @@ import (
 
 	"github.com/bits-and-blooms/bitset"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -16,19 +17,19 @@ type uploads struct {
 	sending int       // shards on their way, but for those to peers that are stuck
 	stuck   int       // shards on their way to those
 	width   width
-	wakeAt  Time // when to look for peers that are stuck
+	wakeAt  step.Time // when to look for peers that are stuck
 }
 
 // upload is what one peer wants of one form.
 type upload struct {
-	peer    PeerID
+	peer    step.PeerID
 	key     record.FormKey
 	want    *bitset.BitSet
 	ready   int // how many of those are here
 	sending int
-	since   Time // when the last of those left, or the first began
-	stuck   bool // none has left for so long that the peer may be dead
-	sibling bool // of this node's circle
+	since   step.Time // when the last of those left, or the first began
+	stuck   bool      // none has left for so long that the peer may be dead
+	sibling bool      // of this node's circle
 }
 
 const (
@@ -40,7 +41,7 @@ const (
 	maxStuck = 64
 )
 
-func (u *uploads) find(peer PeerID, key record.FormKey) *upload {
+func (u *uploads) find(peer step.PeerID, key record.FormKey) *upload {
 	for _, e := range u.queue {
 		if e.peer == peer && e.key == key {
 			return e
@@ -49,12 +50,12 @@ func (u *uploads) find(peer PeerID, key record.FormKey) *upload {
 	return nil
 }
 
-func (u *uploads) serves(peer PeerID) bool {
+func (u *uploads) serves(peer step.PeerID) bool {
 	return slices.ContainsFunc(u.queue, func(e *upload) bool { return e.peer == peer && e.want.Any() })
 }
 
 // forget drops what a lost peer wanted. What is on its way to it ends by itself.
-func (u *uploads) forget(peer PeerID) {
+func (u *uploads) forget(peer step.PeerID) {
 	u.queue = slices.DeleteFunc(u.queue, func(e *upload) bool {
 		if e.peer == peer {
 			u.unstick(e)
@@ -75,8 +76,8 @@ func (u *uploads) rest() {
 // look finds peers that have taken nothing for long. A peer that died keeps what is on
 // its way to it until its link times out, and a few such would fill the width: what they
 // keep no longer counts.
-func (u *uploads) look(now Time) {
-	u.wakeAt = Never
+func (u *uploads) look(now step.Time) {
+	u.wakeAt = step.Never
 	patience := u.width.patience()
 	for _, e := range u.queue {
 		switch due := e.since + patience; {
@@ -102,16 +103,16 @@ func (u *uploads) unstick(e *upload) {
 }
 
 // wakeUploads sends to others what peers that are stuck held up.
-func (n *Node) wakeUploads(now Time, out []Output) []Output {
+func (n *Node) wakeUploads(now step.Time, out []step.Output) []step.Output {
 	n.uploads.look(now)
 	return n.pump(now, out)
 }
 
 // wanted hears what a peer wants of a form.
-func (n *Node) wanted(now Time, from PeerID, m *wire.Want, out []Output) []Output {
+func (n *Node) wanted(now step.Time, from step.PeerID, m *wire.Want, out []step.Output) []step.Output {
 	who, known := n.peers[from]
 	if !known || !n.tradesWith(who) {
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "wrong_region"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
 	}
 	u := n.uploads.find(from, m.Key)
 	switch {
@@ -120,7 +121,7 @@ func (n *Node) wanted(now Time, from PeerID, m *wire.Want, out []Output) []Outpu
 	case m.Shards.None():
 		return out
 	case len(n.uploads.queue) >= MaxUploads:
-		return append(out, Output{Op: OpRefused, Peer: from, Reason: "too_many_wants"})
+		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "too_many_wants"})
 	default:
 		u = &upload{peer: from, key: m.Key, want: m.Shards.Clone(), sibling: n.isSibling(from)}
 		n.uploads.queue = append(n.uploads.queue, u)
@@ -140,7 +141,7 @@ func (n *Node) wanted(now Time, from PeerID, m *wire.Want, out []Output) []Outpu
 }
 
 // fetchWanted sees to it that a form comes here of which a peer wants shards.
-func (n *Node) fetchWanted(now Time, u *upload, who wire.Identity, out []Output) []Output {
+func (n *Node) fetchWanted(now step.Time, u *upload, who wire.Identity, out []step.Output) []step.Output {
 	v := u.key.VersionKey
 	switch {
 	case !n.isCurrentVersion(v) && who.Role != wire.RoleCoordinator:
@@ -213,7 +214,7 @@ func (n *Node) held(key record.FormKey) (have *bitset.BitSet, ok bool) {
 
 // pump sends shards as long as there is room: first to those who pass them on to
 // another circle, then to the members of this node's own, in turn.
-func (n *Node) pump(now Time, out []Output) []Output {
+func (n *Node) pump(now step.Time, out []step.Output) []step.Output {
 	for n.uploads.sending < n.uploads.width.get() {
 		u, shard := n.nextUpload(false)
 		if u == nil {
@@ -231,7 +232,7 @@ func (n *Node) pump(now Time, out []Output) []Output {
 		u.ready--
 		u.sending++
 		n.uploads.sending++
-		out = append(out, Output{Op: OpSendShard, Peer: u.peer, Key: u.key, Shard: int(shard)})
+		out = append(out, step.Output{Op: step.OpSendShard, Peer: u.peer, Key: u.key, Shard: int(shard)})
 	}
 	return out
 }
@@ -254,12 +255,12 @@ func (n *Node) nextUpload(siblings bool) (*upload, uint) {
 	return nil, 0
 }
 
-func (n *Node) isSibling(peer PeerID) bool {
+func (n *Node) isSibling(peer step.PeerID) bool {
 	return n.circles.mine != nil && n.circles.mine.Has(n.peers[peer].Name)
 }
 
 // sent hears that a shard has left, or could not be sent.
-func (n *Node) sent(now Time, in Input, out []Output) []Output {
+func (n *Node) sent(now step.Time, in step.Input, out []step.Output) []step.Output {
 	u := n.uploads.find(in.Peer, in.Key)
 	if u != nil {
 		n.uploads.unstick(u)

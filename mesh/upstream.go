@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -20,25 +21,25 @@ const maxAfter = 60_000
 // to ask for another if that parent does not answer.
 type upstream struct {
 	state    upState
-	seed     int    // which of the seeds to try
-	seedPeer PeerID // link to the coordinator that places us; 0 for none
-	parent   PeerID // link to the parent; 0 for none
+	seed     int         // which of the seeds to try
+	seedPeer step.PeerID // link to the coordinator that places us; 0 for none
+	parent   step.PeerID // link to the parent; 0 for none
 	place    wire.Placement
 	index    uint32   // index given, plus one; 0 for none yet
 	avoid    []string // parents left or lost since all was well, newest last
 	accuse   string   // the one left for what it did; told with the next Join
-	backoff  Time
-	wakeAt   Time // when the present state times out
+	backoff  step.Time
+	wakeAt   step.Time // when the present state times out
 	standby  standby
 	gaps     int         // heads that told of another state, since this parent is one
-	lagAt    Time        // when the parent must have caught up with the backup; Never: it is not behind
-	patience Time        // by how much this node's parents are late without being silent
+	lagAt    step.Time   // when the parent must have caught up with the backup; Never: it is not behind
+	patience step.Time   // by how much this node's parents are late without being silent
 	repairs  int         // times in a row that the backup made up for the parent
-	hintedAt Time        // when gossip was last believed
+	hintedAt step.Time   // when gossip was last believed
 	noticed  wire.Notice // what the backup had that the parent had not
 	failures int         // fetches from this parent that failed in a row
-	newsPeer PeerID      // a node that knew of a version before this one did
-	newsAt   Time        // when another may be asked for news
+	newsPeer step.PeerID // a node that knew of a version before this one did
+	newsAt   step.Time   // when another may be asked for news
 }
 
 type upState uint8
@@ -52,29 +53,29 @@ const (
 	upAttached
 )
 
-func (n *Node) startUpstream(now Time, out []Output) []Output {
+func (n *Node) startUpstream(now step.Time, out []step.Output) []step.Output {
 	if n.isRoot() {
 		return out
 	}
 	return n.dialSeed(now, out)
 }
 
-func (n *Node) dialSeed(now Time, out []Output) []Output {
+func (n *Node) dialSeed(now step.Time, out []step.Output) []step.Output {
 	n.up.state = upDialing
 	n.up.wakeAt = now + joinTimeout
-	return append(out, Output{Op: OpConnect, Addr: n.seed()})
+	return append(out, step.Output{Op: step.OpConnect, Addr: n.seed()})
 }
 
 // seed is the address of the coordinator whose turn it is.
 func (n *Node) seed() string { return n.cfg.Seeds[n.up.seed%len(n.cfg.Seeds)] }
 
 // wakeUpstream ends a back-off, or a state that took too long.
-func (n *Node) wakeUpstream(now Time, out []Output) []Output {
+func (n *Node) wakeUpstream(now step.Time, out []step.Output) []step.Output {
 	switch n.up.state {
 	case upIdle:
 		return n.dialSeed(now, out)
 	case upAttached:
-		n.up.wakeAt = Never
+		n.up.wakeAt = step.Never
 		return out
 	}
 	return n.retreat(now, "timed out", out)
@@ -82,10 +83,10 @@ func (n *Node) wakeUpstream(now Time, out []Output) []Output {
 
 // retreat gives up the attempt under way and backs off before the next, at the
 // next seed.
-func (n *Node) retreat(now Time, reason string, out []Output) []Output {
-	for _, p := range []PeerID{n.up.seedPeer, n.up.parent} {
+func (n *Node) retreat(now step.Time, reason string, out []step.Output) []step.Output {
+	for _, p := range []step.PeerID{n.up.seedPeer, n.up.parent} {
 		if p != 0 {
-			out = append(out, Output{Op: OpDrop, Peer: p, Reason: reason})
+			out = append(out, step.Output{Op: step.OpDrop, Peer: p, Reason: reason})
 			delete(n.peers, p)
 		}
 	}
@@ -97,7 +98,7 @@ func (n *Node) retreat(now Time, reason string, out []Output) []Output {
 	return out
 }
 
-func (n *Node) connected(now Time, in Input, out []Output) []Output {
+func (n *Node) connected(now step.Time, in step.Input, out []step.Output) []step.Output {
 	if n.isStandby(in.Addr) {
 		return n.standbyUp(in.Peer, out)
 	}
@@ -115,20 +116,20 @@ func (n *Node) connected(now Time, in Input, out []Output) []Output {
 		return n.partnerUp(now, p, in, out)
 	}
 	delete(n.peers, in.Peer)
-	return append(out, Output{Op: OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
+	return append(out, step.Output{Op: step.OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
 }
 
-func (n *Node) sendJoin(out []Output) []Output {
+func (n *Node) sendJoin(out []step.Output) []step.Output {
 	m := &wire.Join{
 		Index:       n.up.index,
 		Avoid:       slices.Clone(n.up.avoid),
 		Description: n.cfg.Description,
 		Accuse:      n.up.accuse,
 	}
-	return append(out, Output{Op: OpSend, Peer: n.up.seedPeer, Message: m})
+	return append(out, step.Output{Op: step.OpSend, Peer: n.up.seedPeer, Message: m})
 }
 
-func (n *Node) sendAttach(now Time, out []Output) []Output {
+func (n *Node) sendAttach(now step.Time, out []step.Output) []step.Output {
 	n.up.state = upAttaching
 	n.up.wakeAt = now + joinTimeout
 	m := &wire.Attach{
@@ -137,10 +138,10 @@ func (n *Node) sendAttach(now Time, out []Output) []Output {
 		Description: n.cfg.Description,
 		Children:    uint32(len(n.children)),
 	}
-	return append(out, Output{Op: OpSend, Peer: n.up.parent, Message: m})
+	return append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
 }
 
-func (n *Node) connectFailed(now Time, addr string, out []Output) []Output {
+func (n *Node) connectFailed(now step.Time, addr string, out []step.Output) []step.Output {
 	switch {
 	case n.isStandby(addr):
 		return n.standbyDown(now, out)
@@ -167,7 +168,7 @@ func (n *Node) avoid(name string) {
 
 // askAgain tells the coordinator, whose link is still up, that the parent it
 // gave is of no use.
-func (n *Node) askAgain(now Time, out []Output) []Output {
+func (n *Node) askAgain(now step.Time, out []step.Output) []step.Output {
 	n.avoid(n.up.place.Parent.Name)
 	n.up.parent = 0
 	if n.up.seedPeer == 0 {
@@ -179,14 +180,14 @@ func (n *Node) askAgain(now Time, out []Output) []Output {
 }
 
 // placed acts on the place a coordinator gave.
-func (n *Node) placed(now Time, from PeerID, m *wire.Placement, out []Output) []Output {
+func (n *Node) placed(now step.Time, from step.PeerID, m *wire.Placement, out []step.Output) []step.Output {
 	if n.up.state != upJoining || from != n.up.seedPeer {
 		return out
 	}
 	n.up.place, n.up.accuse = *m, ""
 	n.up.standby.backups = m.Backups
 	if len(m.Gossip) > 0 {
-		out = append(out, Output{Op: OpGossip, Addrs: m.Gossip})
+		out = append(out, step.Output{Op: step.OpGossip, Addrs: m.Gossip})
 	}
 	n.up.index = m.Index + 1
 	if m.Parent.Addr == "" {
@@ -195,10 +196,10 @@ func (n *Node) placed(now Time, from PeerID, m *wire.Placement, out []Output) []
 	}
 	n.up.state = upRedialing
 	n.up.wakeAt = now + joinTimeout
-	return append(out, Output{Op: OpConnect, Addr: m.Parent.Addr})
+	return append(out, step.Output{Op: step.OpConnect, Addr: m.Parent.Addr})
 }
 
-func (n *Node) attached(now Time, from PeerID, m *wire.Attached, out []Output) []Output {
+func (n *Node) attached(now step.Time, from step.PeerID, m *wire.Attached, out []step.Output) []step.Output {
 	if from != n.up.parent || n.up.state != upAttaching && n.up.state != upAttached {
 		return out
 	}
@@ -210,12 +211,12 @@ func (n *Node) attached(now Time, from PeerID, m *wire.Attached, out []Output) [
 		return out // the way to the root has changed above
 	}
 	n.up.state = upAttached
-	n.up.wakeAt = Never
+	n.up.wakeAt = step.Never
 	n.up.backoff = 0
 	n.up.gaps, n.up.repairs = 0, 0
 	n.up.failures = 0
 	if n.up.seedPeer != 0 {
-		out = append(out, Output{Op: OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
+		out = append(out, step.Output{Op: step.OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
 		delete(n.peers, n.up.seedPeer)
 		n.up.seedPeer = 0
 	}
@@ -224,25 +225,25 @@ func (n *Node) attached(now Time, from PeerID, m *wire.Attached, out []Output) [
 	if len(n.children) > 0 {
 		n.treeChanged(now)
 	}
-	out = append(out, Output{Op: OpAttached, Peer: from})
+	out = append(out, step.Output{Op: step.OpAttached, Peer: from})
 	out = n.tellPlanner(out)
 	out = n.recall(now, out)
 	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
 	return n.resumeFetches(now, out)
 }
 
-func (n *Node) rejected(now Time, from PeerID, m *wire.Rejected, out []Output) []Output {
+func (n *Node) rejected(now step.Time, from step.PeerID, m *wire.Rejected, out []step.Output) []step.Output {
 	switch {
 	case n.up.state == upJoining && from == n.up.seedPeer:
 		out = n.retreat(now, "join refused: "+m.Reason, out)
 		if m.After > 0 { // the same coordinator, later
 			n.up.seed--
 			n.up.backoff = 0
-			n.up.wakeAt = now + n.jittered(Time(min(m.After, maxAfter))*Time(time.Millisecond))
+			n.up.wakeAt = now + n.jittered(step.Time(min(m.After, maxAfter))*step.Time(time.Millisecond))
 		}
 		return out
 	case n.up.state == upAttaching && from == n.up.parent:
-		out = append(out, Output{Op: OpDrop, Peer: from, Reason: "attach refused: " + m.Reason})
+		out = append(out, step.Output{Op: step.OpDrop, Peer: from, Reason: "attach refused: " + m.Reason})
 		delete(n.peers, from)
 		return n.askAgain(now, out)
 	}
@@ -250,7 +251,7 @@ func (n *Node) rejected(now Time, from PeerID, m *wire.Rejected, out []Output) [
 }
 
 // disconnected forgets a link, and what hung on it.
-func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
+func (n *Node) disconnected(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
 	out = n.loseChild(now, peer, out)
 	out = n.unlinked(now, peer, out)
 	n.shadows.forget(peer)
@@ -275,13 +276,13 @@ func (n *Node) disconnected(now Time, peer PeerID, out []Output) []Output {
 
 // loseParent goes to the backup, if one stands by. Else it starts over after a short random pause, so that the children of a
 // dead relay do not reach the coordinator in the same instant.
-func (n *Node) loseParent(now Time, out []Output) []Output {
+func (n *Node) loseParent(now step.Time, out []step.Output) []step.Output {
 	n.up.parent = 0
-	n.up.lagAt = Never
+	n.up.lagAt = step.Never
 	if n.up.standby.peer != 0 {
 		return n.graft(now, out)
 	}
-	n.up.standby.addr, n.up.standby.wakeAt = "", Never
+	n.up.standby.addr, n.up.standby.wakeAt = "", step.Never
 	n.up.state = upIdle
 	n.up.wakeAt = now + n.jittered(minBackoff)
 	return out
@@ -289,16 +290,16 @@ func (n *Node) loseParent(now Time, out []Output) []Output {
 
 // leaveParent drops a parent that does not do its duty, looks for another, and
 // tells the coordinator.
-func (n *Node) leaveParent(now Time, reason string, out []Output) []Output {
+func (n *Node) leaveParent(now step.Time, reason string, out []step.Output) []step.Output {
 	parent := n.up.parent
 	n.up.accuse = n.peers[parent].Name
 	n.avoid(n.up.accuse)
 	if s := &n.up.standby; s.peer != 0 && n.gaps > gapsToLeave { // it is no better: the planner is to find another
-		out = append(out, Output{Op: OpDrop, Peer: s.peer, Reason: reason})
+		out = append(out, step.Output{Op: step.OpDrop, Peer: s.peer, Reason: reason})
 		delete(n.peers, s.peer)
 		s.peer, s.addr = 0, ""
 	}
-	out = append(out, Output{Op: OpDrop, Peer: parent, Reason: reason})
+	out = append(out, step.Output{Op: step.OpDrop, Peer: parent, Reason: reason})
 	delete(n.peers, parent)
 	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)
 	return n.loseParent(now, out)

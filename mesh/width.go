@@ -1,14 +1,16 @@
 package mesh
 
+import "banyan/mesh/step"
+
 // width is how many shards a node sends at once. Few are best where the link is the
 // limit, since what must go on to another circle waits behind less; where it is the
 // peers, or lost packets, that hold each of them up, only more of them fill the link.
 // So it climbs as long as that makes shards leave faster, and tries again now and then.
 type width struct {
 	limit   int
-	sent    int  // in the present window
-	began   Time // of the window
-	starved bool // there was nothing more to send in it
+	sent    int       // in the present window
+	began   step.Time // of the window
+	starved bool      // there was nothing more to send in it
 	rate    float64
 	rising  bool // the last window was wider than the one before
 	rest    int  // windows until the next try
@@ -21,8 +23,8 @@ const (
 	worthwhile = 1.1
 	// A peer that takes nothing for stuckAfter times the usual is stuck.
 	stuckAfter = 4
-	minStuck   = Time(50e6)
-	firstStuck = Time(5e9) // before it is known what is usual, and at the most
+	minStuck   = step.Time(50e6)
+	firstStuck = step.Time(5e9) // before it is known what is usual, and at the most
 	// restWindows is how long a node is content with a width that could not be bettered.
 	restWindows = 8
 )
@@ -34,15 +36,15 @@ func (w *width) reset() { *w = width{rate: w.rate} }
 
 // patience is how long a peer may take nothing: several times what a shard usually
 // takes when so many are on their way.
-func (w *width) patience() Time {
+func (w *width) patience() step.Time {
 	if w.rate == 0 {
 		return firstStuck
 	}
-	return min(max(stuckAfter*Time(float64(w.get())/w.rate), minStuck), firstStuck)
+	return min(max(stuckAfter*step.Time(float64(w.get())/w.rate), minStuck), firstStuck)
 }
 
 // left notes that a shard has left, and at the end of a window draws its conclusions.
-func (w *width) left(now Time) {
+func (w *width) left(now step.Time) {
 	w.limit = w.get()
 	if w.sent++; w.sent < 2*w.limit {
 		return

@@ -1,12 +1,16 @@
 package mesh
 
-import "testing"
+import (
+	"testing"
+
+	"banyan/mesh/step"
+)
 
 // climb lets shards leave at a rate that grows with the width, as where it is lost
 // packets that hold each of them up.
-func climb(w *width, now Time) Time {
+func climb(w *width, now step.Time) step.Time {
 	for range 1000 {
-		now += Time(100e6) / Time(w.get())
+		now += step.Time(100e6) / step.Time(w.get())
 		w.left(now)
 	}
 	return now
@@ -21,7 +25,7 @@ func TestWidthClimbsAsLongAsThatHelpsAndBeginsAnew(t *testing.T) {
 	if w.get() != maxWidth {
 		t.Errorf("climbed to %d where each step helps", w.get())
 	}
-	if p := w.patience(); p < 3*Time(100e6) || p > 5*Time(100e6) {
+	if p := w.patience(); p < 3*step.Time(100e6) || p > 5*step.Time(100e6) {
 		t.Errorf("a shard takes 100 ms, patience is %v", p)
 	}
 	w.reset()
@@ -29,7 +33,7 @@ func TestWidthClimbsAsLongAsThatHelpsAndBeginsAnew(t *testing.T) {
 		t.Errorf("begins anew with %d, patience %v", w.get(), w.patience())
 	}
 	for range 1000 {
-		now += Time(10e6) // the link is the limit: width changes nothing
+		now += step.Time(10e6) // the link is the limit: width changes nothing
 		w.left(now)
 	}
 	if w.get() > minWidth*3/2 {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -35,7 +36,7 @@ func (w *World) Start(i int32) {
 	}
 	h.down = false
 	h.boots++
-	h.wakeAt, h.cpuFree, h.upFree, h.downFree = mesh.Never, w.now, w.now, w.now
+	h.wakeAt, h.cpuFree, h.upFree, h.downFree = step.Never, w.now, w.now, w.now
 	region := int(h.region)
 	cfg := mesh.Config{Self: h.ident, Description: wire.Description{Addr: address(i), Relay: true}, Verifier: w.signer, Index: h.disk.index, Arrangement: w.cfg.Arrangement,
 		Seed: w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots)}
@@ -59,7 +60,7 @@ func (w *World) Start(i int32) {
 	h.node = mesh.NewNode(cfg)
 	w.observe(i, true, false)
 	w.restore(i)
-	w.input(w.now, i, mesh.Input{Kind: mesh.InStart})
+	w.input(w.now, i, step.Input{Kind: step.InStart})
 	if w.trace != nil {
 		w.trace("%s starts", h.ident.Name)
 	}
@@ -70,18 +71,18 @@ func (w *World) restore(i int32) {
 	h := &w.hosts[i]
 	if w.isLeader(i) {
 		for _, a := range w.store.pointers {
-			h.node.Step(w.now, mesh.Input{Kind: mesh.InPublish, Announcement: a}, nil)
+			h.node.Step(w.now, step.Input{Kind: step.InPublish, Announcement: a}, nil)
 		}
 		return
 	}
 	for _, config := range sortedKeys(h.disk.applied) {
 		d := h.disk.applied[config]
-		h.node.Step(w.now, mesh.Input{Kind: mesh.InRestore, Announcement: d.announcement, Version: d.version}, nil)
+		h.node.Step(w.now, step.Input{Kind: step.InRestore, Announcement: d.announcement, Version: d.version}, nil)
 	}
 	for v := range h.disk.held {
-		h.node.Step(w.now, mesh.Input{Kind: mesh.InHold, Want: v, Forms: 1}, nil)
+		h.node.Step(w.now, step.Input{Kind: step.InHold, Want: v, Forms: 1}, nil)
 	}
-	h.node.Step(w.now, mesh.Input{Kind: mesh.InResume, Revision: h.disk.watermark}, nil)
+	h.node.Step(w.now, step.Input{Kind: step.InResume, Revision: h.disk.watermark}, nil)
 }
 
 // Crash stops a host at once, with kill -9: what is on its disk stays. It told

@@ -6,46 +6,47 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // carryOut does what a node asked for.
-func (w *World) carryOut(i int32, o *mesh.Output) {
+func (w *World) carryOut(i int32, o *step.Output) {
 	switch o.Op {
-	case mesh.OpSend:
+	case step.OpSend:
 		w.send(i, o)
-	case mesh.OpConnect:
+	case step.OpConnect:
 		w.connect(i, o.Addr, w.ready)
-	case mesh.OpDrop:
+	case step.OpDrop:
 		w.closeLink(o.Peer, w.ready)
-	case mesh.OpAwaitDrain:
-		w.input(max(w.hosts[i].upFree, w.hosts[i].cpuFree, w.ready), i, mesh.Input{Kind: mesh.InDrained, Peer: o.Peer})
-	case mesh.OpStore:
+	case step.OpAwaitDrain:
+		w.input(max(w.hosts[i].upFree, w.hosts[i].cpuFree, w.ready), i, step.Input{Kind: step.InDrained, Peer: o.Peer})
+	case step.OpStore:
 		w.storePushed(i, o.Push)
-	case mesh.OpFetch:
+	case step.OpFetch:
 		w.fetch(i, o)
-	case mesh.OpServe, mesh.OpDeny:
+	case step.OpServe, step.OpDeny:
 		w.serve(i, o)
-	case mesh.OpSendShard:
+	case step.OpSendShard:
 		w.sendShard(i, o)
-	case mesh.OpAssemble:
+	case step.OpAssemble:
 		w.assemble(i, o)
-	case mesh.OpAbandon:
+	case step.OpAbandon:
 		w.abandon(i, o.Want)
-	case mesh.OpDuplicate:
+	case step.OpDuplicate:
 		w.bodies.Duplicates++
-	case mesh.OpActivate:
+	case step.OpActivate:
 		w.activate(i, o)
-	case mesh.OpAcked:
+	case step.OpAcked:
 		w.countAcks(o.Message.(*wire.Ack))
 		w.tellLeader(i, o)
-	case mesh.OpCensus:
+	case step.OpCensus:
 		w.tellLeader(i, o)
-	case mesh.OpAccepted:
+	case step.OpAccepted:
 		p := &o.Announcement.Pointer
 		notify(w.watch.verified, Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
-	case mesh.OpAttached:
+	case step.OpAttached:
 		if index, ok := w.hosts[i].node.Index(); ok && !w.isRoot(i) {
 			w.hosts[i].disk.index = index + 1
 		}
@@ -56,14 +57,14 @@ func (w *World) carryOut(i int32, o *mesh.Output) {
 }
 
 // tellLeader passes on what the leader's node tells.
-func (w *World) tellLeader(i int32, o *mesh.Output) {
+func (w *World) tellLeader(i int32, o *step.Output) {
 	if w.isLeader(i) {
 		notify(w.watch.leader, o)
 	}
 }
 
 // send transmits a message of a node, or what a host that misbehaves makes of it.
-func (w *World) send(i int32, o *mesh.Output) {
+func (w *World) send(i int32, o *step.Output) {
 	m := w.corrupt(i, o)
 	if m == nil {
 		return
@@ -82,7 +83,7 @@ func (w *World) send(i int32, o *mesh.Output) {
 }
 
 // corrupt is what a host that misbehaves sends instead of a message.
-func (w *World) corrupt(i int32, o *mesh.Output) wire.Message {
+func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 	fault := w.hosts[i].fault
 	if fault == honest || fault == poisons {
 		return o.Message
@@ -119,10 +120,10 @@ func (w *World) bodySize(v record.VersionKey) int64 {
 }
 
 // fetch asks a peer for a body: a small message there, the body back as a flow.
-func (w *World) fetch(i int32, o *mesh.Output) {
+func (w *World) fetch(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
 	if !l.alive || w.cutOff(i, l.remote) {
-		w.input(w.now, i, mesh.Input{Kind: mesh.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost})
+		w.input(w.now, i, step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost})
 		return
 	}
 	w.lastReq++
@@ -130,7 +131,7 @@ func (w *World) fetch(i int32, o *mesh.Output) {
 	w.requests[ref] = request{i, o.Peer, o.Want, o.Choice, o.Cached}
 	w.count(i, l.remote, controlSize)
 	ready := w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
-	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, mesh.Input{Kind: mesh.InRequest, Peer: l.other, Request: ref, Want: o.Want, Choice: o.Choice})
+	w.input(ready.Add(w.propagation(i, l.remote)), l.remote, step.Input{Kind: step.InRequest, Peer: l.other, Request: ref, Want: o.Want, Choice: o.Choice})
 	w.watchRequest(ref)
 }
 
@@ -146,11 +147,11 @@ func (w *World) watchRequest(ref uint64) {
 			return
 		}
 		delete(w.requests, ref)
-		w.input(w.now, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost})
+		w.input(w.now, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost})
 	})
 }
 
-func (w *World) serve(i int32, o *mesh.Output) {
+func (w *World) serve(i int32, o *step.Output) {
 	ref := o.Request
 	r, waits := w.requests[ref]
 	if !waits {
@@ -159,14 +160,14 @@ func (w *World) serve(i int32, o *mesh.Output) {
 	reason := o.Reason
 	size := w.bodySize(r.want) + manifestSize
 	switch {
-	case o.Op == mesh.OpDeny:
+	case o.Op == step.OpDeny:
 		size = controlSize
 	case w.isTraded(r.want):
 		w.serveIndex(i, ref, r)
 		return
 	}
 	w.spend(&w.hosts[i], w.ready, w.cfg.Costs.Send)
-	w.startFlow(i, r.asker, size, func(at mesh.Time) {
+	w.startFlow(i, r.asker, size, func(at step.Time) {
 		if _, waits := w.requests[ref]; !waits {
 			return
 		}
@@ -176,7 +177,7 @@ func (w *World) serve(i int32, o *mesh.Output) {
 		case !r.cached:
 			w.storeBody(r.asker, r.want, reason, done)
 		case reason != "":
-			w.input(done, r.asker, mesh.Input{Kind: mesh.InFetched, Want: r.want, Choice: r.choice, Reason: reason, Denied: true})
+			w.input(done, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: reason, Denied: true})
 		default:
 			info := w.formInfo(r.want)
 			w.indexed(r, info, bitset.New(uint(info.Shards())).Complement(), done)
@@ -190,14 +191,14 @@ func (w *World) storePushed(i int32, m *wire.Push) {
 
 // storeBody writes a body that came, unless reason says why it did not, and tells
 // the node when it is on disk; not if the host dies meanwhile.
-func (w *World) storeBody(i int32, want record.VersionKey, reason string, at mesh.Time) {
+func (w *World) storeBody(i int32, want record.VersionKey, reason string, at step.Time) {
 	boots := w.hosts[i].boots
 	end := func() {
 		h := &w.hosts[i]
 		if h.down || h.boots != boots {
 			return
 		}
-		in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: reason, Denied: reason != ""}
+		in := step.Input{Kind: step.InFetched, Want: want, Reason: reason, Denied: reason != ""}
 		switch {
 		case reason != "":
 		case h.broken:
@@ -219,7 +220,7 @@ func (w *World) storeBody(i int32, want record.VersionKey, reason string, at mes
 }
 
 // activate applies a version durably: the disk has it when the apply is done.
-func (w *World) activate(i int32, o *mesh.Output) {
+func (w *World) activate(i int32, o *step.Output) {
 	h := &w.hosts[i]
 	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
 	notify(w.watch.starts, Applied{i, w.now, a.Pointer.Config, a.Pointer.Epoch, version})
@@ -228,7 +229,7 @@ func (w *World) activate(i int32, o *mesh.Output) {
 		if h.down || h.boots != boots {
 			return
 		}
-		in := mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version,
+		in := step.Input{Kind: step.InActivated, Announcement: a, Version: version,
 			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros}
 		switch {
 		case h.broken:

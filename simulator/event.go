@@ -1,7 +1,7 @@
 package simulator
 
 import (
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -18,14 +18,14 @@ const (
 
 // delivery is a message that reaches the owner of an end of a link.
 type delivery struct {
-	peer    mesh.PeerID
+	peer    step.PeerID
 	message wire.Message
 }
 
 // event is what the queue orders. It is small, because the heap moves it about;
 // what it carries lies in a slab beside it.
 type event struct {
-	at   mesh.Time
+	at   step.Time
 	seq  uint64 // order of creation: breaks ties, so that one seed has one history
 	host int32
 	ref  uint32

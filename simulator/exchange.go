@@ -8,6 +8,7 @@ import (
 
 	"banyan/fec"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 )
 
@@ -23,9 +24,9 @@ func (w *World) isTraded(v record.VersionKey) bool {
 	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
 }
 
-func (w *World) formInfo(v record.VersionKey) mesh.FormInfo {
+func (w *World) formInfo(v record.VersionKey) step.FormInfo {
 	size := w.bodySize(v)
-	return mesh.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
+	return step.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
 }
 
 // packetPayload is what of a shard fits a packet, once QUIC has found the path's MTU of
@@ -54,7 +55,7 @@ func (w *World) serveIndex(i int32, ref uint64, r request) {
 
 // indexed tells a node of the index that it asked for, and of the shards that came with
 // it, or were on its disk.
-func (w *World) indexed(r request, info mesh.FormInfo, came *bitset.BitSet, at mesh.Time) {
+func (w *World) indexed(r request, info step.FormInfo, came *bitset.BitSet, at step.Time) {
 	asker, key := &w.hosts[r.asker], record.FormKey{VersionKey: r.want}
 	if asker.disk.partial == nil {
 		asker.disk.partial = map[record.FormKey]*bitset.BitSet{}
@@ -63,14 +64,14 @@ func (w *World) indexed(r request, info mesh.FormInfo, came *bitset.BitSet, at m
 		came = held.Union(came)
 	}
 	asker.disk.partial[key] = came
-	w.input(at, r.asker, mesh.Input{Kind: mesh.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
+	w.input(at, r.asker, step.Input{Kind: step.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
 }
 
 // mirror lets the leader tell its followers of a version that was stored, and runs
 // until they have it: so it is in life, where a version is published before a pointer
 // names it.
 func (w *World) mirror(v record.VersionKey) {
-	w.step(0, mesh.Input{Kind: mesh.InStored, Want: v})
+	w.step(0, step.Input{Kind: step.InStored, Want: v})
 	w.RunUntil(w.now.Add(updateLimit), 50*time.Millisecond, func() bool {
 		for i := 1; i < w.regions(); i++ {
 			if _, held := w.hosts[i].disk.held[v]; !held {
@@ -82,7 +83,7 @@ func (w *World) mirror(v record.VersionKey) {
 }
 
 // emptyForm is the set of shards of a form of which nothing has come: the padding.
-func emptyForm(info mesh.FormInfo) *bitset.BitSet {
+func emptyForm(info step.FormInfo) *bitset.BitSet {
 	set := bitset.New(uint(info.Shards()))
 	for n := range info.Shards() {
 		if info.Geometry.IsPadding(info.Size, n) {
@@ -101,9 +102,9 @@ func perMiB(cost time.Duration, bytes int64) time.Duration {
 // network, the receiver's way in, processor and disk. Lost packets are sent again:
 // that takes bandwidth, and a round trip for the shard. The bytes of bodies are handled
 // by cores other than the one that the node's messages wait for.
-func (w *World) sendShard(i int32, o *mesh.Output) {
+func (w *World) sendShard(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
-	sent := mesh.Input{Kind: mesh.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
+	sent := step.Input{Kind: step.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
 	from, info := &w.hosts[i], w.formInfo(o.Key.VersionKey)
 	if !l.alive {
 		w.input(w.now, i, sent)
@@ -127,7 +128,7 @@ func (w *World) sendShard(i int32, o *mesh.Output) {
 
 // shard is one on its way.
 type shard struct {
-	peer   mesh.PeerID // the receiver's end
+	peer   step.PeerID // the receiver's end
 	key    record.FormKey
 	number int
 	wire   int64
@@ -155,7 +156,7 @@ func (w *World) shardArrives(i int32, s shard) {
 	work := w.cfg.Costs.Receive + perMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
 	h.traffic.CPU += work
 	done := cameIn.Add(w.slowed(h, work))
-	in := mesh.Input{Kind: mesh.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
+	in := step.Input{Kind: step.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
 	w.bodies.Shards++
 	switch {
 	case s.poison:
@@ -172,7 +173,7 @@ func (w *World) shardArrives(i int32, s shard) {
 }
 
 // putShard notes a shard on disk, and which data shards its stripe's parity restores.
-func putShard(on *bitset.BitSet, info mesh.FormInfo, number int) (restored []int) {
+func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int) {
 	if on.Test(uint(number)) {
 		return nil
 	}
@@ -197,7 +198,7 @@ func putShard(on *bitset.BitSet, info mesh.FormInfo, number int) (restored []int
 }
 
 // assemble checks a body that is complete, and keeps it.
-func (w *World) assemble(i int32, o *mesh.Output) {
+func (w *World) assemble(i int32, o *step.Output) {
 	delete(w.hosts[i].disk.partial, o.Key)
 	w.storeBody(i, o.Want, "", w.ready.Add(perMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
 }
@@ -208,7 +209,7 @@ func (w *World) abandon(i int32, v record.VersionKey) {
 
 // neverTaken ends a send to a host that acknowledges nothing: QUIC's congestion window
 // is full of it until the link is given up.
-func (w *World) neverTaken(i int32, sent mesh.Input) {
+func (w *World) neverTaken(i int32, sent step.Input) {
 	node := w.hosts[i].node
 	sent.Reason = mesh.ReasonLinkLost
 	w.call(w.now.Add(w.cfg.Idle), func() {

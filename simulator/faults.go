@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 )
 
@@ -187,7 +187,7 @@ func (t target) names(h *host, i int, agent bool, number int, r *rand.Rand) bool
 // strike lets a fault happen at its time after start, and end. n is its number
 // among the faults of a run: its choices depend on the seed and n alone, so that
 // taking other faults away does not change it.
-func (w *World) strike(f Fault, start mesh.Time, n int, note func(string)) {
+func (w *World) strike(f Fault, start step.Time, n int, note func(string)) {
 	at := start.Add(f.At)
 	w.call(at, func() {
 		r := rand.New(rand.NewPCG(w.cfg.Seed, uint64(n)+0x6661756c74))

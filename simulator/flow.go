@@ -3,7 +3,7 @@ package simulator
 import (
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 // flow is bytes on their way from one host to another, in chunks that share both
@@ -15,8 +15,8 @@ type flow struct {
 	ready     int64 // of those, at hand at the sender
 	chunk     int64
 	moving    bool                        // the next chunk is scheduled
-	delivered func(at mesh.Time)          // the last byte is there
-	onChunk   func(at mesh.Time, n int64) // a chunk is there; may be nil
+	delivered func(at step.Time)          // the last byte is there
+	onChunk   func(at step.Time, n int64) // a chunk is there; may be nil
 }
 
 // chunksPerFlow is into how many chunks a body is cut at the most: more is finer
@@ -28,12 +28,12 @@ const (
 )
 
 // startFlow sends bytes; delivered is called when the last has arrived.
-func (w *World) startFlow(from, to int32, bytes int64, delivered func(at mesh.Time)) {
+func (w *World) startFlow(from, to int32, bytes int64, delivered func(at step.Time)) {
 	w.feed(w.openFlow(from, to, bytes, delivered), max(bytes, 1))
 }
 
 // openFlow makes a flow whose bytes are fed to it as the sender gets them itself.
-func (w *World) openFlow(from, to int32, bytes int64, delivered func(at mesh.Time)) *flow {
+func (w *World) openFlow(from, to int32, bytes int64, delivered func(at step.Time)) *flow {
 	return &flow{from: from, to: to, bytes: max(bytes, 1), chunk: max(bytes/chunksPerFlow, minChunk), delivered: delivered}
 }
 
@@ -91,7 +91,7 @@ func (w *World) chunkArrived(f *flow, n int64, last bool) {
 // takeIn is when what arrives now has come in over the receiver's link. The link carried
 // it while it was sent: what it adds here is the wait behind others, and the difference
 // if this end is the slower.
-func (w *World) takeIn(from, to int32, size int64) mesh.Time {
+func (w *World) takeIn(from, to int32, size int64) step.Time {
 	h := &w.hosts[to]
 	took := serialize(size, w.downRate(to))
 	overlap := min(took, serialize(size, w.upRate(from)))

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 // The model of links against arithmetic. Propagation is made negligible, and rates
@@ -21,7 +21,7 @@ func linkWorld(t *testing.T, hosts int, n NetworkModel) *World {
 	return newWorld(t, Config{Agents: []int{hosts}, Zones: 1, Network: n})
 }
 
-func within(t *testing.T, what string, got mesh.Time, want time.Duration) {
+func within(t *testing.T, what string, got step.Time, want time.Duration) {
 	t.Helper()
 	if ratio := float64(got) / float64(want); math.Abs(ratio-1) > 0.01 {
 		t.Errorf("%s took %s, arithmetic says %s", what, time.Duration(got), want)
@@ -50,8 +50,8 @@ func TestOneSenderAndOneReceiverTakeTheSlowerRate(t *testing.T) {
 	} {
 		w := linkWorld(t, 2, rates(c.up, c.down))
 		upAll(w)
-		var done mesh.Time
-		w.startFlow(1, 2, bodySize, func(at mesh.Time) { done = at })
+		var done step.Time
+		w.startFlow(1, 2, bodySize, func(at step.Time) { done = at })
 		w.Run(60 * second)
 		within(t, c.name, done, c.want)
 	}
@@ -61,9 +61,9 @@ func TestAStarTakesTheSendersRateTimesTheReceivers(t *testing.T) {
 	const receivers = 8
 	w := linkWorld(t, receivers+1, rates(linkRate, linkRate))
 	upAll(w)
-	var first, last mesh.Time
+	var first, last step.Time
 	for i := range int32(receivers) {
-		w.startFlow(1, 2+i, bodySize, func(at mesh.Time) {
+		w.startFlow(1, 2+i, bodySize, func(at step.Time) {
 			if first == 0 {
 				first = at
 			}
@@ -82,9 +82,9 @@ func TestManySendersTakeTheReceiversRate(t *testing.T) {
 	const senders = 5
 	w := linkWorld(t, senders+1, rates(linkRate, linkRate))
 	upAll(w)
-	var last mesh.Time
+	var last step.Time
 	for i := range int32(senders) {
-		w.startFlow(2+i, 1, bodySize, func(at mesh.Time) { last = at })
+		w.startFlow(2+i, 1, bodySize, func(at step.Time) { last = at })
 	}
 	w.Run(60 * second)
 	within(t, "five senders to one receiver", last, senders*onePass)
@@ -94,10 +94,10 @@ func TestAChainThatStoresAndForwardsTakesAPassAHop(t *testing.T) {
 	const hops = 4
 	w := linkWorld(t, hops+1, rates(linkRate, linkRate))
 	upAll(w)
-	var done mesh.Time
+	var done step.Time
 	var forward func(from int32)
 	forward = func(from int32) {
-		w.startFlow(from, from+1, bodySize, func(at mesh.Time) {
+		w.startFlow(from, from+1, bodySize, func(at step.Time) {
 			if done = at; from < hops {
 				forward(from + 1)
 			}
@@ -112,9 +112,9 @@ func TestAChainThatStoresAndForwardsTakesAPassAHop(t *testing.T) {
 // arrives.
 func pipeline(w *World, from int32, children func(int32) []int32, done func()) (open []*flow) {
 	for _, c := range children(from) {
-		f := w.openFlow(from, c, bodySize, func(mesh.Time) { done() })
+		f := w.openFlow(from, c, bodySize, func(step.Time) { done() })
 		below := pipeline(w, c, children, done)
-		f.onChunk = func(_ mesh.Time, n int64) {
+		f.onChunk = func(_ step.Time, n int64) {
 			for _, b := range below {
 				w.feed(b, n)
 			}
@@ -140,7 +140,7 @@ func TestAPipelinedTreeTakesItsFanOutInPasses(t *testing.T) {
 			}
 			return all
 		}
-		var last mesh.Time
+		var last step.Time
 		for _, f := range pipeline(w, 1, children, func() { last = w.now }) {
 			w.feed(f, bodySize)
 		}
@@ -161,8 +161,8 @@ func TestPropagationAddsToTheTransfer(t *testing.T) {
 	}
 	w := newWorld(t, Config{Agents: []int{1, 0, 0, 1}, Network: NetworkModel{Matrix: m, UpBps: linkRate, DownBps: linkRate}})
 	upAll(w)
-	var done mesh.Time
-	w.startFlow(4, 5, bodySize, func(at mesh.Time) { done = at })
+	var done step.Time
+	w.startFlow(4, 5, bodySize, func(at step.Time) { done = at })
 	w.Run(60 * second)
 	within(t, "Dallas to Frankfurt", done, onePass+123*time.Millisecond/2)
 }

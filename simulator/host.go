@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -20,11 +21,11 @@ type host struct {
 	down   bool
 	relays bool      // it subscribes to nothing, and only passes on
 	boots  uint32    // a message to an earlier life of the host is lost
-	wakeAt mesh.Time // earliest tick already in the queue
+	wakeAt step.Time // earliest tick already in the queue
 
-	cpuFree  mesh.Time
-	upFree   mesh.Time
-	downFree mesh.Time
+	cpuFree  step.Time
+	upFree   step.Time
+	downFree step.Time
 	slow     float64       // its processor takes so many times longer; 0: 1
 	skew     time.Duration // its clock is so far ahead
 	fault    byzantine
@@ -33,7 +34,7 @@ type host struct {
 	late     time.Duration // it relays announcements so much later
 	broken   bool          // its disk refuses writes
 
-	links   []mesh.PeerID // its ends of live links, and some that are no more
+	links   []step.PeerID // its ends of live links, and some that are no more
 	disk    disk
 	traffic Traffic
 }
@@ -91,7 +92,7 @@ func (t Traffic) minus(o Traffic) Traffic {
 }
 
 // spend takes d of the host's processor from at on, and returns when it is done.
-func (w *World) spend(h *host, at mesh.Time, d time.Duration) mesh.Time {
+func (w *World) spend(h *host, at step.Time, d time.Duration) step.Time {
 	h.traffic.CPU += d
 	h.cpuFree = max(h.cpuFree, at).Add(w.slowed(h, d))
 	return h.cpuFree
@@ -100,8 +101,8 @@ func (w *World) spend(h *host, at mesh.Time, d time.Duration) mesh.Time {
 // link is one end of a connection.
 type link struct {
 	owner, remote int32
-	other         mesh.PeerID // the far end
-	last          mesh.Time   // arrival of the last message: links keep order
+	other         step.PeerID // the far end
+	last          step.Time   // arrival of the last message: links keep order
 	alive         bool
 	held          []heldMessage // sent into a partition, to arrive when it heals
 	dying         bool          // will be declared dead if the partition lasts

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 )
 
@@ -170,7 +171,7 @@ func (h *Hostile) Run(trace bool) (Outcome, error) {
 	m, r := newMeter(w), newReferee(w)
 	w.Boot()
 	w.BeginHeads()
-	start := mesh.Time(h.Config.Join + 2*time.Second)
+	start := step.Time(h.Config.Join + 2*time.Second)
 	h.schedule(w, start)
 	w.Run(start.Add(hostilePhase + quietPhase))
 	r.atRest()
@@ -183,7 +184,7 @@ func (h *Hostile) Run(trace bool) (Outcome, error) {
 	return out, nil
 }
 
-func (h *Hostile) schedule(w *World, start mesh.Time) {
+func (h *Hostile) schedule(w *World, start step.Time) {
 	for i, f := range h.Faults {
 		if keeps(h.Keep, i) {
 			w.strike(f, start, i, func(string) {})

@@ -3,7 +3,7 @@ package simulator
 import (
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 // Machine is a computer that all hosts share: a calibration runs on one.
@@ -89,7 +89,7 @@ func (s *scheduler) next() (j job, ok bool) {
 }
 
 // write calls then when a host's durable write that takes d is done.
-func (w *World) write(i int32, at mesh.Time, d time.Duration, sync func(*Machine) time.Duration, then func()) {
+func (w *World) write(i int32, at step.Time, d time.Duration, sync func(*Machine) time.Duration, then func()) {
 	h := &w.hosts[i]
 	if w.machine != nil {
 		disk := sync(w.cfg.Machine)
@@ -111,11 +111,11 @@ func (w *World) receive(i int32, d delivery) {
 	if w.machine != nil {
 		w.machine.arrive(i, w.receiveCost(d.message), func() {
 			if !w.hosts[i].down && w.links[d.peer].alive {
-				w.step(i, mesh.Input{Kind: mesh.InReceived, Peer: d.peer, Message: d.message})
+				w.step(i, step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message})
 			}
 		})
 		return
 	}
 	w.ready = w.spend(&w.hosts[i], w.now, w.receiveCost(d.message))
-	w.step(i, mesh.Input{Kind: mesh.InReceived, Peer: d.peer, Message: d.message})
+	w.step(i, step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message})
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -31,7 +31,7 @@ type epochKey struct {
 // update is one move of a config's pointers, and when each host had it.
 type update struct {
 	change   Change
-	began    mesh.Time
+	began    step.Time
 	rollback bool    // it names an older version
 	verified []int32 // by host, µs since began; never
 	applied  []int32

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
@@ -59,7 +59,7 @@ func (w *World) rate(i int32, host float64) float64 {
 
 // transmit sends a message over a link: the sender's processor, its way out, the
 // network, in order behind what was sent before.
-func (w *World) transmit(id mesh.PeerID, m wire.Message, ready mesh.Time) {
+func (w *World) transmit(id step.PeerID, m wire.Message, ready step.Time) {
 	l := &w.links[id]
 	if !l.alive {
 		return
@@ -82,7 +82,7 @@ func (w *World) transmit(id mesh.PeerID, m wire.Message, ready mesh.Time) {
 	w.arrive(id, m, from.upFree)
 }
 
-func (w *World) arrive(id mesh.PeerID, m wire.Message, departs mesh.Time) {
+func (w *World) arrive(id step.PeerID, m wire.Message, departs step.Time) {
 	l := &w.links[id]
 	l.last = max(departs.Add(w.propagation(l.owner, l.remote)), l.last)
 	w.queue.push(event{at: max(l.last, w.now), host: l.remote, kind: evMessage, ref: w.messages.put(delivery{l.other, m})})
@@ -102,13 +102,13 @@ func (w *World) count(from, to int32, size int64) {
 
 // connect opens a connection: a handshake of one round trip, and processor time
 // at both ends.
-func (w *World) connect(i int32, address string, ready mesh.Time) {
+func (w *World) connect(i int32, address string, ready step.Time) {
 	to, ok := w.hostAt(address)
 	if !ok || w.hosts[to].down || w.cutOff(i, to) || w.cutOff(to, i) {
-		w.input(ready.Add(w.cfg.dialTimeout()), i, mesh.Input{Kind: mesh.InConnectFailed, Addr: address})
+		w.input(ready.Add(w.cfg.dialTimeout()), i, step.Input{Kind: step.InConnectFailed, Addr: address})
 		return
 	}
-	here := mesh.PeerID(len(w.links))
+	here := step.PeerID(len(w.links))
 	there := here + 1
 	w.links = append(w.links,
 		link{owner: i, remote: to, other: there, alive: true},
@@ -120,21 +120,21 @@ func (w *World) connect(i int32, address string, ready mesh.Time) {
 	w.count(i, to, handshakeSize/2)
 	w.count(to, i, handshakeSize/2)
 	out := w.propagation(i, to)
-	w.input(ready.Add(out), to, mesh.Input{Kind: mesh.InPeer, Peer: there, Identity: w.hosts[i].ident})
-	w.input(ready.Add(out+w.propagation(to, i)), i, mesh.Input{Kind: mesh.InConnected, Peer: here, Identity: w.hosts[to].ident, Addr: address})
+	w.input(ready.Add(out), to, step.Input{Kind: step.InPeer, Peer: there, Identity: w.hosts[i].ident})
+	w.input(ready.Add(out+w.propagation(to, i)), i, step.Input{Kind: step.InConnected, Peer: here, Identity: w.hosts[to].ident, Addr: address})
 }
 
 // remember notes a host's end of a new link, and forgets those that are dead.
-func (w *World) remember(i int32, id mesh.PeerID) {
+func (w *World) remember(i int32, id step.PeerID) {
 	h := &w.hosts[i]
 	if len(h.links) == cap(h.links) {
-		h.links = slices.DeleteFunc(h.links, func(id mesh.PeerID) bool { return !w.links[id].alive })
+		h.links = slices.DeleteFunc(h.links, func(id step.PeerID) bool { return !w.links[id].alive })
 	}
 	h.links = append(h.links, id)
 }
 
 // bury ends one end of a link.
-func (w *World) bury(id mesh.PeerID) {
+func (w *World) bury(id step.PeerID) {
 	l := &w.links[id]
 	l.alive, l.dying, l.held = false, false, nil
 }
@@ -143,7 +143,7 @@ func (w *World) bury(id mesh.PeerID) {
 func (c *Config) dialTimeout() time.Duration { return 3 * time.Second }
 
 // closeLink ends a connection; the far end hears of it if a packet can reach it.
-func (w *World) closeLink(id mesh.PeerID, ready mesh.Time) {
+func (w *World) closeLink(id step.PeerID, ready step.Time) {
 	l := &w.links[id]
 	if !l.alive {
 		return
@@ -154,12 +154,12 @@ func (w *World) closeLink(id mesh.PeerID, ready mesh.Time) {
 		return
 	}
 	at := max(ready.Add(w.propagation(l.owner, l.remote)), l.last)
-	w.input(at, l.remote, mesh.Input{Kind: mesh.InDisconnected, Peer: l.other})
+	w.input(at, l.remote, step.Input{Kind: step.InDisconnected, Peer: l.other})
 }
 
 // expire declares a link dead at its owner after the idle timeout, unless it can
 // be heard again by then.
-func (w *World) expire(id mesh.PeerID) {
+func (w *World) expire(id step.PeerID) {
 	l := &w.links[id]
 	if !l.alive || l.dying {
 		return
@@ -171,7 +171,7 @@ func (w *World) expire(id mesh.PeerID) {
 			return
 		}
 		l.alive = false
-		w.input(w.now, l.owner, mesh.Input{Kind: mesh.InDisconnected, Peer: id})
+		w.input(w.now, l.owner, step.Input{Kind: step.InDisconnected, Peer: id})
 	})
 }
 
@@ -198,20 +198,20 @@ func (w *World) cut(p *partition) (heal func()) {
 	for id := range w.links {
 		l := &w.links[id]
 		if l.alive && (w.cutOff(l.owner, l.remote) || w.cutOff(l.remote, l.owner)) {
-			w.expire(mesh.PeerID(id))
+			w.expire(step.PeerID(id))
 		}
 	}
 	return func() {
 		w.partitions = slices.DeleteFunc(w.partitions, func(q *partition) bool { return q == p })
 		for id := range w.links {
-			w.release(mesh.PeerID(id))
+			w.release(step.PeerID(id))
 		}
 	}
 }
 
 // release sends what a link held back, if nothing cuts it any more. An end whose
 // far end gave it up meanwhile learns of that.
-func (w *World) release(id mesh.PeerID) {
+func (w *World) release(id step.PeerID) {
 	l := &w.links[id]
 	if !l.alive || !l.dying || w.cutOff(l.owner, l.remote) || w.cutOff(l.remote, l.owner) {
 		return

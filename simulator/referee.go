@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -125,7 +125,7 @@ func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
 	if got := h.node.Watermark(); got != newest[h.ident.Region] {
 		r.violate("invariant 7: %s is at revision %d, the store at %d", h.ident.Name, got, newest[h.ident.Region])
 	}
-	if age := w.now - mesh.Time(h.node.Head().TimeMicros*1000); w.cfg.Heads > 0 && time.Duration(age) > 4*w.cfg.Heads+time.Second {
+	if age := w.now - step.Time(h.node.Head().TimeMicros*1000); w.cfg.Heads > 0 && time.Duration(age) > 4*w.cfg.Heads+time.Second {
 		r.violate("invariant 6: the newest head of %s is %s old", h.ident.Name, time.Duration(age).Round(time.Millisecond))
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 // rival is a strategy that is not Banyan's, on the same hosts and network. It is a
@@ -64,7 +64,7 @@ func (r *rival) apply(i int32) {
 // toCoordinators commits the update and brings it to every region's coordinator.
 func (r *rival) toCoordinators(then func(coordinator int32)) {
 	w := r.w
-	w.call(mesh.Time(w.cfg.commit()), func() {
+	w.call(step.Time(w.cfg.commit()), func() {
 		then(0)
 		for i := 1; i < w.regions(); i++ {
 			r.send(0, int32(i), r.versionSize(), r.verify, func() { then(int32(i)) })
@@ -98,7 +98,7 @@ func (r *rival) star() {
 			r.send(c, i, r.versionSize(), r.verify, func() { r.apply(i) })
 		}
 	})
-	r.w.Run(mesh.Time(updateLimit))
+	r.w.Run(step.Time(updateLimit))
 	// A signed head on every connection every 3 seconds, as in the tree.
 	const heads = 20
 	r.connections = r.largest()
@@ -121,10 +121,10 @@ func (r *rival) pull() {
 	for c := range int32(r.w.regions()) {
 		first, n := r.w.members(c)
 		for i := first; i < first+n; i++ {
-			r.pollAt(mesh.Time(r.rand.Int64N(int64(r.c.Poll))), c, i, here)
+			r.pollAt(step.Time(r.rand.Int64N(int64(r.c.Poll))), c, i, here)
 		}
 	}
-	r.w.Run(mesh.Time(2*r.c.Poll + updateLimit))
+	r.w.Run(step.Time(2*r.c.Poll + updateLimit))
 	polls := int(math.Ceil(float64(time.Minute) / float64(r.c.Poll)))
 	r.connections = r.largest()
 	r.idle = r.perMinute(2*polls*r.total(), controlSize)
@@ -132,7 +132,7 @@ func (r *rival) pull() {
 		CPU: time.Duration(polls*r.connections) * (r.w.cfg.Costs.Send + r.w.cfg.Costs.Receive)}
 }
 
-func (r *rival) pollAt(at mesh.Time, c, i int32, here []bool) {
+func (r *rival) pollAt(at step.Time, c, i int32, here []bool) {
 	r.w.call(at, func() {
 		r.send(i, c, controlSize, nothing, func() {
 			if !here[c] {
@@ -148,7 +148,7 @@ func (r *rival) pollAt(at mesh.Time, c, i int32, here []bool) {
 // a limited number of times (memberlist: four times the digits of the group's size).
 func (r *rival) gossip() {
 	r.toCoordinators(func(c int32) { r.tell(c, c) })
-	r.w.Run(mesh.Time(updateLimit))
+	r.w.Run(step.Time(updateLimit))
 	// SWIM: each node probes another every second, which answers.
 	r.idle = r.perMinute(2*60*r.total(), controlSize)
 	r.idleBusiest = Traffic{Messages: 120, Bytes: 120 * controlSize, CPU: 120 * (r.w.cfg.Costs.Send + r.w.cfg.Costs.Receive)}

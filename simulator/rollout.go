@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"banyan/internal/quantity"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
@@ -103,13 +103,13 @@ type simulated struct {
 	pace    rollout.Pace
 	tracker *rollout.Tracker
 	boots   uint32 // the leader's boot count when tracker was made
-	upSince mesh.Time
-	looked  mesh.Time // time of the last look at the hosts' health
+	upSince step.Time
+	looked  step.Time // time of the last look at the hosts' health
 	health  rollout.Verdict
 
 	version uint64 // the version that rolls out; 0 before begin
 
-	began, first, decided, recovered, done mesh.Time
+	began, first, decided, recovered, done step.Time
 	steps                                  int
 	refusing, refused                      map[int32]bool
 	running, exposed, broken               map[int32]bool
@@ -193,22 +193,22 @@ func (o *simulated) census() {
 	w := o.r.w
 	for i := range w.regions() {
 		if !w.hosts[i].down {
-			w.step(int32(i), mesh.Input{Kind: mesh.InCensus})
+			w.step(int32(i), step.Input{Kind: step.InCensus})
 		}
 	}
 	w.call(w.now.Add(censusPace), o.census)
 }
 
 // hear takes what reaches the leader.
-func (o *simulated) hear(out *mesh.Output) {
+func (o *simulated) hear(out *step.Output) {
 	o.restart()
 	switch out.Op {
-	case mesh.OpAcked:
+	case step.OpAcked:
 		entries := out.Message.(*wire.Ack).Entries
 		for i := range entries {
 			o.tracker.Acked(&entries[i])
 		}
-	case mesh.OpCensus:
+	case step.OpCensus:
 		o.tracker.Counted(out.Name, out.Region, out.Message.(*wire.Census), o.wall())
 	}
 	if o.began != 0 {
@@ -238,7 +238,7 @@ func (o *simulated) wake() {
 	}
 	due, first := o.pace.Wake(time.Duration(o.r.w.now))
 	if first {
-		o.r.w.call(mesh.Time(due), o.step)
+		o.r.w.call(step.Time(due), o.step)
 	}
 }
 
@@ -313,7 +313,7 @@ func (o *simulated) look(asked bool) rollout.Verdict {
 		o.health, o.looked = rollout.Unknown, o.r.w.now
 		return o.health
 	}
-	if now := o.r.w.now; now-o.looked >= mesh.Time(o.def.look()) {
+	if now := o.r.w.now; now-o.looked >= step.Time(o.def.look()) {
 		o.looked = now
 		if o.health = rollout.Pass; float64(len(o.broken)) > float64(o.def.MaxFailures)*float64(len(o.running)) {
 			o.health = rollout.Fail

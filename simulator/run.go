@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 )
 
@@ -15,7 +15,7 @@ import (
 type run struct {
 	w        *World
 	meter    *meter
-	start    mesh.Time // everyone had joined
+	start    step.Time // everyone had joined
 	before   []Traffic // of each host, at the start
 	timeline []Sample
 	notes    []Note

@@ -3,7 +3,7 @@ package simulator
 import (
 	"fmt"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -98,7 +98,7 @@ func (w *World) commitPointer(p record.Pointer) {
 func (w *World) announce(a *wire.Announcement) {
 	p := &a.Pointer
 	notify(w.watch.commits, a)
-	w.step(0, mesh.Input{Kind: mesh.InPublish, Announcement: a, Push: w.pushFor(ackKey{p.Config, p.Region}, max(p.Baseline, p.Candidate))})
+	w.step(0, step.Input{Kind: step.InPublish, Announcement: a, Push: w.pushFor(ackKey{p.Config, p.Region}, max(p.Baseline, p.Candidate))})
 }
 
 // record puts the next epoch of a pointer into the store.
@@ -151,6 +151,6 @@ func (w *World) beat() {
 	for _, region := range w.cfg.Network.Matrix.Regions {
 		h := record.Head{Region: region, Revision: w.hosts[0].node.Revision(region),
 			TimeMicros: int64(w.now)/1000 + 1, State: w.hosts[0].node.State(region)}
-		w.step(0, mesh.Input{Kind: mesh.InPublishHead, Head: h, HeadRaw: &wire.SignedHead{Raw: w.signer.head(h)}})
+		w.step(0, step.Input{Kind: step.InPublishHead, Head: h, HeadRaw: &wire.SignedHead{Raw: w.signer.head(h)}})
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/fec"
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 // swarm is how BitTorrent would spread a body, on the same hosts, links and shards: each
@@ -74,7 +74,7 @@ func spreadBySwarm(cfg Config, _ BodyRun) (*BodyReport, error) {
 	for i := range s.hosts {
 		s.ask(int32(i))
 	}
-	w.RunUntil(mesh.Time(updateLimit), 5*time.Millisecond, func() bool { return s.left == 0 })
+	w.RunUntil(step.Time(updateLimit), 5*time.Millisecond, func() bool { return s.left == 0 })
 	if w.stopped {
 		return nil, ErrStopped
 	}

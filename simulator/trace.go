@@ -4,30 +4,30 @@ import (
 	"fmt"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
 // traceOutput tells, in words, of outputs that matter to who reads a failure.
-func (w *World) traceOutput(i int32, o *mesh.Output) {
+func (w *World) traceOutput(i int32, o *step.Output) {
 	name := w.hosts[i].ident.Name
 	switch o.Op {
-	case mesh.OpSend:
+	case step.OpSend:
 		if m, ok := o.Message.(*wire.Decline); ok {
 			w.trace("%s declines %d shards of %s version %d", name, m.Shards.Count(), m.Key.Config, m.Key.Version)
 		}
-	case mesh.OpAttached:
+	case step.OpAttached:
 		w.trace("%s attached to %s", name, w.hosts[w.links[o.Peer].remote].ident.Name)
-	case mesh.OpRefused:
+	case step.OpRefused:
 		w.trace("%s refused: %s", name, o.Reason)
-	case mesh.OpGap:
+	case step.OpGap:
 		w.trace("%s noticed a gap: the head is at revision %d", name, o.Revision)
-	case mesh.OpDrop:
+	case step.OpDrop:
 		w.trace("%s dropped %s: %s", name, w.hosts[w.links[o.Peer].remote].ident.Name, o.Reason)
-	case mesh.OpAccepted:
+	case step.OpAccepted:
 		p := o.Announcement.Pointer
 		w.trace("%s accepted %s epoch %d", name, p.Config, p.Epoch)
-	case mesh.OpActivate:
+	case step.OpActivate:
 		p := o.Announcement.Pointer
 		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Version)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -17,7 +18,7 @@ import (
 // Applied is one effect on a simulated agent: it is on the agent's disk.
 type Applied struct {
 	Host    int32
-	At      mesh.Time
+	At      step.Time
 	Config  string
 	Epoch   uint64
 	Version uint64
@@ -27,11 +28,11 @@ type Applied struct {
 // which leads; then the agents, region by region.
 type World struct {
 	cfg        Config
-	now        mesh.Time
-	ready      mesh.Time // when the host whose event it is has got through it
+	now        step.Time
+	ready      step.Time // when the host whose event it is has got through it
 	rand       *rand.Rand
 	queue      eventQueue
-	inputs     slab[mesh.Input]
+	inputs     slab[step.Input]
 	messages   slab[delivery]
 	shards     slab[shard]
 	calls      slab[func()]
@@ -40,11 +41,11 @@ type World struct {
 	requests   map[uint64]request
 	lastReq    uint64
 	partitions []*partition
-	disk       mesh.Time           // when a shared machine's disk is free
+	disk       step.Time           // when a shared machine's disk is free
 	zones      []map[string]string // labels of the agents of each zone
 	machine    *scheduler          // of a shared machine; nil: each host is its own
 	signer     *signer
-	out        []mesh.Output
+	out        []step.Output
 	events     uint64
 	stopped    bool // from outside
 	up         int  // agents
@@ -68,7 +69,7 @@ type watchers struct {
 	applied  []func(Applied)
 	acked    []func(ackKey)
 	commits  []func(*wire.Announcement)
-	leader   []func(*mesh.Output) // what its node tells of acknowledgements and censuses
+	leader   []func(*step.Output) // what its node tells of acknowledgements and censuses
 }
 
 func notify[T any](watchers []func(T), v T) {
@@ -81,7 +82,7 @@ type ackKey struct{ config, region string }
 
 type request struct {
 	asker int32
-	peer  mesh.PeerID
+	peer  step.PeerID
 	want  record.VersionKey
 
 	choice wire.FormChoice
@@ -124,7 +125,7 @@ func NewWorld(cfg Config) (*World, error) {
 }
 
 func (w *World) addHost(region, zone int, id wire.Identity) {
-	h := host{ident: id, region: int16(region), zone: int16(zone), wakeAt: mesh.Never, down: true}
+	h := host{ident: id, region: int16(region), zone: int16(zone), wakeAt: step.Never, down: true}
 	if id.Role == wire.RoleAgent && w.cfg.SlowShare > 0 && w.rand.Float64() < w.cfg.SlowShare {
 		h.slow = w.cfg.SlowFactor
 	}
@@ -157,7 +158,7 @@ func (w *World) agents() func(yield func(int32) bool) {
 }
 
 // Now is the virtual time.
-func (w *World) Now() mesh.Time { return w.now }
+func (w *World) Now() step.Time { return w.now }
 
 // Events is how many events have been handled.
 func (w *World) Events() uint64 { return w.events }
@@ -180,7 +181,7 @@ func (w *World) hostAt(address string) (int32, bool) {
 }
 
 // Run handles events until the virtual time is until.
-func (w *World) Run(until mesh.Time) {
+func (w *World) Run(until step.Time) {
 	for w.queue.len() > 0 && w.queue.heap[0].at <= until && !w.interrupted() {
 		w.handle(w.queue.pop())
 	}
@@ -201,7 +202,7 @@ func (w *World) interrupted() bool {
 
 // RunUntil handles events until done reports true, asked every interval, or the
 // virtual time is limit; it reports whether done did.
-func (w *World) RunUntil(limit mesh.Time, interval time.Duration, done func() bool) bool {
+func (w *World) RunUntil(limit step.Time, interval time.Duration, done func() bool) bool {
 	for w.now < limit && !w.stopped {
 		w.Run(min(w.now.Add(interval), limit))
 		if done() {
@@ -251,11 +252,11 @@ func (w *World) receiveCost(m wire.Message) time.Duration {
 }
 
 // reaches tells whether an input still has a link to come over.
-func (w *World) reaches(in *mesh.Input) bool {
+func (w *World) reaches(in *step.Input) bool {
 	switch in.Kind {
-	case mesh.InPeer, mesh.InRequest, mesh.InConnected, mesh.InDrained, mesh.InShard:
+	case step.InPeer, step.InRequest, step.InConnected, step.InDrained, step.InShard:
 		return w.links[in.Peer].alive
-	case mesh.InDisconnected:
+	case step.InDisconnected:
 		w.bury(in.Peer)
 	}
 	return true
@@ -266,16 +267,16 @@ func (w *World) tick(i int32) {
 	if h.down || h.wakeAt > w.now {
 		return // an earlier tick moved the deadline; another is in the queue
 	}
-	h.wakeAt = mesh.Never
+	h.wakeAt = step.Never
 	if h.node.Deadline() > w.now {
 		w.schedule(i)
 		return
 	}
-	w.step(i, mesh.Input{Kind: mesh.InTick})
+	w.step(i, step.Input{Kind: step.InTick})
 }
 
 // step feeds one input to a node and carries out what it wants.
-func (w *World) step(i int32, in mesh.Input) {
+func (w *World) step(i int32, in step.Input) {
 	out := w.hosts[i].node.Step(w.now, in, w.out[:0])
 	w.out = nil // carryOut may step another
 	for j := range out {
@@ -298,11 +299,11 @@ func (w *World) schedule(i int32) {
 	}
 }
 
-func (w *World) input(at mesh.Time, i int32, in mesh.Input) {
+func (w *World) input(at step.Time, i int32, in step.Input) {
 	w.queue.push(event{at: max(at, w.now), host: i, kind: evInput, ref: w.inputs.put(in)})
 }
 
-func (w *World) call(at mesh.Time, fn func()) {
+func (w *World) call(at step.Time, fn func()) {
 	w.queue.push(event{at: max(at, w.now), kind: evCall, ref: w.calls.put(fn)})
 }
 

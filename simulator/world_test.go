@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
-const second = mesh.Time(time.Second)
+const second = step.Time(time.Second)
 
 func newWorld(t testing.TB, cfg Config) *World {
 	t.Helper()
@@ -32,7 +32,7 @@ func settle(t testing.TB, w *World) {
 // ledger records effects and checks the order of each agent's epochs as they come.
 type ledger struct {
 	epochs map[effect]uint64
-	last   mesh.Time
+	last   step.Time
 }
 
 type effect struct {

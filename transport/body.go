@@ -13,6 +13,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -100,7 +101,7 @@ func (e *localError) Unwrap() error { return e.err }
 
 // request is a body a peer asks for.
 type request struct {
-	peer   mesh.PeerID // set by the driver
+	peer   step.PeerID // set by the driver
 	want   record.VersionKey
 	wish   body.Wish
 	stream *quic.Stream

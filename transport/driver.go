@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -27,10 +28,10 @@ type Driver struct {
 
 	// Owned by the goroutine of Run.
 	ctx      context.Context
-	links    map[mesh.PeerID]*Link
+	links    map[step.PeerID]*Link
 	requests map[uint64]request
 	nextID   uint64
-	out      []mesh.Output
+	out      []step.Output
 	lastMsg  wire.Message // the message framed last, so that one sent to many is encoded once
 	lastBuf  []byte
 }
@@ -38,10 +39,10 @@ type Driver struct {
 // NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
 func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Driver {
 	return &Driver{node: node, ep: ep, handlers: h, log: log, start: time.Now(),
-		inbox: make(chan func(), inboxSize), stores: make(chan *wire.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[mesh.PeerID]*Link{}, requests: map[uint64]request{}}
+		inbox: make(chan func(), inboxSize), stores: make(chan *wire.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[step.PeerID]*Link{}, requests: map[uint64]request{}}
 }
 
-func (d *Driver) now() mesh.Time { return mesh.Time(time.Since(d.start)) }
+func (d *Driver) now() step.Time { return step.Time(time.Since(d.start)) }
 
 // Run drives the node until ctx ends, then waits for its goroutines.
 func (d *Driver) Run(ctx context.Context) {
@@ -55,11 +56,11 @@ func (d *Driver) Run(ctx context.Context) {
 			d.done.Go(d.storePushed)
 		}
 	}
-	d.step(mesh.Input{Kind: mesh.InStart})
+	d.step(step.Input{Kind: step.InStart})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		if deadline := d.node.Deadline(); deadline != mesh.Never {
+		if deadline := d.node.Deadline(); deadline != step.Never {
 			timer.Reset(time.Duration(max(deadline-d.now(), 0)))
 		} else {
 			timer.Stop()
@@ -68,7 +69,7 @@ func (d *Driver) Run(ctx context.Context) {
 		case fn := <-d.inbox:
 			fn()
 		case <-timer.C:
-			d.step(mesh.Input{Kind: mesh.InTick})
+			d.step(step.Input{Kind: step.InTick})
 		case <-ctx.Done():
 			for _, l := range d.links {
 				l.Close("shutting down")
@@ -80,13 +81,13 @@ func (d *Driver) Run(ctx context.Context) {
 
 // Input feeds the node from outside the driver. It blocks while the inbox is
 // full, and reports false if the driver has ended.
-func (d *Driver) Input(ctx context.Context, in mesh.Input) bool {
+func (d *Driver) Input(ctx context.Context, in step.Input) bool {
 	return d.post(ctx, func() { d.step(in) })
 }
 
 // Decide runs fn with the node in the driver's goroutine and feeds the node the
 // inputs it returns, with nothing between the two.
-func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []mesh.Input) bool {
+func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []step.Input) bool {
 	return d.post(ctx, func() {
 		for _, in := range fn(d.node) {
 			d.step(in)
@@ -96,7 +97,7 @@ func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []mesh.Input)
 
 // Evicted tells the node, some time soon, that a body is no longer held.
 func (d *Driver) Evicted(v record.VersionKey) {
-	d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InEvicted, Want: v}) })
+	d.postSelf(func() { d.step(step.Input{Kind: step.InEvicted, Want: v}) })
 }
 
 // Do runs fn with the node, in the driver's goroutine, and waits for it.
@@ -125,7 +126,7 @@ func (d *Driver) post(ctx context.Context, fn func()) bool {
 // postSelf is post for the driver's own goroutines.
 func (d *Driver) postSelf(fn func()) bool { return d.post(d.ctx, fn) }
 
-func (d *Driver) step(in mesh.Input) {
+func (d *Driver) step(in step.Input) {
 	out := d.node.Step(d.now(), in, d.out[:0])
 	d.out = nil // carryOut may step again
 	for i := range out {
@@ -136,52 +137,52 @@ func (d *Driver) step(in mesh.Input) {
 	d.lastMsg = nil
 }
 
-func (d *Driver) carryOut(o *mesh.Output) {
+func (d *Driver) carryOut(o *step.Output) {
 	switch o.Op {
-	case mesh.OpSend:
+	case step.OpSend:
 		d.send(o.Peer, o.Message)
-	case mesh.OpConnect:
+	case step.OpConnect:
 		d.connect(o.Addr)
-	case mesh.OpDrop:
+	case step.OpDrop:
 		if l := d.links[o.Peer]; l != nil {
 			l.Close(o.Reason)
 		}
 		d.handlers.Observe(*o)
-	case mesh.OpAwaitDrain:
+	case step.OpAwaitDrain:
 		if l, peer := d.links[o.Peer], o.Peer; l != nil {
-			drained := func() { d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InDrained, Peer: peer}) }) }
+			drained := func() { d.postSelf(func() { d.step(step.Input{Kind: step.InDrained, Peer: peer}) }) }
 			if l.onDrained(drained) {
 				d.done.Go(drained)
 			}
 		}
-	case mesh.OpStore:
+	case step.OpStore:
 		select {
 		case d.stores <- o.Push:
 		default: // the disk is behind: the node fetches it when its retry comes
 			d.step(storeQueueFull(o.Push))
 		}
-	case mesh.OpFetch:
+	case step.OpFetch:
 		d.fetch(o)
-	case mesh.OpServe:
+	case step.OpServe:
 		d.serve(o.Request, o.Want, o.Choice)
-	case mesh.OpSendShard:
+	case step.OpSendShard:
 		d.sendShard(o.Peer, o.Key, o.Shard)
-	case mesh.OpAssemble:
+	case step.OpAssemble:
 		d.assemble(o.Key)
-	case mesh.OpAbandon:
+	case step.OpAbandon:
 		want := o.Want
 		d.done.Go(func() { d.handlers.Receiver.Abandon(want) })
-	case mesh.OpDeny:
+	case step.OpDeny:
 		if r, ok := d.requests[o.Request]; ok {
 			delete(d.requests, o.Request)
 			reason := o.Reason
 			d.done.Go(func() { r.deny(reason) })
 		}
-	case mesh.OpActivate:
+	case step.OpActivate:
 		a, version := o.Announcement, o.Version
 		d.handlers.Pointers.Activate(a, version, func(reason string, latency int64) {
 			d.postSelf(func() {
-				d.step(mesh.Input{Kind: mesh.InActivated, Announcement: a, Version: version, Reason: reason, LatencyMicros: latency})
+				d.step(step.Input{Kind: step.InActivated, Announcement: a, Version: version, Reason: reason, LatencyMicros: latency})
 			})
 		})
 	default:
@@ -189,7 +190,7 @@ func (d *Driver) carryOut(o *mesh.Output) {
 	}
 }
 
-func (d *Driver) send(to mesh.PeerID, m wire.Message) {
+func (d *Driver) send(to step.PeerID, m wire.Message) {
 	l := d.links[to]
 	if l == nil {
 		return
@@ -204,7 +205,7 @@ func (d *Driver) send(to mesh.PeerID, m wire.Message) {
 	}
 	switch err := l.sendFrame(d.lastBuf); {
 	case errors.Is(err, errCongested):
-		d.step(mesh.Input{Kind: mesh.InCongested, Peer: to})
+		d.step(step.Input{Kind: step.InCongested, Peer: to})
 	case err != nil:
 		d.log.Warn("link cut", "peer", l.id.Name, "error", err)
 		l.Close("too slow")
@@ -219,7 +220,7 @@ func (d *Driver) accept() {
 		}
 		d.postSelf(func() {
 			id := d.adopt(l)
-			d.step(mesh.Input{Kind: mesh.InPeer, Peer: id, Identity: l.id.Mesh()})
+			d.step(step.Input{Kind: step.InPeer, Peer: id, Identity: l.id.Mesh()})
 		})
 	}
 }
@@ -231,12 +232,12 @@ func (d *Driver) connect(addr string) {
 		l, err := d.ep.Dial(ctx, addr)
 		if err != nil {
 			d.log.Debug("dial failed", "addr", addr, "error", err)
-			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InConnectFailed, Addr: addr, Reason: err.Error()}) })
+			d.postSelf(func() { d.step(step.Input{Kind: step.InConnectFailed, Addr: addr, Reason: err.Error()}) })
 			return
 		}
 		if !d.postSelf(func() {
 			id := d.adopt(l)
-			d.step(mesh.Input{Kind: mesh.InConnected, Peer: id, Addr: addr, Identity: l.id.Mesh()})
+			d.step(step.Input{Kind: step.InConnected, Peer: id, Addr: addr, Identity: l.id.Mesh()})
 		}) {
 			l.Close("shutting down")
 		}
@@ -244,9 +245,9 @@ func (d *Driver) connect(addr string) {
 }
 
 // adopt gives a link its id and starts to read from it.
-func (d *Driver) adopt(l *Link) mesh.PeerID {
+func (d *Driver) adopt(l *Link) step.PeerID {
 	d.nextID++
-	id := mesh.PeerID(d.nextID)
+	id := step.PeerID(d.nextID)
 	d.links[id] = l
 	d.done.Go(func() { d.read(id, l) })
 	d.done.Go(func() {
@@ -255,7 +256,7 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 				d.nextID++
 				r.peer = id
 				d.requests[d.nextID] = r
-				d.step(mesh.Input{Kind: mesh.InRequest, Peer: id, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
+				d.step(step.Input{Kind: step.InRequest, Peer: id, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
 			})
 		})
 	})
@@ -263,7 +264,7 @@ func (d *Driver) adopt(l *Link) mesh.PeerID {
 }
 
 // read feeds the link's messages to the node, then tells it that the link is gone.
-func (d *Driver) read(id mesh.PeerID, l *Link) {
+func (d *Driver) read(id step.PeerID, l *Link) {
 	err := l.messages(d.ctx, func() {
 		if d.handlers.Receiver == nil {
 			return
@@ -272,7 +273,7 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 			l.receiveShards(d.ctx, d.slots, func(key record.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
 		})
 	}, func(m wire.Message) {
-		d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InReceived, Peer: id, Message: m}) })
+		d.postSelf(func() { d.step(step.Input{Kind: step.InReceived, Peer: id, Message: m}) })
 	})
 	reason := err.Error()
 	l.Close("read: " + reason)
@@ -281,6 +282,6 @@ func (d *Driver) read(id mesh.PeerID, l *Link) {
 		delete(d.links, id)
 		maps.DeleteFunc(d.requests, func(_ uint64, r request) bool { return r.peer == id })
 		d.log.Debug("link ended", "peer", l.id.Name, "reason", reason)
-		d.step(mesh.Input{Kind: mesh.InDisconnected, Peer: id})
+		d.step(step.Input{Kind: step.InDisconnected, Peer: id})
 	})
 }

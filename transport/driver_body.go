@@ -8,20 +8,21 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
 // fetch asks a peer for a version, and stores what it sends, or begins the trade of
 // shards if that is an index.
-func (d *Driver) fetch(o *mesh.Output) {
+func (d *Driver) fetch(o *step.Output) {
 	from, want, l := o.Peer, o.Want, d.links[o.Peer]
 	wish, cached := body.Wish{Choice: o.Choice, FormOnly: o.Cached}, o.Cached
 	if cached {
 		wish.Have = d.requests[o.Request].wish.Have
 	}
 	d.done.Go(func() {
-		in := mesh.Input{Kind: mesh.InFetched, Want: want, Choice: wish.Choice}
+		in := step.Input{Kind: step.InFetched, Want: want, Choice: wish.Choice}
 		if l == nil {
 			in.Reason = mesh.ReasonLinkLost
 			d.postSelf(func() { d.step(in) })
@@ -31,7 +32,7 @@ func (d *Driver) fetch(o *mesh.Output) {
 			wish.Have = d.handlers.Bases(want.Config)
 		}
 		err := l.fetch(d.ctx, want, wish, func(o body.Offer) error {
-			d.postSelf(func() { d.step(mesh.Input{Kind: mesh.InAnswered, Want: want, Choice: wish.Choice}) })
+			d.postSelf(func() { d.step(step.Input{Kind: step.InAnswered, Want: want, Choice: wish.Choice}) })
 			return d.take(&in, o, cached)
 		})
 		if err != nil {
@@ -43,12 +44,12 @@ func (d *Driver) fetch(o *mesh.Output) {
 }
 
 // take stores what a peer offers, and makes of it what the node is told.
-func (d *Driver) take(in *mesh.Input, o body.Offer, cached bool) (err error) {
+func (d *Driver) take(in *step.Input, o body.Offer, cached bool) (err error) {
 	if o.What != body.ContentIndex && !cached {
 		in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, in.Want, o)
 		return err
 	}
-	in.Kind, in.Form = mesh.InIndexed, o.Form
+	in.Kind, in.Form = step.InIndexed, o.Form
 	if cached {
 		in.Info, in.Shards, err = d.handlers.Cache.CacheForm(d.ctx, in.Want, in.Choice, o)
 	} else {
@@ -58,11 +59,11 @@ func (d *Driver) take(in *mesh.Input, o body.Offer, cached bool) (err error) {
 }
 
 // failed makes of the error of a fetch what the node is told.
-func (d *Driver) failed(from mesh.PeerID, l *Link, want record.VersionKey, err error) mesh.Input {
-	in := mesh.Input{Kind: mesh.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
+func (d *Driver) failed(from step.PeerID, l *Link, want record.VersionKey, err error) step.Input {
+	in := step.Input{Kind: step.InFetched, Want: want, Reason: fetchReason(d.ctx, l, err), Local: errors.As(err, new(*localError)), Denied: errors.As(err, new(*DeniedError))}
 	d.log.Warn("fetch failed", "config", want.Config, "version", want.Version, "from", l.id.Name, "reason", in.Reason, "error", err)
 	if r := refusalReason(err); r != "" {
-		d.postSelf(func() { d.handlers.Observe(mesh.Output{Op: mesh.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })
+		d.postSelf(func() { d.handlers.Observe(step.Output{Op: step.OpRefused, Peer: from, Name: l.id.Name, Reason: r}) })
 	}
 	return in
 }
@@ -73,7 +74,7 @@ func (d *Driver) storePushed() {
 		select {
 		case p := <-d.stores:
 			want := record.VersionKey{Config: p.Config, Version: p.Version}
-			in := mesh.Input{Kind: mesh.InFetched, Want: want, Local: true}
+			in := step.Input{Kind: step.InFetched, Want: want, Local: true}
 			var err error
 			if in.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, want, body.Offer{Signed: p.Manifest, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}); err != nil {
 				in.Reason = "store: " + err.Error()
@@ -88,8 +89,8 @@ func (d *Driver) storePushed() {
 
 // storeQueueFull is what the node is told of a pushed version when the disk is behind:
 // it fetches it when its retry comes.
-func storeQueueFull(p *wire.Push) mesh.Input {
-	return mesh.Input{Kind: mesh.InFetched, Want: record.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
+func storeQueueFull(p *wire.Push) step.Input {
+	return step.Input{Kind: step.InFetched, Want: record.VersionKey{Config: p.Config, Version: p.Version}, Reason: "store: queue is full", Local: true}
 }
 
 // serve sends a peer the body that it asked for. If another form of it is to be had
@@ -108,7 +109,7 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice
 		if errors.As(err, &other) && choice == wire.AnyForm {
 			d.postSelf(func() {
 				d.requests[id] = r
-				d.step(mesh.Input{Kind: mesh.InRequest, Peer: r.peer, Request: id, Want: want, Choice: wire.OnlyForm(other.Form)})
+				d.step(step.Input{Kind: step.InRequest, Peer: r.peer, Request: id, Want: want, Choice: wire.OnlyForm(other.Form)})
 			})
 			return
 		}
@@ -127,7 +128,7 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice
 }
 
 // sendShard sends a shard to a peer, and tells the node when it has left.
-func (d *Driver) sendShard(to mesh.PeerID, key record.FormKey, n int) {
+func (d *Driver) sendShard(to step.PeerID, key record.FormKey, n int) {
 	l := d.links[to]
 	d.done.Go(func() {
 		err := errLinkLost
@@ -139,7 +140,7 @@ func (d *Driver) sendShard(to mesh.PeerID, key record.FormKey, n int) {
 				err = l.sendShard(d.ctx, key, n, shard)
 			}
 		}
-		in := mesh.Input{Kind: mesh.InSent, Peer: to, Key: key, Shard: n}
+		in := step.Input{Kind: step.InSent, Peer: to, Key: key, Shard: n}
 		if err != nil {
 			in.Reason = err.Error()
 			d.log.Debug("shard not sent", "config", key.Config, "version", key.Version, "shard", n, "error", err)
@@ -151,8 +152,8 @@ func (d *Driver) sendShard(to mesh.PeerID, key record.FormKey, n int) {
 var errLinkLost = errors.New("the link is lost")
 
 // putShard stores a shard that came, and tells the node.
-func (d *Driver) putShard(from mesh.PeerID, l *Link, key record.FormKey, n int, shard []byte) {
-	in := mesh.Input{Kind: mesh.InShard, Peer: from, Key: key, Shard: n}
+func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, shard []byte) {
+	in := step.Input{Kind: step.InShard, Peer: from, Key: key, Shard: n}
 	var err error
 	in.Restored, err = d.handlers.Receiver.PutShard(key, n, shard)
 	switch {
@@ -171,7 +172,7 @@ func (d *Driver) putShard(from mesh.PeerID, l *Link, key record.FormKey, n int, 
 // assemble makes the body of a form that is complete.
 func (d *Driver) assemble(key record.FormKey) {
 	d.done.Go(func() {
-		in := mesh.Input{Kind: mesh.InFetched, Want: key.VersionKey, Key: key, Local: true}
+		in := step.Input{Kind: step.InFetched, Want: key.VersionKey, Key: key, Local: true}
 		var err error
 		if in.Forms, err = d.handlers.Receiver.Assemble(d.ctx, key); err != nil {
 			in.Reason = "store: " + err.Error()

@@ -6,7 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/body"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -32,7 +32,7 @@ type Handlers struct {
 	// Observe is called, in the driver's goroutine, for outputs that only report:
 	// OpAccepted, OpRefused, OpHead, OpAcked, OpAttached, OpGap, OpDrop, OpSuspect,
 	// OpDuplicate and their like. Observe must not block.
-	Observe func(o mesh.Output)
+	Observe func(o step.Output)
 }
 
 // BodyServer serves bodies and shards. Its methods are called from goroutines of their own.
@@ -54,7 +54,7 @@ type BodyReceiver interface {
 	StoreBody(ctx context.Context, want record.VersionKey, o body.Offer) (forms uint8, err error)
 	// BeginForm verifies the index of a form and prepares to receive its shards. It returns
 	// the shards that are on disk already.
-	BeginForm(ctx context.Context, want record.VersionKey, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	BeginForm(ctx context.Context, want record.VersionKey, o body.Offer) (step.FormInfo, *bitset.BitSet, error)
 	// PutShard verifies and stores a shard. It returns the other shards that this one
 	// restored. The error wraps record.ErrChecksum if the shard is not what the index says.
 	PutShard(key record.FormKey, n int, shard []byte) (restored []int, err error)
@@ -69,7 +69,7 @@ type BodyReceiver interface {
 type FormCache interface {
 	// CacheForm verifies a form that comes in one piece or by its index. It returns the
 	// shards of the form that are on disk. It is called from a goroutine of its own.
-	CacheForm(ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (mesh.FormInfo, *bitset.BitSet, error)
+	CacheForm(ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (step.FormInfo, *bitset.BitSet, error)
 }
 
 // PointerOwner applies pointers.

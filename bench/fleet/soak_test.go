@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/transport"
 	"banyan/transport/identity"
@@ -48,7 +49,7 @@ type idle struct{}
 
 func (idle) Activate(*wire.Announcement, uint64, func(string, int64)) {}
 
-var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(mesh.Output) {}}
+var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(step.Output) {}}
 
 // visit joins the tree, and leaves it once attached.
 func (v *visitor) visit(ctx context.Context, f *Fleet) error {
