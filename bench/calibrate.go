@@ -10,7 +10,8 @@ import (
 
 	"banyan/bench/fleet"
 	"banyan/record"
-	"banyan/simulator"
+	"banyan/simulator/measure"
+	"banyan/simulator/world"
 )
 
 // CalibrateConfig shapes a calibration. A zero value means the default where one is named.
@@ -24,12 +25,12 @@ type CalibrateConfig struct {
 // Calibration is what this machine's costs are, and how well the simulator
 // predicts a fleet from them. All its agents share the machine.
 type Calibration struct {
-	Agents  int               `json:"agents"`
-	Fanout  int               `json:"fanout"`
-	Machine simulator.Machine `json:"machine"`
-	Costs   simulator.Costs   `json:"costs"`
-	Rows    []CalibrationRow  `json:"rows"`
-	Within  bool              `json:"all_within_20_percent"`
+	Agents  int              `json:"agents"`
+	Fanout  int              `json:"fanout"`
+	Machine world.Machine    `json:"machine"`
+	Costs   world.Costs      `json:"costs"`
+	Rows    []CalibrationRow `json:"rows"`
+	Within  bool             `json:"all_within_20_percent"`
 }
 
 // CalibrationRow is one figure, predicted beside measured, in milliseconds.
@@ -58,7 +59,7 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string, ...any) {}
 	}
-	c := Calibration{Agents: cfg.Agents, Fanout: cfg.Fanout, Machine: simulator.Machine{Cores: runtime.GOMAXPROCS(0)}}
+	c := Calibration{Agents: cfg.Agents, Fanout: cfg.Fanout, Machine: world.Machine{Cores: runtime.GOMAXPROCS(0)}}
 	var err error
 	if c.Costs.Verify, err = verifyCost(); err != nil {
 		return c, err
@@ -165,11 +166,11 @@ func (c *Calibration) divide(hop time.Duration, r FanoutResult) {
 	c.Costs.Store = max(publish-rollback-hop, 0)
 }
 
-func (c *Calibration) simulate(agents int) (*simulator.Report, error) {
+func (c *Calibration) simulate(agents int) (*measure.Report, error) {
 	machine := c.Machine
-	return simulator.Simulate(simulator.Config{Seed: 1, Agents: []int{agents}, Zones: 1, Fanout: c.Fanout, Costs: c.Costs, Machine: &machine,
-		BodyBytes: 256, Heads: simulator.DefaultHeads, Join: time.Minute,
-		Network: simulator.NetworkModel{Zone: 20 * time.Microsecond, CrossAZ: 20 * time.Microsecond}})
+	return measure.Fleet(world.Config{Seed: 1, Agents: []int{agents}, Zones: 1, Fanout: c.Fanout, Costs: c.Costs, Machine: &machine,
+		BodyBytes: 256, Heads: world.DefaultHeads, Join: time.Minute,
+		Network: world.Network{Zone: 20 * time.Microsecond, CrossAZ: 20 * time.Microsecond}})
 }
 
 // every takes one sample of two, from the first or from the second on.
@@ -185,15 +186,15 @@ func (all samples) every(from int) (some samples) {
 // rollback, then of the body. How much of them a core waits out is what brings
 // the middle nearest.
 func (c *Calibration) fitDisk(r FanoutResult) error {
-	var best simulator.Machine
+	var best world.Machine
 	least := math.Inf(1)
 	for _, held := range []float64{0, 0.25, 0.5, 0.75, 1} {
 		c.Machine.Held = held
-		err := c.bisect(&c.Machine.ApplySync, r.RollbackP99, func(s *simulator.Report) float64 { return s.Rollback.P99 })
+		err := c.bisect(&c.Machine.ApplySync, r.RollbackP99, func(s *measure.Report) float64 { return s.Rollback.P99 })
 		if err != nil {
 			return err
 		}
-		if err := c.bisect(&c.Machine.StoreSync, r.AppliedP99, func(s *simulator.Report) float64 { return s.P99 }); err != nil {
+		if err := c.bisect(&c.Machine.StoreSync, r.AppliedP99, func(s *measure.Report) float64 { return s.P99 }); err != nil {
 			return err
 		}
 		s, err := c.simulate(c.Agents)
@@ -213,7 +214,7 @@ func (c *Calibration) fitDisk(r FanoutResult) error {
 }
 
 // bisect finds the time at which the simulated figure is as wanted.
-func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*simulator.Report) float64) error {
+func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*measure.Report) float64) error {
 	low, high := time.Duration(0), 20*time.Millisecond
 	for range 11 {
 		*sync = (low + high) / 2
@@ -230,7 +231,7 @@ func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*simulat
 	return nil
 }
 
-func (c *Calibration) compare(m FanoutResult, p *simulator.Report) {
+func (c *Calibration) compare(m FanoutResult, p *measure.Report) {
 	c.Within = true
 	add := func(what, quantile string, measured, predicted float64) {
 		row := CalibrationRow{what, quantile, measured, predicted, predicted / measured}
@@ -240,7 +241,7 @@ func (c *Calibration) compare(m FanoutResult, p *simulator.Report) {
 	for _, r := range []struct {
 		what          string
 		p50, p99, max float64
-		predicted     simulator.Latency
+		predicted     measure.Latency
 	}{
 		{"new version, applied", m.AppliedP50, m.AppliedP99, m.AppliedMax, p.Rest},
 		{"new version, verified", m.VerifiedP50, m.VerifiedP99, m.VerifiedMax, p.Verified},

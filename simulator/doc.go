@@ -1,16 +1,22 @@
-// Package simulator drives mesh under a virtual clock: up to a million nodes in
-// one goroutine, one seed one history.
+// Package simulator runs the production mesh code under a virtual clock: up to four million
+// agents in one goroutine, one seed one history. It has no code of its own; its packages
+// do the work:
 //
-// Entry points: [NewWorld] makes a fleet, [World.Boot] and [World.Settle] let it
-// join, [World.Publish] moves a pointer, [World.Run] advances time.
+//	world     the virtual fleet: clock, event queue, network, machines, disks, faults
+//	measure   what updates on a fleet take: latency, traffic by role, capacity, sweeps
+//	scenario  fleets, faults, rollouts and assertions on a timeline, from YAML files
+//	compare   the same work done by a star, polling, gossip and a swarm
+//	hostile   random faults against every invariant, and a referee
+//	report    HTML pages
 //
-//	event queue ──(time, host, input)──► mesh.Node.Step ──outputs──► network, processor and disk model ──► event queue
+// Imports point one way:
 //
-// The nodes are the production ones. What is modelled is the rest (model.go says
-// with which numbers): the round trips between regions and zones, jitter, loss and
-// its recovery, the rates of links, the processor time of messages and signatures,
-// the durable apply, crashes, restarts and partitions.
+//	report ──► scenario, compare ──► measure ──► world ──► mesh
+//	                     hostile ──► measure
 //
-// Promises: no goroutine, no real clock, no decision that depends on map order; a
-// run is a function of its Config alone, on any machine.
+// scenario, compare and hostile do not import each other. The packages that measure a
+// fleet share measure: without it, compare would import scenario only for its latencies.
+//
+// The tests of this package compare recorded histories with testdata/histories.txt:
+// `make same`.
 package simulator

@@ -1,4 +1,4 @@
-package simulator
+package simulator_test
 
 import (
 	"bytes"
@@ -13,6 +13,10 @@ import (
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
+
+	"banyan/simulator/hostile"
+	"banyan/simulator/measure"
+	"banyan/simulator/world"
 )
 
 // The committed file testdata/histories.txt has one line for each history and golden
@@ -44,21 +48,21 @@ type sameCase struct {
 
 func runCase(nodes int, seed uint64, body int64, everyday bool) sameCase {
 	return sameCase{fmt.Sprintf("run nodes=%d seed=%d body=%d", nodes, seed, body), everyday, func() (string, error) {
-		matrix, err := OpenMatrix("ibm-2024", "")
+		matrix, err := world.OpenMatrix("ibm-2024", "")
 		if err != nil {
 			return "", err
 		}
-		cfg := Config{
+		cfg := world.Config{
 			Seed:      seed,
-			Agents:    Uniform(nodes, len(matrix.Regions)),
+			Agents:    world.Uniform(nodes, len(matrix.Regions)),
 			Zones:     3,
 			Fanout:    32,
-			Heads:     DefaultHeads,
+			Heads:     world.DefaultHeads,
 			BodyBytes: body,
 			PushLimit: 16 << 10,
-			Network:   NetworkModel{Matrix: matrix},
+			Network:   world.Network{Matrix: matrix},
 		}
-		r, err := Simulate(cfg)
+		r, err := measure.Fleet(cfg)
 		if err != nil {
 			return "", err
 		}
@@ -70,7 +74,7 @@ func hostileCase(first int, everyday bool) sameCase {
 	return sameCase{fmt.Sprintf("hostile seeds=%d..%d", first, first+hostileBlock-1), everyday, func() (string, error) {
 		d := xxhash.New()
 		for seed := first; seed < first+hostileBlock; seed++ {
-			out, err := NewHostile(uint64(seed)).Run(false)
+			out, err := hostile.New(uint64(seed)).Run(false)
 			if err != nil {
 				return "", err
 			}

@@ -15,7 +15,7 @@ import (
 	"banyan/draft"
 	"banyan/examples"
 	"banyan/internal/atomicfile"
-	"banyan/simulator"
+	"banyan/internal/quantity"
 	"banyan/transport/emulated"
 )
 
@@ -86,7 +86,7 @@ func newBenchFanout(a *app) *cobra.Command {
 	var (
 		cfg                            bench.FanoutConfig
 		link                           emulated.Link
-		kill, loss, reorder, duplicate simulator.Percent
+		kill, loss, reorder, duplicate quantity.Percent
 	)
 	cmd := &cobra.Command{
 		Use:   "fanout",

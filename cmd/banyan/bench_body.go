@@ -9,14 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/bench"
-	"banyan/simulator"
+	"banyan/internal/quantity"
 )
 
 func newBenchBody(a *app) *cobra.Command {
 	var (
 		cfg  bench.BodyConfig
-		body simulator.Size
-		link simulator.Bandwidth
+		body quantity.Size
+		link quantity.Bandwidth
 	)
 	cmd := &cobra.Command{
 		Use:   "body",

@@ -7,14 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/bench"
-	"banyan/simulator"
+	"banyan/internal/quantity"
 )
 
 func newBenchRollback(a *app) *cobra.Command {
 	var (
 		cfg                  bench.RollbackConfig
 		staged               bench.StagedConfig
-		small, large, middle simulator.Size
+		small, large, middle quantity.Size
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback",

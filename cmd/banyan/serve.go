@@ -13,10 +13,10 @@ import (
 	"banyan/agent"
 	"banyan/bench/fleet"
 	"banyan/coordinator"
+	"banyan/internal/quantity"
 	"banyan/mesh"
 	"banyan/mesh/wire"
 	"banyan/record"
-	"banyan/simulator"
 	"banyan/transport/identity"
 )
 
@@ -93,7 +93,7 @@ func rateFlags(f *pflag.FlagSet, up, down *int64) {
 
 // sizeVar is a flag for a number of bytes, such as 512KiB; 0 if it is not given.
 func sizeVar(f *pflag.FlagSet, v *int64, name, usage string) {
-	textVar(f, (*simulator.Size)(v), name, "0", usage)
+	textVar(f, (*quantity.Size)(v), name, "0", usage)
 }
 
 func newAgent(a *app) *cobra.Command {

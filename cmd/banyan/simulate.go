@@ -19,9 +19,13 @@ import (
 
 	"banyan/bench"
 	"banyan/internal/atomicfile"
+	"banyan/internal/quantity"
 	"banyan/record"
-	"banyan/simulator"
+	"banyan/simulator/compare"
+	"banyan/simulator/measure"
 	htmlreport "banyan/simulator/report"
+	"banyan/simulator/scenario"
+	"banyan/simulator/world"
 )
 
 // fleetFlags are the flags that shape a simulated fleet.
@@ -29,9 +33,9 @@ type fleetFlags struct {
 	nodes, regions, zones, fanout int
 	seed                          uint64
 	matrix, costs                 string
-	loss, jitter, slow, relays    simulator.Percent
-	body, push                    simulator.Size
-	link, up, down, rootLink      simulator.Bandwidth
+	loss, jitter, slow, relays    quantity.Percent
+	body, push                    quantity.Size
+	link, up, down, rootLink      quantity.Bandwidth
 	heads                         time.Duration
 }
 
@@ -39,7 +43,7 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&o.regions, "regions", 0, "the first so many regions of the matrix (default all)")
 	f.IntVar(&o.zones, "zones", 3, "zones of each region")
 	f.Uint64Var(&o.seed, "seed", 1, "one seed, one history")
-	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round trips between regions: "+strings.Join(simulator.Presets(), ", ")+", or a CSV file")
+	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round trips between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
 	f.StringVar(&o.costs, "costs", "", "JSON file of processor times, as 'banyan bench calibrate' writes it")
 	textVar(f, &o.loss, "loss", "0%", "share of packets lost")
 	textVar(f, &o.jitter, "jitter", "0%", "standard deviation of delays, as a share of them")
@@ -51,24 +55,24 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	textVar(f, &o.up, "up", "0bps", "rate at which a host sends, where it differs from --link")
 	textVar(f, &o.down, "down", "0bps", "rate at which a host receives, where it differs from --link")
 	textVar(f, &o.rootLink, "coordinator-link", "0bps", "rate of a coordinator's link; 0: as a host's")
-	f.DurationVar(&o.heads, "heads", simulator.DefaultHeads, "time between signed proofs of freshness")
+	f.DurationVar(&o.heads, "heads", world.DefaultHeads, "time between signed proofs of freshness")
 }
 
 // config makes the simulator's configuration.
-func (o *fleetFlags) config(ctx context.Context) (simulator.Config, error) {
-	matrix, err := simulator.OpenMatrix(o.matrix, "")
+func (o *fleetFlags) config(ctx context.Context) (world.Config, error) {
+	matrix, err := world.OpenMatrix(o.matrix, "")
 	if err != nil {
-		return simulator.Config{}, err
+		return world.Config{}, err
 	}
 	if o.regions == 0 {
 		o.regions = len(matrix.Regions)
 	}
 	if matrix, err = matrix.First(o.regions); err != nil {
-		return simulator.Config{}, err
+		return world.Config{}, err
 	}
-	cfg := simulator.Config{Seed: o.seed, Agents: simulator.Uniform(o.nodes, o.regions), Zones: o.zones, Fanout: o.fanout, Heads: o.heads,
+	cfg := world.Config{Seed: o.seed, Agents: world.Uniform(o.nodes, o.regions), Zones: o.zones, Fanout: o.fanout, Heads: o.heads,
 		BodyBytes: int64(o.body), PushLimit: int64(o.push), SlowShare: float64(o.slow), RelayShare: float64(o.relays), Done: ctx.Done(),
-		Network: simulator.NetworkModel{Matrix: matrix, Loss: float64(o.loss), Jitter: float64(o.jitter),
+		Network: world.Network{Matrix: matrix, Loss: float64(o.loss), Jitter: float64(o.jitter),
 			UpBps: float64(cmp.Or(o.up, o.link)), DownBps: float64(cmp.Or(o.down, o.link)), RootBps: float64(o.rootLink)}}
 	if o.costs != "" {
 		raw, err := os.ReadFile(o.costs)
@@ -97,8 +101,8 @@ func newSimulate(a *app) *cobra.Command {
 	var (
 		fleet   fleetFlags
 		out     outputFlags
-		compare bool
-		against simulator.Comparison
+		rivals  bool
+		against compare.Options
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
@@ -120,17 +124,19 @@ costs each role, what the fleet needs, and what breaks first.
 			}
 			restrainMemory(fleet.nodes)
 			began := time.Now()
-			r, err := simulator.Simulate(cfg)
+			r, err := measure.Fleet(cfg)
 			if err != nil {
 				return stopped(err)
 			}
 			r.Matrix = fleet.matrix
-			if compare {
-				if r.Strategies, err = simulator.Compare(cfg, against); err != nil {
+			doc := &htmlreport.Document{Report: scenario.Report{Report: *r}}
+			if rivals {
+				doc.Strategies, err = compare.Strategies(cfg, against)
+				if err != nil {
 					return stopped(err)
 				}
 			}
-			return a.reportRun(r, began, out)
+			return a.reportRun(doc, began, out)
 		},
 	}
 	f := cmd.Flags()
@@ -138,11 +144,11 @@ costs each role, what the fleet needs, and what breaks first.
 	f.IntVar(&fleet.fanout, "fanout", 32, "children each node of the tree gets")
 	fleet.add(f)
 	out.add(f)
-	f.BoolVar(&compare, "compare", false, "also a star, polling and gossip on the same fleet")
+	f.BoolVar(&rivals, "compare", false, "also a star, polling and gossip on the same fleet")
 	f.DurationVar(&against.Poll, "poll", 30*time.Second, "with --compare: interval of polling")
 	f.DurationVar(&against.Detect, "detect", 30*time.Second, "with --compare: how long a bad version runs before it is taken back")
 	f.IntVar(&against.UpdatesPerDay, "updates-per-day", 1000, "with --compare: rate of changes that the bill is for")
-	against.Prices = simulator.DefaultPrices()
+	against.Prices = compare.DefaultPrices()
 	f.Float64Var(&against.Prices.CrossRegion, "price-region", against.Prices.CrossRegion, "with --compare: dollars a GB between regions")
 	f.Float64Var(&against.Prices.CrossZone, "price-zone", against.Prices.CrossZone, "with --compare: dollars a GB between zones")
 	cmd.AddCommand(newSimulateRun(a), newSimulateScenarios(a), newSimulateSweep(a), newSimulateBodies(a), newSimulateRollouts(a), newSimulateFuzz(a))
@@ -151,7 +157,7 @@ costs each role, what the fleet needs, and what breaks first.
 
 // stopped turns the simulator's word for an interrupt into the CLI's.
 func stopped(err error) error {
-	if errors.Is(err, simulator.ErrStopped) {
+	if errors.Is(err, measure.ErrStopped) {
 		return context.Canceled
 	}
 	return err
@@ -175,7 +181,7 @@ func newSimulateRun(a *app) *cobra.Command {
 		Short: "Run a scenario: one of the library, or a YAML file",
 		Args:  exactly("NAME|FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := simulator.LoadScenario(args[0])
+			s, err := scenario.Load(args[0])
 			if err != nil {
 				return err
 			}
@@ -187,7 +193,7 @@ func newSimulateRun(a *app) *cobra.Command {
 			if err != nil {
 				return stopped(err)
 			}
-			if err := a.reportRun(r, began, out); err != nil {
+			if err := a.reportRun(&htmlreport.Document{Report: *r}, began, out); err != nil {
 				return err
 			}
 			if failed := r.Failed(); len(failed) > 0 {
@@ -207,9 +213,9 @@ func newSimulateScenarios(a *app) *cobra.Command {
 		Short: "List the scenarios that come with the simulator",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			all := simulator.Scenarios()
+			all := scenario.Library()
 			return a.print(all, func(w io.Writer) {
-				for _, name := range simulator.ScenarioNames() {
+				for _, name := range scenario.Names() {
 					fmt.Fprintf(w, "%s\t%s\n", name, all[name])
 				}
 			})
@@ -217,7 +223,7 @@ func newSimulateScenarios(a *app) *cobra.Command {
 	}
 }
 
-func (a *app) reportRun(r *simulator.Report, began time.Time, out outputFlags) error {
+func (a *app) reportRun(r *htmlreport.Document, began time.Time, out outputFlags) error {
 	if !out.reproducible {
 		r.WallSeconds, r.PeakRSSBytes = time.Since(began).Seconds(), bench.PeakRSS()
 	}
@@ -254,7 +260,7 @@ func newSimulateSweep(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sizes, err := simulator.Sizes(from, to, steps)
+			sizes, err := measure.Sizes(from, to, steps)
 			if err != nil {
 				return err
 			}
@@ -263,7 +269,7 @@ func newSimulateSweep(a *app) *cobra.Command {
 				return err
 			}
 			restrainMemory(to)
-			rows, err := simulator.Sweep{Nodes: sizes, Fanouts: fanouts}.Run(cfg, func(row simulator.SweepRow) {
+			rows, err := measure.Sweep{Nodes: sizes, Fanouts: fanouts}.Run(cfg, func(row measure.SweepRow) {
 				a.progress("%d nodes, fan-out %d: 99%% within %.1f ms", row.Nodes, row.Fanout, row.P99)
 			})
 			a.progressDone()
@@ -307,7 +313,7 @@ type textValue struct {
 }
 
 func textVar(f *pflag.FlagSet, v encoding.TextUnmarshaler, name, otherwise, usage string) {
-	kind, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", v), "*simulator.")), " ")
+	kind, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", v), "*quantity.")), " ")
 	value := &textValue{v, otherwise, kind}
 	if err := value.Set(otherwise); err != nil {
 		panic(err) // a default in this file

@@ -6,7 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"banyan/simulator"
+	"banyan/simulator/compare"
+	"banyan/simulator/measure"
 )
 
 func newSimulateBodies(a *app) *cobra.Command {
@@ -24,9 +25,9 @@ func newSimulateBodies(a *app) *cobra.Command {
 				return err
 			}
 			restrainMemory(fleet.nodes)
-			var rows []simulator.BodyReport
-			for _, run := range simulator.BodyRuns() {
-				r, err := simulator.SimulateBody(cfg, run)
+			var rows []measure.BodyReport
+			for _, run := range compare.BodyRuns() {
+				r, err := compare.Body(cfg, run)
 				if err != nil {
 					return stopped(err)
 				}
@@ -53,7 +54,7 @@ func newSimulateBodies(a *app) *cobra.Command {
 	return cmd
 }
 
-func printBodies(w io.Writer, rows []simulator.BodyReport) {
+func printBodies(w io.Writer, rows []measure.BodyReport) {
 	fmt.Fprintln(w, "ARRANGEMENT\tCONDITION\tP50 MS\tLAST MS\t× LINE RATE\tDUPLICATES\tSENT/HOST\tRELAYS\tKEEP\tDIED\tMISSED")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%.0f\t%d\t%.1f%%\t%d\t%d\n", r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Messages, r.Relays, 100*r.CachedShare, r.Died, r.Missed)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"banyan/simulator"
+	"banyan/simulator/hostile"
 )
 
 // fuzzResult is what hostile mode found.
@@ -96,7 +96,7 @@ func (a *app) fuzz(ctx context.Context, first uint64, seeds int) (fuzzResult, er
 				if n >= uint64(seeds) {
 					return
 				}
-				h := simulator.NewHostile(first + n)
+				h := hostile.New(first + n)
 				out, err := h.Run(false)
 				var failure *fuzzFailure
 				if err == nil && len(out.Violations) > 0 {
@@ -125,7 +125,7 @@ func (a *app) fuzz(ctx context.Context, first uint64, seeds int) (fuzzResult, er
 }
 
 func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
-	h := simulator.NewHostile(seed)
+	h := hostile.New(seed)
 	var err error
 	if h.Keep, err = parseNumbers("--faults", faults, len(h.Faults)); err != nil {
 		return err

@@ -5,10 +5,11 @@ import (
 	"io"
 	"time"
 
-	"banyan/simulator"
+	"banyan/simulator/measure"
+	htmlreport "banyan/simulator/report"
 )
 
-func printReport(w io.Writer, r *simulator.Report) {
+func printReport(w io.Writer, r *htmlreport.Document) {
 	if r.Scenario != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Scenario, r.About)
 	}
@@ -63,14 +64,14 @@ func printReport(w io.Writer, r *simulator.Report) {
 	fmt.Fprintln(w)
 }
 
-func printLatency(w io.Writer, name string, l simulator.Latency, bound float64) {
+func printLatency(w io.Writer, name string, l measure.Latency, bound float64) {
 	if l.Count == 0 {
 		return
 	}
 	fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\n", name, l.P50, l.P90, l.P99, l.P999, l.Max, l.P99/bound)
 }
 
-func printSweep(w io.Writer, rows []simulator.SweepRow) {
+func printSweep(w io.Writer, rows []measure.SweepRow) {
 	fmt.Fprintln(w, "HOSTS\tFAN-OUT\tDEPTH\tP50 MS\tP99 MS\tROLLBACK P99 MS\tCOORDINATOR CPU\tRELAY CPU\tCOORDINATOR BYTES\tALL BYTES\t")
 	for _, r := range rows {
 		best := ""

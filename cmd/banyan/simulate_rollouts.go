@@ -7,15 +7,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"banyan/simulator"
+	"banyan/internal/quantity"
 	htmlreport "banyan/simulator/report"
+	"banyan/simulator/scenario"
 )
 
 func newSimulateRollouts(a *app) *cobra.Command {
 	var (
 		fleet       fleetFlags
 		html        string
-		breaking    simulator.Percent
+		breaking    quantity.Percent
 		after, look time.Duration
 	)
 	cmd := &cobra.Command{
@@ -32,8 +33,8 @@ at hosts' health at intervals.`,
 				return err
 			}
 			restrainMemory(fleet.nodes)
-			c := simulator.Rollouts{Breaking: breaking, After: simulator.Duration(after), Look: simulator.Duration(look), Body: fleet.body}
-			rows, err := simulator.CompareRollouts(cfg, c, func(r simulator.RolloutRow) {
+			c := scenario.Rollouts{Breaking: breaking, After: quantity.Duration(after), Look: quantity.Duration(look), Body: fleet.body}
+			rows, err := scenario.CompareRollouts(cfg, c, func(r scenario.RolloutRow) {
 				a.say("%s: %d hosts ran the bad version, a good one is done after %.0f s", r.Plan, r.Bad.Exposed, r.Good.Seconds)
 			})
 			if err != nil {
@@ -64,7 +65,7 @@ at hosts' health at intervals.`,
 	return cmd
 }
 
-func printRolloutRows(w io.Writer, rows []simulator.RolloutRow) {
+func printRolloutRows(w io.Writer, rows []scenario.RolloutRow) {
 	fmt.Fprintln(w, "PLAN\tHOSTS THAT RAN THE BAD VERSION\tSHARE\tDECIDED AFTER S\tALL BACK AFTER S\tGOOD VERSION DONE AFTER S")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%d\t%.2f%%\t%.1f\t%.2f\t%.0f\n", r.Plan, r.Bad.Exposed, 100*r.Bad.ExposedShare, r.Bad.DetectSeconds, r.Bad.RecoverySeconds, r.Good.Seconds)

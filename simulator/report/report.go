@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"banyan/simulator"
+	"banyan/simulator/compare"
+	"banyan/simulator/measure"
+	"banyan/simulator/scenario"
 )
 
 //go:embed *.html
@@ -23,9 +25,16 @@ var tmpl = template.Must(template.New("report.html").Funcs(template.FuncMap{
 	"count":  func(v any) string { return thousands(fmt.Sprint(v)) },
 }).ParseFS(page, "*.html"))
 
+// Document is everything that a page shows: a run, and the strategies that were compared
+// on its fleet. A run without a scenario has only the fields of measure.Report.
+type Document struct {
+	scenario.Report
+	Strategies []compare.StrategyResult `json:"strategies,omitempty"`
+}
+
 // view is what the template is given.
 type view struct {
-	*simulator.Report
+	*Document
 	Title    string
 	CDF      template.HTML
 	Region   template.HTML
@@ -35,13 +44,13 @@ type view struct {
 	Compared template.HTML
 	Cost     template.HTML
 	Limits   template.HTML
-	Sweep    []simulator.SweepRow
+	Sweep    []measure.SweepRow
 	SweepBy  template.HTML
 }
 
 // Write writes the report as HTML.
-func Write(w io.Writer, r *simulator.Report) error {
-	v := view{Report: r, Title: title(r), CDF: cdf(r), Region: regions(r), Heat: heatMap(r), Bytes: byRole(r), Limits: limits(r)}
+func Write(w io.Writer, r *Document) error {
+	v := view{Document: r, Title: title(r), CDF: cdf(r), Region: regions(r), Heat: heatMap(r), Bytes: byRole(r), Limits: limits(r)}
 	if len(r.Timeline) > 1 {
 		v.Timeline = timeline(r)
 	}
@@ -52,25 +61,25 @@ func Write(w io.Writer, r *simulator.Report) error {
 }
 
 // WriteSweep writes the report of a sweep.
-func WriteSweep(w io.Writer, rows []simulator.SweepRow) error {
-	return tmpl.Execute(w, view{Report: &simulator.Report{}, Title: "Which fan-out, and what growth costs", Sweep: rows, SweepBy: sweep(rows)})
+func WriteSweep(w io.Writer, rows []measure.SweepRow) error {
+	return tmpl.Execute(w, view{Document: &Document{}, Title: "Which fan-out, and what growth costs", Sweep: rows, SweepBy: sweep(rows)})
 }
 
-func title(r *simulator.Report) string {
+func title(r *Document) string {
 	if r.Scenario != "" {
 		return r.Scenario
 	}
 	return fmt.Sprintf("%s hosts in %d regions", thousands(fmt.Sprint(r.Nodes)), r.Regions)
 }
 
-func points(all []simulator.Point) (out [][2]float64) {
+func points(all []measure.Point) (out [][2]float64) {
 	for _, p := range all {
 		out = append(out, [2]float64{p.Ms, p.Share})
 	}
 	return out
 }
 
-func cdf(r *simulator.Report) template.HTML {
+func cdf(r *Document) template.HTML {
 	c := chart{xTitle: "milliseconds from the publisher's command to the durable apply", yTitle: "share of hosts", percentY: true}
 	if len(r.CDF) > 0 {
 		c.series = append(c.series, series{name: "new version", points: points(r.CDF)})
@@ -86,7 +95,7 @@ func cdf(r *simulator.Report) template.HTML {
 	return c.draw("Share of hosts that have an update, by time")
 }
 
-func regions(r *simulator.Report) template.HTML {
+func regions(r *Document) template.HTML {
 	var rows []bar
 	spread := 1.0
 	for _, l := range r.ByRegion {
@@ -105,7 +114,7 @@ func regions(r *simulator.Report) template.HTML {
 	return bars("Time to each region", "milliseconds: half / 99% / all of the region's hosts", rows, spread > 20)
 }
 
-func heatMap(r *simulator.Report) template.HTML {
+func heatMap(r *Document) template.HTML {
 	var rows []heatRow
 	for _, l := range r.ByRegion {
 		if l.Count > 0 {
@@ -118,7 +127,7 @@ func heatMap(r *simulator.Report) template.HTML {
 	return heat("Region by percentile", []string{"50%", "90%", "99%", "99.9%", "max"}, rows)
 }
 
-func byRole(r *simulator.Report) template.HTML {
+func byRole(r *Document) template.HTML {
 	var rows []bar
 	updates := float64(max(r.Updates, 1))
 	for _, t := range r.Roles {
@@ -132,7 +141,7 @@ func byRole(r *simulator.Report) template.HTML {
 	return bars("Bytes sent per update, by role", "bytes sent by one host for one update: mean / busiest", rows, true)
 }
 
-func timeline(r *simulator.Report) template.HTML {
+func timeline(r *Document) template.HTML {
 	coverage, up := series{name: "has the newest"}, series{name: "is up"}
 	for _, s := range r.Timeline {
 		coverage.points = append(coverage.points, [2]float64{s.Second, s.Coverage})
@@ -152,7 +161,7 @@ func timeline(r *simulator.Report) template.HTML {
 	return c.draw("Coverage against faults")
 }
 
-func compared(r *simulator.Report) template.HTML {
+func compared(r *Document) template.HTML {
 	c := chart{xTitle: "milliseconds to the durable apply (logarithmic)", yTitle: "share of hosts", percentY: true, logX: true}
 	for _, s := range r.Strategies {
 		if s.Strategy != "tree, canary first" { // its curve is the tree's
@@ -162,7 +171,7 @@ func compared(r *simulator.Report) template.HTML {
 	return c.draw("Strategies: share of hosts that have an update, by time")
 }
 
-func cost(r *simulator.Report) template.HTML {
+func cost(r *Document) template.HTML {
 	var rows []bar
 	for i, s := range r.Strategies {
 		v := float64(s.Busiest.CPU) / 1e6
@@ -171,7 +180,7 @@ func cost(r *simulator.Report) template.HTML {
 	return bars("Processor time of the busiest coordinator", "milliseconds of processor at the busiest coordinator for one update (logarithmic)", rows, true)
 }
 
-func limits(r *simulator.Report) template.HTML {
+func limits(r *Document) template.HTML {
 	if r.Capacity == nil {
 		return ""
 	}
@@ -183,7 +192,7 @@ func limits(r *simulator.Report) template.HTML {
 	return bars("How much of each limit is used", "percent of the limit that this fleet uses at ten updates a second", rows, false)
 }
 
-func sweep(rows []simulator.SweepRow) template.HTML {
+func sweep(rows []measure.SweepRow) template.HTML {
 	byFanout := map[int]*series{}
 	c := chart{xTitle: "hosts (logarithmic)", yTitle: "99% of hosts, ms", logX: true}
 	var order []int

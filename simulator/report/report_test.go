@@ -11,13 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"banyan/simulator"
+	"banyan/simulator/compare"
+	"banyan/simulator/measure"
+	"banyan/simulator/scenario"
 )
 
 // sample is a report with something in every part.
-func sample(t *testing.T) *simulator.Report {
+func sample(t *testing.T) *Document {
 	t.Helper()
-	s, err := simulator.ParseScenario([]byte(`
+	s, err := scenario.Parse([]byte(`
 name: sample
 about: Everything that a report can show & <b>escapes</b>
 duration: 30s
@@ -39,10 +41,11 @@ assert: [missed == 0, p99 < 1us]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Strategies, err = simulator.Compare(cfg, simulator.Comparison{Poll: 5 * time.Second}); err != nil {
+	strategies, err := compare.Strategies(cfg, compare.Options{Poll: 5 * time.Second})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return &Document{Report: *r, Strategies: strategies}
 }
 
 func TestAReportShowsEveryPartAndNeedsNothingElse(t *testing.T) {
@@ -70,7 +73,7 @@ func TestAReportShowsEveryPartAndNeedsNothingElse(t *testing.T) {
 }
 
 func TestASweepIsShown(t *testing.T) {
-	rows := []simulator.SweepRow{{Nodes: 1000, Fanout: 8, P99: 90, Best: true}, {Nodes: 1000, Fanout: 16, P99: 95}, {Nodes: 9000, Fanout: 8, P99: 99}}
+	rows := []measure.SweepRow{{Nodes: 1000, Fanout: 8, P99: 90, Best: true}, {Nodes: 1000, Fanout: 16, P99: 95}, {Nodes: 9000, Fanout: 8, P99: 99}}
 	var page bytes.Buffer
 	if err := WriteSweep(&page, rows); err != nil {
 		t.Fatal(err)
@@ -81,7 +84,7 @@ func TestASweepIsShown(t *testing.T) {
 }
 
 func TestAnEmptyReportIsAPageToo(t *testing.T) {
-	if err := Write(new(bytes.Buffer), &simulator.Report{}); err != nil {
+	if err := Write(new(bytes.Buffer), &Document{}); err != nil {
 		t.Fatal(err)
 	}
 }

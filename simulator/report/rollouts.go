@@ -6,25 +6,25 @@ import (
 	"html/template"
 	"io"
 
-	"banyan/simulator"
+	"banyan/simulator/scenario"
 )
 
 // rolloutsView is what the template of compared rollouts is given.
 type rolloutsView struct {
 	Nodes   int
-	Cause   simulator.Rollouts
-	Rows    []simulator.RolloutRow
+	Cause   scenario.Rollouts
+	Rows    []scenario.RolloutRow
 	Picture template.HTML
 }
 
 // WriteRollouts writes compared plans, as a table and as a picture.
-func WriteRollouts(w io.Writer, nodes int, c simulator.Rollouts, rows []simulator.RolloutRow) error {
+func WriteRollouts(w io.Writer, nodes int, c scenario.Rollouts, rows []scenario.RolloutRow) error {
 	return tmpl.ExecuteTemplate(w, "rollouts.html", rolloutsView{nodes, c, rows, blastRadius(rows)})
 }
 
 // blastRadius draws each plan as a point: how long a good version takes against how many
 // hosts a bad one reaches, both on logarithmic scales.
-func blastRadius(rows []simulator.RolloutRow) template.HTML {
+func blastRadius(rows []scenario.RolloutRow) template.HTML {
 	if len(rows) == 0 {
 		return ""
 	}

@@ -1,0 +1,115 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"banyan/record"
+	"banyan/simulator/measure"
+)
+
+// Assertion is what must hold of a report, such as "p99 < 2s" or "missed == 0".
+type Assertion struct {
+	Text  string  `json:"text"`
+	Value float64 `json:"value"` // what the report says: milliseconds, a count or a share
+	Holds bool    `json:"holds"`
+
+	metric, op string
+	limit      float64
+}
+
+// metrics are what assertions can be about. Latencies are in milliseconds.
+var metrics = map[string]func(*Report) float64{
+	"p50":            func(r *Report) float64 { return r.P50 },
+	"p99":            func(r *Report) float64 { return r.P99 },
+	"max":            func(r *Report) float64 { return r.Max },
+	"verified_p99":   func(r *Report) float64 { return r.Verified.P99 },
+	"rollback_p99":   func(r *Report) float64 { return r.Rollback.P99 },
+	"rollback_max":   func(r *Report) float64 { return r.Rollback.Max },
+	"bound":          func(r *Report) float64 { return r.Bound },
+	"ratio":          func(r *Report) float64 { return r.RatioToBound },
+	"rollback_ratio": func(r *Report) float64 { return r.RollbackRatio },
+	"missed":         func(r *Report) float64 { return float64(r.Missed) },
+	"coverage":       func(r *Report) float64 { return r.Coverage },
+	"depth":          func(r *Report) float64 { return float64(r.Depth) },
+	"exposed": func(r *Report) float64 {
+		worst := 0.0
+		for _, ro := range r.Rollouts {
+			worst = max(worst, ro.ExposedShare)
+		}
+		return worst
+	},
+	"rolled_back": func(r *Report) float64 {
+		n := 0
+		for _, ro := range r.Rollouts {
+			if ro.RolledBack {
+				n++
+			}
+		}
+		return float64(n)
+	},
+	"recovery": func(r *Report) float64 {
+		worst := 0.0
+		for _, ro := range r.Rollouts {
+			worst = max(worst, ro.RecoverySeconds*1000)
+		}
+		return worst
+	},
+}
+
+var operators = map[string]func(a, b float64) bool{
+	"<":  func(a, b float64) bool { return a < b },
+	"<=": func(a, b float64) bool { return a <= b },
+	"==": func(a, b float64) bool { return a == b },
+	">=": func(a, b float64) bool { return a >= b },
+	">":  func(a, b float64) bool { return a > b },
+}
+
+func parseAssertion(text string) (Assertion, error) {
+	parts := strings.Fields(text)
+	if len(parts) != 3 {
+		return Assertion{}, fmt.Errorf("%w: assertion %q: write METRIC OPERATOR VALUE, such as \"p99 < 2s\"", record.ErrInvalid, text)
+	}
+	a := Assertion{Text: text, metric: parts[0], op: parts[1]}
+	if metrics[a.metric] == nil {
+		return a, fmt.Errorf("%w: assertion %q: no metric %q; there are %s", record.ErrInvalid, text, a.metric, strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
+	}
+	if operators[a.op] == nil {
+		return a, fmt.Errorf("%w: assertion %q: no operator %q; there are <, <=, ==, >= and >", record.ErrInvalid, text, a.op)
+	}
+	var err error
+	if a.limit, err = parseLimit(parts[2]); err != nil {
+		return a, fmt.Errorf("%w: assertion %q: %q is no number, duration or share", record.ErrInvalid, text, parts[2])
+	}
+	return a, nil
+}
+
+func parseLimit(text string) (float64, error) {
+	if share, ok := strings.CutSuffix(text, "%"); ok {
+		v, err := strconv.ParseFloat(share, 64)
+		return v / 100, err
+	}
+	if d, err := time.ParseDuration(text); err == nil && text != "0" {
+		return measure.Millis(d), nil
+	}
+	return strconv.ParseFloat(text, 64)
+}
+
+// hold tells what the report says of an assertion. One that nothing was measured
+// for does not hold.
+func (a Assertion) hold(r *Report) Assertion {
+	a.Value = metrics[a.metric](r)
+	a.Holds = operators[a.op](a.Value, a.limit)
+	switch {
+	case strings.HasPrefix(a.metric, "rollback_") && r.Rollback.Count == 0,
+		(a.metric == "p50" || a.metric == "p99" || a.metric == "max" || a.metric == "ratio") && r.Rest.Count == 0,
+		a.metric == "verified_p99" && r.Verified.Count == 0,
+		a.metric == "recovery" && a.Value == 0, a.metric == "exposed" && len(r.Rollouts) == 0:
+		a.Holds = false
+	}
+	return a
+}

@@ -1,0 +1,283 @@
+package world
+
+import (
+	"time"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// carryOut does what a node asked for.
+func (w *World) carryOut(i int32, o *step.Output) {
+	switch o.Op {
+	case step.OpSend:
+		w.send(i, o)
+	case step.OpConnect:
+		w.connect(i, o.Addr, w.ready)
+	case step.OpDrop:
+		w.closeLink(o.Peer, w.ready)
+	case step.OpAwaitDrain:
+		w.input(max(w.hosts[i].upFree, w.hosts[i].cpuFree, w.ready), i, step.Input{Kind: step.InDrained, Peer: o.Peer})
+	case step.OpStore:
+		w.storePushed(i, o.Push)
+	case step.OpFetch:
+		w.fetch(i, o)
+	case step.OpServe, step.OpDeny:
+		w.serve(i, o)
+	case step.OpSendShard:
+		w.sendShard(i, o)
+	case step.OpAssemble:
+		w.assemble(i, o)
+	case step.OpAbandon:
+		w.abandon(i, o.Want)
+	case step.OpDuplicate:
+		w.bodies.Duplicates++
+	case step.OpActivate:
+		w.activate(i, o)
+	case step.OpAcked:
+		w.countAcks(o.Message.(*wire.Ack))
+		w.tellLeader(i, o)
+	case step.OpCensus:
+		w.tellLeader(i, o)
+	case step.OpAccepted:
+		p := &o.Announcement.Pointer
+		w.notifyVerified(Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
+	case step.OpAttached:
+		if index, ok := w.hosts[i].node.Index(); ok && !w.IsCoordinator(i) {
+			w.hosts[i].disk.index = index + 1
+		}
+	}
+	if w.trace != nil {
+		w.traceOutput(i, o)
+	}
+}
+
+// tellLeader passes on what the leader's node tells.
+func (w *World) tellLeader(i int32, o *step.Output) {
+	if w.IsLeader(i) {
+		w.notifyLeader(o)
+	}
+}
+
+// send transmits a message of a node, or what a host that misbehaves makes of it.
+func (w *World) send(i int32, o *step.Output) {
+	m := w.corrupt(i, o)
+	if m == nil {
+		return
+	}
+	h := &w.hosts[i]
+	if _, news := m.(*wire.Announcement); news && h.late > 0 {
+		peer, boots := o.Peer, h.boots
+		w.At(w.ready.Add(h.late), func() {
+			if h := &w.hosts[i]; !h.down && h.boots == boots {
+				w.transmit(peer, m, w.now)
+			}
+		})
+		return
+	}
+	w.transmit(o.Peer, m, w.ready)
+}
+
+// corrupt returns what a host sends instead of a message: the message itself if the host
+// is honest, nil if the host withholds the message.
+func (w *World) corrupt(i int32, o *step.Output) wire.Message {
+	lie := w.hosts[i].lie
+	if lie == "" || lie == FaultPoison {
+		return o.Message
+	}
+	switch m := o.Message.(type) {
+	case *wire.Push:
+		if lie == FaultForge {
+			return &wire.Push{Config: m.Config, Version: m.Version}
+		}
+		return nil
+	case *wire.Announcement:
+		switch lie {
+		case FaultWithhold:
+			return nil
+		case FaultForge:
+			forged := append([]byte(nil), m.Raw...)
+			forged[len(forged)-1] ^= 0x80
+			return &wire.Announcement{Revision: m.Revision, Raw: forged}
+		}
+		if old := w.signer.first(m.Pointer.Config, m.Pointer.Region); old != nil {
+			return &wire.Announcement{Revision: m.Revision, Raw: old}
+		}
+		return nil
+	}
+	return o.Message
+}
+
+// bodySize is the size of a version's body.
+func (w *World) bodySize(v record.VersionKey) int64 {
+	if size, ok := w.store.sizes[v]; ok {
+		return size
+	}
+	return w.cfg.BodyBytes
+}
+
+// fetch asks a peer for a body: a small message there, the body back as a flow.
+func (w *World) fetch(i int32, o *step.Output) {
+	l := &w.links[o.Peer]
+	if !l.alive || w.cutOff(i, l.remote) {
+		w.input(w.now, i, step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost})
+		return
+	}
+	w.lastReq++
+	ref := w.lastReq
+	w.requests[ref] = request{i, o.Peer, o.Want, o.Choice, o.Cached}
+	w.Count(i, l.remote, ControlSize)
+	ready := w.Spend(i, w.ready, w.cfg.Costs.Send)
+	w.input(ready.Add(w.Propagation(i, l.remote)), l.remote, step.Input{Kind: step.InRequest, Peer: l.other, Request: ref, Want: o.Want, Choice: o.Choice})
+	w.watchRequest(ref)
+}
+
+// watchRequest ends a request whose link is lost before the answer came.
+func (w *World) watchRequest(ref uint64) {
+	w.At(w.now.Add(w.cfg.Idle), func() {
+		r, waits := w.requests[ref]
+		if !waits {
+			return
+		}
+		if w.links[r.peer].alive {
+			w.watchRequest(ref)
+			return
+		}
+		delete(w.requests, ref)
+		w.input(w.now, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost})
+	})
+}
+
+func (w *World) serve(i int32, o *step.Output) {
+	ref := o.Request
+	r, waits := w.requests[ref]
+	if !waits {
+		return // given up
+	}
+	reason := o.Reason
+	size := w.bodySize(r.want) + ManifestSize
+	switch {
+	case o.Op == step.OpDeny:
+		size = ControlSize
+	case w.Traded(r.want):
+		w.serveIndex(i, ref, r)
+		return
+	}
+	w.Spend(i, w.ready, w.cfg.Costs.Send)
+	w.startFlow(i, r.asker, size, func(at step.Time) {
+		if _, waits := w.requests[ref]; !waits {
+			return
+		}
+		delete(w.requests, ref)
+		done := w.Spend(r.asker, at, w.cfg.Costs.Receive+w.cfg.Costs.Verify)
+		switch {
+		case !r.cached:
+			w.storeBody(r.asker, r.want, reason, done)
+		case reason != "":
+			w.input(done, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: reason, Denied: true})
+		default:
+			info := w.formInfo(r.want)
+			w.indexed(r, info, bitset.New(uint(info.Shards())).Complement(), done)
+		}
+	})
+}
+
+func (w *World) storePushed(i int32, m *wire.Push) {
+	w.storeBody(i, record.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
+}
+
+// storeBody writes a body that came, unless reason says why it did not, and tells
+// the node when it is on disk; not if the host dies meanwhile.
+func (w *World) storeBody(i int32, want record.VersionKey, reason string, at step.Time) {
+	boots := w.hosts[i].boots
+	end := func() {
+		h := &w.hosts[i]
+		if h.down || h.boots != boots {
+			return
+		}
+		in := step.Input{Kind: step.InFetched, Want: want, Reason: reason, Denied: reason != ""}
+		switch {
+		case reason != "":
+		case h.broken:
+			in.Reason, in.Local = "store: disk failure", true
+		default:
+			if h.disk.held == nil {
+				h.disk.held = map[record.VersionKey]struct{}{}
+			}
+			h.disk.held[want] = struct{}{}
+			in.Forms = 1
+		}
+		w.step(i, in)
+	}
+	if reason != "" {
+		w.At(at, end)
+		return
+	}
+	w.writeStore(i, at, end)
+}
+
+// activate applies a version durably: the disk has it when the apply is done.
+func (w *World) activate(i int32, o *step.Output) {
+	h := &w.hosts[i]
+	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
+	w.writeApply(i, w.ready, func() {
+		h := &w.hosts[i]
+		if h.down || h.boots != boots {
+			return
+		}
+		in := step.Input{Kind: step.InActivated, Announcement: a, Version: version,
+			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros}
+		switch {
+		case h.broken:
+			in.Reason = "apply: disk failure"
+		case !w.accepts(i, record.VersionKey{Config: a.Pointer.Config, Version: version}):
+			in.Reason = "check: refused by the host"
+		default:
+			w.persist(i, a, version, watermark)
+		}
+		w.step(i, in)
+	})
+}
+
+func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64) {
+	h := &w.hosts[i]
+	if h.disk.applied == nil {
+		h.disk.applied = map[string]onDisk{}
+	}
+	h.disk.applied[a.Pointer.Config] = onDisk{a, version}
+	h.disk.watermark = watermark
+	if !w.IsCoordinator(i) && !h.relays {
+		w.notifyApplied(Applied{Host: i, At: w.now, Config: a.Pointer.Config, Epoch: a.Pointer.Epoch, Version: version})
+	}
+}
+
+func (w *World) slowed(h *Host, d time.Duration) time.Duration {
+	if h.slow > 1 {
+		return time.Duration(float64(d) * h.slow)
+	}
+	return d
+}
+
+func (w *World) countAcks(m *wire.Ack) {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		key := e.Key()
+		held := w.acked[key]
+		if held == nil || held.Epoch < e.Epoch {
+			held = wire.NewAckEntry(key, e.Epoch)
+			w.acked[key] = held
+		}
+		if held.Epoch == e.Epoch {
+			held.Merge(e)
+		}
+	}
+}
+
+// Acked is what the coordinators know of a config's newest epoch in a region.
+func (w *World) Acked(config, region string) *wire.AckEntry {
+	return w.acked[record.PointerKey{Config: config, Region: region}]
+}

@@ -1,0 +1,229 @@
+package world
+
+import (
+	"math"
+	"time"
+
+	"github.com/bits-and-blooms/bitset"
+
+	"banyan/fec"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/record"
+)
+
+// BodyTraffic counts shards that arrived, in all of a run.
+type BodyTraffic struct {
+	Shards     int64 // those that were needed, and the duplicates
+	Duplicates int64 // that were there already
+	Poisoned   int64 // whose bytes were not what they should have been
+}
+
+// Traded tells whether a body goes by the shard.
+func (w *World) Traded(v record.VersionKey) bool {
+	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
+}
+
+func (w *World) formInfo(v record.VersionKey) step.FormInfo {
+	size := w.bodySize(v)
+	return step.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
+}
+
+// packetPayload is what of a shard fits a packet, once QUIC has found the path's MTU of
+// 1500 bytes.
+const packetPayload = 1392
+
+// hashSize is what a shard's entry in the index takes.
+const hashSize = 32
+
+// serveIndex answers a request with manifest and index: the rest comes by the shard.
+func (w *World) serveIndex(i int32, ref uint64, r request) {
+	info := w.formInfo(r.want)
+	size := int64(ManifestSize + hashSize*info.Shards())
+	sent := w.Upload(i, w.Spend(i, w.ready, w.cfg.Costs.Send), size)
+	w.Count(i, r.asker, size)
+	w.At(sent.Add(w.Propagation(i, r.asker)), func() {
+		if _, waits := w.requests[ref]; !waits {
+			return
+		}
+		delete(w.requests, ref)
+		if asker := &w.hosts[r.asker]; !asker.down {
+			w.indexed(r, info, emptyForm(info), w.Spend(r.asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify))
+		}
+	})
+}
+
+// indexed tells a node of the index that it asked for, and of the shards that came with
+// it, or were on its disk.
+func (w *World) indexed(r request, info step.FormInfo, came *bitset.BitSet, at step.Time) {
+	asker, key := &w.hosts[r.asker], record.FormKey{VersionKey: r.want}
+	if asker.disk.partial == nil {
+		asker.disk.partial = map[record.FormKey]*bitset.BitSet{}
+	}
+	if held := asker.disk.partial[key]; held != nil {
+		came = held.Union(came)
+	}
+	asker.disk.partial[key] = came
+	w.input(at, r.asker, step.Input{Kind: step.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
+}
+
+// Mirror lets the leader tell its followers of a version that was stored, and runs
+// until they have it: so it is in life, where a version is published before a pointer
+// names it.
+func (w *World) Mirror(v record.VersionKey) {
+	w.step(0, step.Input{Kind: step.InStored, Want: v})
+	w.RunUntil(w.now.Add(mirrorLimit), 50*time.Millisecond, func() bool {
+		for i := 1; i < w.Regions(); i++ {
+			if _, held := w.hosts[i].disk.held[v]; !held {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// mirrorLimit is how much virtual time the followers have to mirror a version.
+const mirrorLimit = 2 * time.Minute
+
+// emptyForm is the set of shards of a form of which nothing has come: the padding.
+func emptyForm(info step.FormInfo) *bitset.BitSet {
+	set := bitset.New(uint(info.Shards()))
+	for n := range info.Shards() {
+		if info.Geometry.IsPadding(info.Size, n) {
+			set.Set(uint(n))
+		}
+	}
+	return set
+}
+
+// PerMiB is the share of a cost by the mebibyte.
+func PerMiB(cost time.Duration, bytes int64) time.Duration {
+	return time.Duration(float64(cost) * float64(bytes) / (1 << 20))
+}
+
+// sendShard sends a shard over a link: the sender's processor, its way out, the
+// network, the receiver's way in, processor and disk. Lost packets are sent again:
+// that takes bandwidth, and a round trip for the shard. The bytes of bodies are handled
+// by cores other than the one that the node's messages wait for.
+func (w *World) sendShard(i int32, o *step.Output) {
+	l := &w.links[o.Peer]
+	sent := step.Input{Kind: step.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
+	from, info := &w.hosts[i], w.formInfo(o.Key.VersionKey)
+	if !l.alive {
+		w.input(w.now, i, sent)
+		return
+	}
+	bytes := int64(info.Geometry.ShardBytes)
+	packets := packetsOf(bytes)
+	wire := int64(float64(ShardWire(bytes)) / (1 - w.cfg.Network.Loss))
+	done := w.Spend(i, w.ready, w.cfg.Costs.Send)
+	from.traffic.CPU += PerMiB(w.cfg.Costs.SendMiB, bytes)
+	departs := w.Upload(i, done, wire)
+	w.Count(i, l.remote, wire)
+	if w.hosts[l.remote].down || w.cutOff(i, l.remote) {
+		w.neverTaken(i, sent)
+		return
+	}
+	w.queue.push(event{at: departs, host: i, kind: evInput, ref: w.inputs.put(sent)})
+	arrives := departs.Add(w.OneWay(i, l.remote) + w.recovery(i, l.remote, packets))
+	w.queue.push(event{at: arrives, host: l.remote, kind: evShard, ref: w.shards.put(shard{l.other, o.Key, o.Shard, wire, from.lie == FaultPoison})})
+}
+
+func packetsOf(shardBytes int64) int64 { return (shardBytes + packetPayload - 1) / packetPayload }
+
+// ShardWire returns how many bytes a shard takes on the wire, with the headers of its
+// packets, if no packet is lost.
+func ShardWire(shardBytes int64) int64 { return shardBytes + packetsOf(shardBytes)*PacketOverhead }
+
+// shard is one on its way.
+type shard struct {
+	peer   step.PeerID // the receiver's end
+	key    record.FormKey
+	number int
+	wire   int64
+	poison bool
+}
+
+// recovery is by how much the loss of some of its packets delays a shard: a round trip
+// until later packets tell of the loss (RFC 9002 §6.1.1), for each loss in a row.
+func (w *World) recovery(from, to int32, packets int64) (d time.Duration) {
+	loss := w.cfg.Network.Loss
+	for lost := float64(packets); loss > 0; lost *= loss {
+		if w.rand.Float64() > 1-math.Pow(1-loss, lost) {
+			break
+		}
+		d += 2 * w.OneWay(from, to)
+	}
+	return d
+}
+
+// shardArrives takes a shard in, checks it and writes it.
+func (w *World) shardArrives(i int32, s shard) {
+	h := &w.hosts[i]
+	cameIn := w.TakeIn(w.links[s.peer].remote, i, s.wire)
+	info := w.formInfo(s.key.VersionKey)
+	work := w.cfg.Costs.Receive + PerMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
+	h.traffic.CPU += work
+	done := cameIn.Add(w.slowed(h, work))
+	in := step.Input{Kind: step.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
+	w.bodies.Shards++
+	switch {
+	case s.poison:
+		w.bodies.Poisoned++
+		in.Reason = mesh.ReasonPoison
+	case h.broken:
+		in.Reason, in.Local = "store: disk failure", true
+	default:
+		if on := h.disk.partial[s.key]; on != nil {
+			in.Restored = putShard(on, info, s.number)
+		}
+	}
+	w.input(done, i, in)
+}
+
+// putShard notes a shard on disk, and which data shards its stripe's parity restores.
+func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int) {
+	if on.Test(uint(number)) {
+		return nil
+	}
+	on.Set(uint(number))
+	g := info.Geometry
+	first, held := number/g.PerStripe()*g.PerStripe(), 0
+	for n := range g.PerStripe() {
+		if on.Test(uint(first + n)) {
+			held++
+		}
+	}
+	if held != int(g.Data) {
+		return nil
+	}
+	for n := range int(g.Data) {
+		if !on.Test(uint(first + n)) {
+			on.Set(uint(first + n))
+			restored = append(restored, first+n)
+		}
+	}
+	return restored
+}
+
+// assemble checks a body that is complete, and keeps it.
+func (w *World) assemble(i int32, o *step.Output) {
+	delete(w.hosts[i].disk.partial, o.Key)
+	w.storeBody(i, o.Want, "", w.ready.Add(PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
+}
+
+func (w *World) abandon(i int32, v record.VersionKey) {
+	delete(w.hosts[i].disk.partial, record.FormKey{VersionKey: v})
+}
+
+// neverTaken ends a send to a host that acknowledges nothing: QUIC's congestion window
+// is full of it until the link is given up.
+func (w *World) neverTaken(i int32, sent step.Input) {
+	node := w.hosts[i].node
+	sent.Reason = mesh.ReasonLinkLost
+	w.At(w.now.Add(w.cfg.Idle), func() {
+		if w.hosts[i].node == node {
+			w.input(w.now, i, sent)
+		}
+	})
+}

@@ -1,0 +1,41 @@
+package world
+
+import (
+	"fmt"
+	"time"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+)
+
+// traceOutput tells, in words, of outputs that matter to who reads a failure.
+func (w *World) traceOutput(i int32, o *step.Output) {
+	name := w.hosts[i].ident.Name
+	switch o.Op {
+	case step.OpSend:
+		if m, ok := o.Message.(*wire.Decline); ok {
+			w.trace("%s declines %d shards of %s version %d", name, m.Shards.Count(), m.Key.Config, m.Key.Version)
+		}
+	case step.OpAttached:
+		w.trace("%s attached to %s", name, w.hosts[w.links[o.Peer].remote].ident.Name)
+	case step.OpRefused:
+		w.trace("%s refused: %s", name, o.Reason)
+	case step.OpGap:
+		w.trace("%s noticed a gap: the head is at revision %d", name, o.Revision)
+	case step.OpDrop:
+		w.trace("%s dropped %s: %s", name, w.hosts[w.links[o.Peer].remote].ident.Name, o.Reason)
+	case step.OpAccepted:
+		p := o.Announcement.Pointer
+		w.trace("%s accepted %s epoch %d", name, p.Config, p.Epoch)
+	case step.OpActivate:
+		p := o.Announcement.Pointer
+		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Version)
+	}
+}
+
+// Trace has fn told, with the virtual time, of what happens.
+func (w *World) Trace(fn func(line string)) {
+	w.trace = func(format string, args ...any) {
+		fn(fmt.Sprintf("%10.3fs  ", time.Duration(w.now).Seconds()) + fmt.Sprintf(format, args...))
+	}
+}
