@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -8,11 +9,10 @@ import (
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
+	"banyan/record"
 )
 
-// What follows starts hosts, with what is on their disks, and crashes them.
-
-// Boot starts every host: coordinators at once, agents spread over cfg.Join.
+// Boot starts every host: coordinators now, agents at random moments within Config.Join.
 func (w *World) Boot() {
 	for i := range w.hosts {
 		at := w.now
@@ -23,14 +23,15 @@ func (w *World) Boot() {
 	}
 }
 
-// BeginHeads lets the leader send heads from now on, if cfg.Heads says so.
+// BeginHeads makes the leader send a head every Config.Heads from now on. It does nothing
+// if Config.Heads is 0.
 func (w *World) BeginHeads() {
 	if w.cfg.Heads > 0 {
 		w.At(w.now.Add(w.cfg.Heads), w.beat)
 	}
 }
 
-// Start starts a host that is down, with what is on its disk.
+// Start starts host i with the contents of its disk. It does nothing if the host is up.
 func (w *World) Start(i int32) {
 	h := &w.hosts[i]
 	if !h.down {
@@ -38,28 +39,11 @@ func (w *World) Start(i int32) {
 	}
 	h.down = false
 	h.boots++
-	h.wakeAt, h.cpuFree, h.upFree, h.downFree = step.Never, w.now, w.now, w.now
-	region := int(h.region)
-	cfg := mesh.Config{Self: h.ident, Description: wire.Description{Addr: address(i), Relay: true}, Verifier: w.signer, Index: h.disk.index, Arrangement: w.cfg.Arrangement,
-		Seed: w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots)}
-	switch {
-	case w.IsCoordinator(i):
-		const block = mesh.DefaultMaxAgents
-		cfg.Planner = mesh.NewPlanner(mesh.PlannerConfig{Fanout: w.cfg.Fanout, MaxAgents: max(w.cfg.Agents[region]+1, block), FirstIndex: h.disk.index})
-		h.disk.index += uint32(max(w.cfg.Agents[region]+1, block))
-		cfg.HoldsAll = w.IsLeader(i)
-		if !w.IsLeader(i) {
-			cfg.Seeds = []string{address(0)}
-		}
-	default:
-		cfg.Seeds = []string{address(int32(region))}
-		cfg.Labels = w.zones[h.zone]
-		if h.relays {
-			cfg.Subscriptions, cfg.CacheLimit = wire.SubscribeNothing, w.cfg.CacheLimit
-			h.disk.partial = nil // a cache begins empty
-		}
-	}
-	h.node = mesh.NewNode(cfg)
+	h.wakeAt = step.Never
+	h.cpuFree = w.now
+	h.upFree = w.now
+	h.downFree = w.now
+	h.node = mesh.NewNode(w.nodeConfig(i))
 	w.observe(i, true, false)
 	w.restore(i)
 	w.input(w.now, i, step.Input{Kind: step.InStart})
@@ -68,7 +52,45 @@ func (w *World) Start(i int32) {
 	}
 }
 
-// restore gives a node what its host's disk holds; to the leader, what its store holds.
+// nodeConfig returns the configuration of the node that host i starts. A coordinator takes
+// a new block of agent indices at each start. The cache of a host that only relays is
+// empty after a start.
+func (w *World) nodeConfig(i int32) mesh.Config {
+	h := &w.hosts[i]
+	cfg := mesh.Config{
+		Self:        h.ident,
+		Description: wire.Description{Addr: address(i), Relay: true},
+		Verifier:    w.signer,
+		Index:       h.disk.index,
+		Arrangement: w.cfg.Arrangement,
+		Seed:        w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots),
+	}
+	if !w.IsCoordinator(i) {
+		cfg.Seeds = []string{address(int32(h.region))}
+		cfg.Labels = w.zones[h.zone]
+		if h.relays {
+			cfg.Subscriptions = wire.SubscribeNothing
+			cfg.CacheLimit = w.cfg.CacheLimit
+			h.disk.partial = nil
+		}
+		return cfg
+	}
+	places := max(w.cfg.Agents[h.region]+1, mesh.DefaultMaxAgents)
+	cfg.Planner = mesh.NewPlanner(mesh.PlannerConfig{
+		Fanout:     w.cfg.Fanout,
+		MaxAgents:  places,
+		FirstIndex: h.disk.index,
+	})
+	h.disk.index += uint32(places)
+	cfg.HoldsAll = w.IsLeader(i)
+	if !w.IsLeader(i) {
+		cfg.Seeds = []string{address(0)}
+	}
+	return cfg
+}
+
+// restore gives the node of host i the contents of the disk, and the leader's node the
+// contents of the store.
 func (w *World) restore(i int32) {
 	h := &w.hosts[i]
 	if w.IsLeader(i) {
@@ -81,14 +103,18 @@ func (w *World) restore(i int32) {
 		d := h.disk.applied[config]
 		h.node.Step(w.now, step.Input{Kind: step.InRestore, Announcement: d.announcement, Version: d.version}, nil)
 	}
-	for v := range h.disk.held {
+	for _, v := range slices.SortedFunc(maps.Keys(h.disk.held), compareVersions) {
 		h.node.Step(w.now, step.Input{Kind: step.InHold, Want: v, Forms: 1}, nil)
 	}
 	h.node.Step(w.now, step.Input{Kind: step.InResume, Revision: h.disk.watermark}, nil)
 }
 
-// Crash stops a host at once, with kill -9: what is on its disk stays. It told
-// nobody; its peers find out after the idle timeout.
+func compareVersions(a, b record.VersionKey) int {
+	return cmp.Or(cmp.Compare(a.Config, b.Config), cmp.Compare(a.Version, b.Version))
+}
+
+// Crash stops host i at once, as kill -9 does. The disk keeps its contents. The peers of
+// the host notice the crash after the idle timeout.
 func (w *World) Crash(i int32) {
 	h := &w.hosts[i]
 	if h.down {

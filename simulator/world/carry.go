@@ -1,7 +1,6 @@
 package world
 
 import (
-	"time"
 
 	"github.com/bits-and-blooms/bitset"
 
@@ -253,13 +252,6 @@ func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64
 	if !w.IsCoordinator(i) && !h.relays {
 		w.notifyApplied(Applied{Host: i, At: w.now, Config: a.Pointer.Config, Epoch: a.Pointer.Epoch, Version: version})
 	}
-}
-
-func (w *World) slowed(h *Host, d time.Duration) time.Duration {
-	if h.slow > 1 {
-		return time.Duration(float64(d) * h.slow)
-	}
-	return d
 }
 
 func (w *World) countAcks(m *wire.Ack) {

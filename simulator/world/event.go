@@ -5,35 +5,38 @@ import (
 	"banyan/mesh/wire"
 )
 
-// eventKind says what happens when an event's time comes.
+// eventKind says what happens at the time of an event.
 type eventKind uint8
 
 const (
-	evInput   eventKind = iota // the node of host gets inputs[ref]
-	evMessage                  // the node of host gets messages[ref]
-	evTick                     // the node of host gets a tick
-	evCall                     // calls[ref] is called
-	evShard                    // host gets shards[ref]
+	evInput   eventKind = iota // the host's node is stepped with inputs[ref]
+	evMessage                  // messages[ref] arrives at the host
+	evTick                     // the host's node is stepped with a tick
+	evCall                     // the function calls[ref] is called
+	evShard                    // shards[ref] arrives at the host
 )
 
-// delivery is a message that reaches the owner of an end of a link.
+// delivery is a message that has reached one end of a link.
 type delivery struct {
 	peer    step.PeerID
 	message wire.Message
 }
 
-// event is what the queue orders. It is small, because the heap moves it about;
-// what it carries lies in a slab beside it.
+// event is one entry of the queue. An event is small, because the heap moves events
+// around. The payload of an event lies in a slab, at index ref.
 type event struct {
-	at   step.Time
-	seq  uint64 // order of creation: breaks ties, so that one seed has one history
+	at step.Time
+	// seq is the order of creation. It breaks ties between events of one time, so that
+	// one seed has one history.
+	seq  uint64
 	host int32
 	ref  uint32
 	kind eventKind
 }
 
-// eventQueue is a binary heap of events by (at, seq), without interfaces: at
-// millions of events the boxing of container/heap is most of the cost.
+// eventQueue is a binary heap of events, ordered by (at, seq). It does not use
+// container/heap: with millions of events, boxing each event in an interface would be
+// most of the cost.
 type eventQueue struct {
 	heap []event
 	seq  uint64
@@ -90,7 +93,7 @@ func less(a, b *event) bool {
 	return a.seq < b.seq
 }
 
-// slab holds values by number and uses the numbers of freed ones again.
+// slab holds values by number. The number of a value that was taken is used again.
 type slab[T any] struct {
 	values []T
 	free   []uint32

@@ -164,7 +164,7 @@ func (w *World) shardArrives(i int32, s shard) {
 	info := w.formInfo(s.key.VersionKey)
 	work := w.cfg.Costs.Receive + PerMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
 	h.traffic.CPU += work
-	done := cameIn.Add(w.slowed(h, work))
+	done := cameIn.Add(h.slowed(work))
 	in := step.Input{Kind: step.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
 	w.bodies.Shards++
 	switch {

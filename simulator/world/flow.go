@@ -6,38 +6,52 @@ import (
 	"banyan/mesh/step"
 )
 
-// flow is bytes on their way from one host to another, in chunks that share both
-// ends' links with other flows chunk by chunk, as fair queueing would. Messages do
-// not wait behind it.
+// flow is a body on its way from one host to another. Flows share the links of both
+// hosts chunk by chunk, as under fair queueing. Messages do not wait behind flows.
 type flow struct {
-	from, to  int32
-	bytes     int64 // still to be sent
-	ready     int64 // of those, at hand at the sender
-	chunk     int64
-	moving    bool                        // the next chunk is scheduled
-	delivered func(at step.Time)          // the last byte is there
-	onChunk   func(at step.Time, n int64) // a chunk is there; may be nil
+	from, to int32
+	// bytes is the number of bytes that are still to be sent.
+	bytes int64
+	// ready is the number of those bytes that the sender has. A relay that forwards a
+	// body while receiving the body feeds its flows chunk by chunk.
+	ready int64
+	chunk int64
+	// moving is true while the next chunk is scheduled.
+	moving bool
+	// delivered is called when the last byte has arrived.
+	delivered func(at step.Time)
+	// onChunk, if not nil, is called when a chunk of n bytes has arrived.
+	onChunk func(at step.Time, n int64)
 }
 
-// chunksPerFlow is into how many chunks a body is cut at the most: more is finer
-// and slower.
 const (
+	// chunksPerFlow is the largest number of chunks of a body. More chunks are closer to
+	// fair queueing and take longer to simulate.
 	chunksPerFlow = 256
-	minChunk      = 1200
-	retransmit    = 250 * time.Millisecond // how often a flow that is cut off is tried
+	// minChunk is the smallest chunk, in bytes: about one packet.
+	minChunk = 1200
+	// retransmit is the time between two attempts to send over a partition.
+	retransmit = 250 * time.Millisecond
 )
 
-// startFlow sends bytes; delivered is called when the last has arrived.
+// startFlow sends bytes from one host to another and calls delivered when the last byte
+// has arrived.
 func (w *World) startFlow(from, to int32, bytes int64, delivered func(at step.Time)) {
 	w.feed(w.openFlow(from, to, bytes, delivered), max(bytes, 1))
 }
 
-// openFlow makes a flow whose bytes are fed to it as the sender gets them itself.
+// openFlow makes a flow of which the sender has no byte yet. The caller feeds the flow.
 func (w *World) openFlow(from, to int32, bytes int64, delivered func(at step.Time)) *flow {
-	return &flow{from: from, to: to, bytes: max(bytes, 1), chunk: max(bytes/chunksPerFlow, minChunk), delivered: delivered}
+	return &flow{
+		from:      from,
+		to:        to,
+		bytes:     max(bytes, 1),
+		chunk:     max(bytes/chunksPerFlow, minChunk),
+		delivered: delivered,
+	}
 }
 
-// feed tells that n more bytes are at hand at the sender.
+// feed makes n more bytes of a flow available at the sender.
 func (w *World) feed(f *flow, n int64) {
 	f.ready += n
 	if !f.moving {
@@ -46,20 +60,21 @@ func (w *World) feed(f *flow, n int64) {
 	}
 }
 
-// flowOn sends the next chunk of a flow. The next but one is scheduled for when
-// this one has left, so that flows of one sender take turns.
+// flowOn sends the next chunk of a flow, and schedules the chunk after it for the moment
+// at which this chunk has left. So the flows of one sender take turns.
 func (w *World) flowOn(f *flow) {
 	from, to := &w.hosts[f.from], &w.hosts[f.to]
 	if from.down || to.down {
-		return // the request over it ends with its link
+		return // the end of the link ends the request too
 	}
 	if w.cutOff(f.from, f.to) {
 		w.At(w.now.Add(retransmit), func() { w.flowOn(f) })
 		return
 	}
 	n := min(f.chunk, f.bytes, f.ready)
-	if f.moving = n > 0; !f.moving {
-		return // until it is fed
+	f.moving = n > 0
+	if !f.moving {
+		return // feed continues the flow
 	}
 	f.bytes -= n
 	f.ready -= n
@@ -88,9 +103,11 @@ func (w *World) chunkArrived(f *flow, n int64, last bool) {
 	})
 }
 
-// TakeIn is when what arrives now has come in over the receiver's link. The link carried
-// it while it was sent: what it adds here is the wait behind others, and the difference
-// if this end is the slower.
+// TakeIn returns the time at which size bytes that arrive now have passed the receiver's
+// link. The two links carry the bytes at the same time, so the receiver's link adds only
+// the wait for bytes that arrived before, and the difference if it is the slower link.
+// Example: 10 MB from a sender of 100 Mbit/s to an idle receiver of 25 Mbit/s take 3.2 s
+// at the receiver, of which 0.8 s overlap with sending; TakeIn returns now + 2.4 s.
 func (w *World) TakeIn(from, to int32, size int64) step.Time {
 	h := &w.hosts[to]
 	took := SendTime(size, w.downRate(to))

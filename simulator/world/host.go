@@ -12,8 +12,8 @@ import (
 	"banyan/record"
 )
 
-// Host is one simulated machine: its node, its disk, and the times at which its
-// processor and its links are free again.
+// Host is one simulated machine: a node, a disk, and the times at which the processor and
+// the links are free again.
 type Host struct {
 	node   *mesh.Node
 	ident  wire.Identity
@@ -203,12 +203,21 @@ func (t Traffic) Without(o Traffic, scale float64) Traffic {
 	}
 }
 
+// slowed returns how long the processor of the host takes for work that a normal
+// processor does in d.
+func (h *Host) slowed(d time.Duration) time.Duration {
+	if h.slow > 1 {
+		return time.Duration(float64(d) * h.slow)
+	}
+	return d
+}
+
 // Spend takes d of the processor of host i, not before at, and returns the time at
 // which the processor is done. Work waits for work that was queued before.
 func (w *World) Spend(i int32, at step.Time, d time.Duration) step.Time {
 	h := &w.hosts[i]
 	h.traffic.CPU += d
-	h.cpuFree = max(h.cpuFree, at).Add(w.slowed(h, d))
+	h.cpuFree = max(h.cpuFree, at).Add(h.slowed(d))
 	return h.cpuFree
 }
 
@@ -223,11 +232,16 @@ func (w *World) Upload(i int32, at step.Time, size int64) step.Time {
 // link is one end of a connection.
 type link struct {
 	owner, remote int32
-	other         step.PeerID // the far end
-	last          step.Time   // arrival of the last message: links keep order
-	alive         bool
-	held          []heldMessage // sent into a partition, to arrive when it heals
-	dying         bool          // will be declared dead if the partition lasts
+	// other is the remote end.
+	other step.PeerID
+	// last is when the last message arrives. No later message arrives before it.
+	last  step.Time
+	alive bool
+	// held holds messages that were sent into a partition. They arrive when the
+	// partition heals.
+	held []heldMessage
+	// dying is true while the idle timeout of the link runs.
+	dying bool
 }
 
 type heldMessage struct {
@@ -235,8 +249,8 @@ type heldMessage struct {
 	size int64
 }
 
-// SendTime is the time that size bytes take at a rate in bits a second; 0 if
-// there is no limit.
+// SendTime returns the time that size bytes take at bps bits per second. It returns 0 if
+// bps is 0, which means no limit.
 func SendTime(size int64, bps float64) time.Duration {
 	if bps <= 0 {
 		return 0

@@ -6,27 +6,37 @@ import (
 	"banyan/mesh/step"
 )
 
-// Machine is a computer that all hosts share: a calibration runs on one.
+// Machine is one computer on which all hosts run. A calibration measures real agents on
+// one machine, and simulates the same agents on a Machine.
 type Machine struct {
-	Cores int // processors they share
-	// StoreSync and ApplySync are the disk's time for the durable write of a body and of
-	// an apply. For the share Held of them a core waits with it, since a thread in a
-	// system call keeps its core for a while; for the rest the disk works alone, on
-	// one write after another.
-	StoreSync, ApplySync time.Duration
-	Held                 float64
+	// Cores is the number of processors of the machine.
+	Cores int
+	// StoreSync is the time that the disk takes to write a body durably.
+	StoreSync time.Duration
+	// ApplySync is the time that the disk takes to write an apply durably.
+	ApplySync time.Duration
+	// Held is the share of a durable write during which a core waits for the disk: a
+	// thread in a system call keeps its core for a while. During the rest of the write
+	// only the disk is busy. The disk performs one write after another.
+	Held float64
 }
 
-// scheduler shares a machine's cores out. Work that a host has begun, its writes,
-// goes before messages that have just come: a runtime polls the network when there
-// is nothing else to do. The messages that wait for one host are taken together,
-// as one read brings them.
+// scheduler distributes the work of all hosts over the cores and the disk of one Machine.
+// Work that a host has begun (durable writes) goes before messages: a Go runtime polls
+// the network when a core has nothing else to do. The messages that wait for one host are
+// taken together, as one read from the network returns them.
 type scheduler struct {
-	w      *World
-	idle   int
-	urgent []job
-	hosts  []int32         // with messages waiting, in the order in which they came
-	net    map[int32][]job // those messages
+	w       *World
+	machine Machine
+	idle    int // cores without work
+	urgent  []job
+	// hosts holds the hosts with waiting messages, in the order in which the first
+	// message of each arrived.
+	hosts []int32
+	// messages holds the waiting messages of each host.
+	messages map[int32][]job
+	// diskFree is when the disk has finished the writes that are queued.
+	diskFree step.Time
 }
 
 type job struct {
@@ -34,25 +44,39 @@ type job struct {
 	then func()
 }
 
-func newScheduler(w *World, cores int) *scheduler {
-	return &scheduler{w: w, idle: max(cores, 1), net: map[int32][]job{}}
+func newScheduler(w *World, machine Machine) *scheduler {
+	return &scheduler{
+		w:        w,
+		machine:  machine,
+		idle:     max(machine.Cores, 1),
+		messages: map[int32][]job{},
+	}
 }
 
-// compute queues work that a host has begun.
+// compute queues work that host i has begun.
 func (s *scheduler) compute(i int32, cost time.Duration, then func()) {
 	s.w.hosts[i].traffic.CPU += cost
 	s.urgent = append(s.urgent, job{cost, then})
 	s.dispatch()
 }
 
-// arrive queues a message that has come, or is to go.
-func (s *scheduler) arrive(i int32, cost time.Duration, then func()) {
+// message queues a message that host i has received or is to send.
+func (s *scheduler) message(i int32, cost time.Duration, then func()) {
 	s.w.hosts[i].traffic.CPU += cost
-	if len(s.net[i]) == 0 {
+	if len(s.messages[i]) == 0 {
 		s.hosts = append(s.hosts, i)
 	}
-	s.net[i] = append(s.net[i], job{cost, then})
+	s.messages[i] = append(s.messages[i], job{cost, then})
 	s.dispatch()
+}
+
+// write performs a durable write of host i: cost on a core, sync on the disk.
+func (s *scheduler) write(i int32, cost, sync time.Duration, then func()) {
+	held := time.Duration(float64(sync) * s.machine.Held)
+	s.compute(i, cost+held, func() {
+		s.diskFree = max(s.diskFree, s.w.now).Add(sync - held)
+		s.w.At(s.diskFree, then)
+	})
 }
 
 // dispatch gives work to idle cores.
@@ -71,79 +95,66 @@ func (s *scheduler) dispatch() {
 	}
 }
 
+// next removes the job that a core takes next; ok is false if no work waits.
 func (s *scheduler) next() (j job, ok bool) {
 	if len(s.urgent) > 0 {
-		j, s.urgent = s.urgent[0], s.urgent[1:]
+		j = s.urgent[0]
+		s.urgent = s.urgent[1:]
 		return j, true
 	}
 	if len(s.hosts) == 0 {
-		return j, false
+		return job{}, false
 	}
 	i := s.hosts[0]
-	j, s.net[i] = s.net[i][0], s.net[i][1:]
-	if len(s.net[i]) == 0 {
-		delete(s.net, i)
+	j = s.messages[i][0]
+	s.messages[i] = s.messages[i][1:]
+	if len(s.messages[i]) == 0 {
+		delete(s.messages, i)
 		s.hosts = s.hosts[1:]
 	}
 	return j, true
 }
 
-// writeStore calls then when a fetched body is durably on the disk of host i.
+// writeStore writes a fetched body durably to the disk of host i, beginning at time at,
+// and then calls then.
 func (w *World) writeStore(i int32, at step.Time, then func()) {
-	w.write(i, at, w.cfg.Costs.Store, w.storeSync(), then)
+	w.write(i, at, w.cfg.Costs.Store, w.shared.StoreSync, then)
 }
 
-// writeApply calls then when a version is durably applied at host i.
+// writeApply applies a version durably at host i, beginning at time at, and then calls
+// then.
 func (w *World) writeApply(i int32, at step.Time, then func()) {
-	w.write(i, at, w.cfg.Costs.Apply, w.applySync(), then)
+	w.write(i, at, w.cfg.Costs.Apply, w.shared.ApplySync, then)
 }
 
-// StoreAndApply calls then when host i has stored a body and applied it, as one
-// durable write that begins now. It serves strategies that have no mesh node.
+// StoreAndApply stores a body and applies it at host i, as one durable write that begins
+// now, and then calls then. StoreAndApply serves strategies that have no mesh node.
 func (w *World) StoreAndApply(i int32, then func()) {
-	w.write(i, w.now, w.cfg.Costs.Store+w.cfg.Costs.Apply, w.applySync(), then)
+	w.write(i, w.now, w.cfg.Costs.Store+w.cfg.Costs.Apply, w.shared.ApplySync, then)
 }
 
-// write calls then when a durable write at host i is done. The write begins at time at.
-// d is the time that the write takes on a host of its own; on a shared machine d is
-// processor time, and disk is the time of the shared disk.
-func (w *World) write(i int32, at step.Time, d, disk time.Duration, then func()) {
-	h := &w.hosts[i]
+// write performs a durable write at host i. On a host of its own, the write takes cost. On
+// a shared machine, cost is processor time and sync is time of the shared disk.
+func (w *World) write(i int32, at step.Time, cost, sync time.Duration, then func()) {
 	if w.machine != nil {
-		held := time.Duration(float64(disk) * w.cfg.Machine.Held)
-		w.machine.compute(i, d+held, func() {
-			w.disk = max(w.disk, w.now).Add(disk - held)
-			w.At(w.disk, then)
-		})
+		w.machine.write(i, cost, sync, then)
 		return
 	}
-	w.At(at.Add(w.slowed(h, d)), then)
+	w.At(at.Add(w.hosts[i].slowed(cost)), then)
 }
 
-func (w *World) storeSync() time.Duration {
-	if w.cfg.Machine == nil {
-		return 0
-	}
-	return w.cfg.Machine.StoreSync
-}
-
-func (w *World) applySync() time.Duration {
-	if w.cfg.Machine == nil {
-		return 0
-	}
-	return w.cfg.Machine.ApplySync
-}
-
-// receive lets a host's processor take a message in, then its node.
+// receive gives a message to the processor of host i, and then to its node.
 func (w *World) receive(i int32, d delivery) {
-	if w.machine != nil {
-		w.machine.arrive(i, w.receiveCost(d.message), func() {
-			if !w.hosts[i].down && w.links[d.peer].alive {
-				w.step(i, step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message})
-			}
-		})
+	in := step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message}
+	cost := w.receiveCost(d.message)
+	if w.machine == nil {
+		w.ready = w.Spend(i, w.now, cost)
+		w.step(i, in)
 		return
 	}
-	w.ready = w.Spend(i, w.now, w.receiveCost(d.message))
-	w.step(i, step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message})
+	w.machine.message(i, cost, func() {
+		if !w.hosts[i].down && w.links[d.peer].alive {
+			w.step(i, in)
+		}
+	})
 }

@@ -67,7 +67,7 @@ func (w *World) transmit(id step.PeerID, m wire.Message, ready step.Time) {
 	size := w.messageSize(m)
 	if w.machine != nil && !w.cutOff(l.owner, l.remote) {
 		w.Count(l.owner, l.remote, size)
-		w.machine.arrive(l.owner, w.cfg.Costs.Send, func() { w.arrive(id, m, w.now) })
+		w.machine.message(l.owner, w.cfg.Costs.Send, func() { w.arrive(id, m, w.now) })
 		return
 	}
 	departs := w.Upload(l.owner, w.Spend(l.owner, ready, w.cfg.Costs.Send), size)

@@ -31,15 +31,18 @@ type World struct {
 	requests   map[uint64]request
 	lastReq    uint64
 	partitions []*partition
-	disk       step.Time           // when a shared machine's disk is free
 	zones      []map[string]string // labels of the agents of each zone
-	machine    *scheduler          // of a shared machine; nil: each host is its own
-	signer     *signer
-	out        []step.Output
-	events     uint64
-	stopped    bool // from outside
-	up         int  // agents
-	attached   int  // those that have a parent
+	// machine schedules the work of all hosts on the machine that they share; nil if
+	// each host is a machine of its own.
+	machine *scheduler
+	// shared is the machine that all hosts share; its zero value if there is none.
+	shared   Machine
+	signer   *signer
+	out      []step.Output
+	events   uint64
+	stopped  bool // from outside
+	up       int  // agents
+	attached int  // those that have a parent
 
 	audience []int // agents that subscribe, by region
 
@@ -67,7 +70,8 @@ func New(cfg Config) (*World, error) {
 	w := &World{cfg: cfg, audience: make([]int, len(cfg.Agents)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
 		requests: map[uint64]request{}, acked: map[record.PointerKey]*wire.AckEntry{}, store: newStore()}
 	if cfg.Machine != nil {
-		w.machine = newScheduler(w, cfg.Machine.Cores)
+		w.shared = *cfg.Machine
+		w.machine = newScheduler(w, w.shared)
 	}
 	for z := range cfg.Zones {
 		w.zones = append(w.zones, map[string]string{wire.ZoneLabel: strconv.Itoa(z)})
