@@ -1,7 +1,6 @@
 package world
 
 import (
-
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh"
@@ -109,14 +108,6 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 		return nil
 	}
 	return o.Message
-}
-
-// bodySize is the size of a version's body.
-func (w *World) bodySize(v record.VersionKey) int64 {
-	if size, ok := w.store.sizes[v]; ok {
-		return size
-	}
-	return w.cfg.BodyBytes
 }
 
 // fetch asks a peer for a body: a small message there, the body back as a flow.

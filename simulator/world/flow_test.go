@@ -174,7 +174,7 @@ func TestMessagesDoNotWaitBehindBodies(t *testing.T) {
 	l := keepLedger(t, w)
 	w.Publish("large", 1)
 	w.Run(w.Now() + second/10)
-	w.store.sizes[record.VersionKey{Config: "small", Version: 1}] = 500
+	w.sizes[record.VersionKey{Config: "small", Version: 1}] = 500
 	began := w.Now()
 	w.Publish("small", 1)
 	w.Run(w.Now() + second/2)

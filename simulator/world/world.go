@@ -14,61 +14,78 @@ import (
 	"banyan/record"
 )
 
-// World is a simulated fleet: coordinators first, one a region, the first of
-// which leads; then the agents, region by region.
+// World is a simulated fleet. Hosts are numbered: first one coordinator per region, of
+// which host 0 is the leader, and then the agents, region by region.
 type World struct {
-	cfg        Config
-	now        step.Time
-	ready      step.Time // when the host whose event it is has got through it
-	rand       *rand.Rand
-	queue      eventQueue
-	inputs     slab[step.Input]
-	messages   slab[delivery]
-	shards     slab[shard]
-	calls      slab[func()]
+	cfg Config
+	now step.Time
+	// ready is when the processor of the current host is done with the current event.
+	ready step.Time
+	rand  *rand.Rand
+
+	queue    eventQueue
+	inputs   slab[step.Input]
+	messages slab[delivery]
+	shards   slab[shard]
+	calls    slab[func()]
+	events   uint64 // handled so far
+	stopped  bool   // Config.Done was closed
+
 	hosts      []Host
 	links      []link
 	requests   map[uint64]request
 	lastReq    uint64
 	partitions []*partition
 	zones      []map[string]string // labels of the agents of each zone
+	audience   []int               // subscribing agents, by region
+	up         int                 // agents that are up
+	attached   int                 // agents that have a parent
+
 	// machine schedules the work of all hosts on the machine that they share; nil if
 	// each host is a machine of its own.
 	machine *scheduler
 	// shared is the machine that all hosts share; its zero value if there is none.
-	shared   Machine
-	signer   *signer
+	shared Machine
+
+	signer *signer
+	store  store
+	sizes  map[record.VersionKey]int64 // of bodies whose size is not Config.BodyBytes
+	bodies BodyTraffic
+	acked  map[record.PointerKey]*wire.AckEntry
+
+	// out is reused for the outputs of each step.
 	out      []step.Output
-	events   uint64
-	stopped  bool // from outside
-	up       int  // agents
-	attached int  // those that have a parent
-
-	audience []int // agents that subscribe, by region
-
-	store    store
-	bodies   BodyTraffic
-	acked    map[record.PointerKey]*wire.AckEntry
 	watchers []*Watcher
 	trace    func(format string, args ...any)
 }
 
+// request is a body that a host has asked a peer for.
 type request struct {
 	asker int32
 	peer  step.PeerID
 	want  record.VersionKey
 
 	choice wire.FormChoice
-	cached bool // it is for others
+	// cached is true if the asker only relays and keeps the body in its cache.
+	cached bool
 }
 
-// New makes the hosts of a fleet. None runs yet: Boot starts them.
+// New makes the hosts of a fleet. Boot starts them.
 func New(cfg Config) (*World, error) {
 	if err := cfg.Complete(); err != nil {
 		return nil, err
 	}
-	w := &World{cfg: cfg, audience: make([]int, len(cfg.Agents)), rand: rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)), signer: newSigner(),
-		requests: map[uint64]request{}, acked: map[record.PointerKey]*wire.AckEntry{}, store: newStore()}
+	s := newSigner()
+	w := &World{
+		cfg:      cfg,
+		audience: make([]int, len(cfg.Agents)),
+		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)),
+		signer:   s,
+		store:    newStore(s),
+		sizes:    map[record.VersionKey]int64{},
+		requests: map[uint64]request{},
+		acked:    map[record.PointerKey]*wire.AckEntry{},
+	}
 	if cfg.Machine != nil {
 		w.shared = *cfg.Machine
 		w.machine = newScheduler(w, w.shared)
@@ -80,24 +97,32 @@ func New(cfg Config) (*World, error) {
 	for _, n := range cfg.Agents {
 		total += n
 	}
-	w.hosts = make([]Host, 0, total)
-	// An agent has a link to its parent, one to its backup, and one to the coordinator
-	// while it joins, of two ends each.
-	w.links = append(make([]link, 0, 7*total), link{})
-	w.queue.heap = make([]event, 0, 2*total)
-	w.calls.values = make([]func(), 0, total+1024)
+	w.reserve(total)
 	for region, name := range cfg.Network.Matrix.Regions {
 		w.addHost(region, 0, wire.Identity{Role: wire.RoleCoordinator, Region: name, Name: "coordinator-" + name})
 	}
 	for region, n := range cfg.Agents {
 		for i := range n {
 			name := cfg.Network.Matrix.Regions[region]
-			w.addHost(region, i%cfg.Zones, wire.Identity{Role: wire.RoleAgent, Region: name, Name: name + "-" + strconv.Itoa(i)})
+			id := wire.Identity{Role: wire.RoleAgent, Region: name, Name: name + "-" + strconv.Itoa(i)}
+			w.addHost(region, i%cfg.Zones, id)
 		}
 	}
 	return w, nil
 }
 
+// reserve allocates memory for a fleet of total hosts. An agent has a link to its parent,
+// a link to its backup, and a link to the coordinator while it joins. Each link has two
+// ends.
+func (w *World) reserve(total int) {
+	w.hosts = make([]Host, 0, total)
+	w.links = append(make([]link, 0, 7*total), link{}) // link 0 is no link
+	w.queue.heap = make([]event, 0, 2*total)
+	w.calls.values = make([]func(), 0, total+1024)
+}
+
+// addHost adds a host that is down. Whether an agent only relays follows from its name, so
+// that the choice is the same for every seed.
 func (w *World) addHost(region, zone int, id wire.Identity) {
 	h := Host{ident: id, region: int16(region), zone: int16(zone), wakeAt: step.Never, down: true}
 	if id.Role == wire.RoleAgent && w.cfg.SlowShare > 0 && w.rand.Float64() < w.cfg.SlowShare {
@@ -136,10 +161,10 @@ func (w *World) Agents() func(yield func(int32) bool) {
 	}
 }
 
-// Now is the virtual time.
+// Now returns the virtual time.
 func (w *World) Now() step.Time { return w.now }
 
-// Events is how many events have been handled.
+// Events returns the number of events that have been handled.
 func (w *World) Events() uint64 { return w.events }
 
 // Stopped reports whether Config.Done was closed and the run ended early.
@@ -178,7 +203,7 @@ func (w *World) BodyTraffic() BodyTraffic { return w.bodies }
 // FaultPoison.
 func (w *World) Misbehave(i int32, lie FaultKind) { w.hosts[i].lie = lie }
 
-// Hosts is how many hosts there are, coordinators among them.
+// Hosts returns the number of hosts, coordinators among them.
 func (w *World) Hosts() int { return len(w.hosts) }
 
 func address(i int32) string { return "sim:" + strconv.Itoa(int(i)) }
@@ -192,7 +217,7 @@ func (w *World) hostAt(address string) (int32, bool) {
 	return int32(i), true
 }
 
-// Run handles events until the virtual time is until.
+// Run handles events until the virtual time is until, or until Config.Done is closed.
 func (w *World) Run(until step.Time) {
 	for w.queue.len() > 0 && w.queue.heap[0].at <= until && !w.interrupted() {
 		w.handle(w.queue.pop())
@@ -200,7 +225,8 @@ func (w *World) Run(until step.Time) {
 	w.now = max(w.now, until)
 }
 
-// interrupted looks now and then whether the run is to end.
+// interrupted reports whether Config.Done is closed. It looks at the channel once in 4,096
+// events.
 func (w *World) interrupted() bool {
 	if w.events&0xfff == 0 && w.cfg.Done != nil {
 		select {
@@ -212,8 +238,8 @@ func (w *World) interrupted() bool {
 	return w.stopped
 }
 
-// RunUntil handles events until done reports true, asked every interval, or the
-// virtual time is limit; it reports whether done did.
+// RunUntil handles events until done returns true or the virtual time is limit. It calls
+// done once per interval of virtual time, and reports whether done returned true.
 func (w *World) RunUntil(limit step.Time, interval time.Duration, done func() bool) bool {
 	for w.now < limit && !w.stopped {
 		w.Run(min(w.now.Add(interval), limit))
@@ -224,8 +250,8 @@ func (w *World) RunUntil(limit step.Time, interval time.Duration, done func() bo
 	return false
 }
 
-// handle lets one event happen. A node decides at the moment at which a message
-// arrives; what it wants done begins when its processor has got through it.
+// handle makes one event happen. A node decides at the moment at which a message arrives.
+// The outputs of the node begin when the processor is done with the message.
 func (w *World) handle(e event) {
 	w.now, w.ready = e.at, e.at
 	switch e.kind {
@@ -263,7 +289,8 @@ func (w *World) receiveCost(m wire.Message) time.Duration {
 	return w.cfg.Costs.Receive
 }
 
-// reaches tells whether an input still has a link to come over.
+// reaches reports whether the link of an input is still alive. Inputs without a link reach
+// their node.
 func (w *World) reaches(in *step.Input) bool {
 	switch in.Kind {
 	case step.InPeer, step.InRequest, step.InConnected, step.InDrained, step.InShard:
@@ -287,7 +314,7 @@ func (w *World) tick(i int32) {
 	w.step(i, step.Input{Kind: step.InTick})
 }
 
-// step feeds one input to a node and carries out what it wants.
+// step feeds one input to the node of host i and carries out the outputs.
 func (w *World) step(i int32, in step.Input) {
 	out := w.hosts[i].node.Step(w.now, in, w.out[:0])
 	w.out = nil // carryOut may step another
@@ -302,7 +329,7 @@ func (w *World) step(i int32, in step.Input) {
 	}
 }
 
-// schedule makes sure that a tick comes at the node's deadline.
+// schedule queues a tick at the deadline of the node of host i.
 func (w *World) schedule(i int32) {
 	h := &w.hosts[i]
 	if d := h.node.Deadline(); d < h.wakeAt {
@@ -321,10 +348,11 @@ func (w *World) At(at step.Time, fn func()) {
 	w.queue.push(event{at: max(at, w.now), kind: evCall, ref: w.calls.put(fn)})
 }
 
-// Attached counts the agents that are up, and those of them that have a parent.
+// Attached returns the number of agents that are up, and the number of agents that have a
+// parent.
 func (w *World) Attached() (up, attached int) { return w.up, w.attached }
 
-// observe keeps the counts of Attached after a host's node has moved.
+// observe updates the counts that Attached returns after host i has changed.
 func (w *World) observe(i int32, up, attached bool) {
 	h := &w.hosts[i]
 	if w.IsCoordinator(i) || h.attached == attached && h.counted == up {

@@ -1,0 +1,142 @@
+package world
+
+import (
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// Change is a move of a config's pointers.
+type Change struct {
+	Config string
+	// Version is the baseline: the version that hosts outside of the wave run.
+	Version uint64
+	// Candidate is the version that the hosts in the wave run; 0 for none.
+	Candidate uint64
+	Wave      record.Wave
+	// Regions are the regions whose pointers move; default all.
+	Regions []string
+}
+
+// Publish moves the pointer of config to a version in every region and returns the epoch.
+func (w *World) Publish(config string, version uint64) uint64 {
+	return w.Move(Change{Config: config, Version: version})
+}
+
+// Move moves the pointers of a config and returns the new epoch of the last region of
+// c.Regions. The leader commits changes in the order of the calls: a quorum writes the
+// change, and then the leader announces the pointers. A leader that is down, or that
+// crashes before the commit, moves nothing.
+func (w *World) Move(c Change) (epoch uint64) {
+	if len(c.Regions) == 0 {
+		c.Regions = w.cfg.Network.Matrix.Regions
+	}
+	began := w.now
+	boots := w.hosts[0].boots
+	for _, region := range c.Regions {
+		epoch = w.store.epochs[record.PointerKey{Config: c.Config, Region: region}] + 1
+	}
+	w.At(w.now.Add(w.cfg.Commit()), func() {
+		if h := &w.hosts[0]; h.down || h.boots != boots {
+			return // the writer was told nothing, so it must not count on the change
+		}
+		for _, region := range c.Regions {
+			w.announce(w.store.commit(w.store.next(c, region, int64(began)/1000)))
+		}
+	})
+	return epoch
+}
+
+// CommitPointer commits and announces a pointer. The epoch of p must be the next epoch of
+// its config and region.
+func (w *World) CommitPointer(p record.Pointer) {
+	p.TimeMicros = int64(w.now) / 1000
+	w.announce(w.store.commit(p))
+}
+
+// announce makes the leader's node announce a committed pointer.
+func (w *World) announce(a *wire.Announcement) {
+	w.notifyCommitted(a)
+	w.step(0, step.Input{Kind: step.InPublish, Announcement: a, Push: w.pushFor(&a.Pointer)})
+}
+
+// pushFor returns the version that is pushed behind pointer p: the highest version of p, if
+// no earlier pointer has named a version as high and the body is small. Otherwise pushFor
+// returns nil.
+func (w *World) pushFor(p *record.Pointer) *wire.Push {
+	v := record.VersionKey{Config: p.Config, Version: max(p.Baseline, p.Candidate)}
+	if first := w.store.name(p.Key(), v.Version); !first || w.bodySize(v) > w.cfg.PushLimit {
+		return nil
+	}
+	return &wire.Push{Config: v.Config, Version: v.Version, Manifest: simulatedManifest}
+}
+
+// Preload makes version 1 of a config the version that every host runs, before any host
+// has started: the pointer is in the store, and the version is on every disk.
+func (w *World) Preload(config string) {
+	v := record.VersionKey{Config: config, Version: 1}
+	byRegion := make([]*wire.Announcement, w.Regions())
+	for i, region := range w.cfg.Network.Matrix.Regions {
+		byRegion[i] = w.store.commit(w.store.next(Change{Config: config, Version: 1}, region, 0))
+		w.store.name(byRegion[i].Pointer.Key(), 1)
+	}
+	for i := range w.hosts {
+		h := &w.hosts[i]
+		if w.IsLeader(int32(i)) {
+			continue
+		}
+		a := byRegion[h.region]
+		h.disk.applied = map[string]onDisk{config: {a, 1}}
+		h.disk.held = map[record.VersionKey]struct{}{v: {}}
+		h.disk.watermark = a.Revision
+	}
+}
+
+// Current returns the newest committed pointer of a config in a region; nil for none.
+func (w *World) Current(config, region string) *wire.Announcement {
+	return w.store.current(record.PointerKey{Config: config, Region: region})
+}
+
+// Pointers returns the newest committed pointer of every config and region, in the order
+// of the first commits. The caller must not change the slice.
+func (w *World) Pointers() []*wire.Announcement { return w.store.pointers }
+
+// NewestVersion returns the highest version of config that a pointer of the region has
+// named; 0 for none.
+func (w *World) NewestVersion(config, region string) uint64 {
+	return w.store.newest[record.PointerKey{Config: config, Region: region}]
+}
+
+// SetBodySize sets the size of the body of version v. The default is Config.BodyBytes.
+func (w *World) SetBodySize(v record.VersionKey, bytes int64) { w.sizes[v] = bytes }
+
+// bodySize returns the size of the body of version v.
+func (w *World) bodySize(v record.VersionKey) int64 {
+	if size, ok := w.sizes[v]; ok {
+		return size
+	}
+	return w.cfg.BodyBytes
+}
+
+// Census makes coordinator i count its agents now.
+func (w *World) Census(i int32) { w.step(i, step.Input{Kind: step.InCensus}) }
+
+// beat makes the leader sign and send a head for every region, and schedules the next
+// beat.
+func (w *World) beat() {
+	w.At(w.now.Add(w.cfg.Heads), w.beat)
+	leader := &w.hosts[0]
+	if leader.down {
+		return
+	}
+	for _, region := range w.cfg.Network.Matrix.Regions {
+		h := record.Head{
+			Region:     region,
+			Revision:   leader.node.Revision(region),
+			TimeMicros: int64(w.now)/1000 + 1,
+			State:      leader.node.State(region),
+		}
+		signed := &wire.SignedHead{Raw: w.signer.head(h)}
+		w.step(0, step.Input{Kind: step.InPublishHead, Head: h, HeadRaw: signed})
+	}
+}
