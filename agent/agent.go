@@ -13,6 +13,7 @@ import (
 
 	"banyan/mesh"
 	"banyan/mesh/step"
+	meshtree "banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -167,7 +168,7 @@ func (a *Agent) recover() error {
 			Subscriptions: a.cfg.Subscriptions,
 		},
 		CacheLimit: a.cfg.CacheLimit,
-		Seeds:      mesh.Rendezvous(a.Name(), a.cfg.Coordinators),
+		Seeds:      meshtree.Rendezvous(a.Name(), a.cfg.Coordinators),
 		Verifier:   a.cfg.Identity.Policy,
 		Index:      index,
 		Seed:       rand.Uint64(),

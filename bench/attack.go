@@ -13,6 +13,7 @@ import (
 
 	"banyan/agent"
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 
 	"banyan/bench/fleet"
@@ -203,7 +204,7 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	if err != nil {
 		return nil, err
 	}
-	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Description: wire.Description{Relay: true}, HoldsAll: true, Planner: mesh.NewPlanner(mesh.PlannerConfig{})})
+	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Description: wire.Description{Relay: true}, HoldsAll: true, Root: &mesh.RootConfig{Planner: tree.PlannerConfig{}}})
 	l := &liar{ep: ep, client: f.Client}
 	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(step.Output) {}}, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)

@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -23,7 +23,7 @@ const (
 	// partialAge is how long what has come of a body is kept that did not go on coming.
 	partialAge = 24 * time.Hour
 	// indexBlock is how many agent indices a coordinator reserves when it starts.
-	indexBlock = mesh.DefaultMaxAgents
+	indexBlock = tree.DefaultMaxAgents
 	// censusDelay gathers changes in the number of agents before the leader is told.
 	censusDelay = 100 * time.Millisecond
 )
@@ -50,7 +50,7 @@ type Config struct {
 	Leader string
 	// LeaderAPI, on a follower, is where the leader's control API is, host:port.
 	LeaderAPI string
-	// Cell tells coordinators of one region apart, 0 to mesh.MaxCells-1.
+	// Cell tells coordinators of one region apart, 0 to tree.MaxCells-1.
 	Cell int
 	// Gossip and GossipWAN are the addresses, TCP and UDP, of the region's gossip pool and
 	// of the coordinators'; "" for none. GossipJoin are other coordinators' of the latter.
@@ -58,7 +58,7 @@ type Config struct {
 	GossipJoin        []string
 	// GossipAdvertise is the host at which others reach both; default the bound one.
 	GossipAdvertise string
-	// Fanout of the region's tree; default mesh.DefaultFanout.
+	// Fanout of the region's tree; default tree.DefaultFanout.
 	Fanout int
 	// MaxDepth is how many hops the deepest agent may be from the coordinator; 0: no limit.
 	MaxDepth int
@@ -101,11 +101,11 @@ func (c *Config) complete() error {
 	}
 	setDefault(&c.Listen, ":7400")
 	setDefault(&c.API, ":7401")
-	setDefault(&c.Fanout, mesh.DefaultFanout)
+	setDefault(&c.Fanout, tree.DefaultFanout)
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
 	setDefault(&c.PushLimit, DefaultPushLimit)
-	if c.Cell < 0 || c.Cell >= mesh.MaxCells {
-		return fmt.Errorf("%w: cell %d; 0 to %d are possible", record.ErrInvalid, c.Cell, mesh.MaxCells-1)
+	if c.Cell < 0 || c.Cell >= tree.MaxCells {
+		return fmt.Errorf("%w: cell %d; 0 to %d are possible", record.ErrInvalid, c.Cell, tree.MaxCells-1)
 	}
 	if c.PushLimit > wire.MaxPush {
 		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, wire.MaxPush)

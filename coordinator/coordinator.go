@@ -18,6 +18,7 @@ import (
 	"banyan/internal/embeddb"
 	"banyan/mesh"
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -170,8 +171,18 @@ func (c *Coordinator) makeNode() error {
 	cfg := mesh.Config{
 		Self:        c.cfg.Identity.Identity.Mesh(),
 		Description: wire.Description{Addr: advertise, Relay: true},
-		Planner:     mesh.NewPlanner(mesh.PlannerConfig{Fanout: c.cfg.Fanout, MaxDepth: c.cfg.MaxDepth, FirstIndex: first + uint32(c.cfg.Cell)<<mesh.CellBits, MaxAgents: indexBlock}),
-		HoldsAll:    c.Leads(), Gossip: c.gossipAddrs(), Verifier: c.cfg.Identity.Policy, Seed: rand.Uint64(),
+		Root: &mesh.RootConfig{
+			Planner: tree.PlannerConfig{
+				Fanout:     c.cfg.Fanout,
+				MaxDepth:   c.cfg.MaxDepth,
+				FirstIndex: first + uint32(c.cfg.Cell)<<tree.CellBits,
+				MaxAgents:  indexBlock,
+			},
+			Gossip: c.gossipAddrs(),
+		},
+		HoldsAll: c.Leads(),
+		Verifier: c.cfg.Identity.Policy,
+		Seed:     rand.Uint64(),
 	}
 	if !c.Leads() {
 		cfg.Seeds = []string{c.cfg.Leader}

@@ -11,6 +11,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/mesh"
+	"banyan/mesh/tree"
 	"banyan/record"
 	"banyan/transport/identity"
 	"banyan/versionstore"
@@ -39,11 +40,11 @@ func (c *Coordinator) getStatus(r *http.Request, _ identity.Identity) (any, erro
 }
 
 func (c *Coordinator) getAgents(r *http.Request, _ identity.Identity) (any, error) {
-	var places []mesh.AgentPlace
+	var places []tree.AgentPlace
 	if !c.driver.Do(r.Context(), func(n *mesh.Node) { places = n.Planner().Agents() }) {
 		return nil, versionstore.ErrClosed
 	}
-	slices.SortFunc(places, func(a, b mesh.AgentPlace) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(places, func(a, b tree.AgentPlace) int { return cmp.Compare(a.Name, b.Name) })
 	agents := make([]api.Agent, len(places))
 	for i, p := range places {
 		agents[i] = api.Agent(p)

@@ -93,7 +93,7 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 		out = n.sendDown(key.Region, push, out)
 	}
 	if a.Pointer.Candidate != 0 && key.Region == n.cfg.Self.Region {
-		out = n.census(now, out)
+		out = n.onCensus(now, out)
 	}
 	return out
 }
@@ -159,8 +159,8 @@ func (n *Node) announced(now step.Time, from step.PeerID, a *wire.Announcement, 
 	out = append(out, step.Output{Op: step.OpAccepted, Announcement: a, Peer: from})
 	out = n.abandon(key.Config, n.relay(now, a, out))
 	n.expect(now, key, pointer.Epoch)
-	if n.cfg.Planner != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
-		out = n.census(now, out)
+	if n.root != nil && pointer.Candidate != 0 { // the leader counts who is in the wave
+		out = n.onCensus(now, out)
 	}
 	if a.Pushed && n.lacks(s) {
 		n.unsettled[key] = struct{}{}

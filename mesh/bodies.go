@@ -297,7 +297,7 @@ func (n *Node) tellStored(v record.VersionKey, out []step.Output) []step.Output 
 // mirror fetches a version that no pointer of this region names yet.
 func (n *Node) mirror(now step.Time, from step.PeerID, m *wire.Stored, out []step.Output) []step.Output {
 	want := record.VersionKey{Config: m.Config, Version: m.Version}
-	if from != n.up.parent || n.up.state != upAttached || n.cfg.Planner == nil || n.bodies.has(want) {
+	if from != n.up.parent || n.up.state != upAttached || n.root == nil || n.bodies.has(want) {
 		return out
 	}
 	return n.fetch(now, want, out)
@@ -305,7 +305,7 @@ func (n *Node) mirror(now step.Time, from step.PeerID, m *wire.Stored, out []ste
 
 // abandon ends the trade of versions of a config that no pointer names any more.
 func (n *Node) abandon(config string, out []step.Output) []step.Output {
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		return out // a coordinator keeps them all
 	}
 	for _, x := range slices.Clone(n.trading) {

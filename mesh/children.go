@@ -28,7 +28,7 @@ func (n *Node) childIndex(peer step.PeerID) int {
 // join answers an agent, or a following coordinator, that asks for a place.
 func (n *Node) join(now step.Time, from step.PeerID, m *wire.Join, out []step.Output) []step.Output {
 	who, known := n.peers[from]
-	if !known || n.cfg.Planner == nil {
+	if !known || n.root == nil {
 		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "not a coordinator"}})
 	}
 	if who.Role == wire.RoleCoordinator {
@@ -40,25 +40,21 @@ func (n *Node) join(now step.Time, from step.PeerID, m *wire.Join, out []step.Ou
 	if who.Region != n.cfg.Self.Region {
 		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
 	}
-	if after := n.gate.wait(now, n.cfg.JoinRate); after > 0 {
+	if after := n.root.admission.Admit(now); after > 0 {
 		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
 	}
 	if m.Accuse != "" {
 		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Accuse})
 	}
-	placement, err := n.cfg.Planner.Join(now, who.Name, m)
+	placement, err := n.root.planner.Join(now, who.Name, m)
 	if err != nil {
 		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: err.Error()}})
 	}
-	if len(n.cfg.Gossip) > 0 && n.cfg.Planner.gossips(placement.Index) {
-		placement.Gossip = n.cfg.Gossip
+	if len(n.root.gossip) > 0 && n.root.planner.JoinsGossip(placement.Index) {
+		placement.Gossip = n.root.gossip
 	}
 	out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &placement})
-	return n.tellPlaced(out)
-}
-
-func (n *Node) tellPlaced(out []step.Output) []step.Output {
-	return append(out, step.Output{Op: step.OpPlaced, Count: n.cfg.Planner.Placed()})
+	return n.root.reportPlaced(out)
 }
 
 // refuseFollower says why another coordinator can't follow this one; "" if it can.
@@ -79,9 +75,9 @@ func (n *Node) attachChild(now step.Time, from step.PeerID, m *wire.Attach, out 
 	switch {
 	case !known || from == n.up.parent || from == n.up.seedPeer:
 		reason = "not a peer that may attach"
-	case !n.cfg.Relay && n.cfg.Planner == nil:
+	case !n.cfg.Relay && n.root == nil:
 		reason = "not a relay"
-	case !n.Attached() && n.cfg.Planner == nil:
+	case !n.Attached() && n.root == nil:
 		reason = "has no parent itself"
 	case who.Role == wire.RoleAgent && n.isBelow(m.Index):
 		reason = "is below the one that asks"
@@ -197,9 +193,9 @@ func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []s
 	if gone.role != wire.RoleAgent {
 		return out
 	}
-	if n.cfg.Planner != nil {
-		n.cfg.Planner.Leave(now, gone.index, true, 0)
-		return n.tellPlaced(out)
+	if n.root != nil {
+		n.root.planner.LeaveRoot(now, gone.index)
+		return n.root.reportPlaced(out)
 	}
 	return n.sendUp(&wire.Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}, out)
 }
@@ -209,11 +205,11 @@ func (n *Node) gone(now step.Time, from step.PeerID, m *wire.Gone, out []step.Ou
 	if n.childIndex(from) < 0 {
 		return out
 	}
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		for _, index := range m.Agents {
-			n.cfg.Planner.Leave(now, index, false, m.Parent)
+			n.root.planner.Leave(now, index, m.Parent)
 		}
-		return n.tellPlaced(out)
+		return n.root.reportPlaced(out)
 	}
 	return n.sendUp(m, out)
 }
@@ -248,10 +244,10 @@ func (n *Node) receiveAck(now step.Time, from step.PeerID, m *wire.Ack, out []st
 			return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
 		}
 	}
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		out = append(out, step.Output{Op: step.OpAcked, Message: m})
 		if n.children[i].role == wire.RoleAgent {
-			out = n.diagnose(now, m.Entries, out)
+			out = n.root.observe(now, n.cfg.Self.Region, m.Entries, out)
 		}
 	}
 	if !n.isRoot() {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 )
 
@@ -35,9 +36,6 @@ type circles struct {
 }
 
 const (
-	// circleSize is how many members a circle has at the most. More would spread
-	// duties wider, at the price of a link to each of them.
-	circleSize = 24
 	// circleDelay gathers changes of the tree before circles follow them.
 	circleDelay = step.Time(500 * time.Millisecond)
 )
@@ -55,9 +53,9 @@ func (n *Node) flushCircles(now step.Time, out []step.Output) []step.Output {
 	if n.cfg.Arrangement == ArrangeSiblings {
 		return n.tellBelow(now, []*wire.Circle{{Members: n.brood(), Feeders: []wire.Location{n.location()}}}, out)
 	}
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		out = n.tellFollowers(out)
-		out = n.tellBelow(now, arrange(n.brood(), []wire.Location{n.location()}), out)
+		out = n.tellBelow(now, tree.Arrange(n.brood(), []wire.Location{n.location()}), out)
 	} else if own := n.brood(); n.up.state == upAttached && !slices.Equal(own, n.circles.told) {
 		n.circles.told = own
 		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: &wire.Brood{Members: own}})
@@ -91,31 +89,6 @@ func (n *Node) brood() []wire.Location {
 	return brood
 }
 
-// arrange cuts agents into circles of about equal size, which form a binary heap: the
-// first is fed by feeders, that of rank r by that of rank (r-1)/2. Every other circle
-// is one of the second half of the ranks, which feed none of these: so that among the
-// few that are near each other there is one that has uploads to spare for the next pool.
-func arrange(agents, feeders []wire.Location) []*wire.Circle {
-	count := (len(agents) + circleSize - 1) / circleSize
-	made, byRank := make([]*wire.Circle, count), make([]*wire.Circle, count)
-	for i := range made {
-		members := slices.Clone(agents[i*len(agents)/count : (i+1)*len(agents)/count])
-		slices.SortFunc(members, func(a, b wire.Location) int { return strings.Compare(a.Name, b.Name) })
-		made[i] = &wire.Circle{Members: members, Feeders: feeders}
-		byRank[(i%2)*((count+1)/2)+i/2] = made[i]
-	}
-	for r, x := range byRank[min(1, count):] {
-		x.Feeders = byRank[r/2].Members
-		byRank[r/2].Feeds++
-	}
-	return made
-}
-
-// idlest is the circle that feeds the fewest of its pool.
-func idlest(circles []*wire.Circle) *wire.Circle {
-	return slices.MinFunc(circles, func(a, b *wire.Circle) int { return int(a.Feeds) - int(b.Feeds) })
-}
-
 // tellBelow tells each child of the circle that it is in, and keeps them to know who
 // may feed the grandchildren.
 func (n *Node) tellBelow(now step.Time, below []*wire.Circle, out []step.Output) []step.Output {
@@ -142,7 +115,7 @@ func (n *Node) tellFollowers(out []step.Output) []step.Output {
 			followers = append(followers, wire.Location{Name: c.member.Name, Addr: c.member.Addr})
 		}
 	}
-	for _, x := range arrange(followers, []wire.Location{n.location()}) {
+	for _, x := range tree.Arrange(followers, []wire.Location{n.location()}) {
 		for i := range n.children {
 			if c := &n.children[i]; x.Has(c.member.Name) && !x.Equal(c.circle) {
 				c.circle = x
@@ -160,7 +133,7 @@ func (n *Node) tellGrandchildren(out []step.Output) []step.Output {
 	for i := range n.children {
 		all = append(all, n.circles.broods[n.children[i].peer]...)
 	}
-	made := arrange(all, idlest(n.circles.below).Members)
+	made := tree.Arrange(all, tree.Idlest(n.circles.below).Members)
 	for i := range n.children {
 		c := &n.children[i]
 		brood := n.circles.broods[c.peer]
@@ -189,7 +162,7 @@ func (n *Node) bred(now step.Time, from step.PeerID, m *wire.Brood) {
 
 // encircledBelow hears from the parent which circles the children are in.
 func (n *Node) encircledBelow(now step.Time, from step.PeerID, m *wire.Circles, out []step.Output) []step.Output {
-	if from != n.up.parent || n.cfg.Planner != nil {
+	if from != n.up.parent || n.root != nil {
 		return out
 	}
 	return n.tellBelow(now, m.Below, out)

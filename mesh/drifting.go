@@ -21,7 +21,7 @@ func (n *Node) heardDrift(from step.PeerID, m *wire.Drift, out []step.Output) []
 	if i < 0 || m.Region != n.children[i].region {
 		return out
 	}
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		out = append(out, step.Output{Op: step.OpDrifted, Message: m})
 	}
 	if n.isRoot() {

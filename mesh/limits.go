@@ -20,10 +20,6 @@ const (
 	catchUpPage = 128
 	// MaxShadows is how many nodes one is a backup of.
 	MaxShadows = 1024
-	// MaxGossip is how many agents of a region are in its gossip pool; they are at most
-	// gossipDepth hops from the root.
-	MaxGossip   = 256
-	gossipDepth = 2
 	// MaxUpward is how many messages for the planner wait while there is no parent.
 	MaxUpward = 256
 )

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -21,17 +22,11 @@ type Config struct {
 	Self wire.Identity
 	// Description is what the node says of itself when it joins.
 	wire.Description
-	// JoinRate is how many joins a second a root answers; 0 means 2000. Those beyond
-	// are asked to come again.
-	JoinRate int
-	// Gossip are the addresses of the gossip pool that upper relays are sent to; none:
-	// there is no pool.
-	Gossip []string
 	// Seeds are the addresses of the region's coordinators (for a follower, of the
 	// leader). A node without seeds is a root: its announcements come from its store.
 	Seeds []string
-	// Planner gives places to agents that join here; nil on agents.
-	Planner *Planner
+	// Root makes the node a coordinator's, which gives places to agents; nil on agents.
+	Root *RootConfig
 	// HoldsAll says that every body is at hand, in a blob store.
 	HoldsAll bool
 	// CacheLimit is how many bytes of shards are kept for others, of configs that this node
@@ -61,6 +56,7 @@ const (
 type Node struct {
 	cfg  Config
 	rand *rand.Rand
+	root *root // nil on agents
 
 	up       upstream
 	peers    map[step.PeerID]wire.Identity
@@ -68,7 +64,6 @@ type Node struct {
 	path     []uint32 // agents between the root and this one, from the root on
 	roster   roster
 	shadows  shadows
-	gate     admission
 	survey   survey
 
 	configs   map[record.PointerKey]*configState
@@ -88,40 +83,39 @@ type Node struct {
 	trading   []*exchange // the same, in the order in which they began
 	uploads   uploads
 
-	bodies     bodies
-	acks       acks
-	quarantine quarantine
-	waving     map[record.PointerKey]struct{} // configs of this region with a candidate
-	restored   []record.PointerKey            // applied before the node started, and not acknowledged since
-	retries    []retry
-	retryAt    step.Time // when the first of them is due
-	lastRaw    []byte    // the announcement accepted last
+	bodies   bodies
+	acks     acks
+	waving   map[record.PointerKey]struct{} // configs of this region with a candidate
+	restored []record.PointerKey            // applied before the node started, and not acknowledged since
+	retries  []retry
+	retryAt  step.Time // when the first of them is due
+	lastRaw  []byte    // the announcement accepted last
 }
 
 // NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
 func NewNode(cfg Config) *Node {
 	return &Node{
-		cfg:        cfg,
-		rand:       rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
-		peers:      map[step.PeerID]wire.Identity{},
-		configs:    map[record.PointerKey]*configState{},
-		revisions:  map[string]uint64{},
-		states:     map[string]*record.State{},
-		ledgers:    map[string]*ledger{},
-		unsettled:  map[record.PointerKey]struct{}{},
-		circles:    circles{broods: map[step.PeerID][]wire.Location{}, flushAt: step.Never},
-		partners:   newPartners(),
-		uploads:    uploads{wakeAt: step.Never},
-		exchanges:  map[record.FormKey]*exchange{},
-		bodies:     newBodies(),
-		acks:       newAcks(),
-		quarantine: newQuarantine(),
-		waving:     map[record.PointerKey]struct{}{},
-		retryAt:    step.Never,
-		survey:     survey{flushAt: step.Never},
-		roster:     roster{flushAt: step.Never},
-		shadows:    shadows{flushAt: step.Never},
-		up:         upstream{wakeAt: step.Never, lagAt: step.Never, hintedAt: -hintPause, standby: standby{wakeAt: step.Never}, index: cfg.Index},
+		cfg:       cfg,
+		root:      newRoot(cfg.Root),
+		rand:      rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
+		peers:     map[step.PeerID]wire.Identity{},
+		configs:   map[record.PointerKey]*configState{},
+		revisions: map[string]uint64{},
+		states:    map[string]*record.State{},
+		ledgers:   map[string]*ledger{},
+		unsettled: map[record.PointerKey]struct{}{},
+		circles:   circles{broods: map[step.PeerID][]wire.Location{}, flushAt: step.Never},
+		partners:  newPartners(),
+		uploads:   uploads{wakeAt: step.Never},
+		exchanges: map[record.FormKey]*exchange{},
+		bodies:    newBodies(),
+		acks:      newAcks(),
+		waving:    map[record.PointerKey]struct{}{},
+		retryAt:   step.Never,
+		survey:    survey{flushAt: step.Never},
+		roster:    roster{flushAt: step.Never},
+		shadows:   shadows{flushAt: step.Never},
+		up:        upstream{wakeAt: step.Never, lagAt: step.Never, hintedAt: -hintPause, standby: standby{wakeAt: step.Never}, index: cfg.Index},
 	}
 }
 
@@ -176,21 +170,21 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 	case step.InActivated:
 		return n.activated(now, in, out)
 	case step.InCensus:
-		return n.census(now, out)
+		return n.onCensus(now, out)
 	case step.InDrift:
 		return n.drifted(in, out)
 	case step.InDamaged:
 		return n.damaged(now, in.Want, in.Local, out)
 	case step.InRelease:
-		return n.releaseByHand(in.Name, out)
+		return n.root.report(n.root.quarantine.Release(in.Name), out)
 	case step.InEvicted:
 		n.bodies.evict(in.Want)
 		n.recount(in.Want)
 	case step.InHint:
 		n.hinted(now, in.Revision)
 	case step.InDoubt:
-		if n.cfg.Planner != nil {
-			n.cfg.Planner.doubt(now, []string{in.Name})
+		if n.root != nil {
+			n.root.planner.Doubt(now, in.Name)
 		}
 	case step.InSurvey:
 		return n.beginSurvey(in, out)
@@ -271,7 +265,7 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []st
 // Deadline is when the node wants an InTick; Never if it does not.
 func (n *Node) Deadline() step.Time {
 	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
-		n.circles.flushAt, n.partners.wakeAt, n.quarantine.wakeAt, n.uploads.wakeAt, n.survey.flushAt)
+		n.circles.flushAt, n.partners.wakeAt, n.root.deadline(), n.uploads.wakeAt, n.survey.flushAt)
 	for _, x := range n.trading {
 		wake = min(wake, x.wakeAt)
 	}
@@ -300,8 +294,8 @@ func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
 	if now >= n.shadows.flushAt {
 		out = n.flushNotices(out)
 	}
-	if now >= n.quarantine.wakeAt {
-		out = n.wakeQuarantine(now, out)
+	if now >= n.root.deadline() {
+		out = n.root.report(n.root.quarantine.Wake(now), out)
 	}
 	if now >= n.retryAt {
 		out = n.retryDue(now, out)
@@ -342,8 +336,8 @@ func (n *Node) Parent() (wire.Identity, bool) {
 // Index is the agent index the node was given; ok is false before it has one.
 func (n *Node) Index() (index uint32, ok bool) { return n.up.index - 1, n.up.index > 0 }
 
-// Planner returns the planner the node was configured with; nil on agents.
-func (n *Node) Planner() *Planner { return n.cfg.Planner }
+// Planner returns the planner of a coordinator's node. The node must be a coordinator's.
+func (n *Node) Planner() *tree.Planner { return n.root.planner }
 
 // Revision is the newest revision of a region that the node has seen.
 func (n *Node) Revision(region string) uint64 { return n.revisions[region] }

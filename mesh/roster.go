@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"slices"
-	"time"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -33,15 +32,15 @@ func (n *Node) sendUp(m wire.Message, out []step.Output) []step.Output {
 // knows fewer children of that agent than the agent has, it calls the roll: it is
 // younger than the tree.
 func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, children uint32, out []step.Output) []step.Output {
-	if n.cfg.Planner == nil {
+	if n.root == nil {
 		n.tellOf(now, m)
 		return out
 	}
-	n.cfg.Planner.Adopt(now, m, true, 0)
-	if int(children) > n.cfg.Planner.Children(m.Index) {
+	n.root.planner.AdoptRoot(now, m)
+	if int(children) > n.root.planner.Children(m.Index) {
 		out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
-	return n.tellPlaced(out)
+	return n.root.reportPlaced(out)
 }
 
 // tellOf notes a child, to be told of with others.
@@ -82,19 +81,19 @@ func (n *Node) adopted(now step.Time, from step.PeerID, m *wire.Adopted, out []s
 	if i < 0 || n.children[i].role != wire.RoleAgent {
 		return out
 	}
-	if n.cfg.Planner == nil {
+	if n.root == nil {
 		// Who sent it may be among the children yet to be told of, and must be known first.
 		return n.sendUp(m, n.flushRoster(out))
 	}
 	unknown := false
 	for _, member := range m.Members {
-		n.cfg.Planner.Adopt(now, member, false, m.Parent)
-		unknown = unknown || int(member.Children) > n.cfg.Planner.Children(member.Index)
+		n.root.planner.Adopt(now, member, m.Parent)
+		unknown = unknown || int(member.Children) > n.root.planner.Children(member.Index)
 	}
 	if unknown { // it brought a subtree from before this planner was
 		out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.RollCall{}})
 	}
-	return n.tellPlaced(out)
+	return n.root.reportPlaced(out)
 }
 
 // rollCalled tells of all children, and has them do the same.
@@ -118,16 +117,16 @@ func (n *Node) accused(from step.PeerID, m *wire.Accusation, out []step.Output) 
 	if n.childIndex(from) < 0 {
 		return out
 	}
-	if n.cfg.Planner == nil {
+	if n.root == nil {
 		return n.sendUp(m, out)
 	}
-	n.cfg.Planner.Accuse(m.Accuser, m.Name)
+	n.root.planner.Accuse(m.Accuser, m.Name)
 	return append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Name})
 }
 
 // isBelow tells whether this node hangs on the agent of that index, or is it.
 func (n *Node) isBelow(index uint32) bool {
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		return false
 	}
 	return n.up.index != 0 && n.up.index-1 == index || slices.Contains(n.path, index)
@@ -135,7 +134,7 @@ func (n *Node) isBelow(index uint32) bool {
 
 // pathOfChildren is the way from the root to this node's children.
 func (n *Node) pathOfChildren() []uint32 {
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		return nil
 	}
 	return append(slices.Clone(n.path), n.up.index-1)
@@ -147,7 +146,7 @@ func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
 		return out
 	}
 	n.path = path
-	if n.cfg.Planner != nil || len(path) >= wire.MaxPath {
+	if n.root != nil || len(path) >= wire.MaxPath {
 		return out
 	}
 	m := &wire.Attached{Path: n.pathOfChildren()}
@@ -157,32 +156,4 @@ func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
 		}
 	}
 	return out
-}
-
-// admission bounds how many joins a second a root answers, by a token bucket that
-// holds two seconds' worth.
-type admission struct {
-	tokens float64
-	at     step.Time
-	used   bool
-}
-
-const defaultJoinRate = 2000
-
-// wait takes a token; if there is none, it says how long until there will be.
-func (a *admission) wait(now step.Time, rate int) time.Duration {
-	if rate <= 0 {
-		rate = defaultJoinRate
-	}
-	most := 2 * float64(rate)
-	if !a.used {
-		a.tokens, a.at, a.used = most, now, true
-	}
-	a.tokens = min(a.tokens+time.Duration(now-a.at).Seconds()*float64(rate), most)
-	a.at = now
-	if a.tokens >= 1 {
-		a.tokens--
-		return 0
-	}
-	return time.Second
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -151,7 +152,7 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		return s.step(step.Input{Kind: step.InStart})
 	case "root":
 		s.node = NewNode(Config{Self: wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "me"}, Description: wire.Description{Relay: true}, HoldsAll: true, Verifier: s.signs,
-			Planner: NewPlanner(PlannerConfig{Fanout: int(num("fanout"))})})
+			Root: &RootConfig{Planner: tree.PlannerConfig{Fanout: int(num("fanout"))}}})
 		return s.step(step.Input{Kind: step.InStart})
 	case "connected":
 		role := wire.RoleAgent

@@ -66,7 +66,7 @@ func (n *Node) heardHoldings(now step.Time, from step.PeerID, m *wire.Holdings, 
 	if i < 0 || m.Region != n.children[i].region || m.ID != n.survey.id {
 		return out
 	}
-	if n.cfg.Planner != nil {
+	if n.root != nil {
 		out = append(out, step.Output{Op: step.OpHoldings, Message: m})
 	}
 	if !n.survey.upward {

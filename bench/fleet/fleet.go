@@ -29,7 +29,7 @@ type Config struct {
 	Dir     string   // where everything is kept
 	Regions []string // the first one's coordinator leads; default eu, us
 	Agents  int      // shared out between the regions
-	Fanout  int      // default mesh.DefaultFanout
+	Fanout  int      // default tree.DefaultFanout
 	// Publisher is the name of the first publisher; default "dev".
 	Publisher string
 	// LocalAPI gives each agent a local API on a Unix socket in its directory.

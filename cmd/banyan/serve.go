@@ -14,7 +14,7 @@ import (
 	"banyan/bench/fleet"
 	"banyan/coordinator"
 	"banyan/internal/quantity"
-	"banyan/mesh"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -69,7 +69,7 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of /metrics and /healthz, without TLS (default none)")
 	f.StringVar(&cfg.Leader, "leader", "", "mesh address of the coordinator to follow")
 	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API of the coordinator to follow")
-	f.IntVar(&cfg.Fanout, "fanout", mesh.DefaultFanout, "children each node of the tree gets")
+	f.IntVar(&cfg.Fanout, "fanout", tree.DefaultFanout, "children each node of the tree gets")
 	f.IntVar(&cfg.MaxDepth, "max-depth", 0, "hops from the coordinator to the deepest agent; it takes what would be deeper itself (default no limit)")
 	f.IntVar(&cfg.Cell, "cell", 0, "number that tells coordinators of one region apart; a second one in the leader's region follows it with --cell 1")
 	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403", "address, TCP and UDP, of the region's gossip pool; empty for none")

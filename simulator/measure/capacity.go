@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/tree"
 	"banyan/simulator/world"
 )
 
@@ -57,7 +57,7 @@ func capacityOf(cfg *world.Config, r *Report) *Capacity {
 	// A join is a handshake, a message there and two back, and a place under a relay.
 	join := cfg.Costs.Connect + 2*cfg.Costs.Receive + 2*cfg.Costs.Send
 	c.Limits = []Limit{
-		perAgent("places in one coordinator's tree", float64(largest), mesh.DefaultMaxAgents),
+		perAgent("places in one coordinator's tree", float64(largest), tree.DefaultMaxAgents),
 		perAgent(fmt.Sprintf("a region that restarts as one joins within %s", planRestart), float64(largest), float64(planRestart)/float64(join)),
 		perRate("the busiest coordinator's processor, half of one core", c.CoordinatorCPU.Seconds(), planHeadroom),
 		perRate("the busiest coordinator's link, half of it", float64(c.CoordinatorBytes)*8, planHeadroom*link),

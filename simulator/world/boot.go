@@ -8,6 +8,7 @@ import (
 
 	"banyan/mesh"
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -75,12 +76,12 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 		}
 		return cfg
 	}
-	places := max(w.cfg.Agents[h.region]+1, mesh.DefaultMaxAgents)
-	cfg.Planner = mesh.NewPlanner(mesh.PlannerConfig{
+	places := max(w.cfg.Agents[h.region]+1, tree.DefaultMaxAgents)
+	cfg.Root = &mesh.RootConfig{Planner: tree.PlannerConfig{
 		Fanout:     w.cfg.Fanout,
 		MaxAgents:  places,
 		FirstIndex: h.disk.index,
-	})
+	}}
 	h.disk.index += uint32(places)
 	cfg.HoldsAll = w.IsLeader(i)
 	if !w.IsLeader(i) {

@@ -1,4 +1,4 @@
-package mesh
+package tree
 
 import (
 	"errors"
@@ -32,7 +32,11 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			name := fmt.Sprintf("a%d", rapid.IntRange(0, 40).Draw(t, "agent"))
 			if m.present[name] && rapid.Bool().Draw(t, "leave") {
 				parent := m.parent[name]
-				p.Leave(0, index[name], parent == "", index[parent])
+				if parent == "" {
+					p.LeaveRoot(0, index[name])
+				} else {
+					p.Leave(0, index[name], index[parent])
+				}
 				delete(m.present, name)
 				delete(m.parent, name)
 				continue
@@ -185,7 +189,7 @@ func TestChurnMovesFewOthers(t *testing.T) {
 			continue
 		}
 		c := p.places[index]
-		p.Leave(now, index, c.parent == &p.root, c.parent.index)
+		p.leave(now, index, c.parent)
 	}
 	now += step.Time(time.Hour)
 	// Orphans ask for another place; so does everyone who left, an hour later.
@@ -237,7 +241,7 @@ func TestBackupsAreNeverBelowWhoHasThemAndElsewhere(t *testing.T) {
 	with, far := 0, 0
 	for _, c := range p.places {
 		for _, b := range c.backups {
-			if p.isBelow(b, c) || b == c.parent {
+			if b.isBelow(c) || b == c.parent {
 				t.Fatalf("%s has %s as its backup, which is its parent or below it", c.name, b.name)
 			}
 		}
@@ -280,7 +284,7 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Leave(step.Time(time.Second), 2, false, 1)
+	p.Leave(step.Time(time.Second), 2, 1)
 	late, _ := p.Join(step.Time(2*time.Second), "late", join)
 	if late.Parent.Name == "b" {
 		t.Error("the place of one that left a second ago was given to another")
@@ -288,7 +292,7 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 	if back, _ := p.Join(step.Time(3*time.Second), "c", join); back.Parent.Name != "b" || back.Index != 2 {
 		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
 	}
-	p.Leave(step.Time(4*time.Second), 2, false, 1)
+	p.Leave(step.Time(4*time.Second), 2, 1)
 	if other, _ := p.Join(step.Time(40*time.Second), "other", &wire.Join{Avoid: []string{"late"}, Description: wire.Description{Addr: "x"}}); other.Parent.Name != "b" {
 		t.Errorf("after the grace time the next was placed under %q", other.Parent.Name)
 	}
@@ -302,7 +306,7 @@ func TestOneThatFlapsRelaysNoMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		now += step.Time(time.Second)
-		p.Leave(now, 0, true, 0)
+		p.LeaveRoot(now, 0)
 	}
 	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
 		t.Fatal(err)
@@ -319,21 +323,21 @@ func TestOneThatFlapsRelaysNoMore(t *testing.T) {
 func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100})
 	// Agents of an earlier incarnation are told of from the root on.
-	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Addr: "a", Relay: true}}, true, 0)
-	p.Adopt(0, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, false, 1)
-	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Addr: "c", Relay: true}}, false, 2)
+	p.AdoptRoot(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Addr: "a", Relay: true}})
+	p.Adopt(0, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, 1)
+	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Addr: "c", Relay: true}}, 2)
 	if p.Placed() != 3 || p.places[3].parent != p.places[2] {
 		t.Fatalf("%d placed", p.Placed())
 	}
 	// A cycle, an unknown parent, and another name for a known index change nothing.
-	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, false, 3)
-	p.Adopt(0, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, false, 77)
-	p.Adopt(0, wire.Member{Index: 3, Name: "thief", Description: wire.Description{Relay: true}}, true, 0)
+	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, 3)
+	p.Adopt(0, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, 77)
+	p.AdoptRoot(0, wire.Member{Index: 3, Name: "thief", Description: wire.Description{Relay: true}})
 	if p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
 		t.Errorf("%d placed, a under %v, 3 is %q", p.Placed(), p.places[1].parent, p.Name(3))
 	}
-	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Relay: true}}, false, 1) // it went to its backup
-	p.Leave(0, 3, false, 2)                                                                            // and the old parent says it is gone
+	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Relay: true}}, 1) // it went to its backup
+	p.Leave(0, 3, 2)                                                                            // and the old parent says it is gone
 	if p.places[3].parent != p.places[1] || p.places[3].gone {
 		t.Error("old news of an agent that moved was believed")
 	}

@@ -1,0 +1,121 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/tree"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// RootConfig configures what only a coordinator's node has. The zero value is usable.
+type RootConfig struct {
+	Planner tree.PlannerConfig
+	// JoinRate is the number of joins per second that the root answers; 0 means
+	// tree.DefaultJoinRate. Further agents are asked to join again later.
+	JoinRate int
+	// Gossip lists the addresses of the gossip pool that upper relays are sent to; empty
+	// if there is no pool.
+	Gossip []string
+}
+
+// root is what only a coordinator's node has: it gives agents their places, and knows
+// which of them fail. It is nil in an agent's node.
+type root struct {
+	planner    *tree.Planner
+	quarantine *tree.Quarantine
+	admission  tree.Admission
+	gossip     []string
+}
+
+// newRoot returns nil if cfg is nil.
+func newRoot(cfg *RootConfig) *root {
+	if cfg == nil {
+		return nil
+	}
+	planner := tree.NewPlanner(cfg.Planner)
+	return &root{
+		planner:    planner,
+		quarantine: tree.NewQuarantine(planner),
+		admission:  tree.Admission{Rate: cfg.JoinRate},
+		gossip:     cfg.Gossip,
+	}
+}
+
+// deadline returns when the root wants to be woken; step.Never in an agent's node.
+func (r *root) deadline() step.Time {
+	if r == nil {
+		return step.Never
+	}
+	return r.quarantine.Deadline()
+}
+
+// reportPlaced appends the number of agents that have a place.
+func (r *root) reportPlaced(out []step.Output) []step.Output {
+	return append(out, step.Output{Op: step.OpPlaced, Count: r.planner.Placed()})
+}
+
+// report appends what changed in the quarantine.
+func (r *root) report(changes []tree.Change, out []step.Output) []step.Output {
+	for _, c := range changes {
+		op := step.OpQuarantined
+		if c.Released {
+			op = step.OpReleased
+		}
+		out = append(out, step.Output{
+			Op:     op,
+			Name:   c.Agent,
+			Want:   record.VersionKey{Config: c.Config},
+			Reason: c.Reason,
+		})
+	}
+	return out
+}
+
+// observe passes acknowledgements from the root's own tree to the quarantine.
+func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, out []step.Output) []step.Output {
+	for i := range entries {
+		if entries[i].Region == region {
+			out = r.report(r.quarantine.Observe(now, &entries[i]), out)
+		}
+	}
+	return out
+}
+
+// onCensus counts the agents under this root, for the root's own coordinator and for the
+// leader that the coordinator follows.
+func (n *Node) onCensus(now step.Time, out []step.Output) []step.Output {
+	c := n.Census(now)
+	out = append(out, step.Output{
+		Op:      step.OpCensus,
+		Name:    n.cfg.Self.Name,
+		Region:  n.cfg.Self.Region,
+		Count:   int(c.Agents),
+		Message: c,
+	})
+	if n.up.state == upAttached {
+		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: c})
+	}
+	return out
+}
+
+// Census counts the agents under this root. The node must be a coordinator's.
+func (n *Node) Census(now step.Time) *wire.Census {
+	var candidates []tree.Candidate
+	byConfig := func(a, b record.PointerKey) int { return cmp.Compare(a.Config, b.Config) }
+	for _, key := range slices.SortedFunc(maps.Keys(n.waving), byConfig) {
+		s := n.configs[key]
+		candidates = append(candidates, tree.Candidate{Pointer: &s.latest.Pointer, Since: s.since})
+	}
+	return tree.TakeCensus(now, n.root.planner, n.root.quarantine, candidates)
+}
+
+// expect has the quarantine wait for the answers to an epoch of the node's own region.
+func (n *Node) expect(now step.Time, key record.PointerKey, epoch uint64) {
+	if n.root != nil && key.Region == n.cfg.Self.Region {
+		n.root.quarantine.Expect(now, key.Config, epoch)
+	}
+}

@@ -1,0 +1,107 @@
+package tree
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// subscribers returns a planner of agents with the given subscriptions, and its quarantine.
+func subscribers(t *testing.T, subscriptions ...wire.Subscriptions) (*Planner, *Quarantine) {
+	p := NewPlanner(PlannerConfig{Fanout: len(subscriptions)})
+	for i, s := range subscriptions {
+		join := &wire.Join{Description: wire.Description{Addr: "a:1", Relay: true, Subscriptions: s}}
+		if _, err := p.Join(0, fmt.Sprint("agent-", i), join); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p, NewQuarantine(p)
+}
+
+func TestAgentsThatDoNotSubscribeAreNotCounted(t *testing.T) {
+	p, q := subscribers(t, "", "db web", wire.SubscribeNothing, "db web", "web/site", "")
+	pointer := record.Pointer{
+		Config:    "web/site/flags",
+		Region:    "eu",
+		Epoch:     3,
+		Baseline:  1,
+		Candidate: 2,
+		Wave:      record.Wave{Share: record.WholeFleet},
+		Phase:     record.PhaseActive,
+	}
+	c := TakeCensus(0, p, q, []Candidate{{Pointer: &pointer, Since: 3}})
+	want := []wire.Audience{
+		{Subscriptions: wire.SubscribeNothing, Agents: 1},
+		{Subscriptions: "db web", Agents: 2},
+		{Subscriptions: "web/site", Agents: 1},
+	}
+	if !reflect.DeepEqual(c.Audiences, want) {
+		t.Errorf("audiences %v, want %v", c.Audiences, want)
+	}
+	for config, want := range map[string]int{"db/main": 4, "web/site": 5, "web": 4, "webby": 2, "app": 2} {
+		if got := c.Subscribers(config); got != want {
+			t.Errorf("%d agents subscribe to %s, want %d", got, config, want)
+		}
+	}
+	if w := c.Waves[0]; w.Agents != 5 || w.InWave != 5 {
+		t.Errorf("a wave of every agent has %d of %d agents, want 5 of 5: %+v", w.InWave, w.Agents, w)
+	}
+}
+
+func TestAnAgentThatDoesNotSubscribeIsNotSilent(t *testing.T) {
+	p, q := subscribers(t, "", "db web", wire.SubscribeNothing, "db web", "web/site", "")
+	q.Expect(0, "db/main", 1)
+	e := wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 1)
+	e.Applied.AddMany([]uint32{0, 1, 3, 5})
+	q.Observe(0, e)
+	if changes := q.Wake(2 * silenceLimit); len(changes) != 0 {
+		t.Errorf("quarantined: %+v", changes)
+	}
+	// One subscriber of six that does not answer is quarantined, and released when it leaves.
+	q.Expect(2*silenceLimit, "db/main", 2)
+	e = wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 2)
+	e.Applied.AddMany([]uint32{0, 1, 3})
+	q.Observe(2*silenceLimit, e)
+	changes := q.Wake(4 * silenceLimit)
+	if want := []Change{{Agent: "agent-5", Config: "db/main", Reason: "silent"}}; !reflect.DeepEqual(changes, want) {
+		t.Errorf("changes %+v, want %+v", changes, want)
+	}
+	p.LeaveRoot(4*silenceLimit, 5)
+	changes = q.Wake(4 * silenceLimit)
+	if want := []Change{{Agent: "agent-5", Config: "db/main", Released: true}}; !reflect.DeepEqual(changes, want) {
+		t.Errorf("changes %+v, want %+v", changes, want)
+	}
+}
+
+func TestSubscriptionsBeyondTheLimitOfACensusCountAsEverything(t *testing.T) {
+	var all []wire.Subscriptions
+	for i := range wire.MaxAudiences + 10 {
+		all = append(all, wire.Subscribe(fmt.Sprint("config-", i)))
+	}
+	p, q := subscribers(t, all...)
+	c := TakeCensus(0, p, q, nil)
+	if len(c.Audiences) != wire.MaxAudiences {
+		t.Errorf("%d audiences, the limit is %d", len(c.Audiences), wire.MaxAudiences)
+	}
+	if got := c.Subscribers("elsewhere"); got != 10 {
+		t.Errorf("%d agents are waited for, want the 10 beyond the limit", got)
+	}
+}
+
+func TestAQuarantineExcusesSubscribersOnly(t *testing.T) {
+	p, q := subscribers(t, "db", "")
+	for index := range uint32(2) {
+		q.confine(0, caseKey{index, "db"}, fmt.Sprint("agent-", index), 1, "check", nil)
+	}
+	c := TakeCensus(0, p, q, nil)
+	for config, want := range map[string][]bool{"db": {true, true}, "web": {false, true}} {
+		for i, entry := range c.Quarantined {
+			if got := c.Excused(entry, config, 5); got != want[i] {
+				t.Errorf("%s is excused from %s: %v, want %v", entry.Name, config, got, want[i])
+			}
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package tree
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+)
+
+const (
+	// QuarantineAfter is the number of times that an agent must fail one epoch to be quarantined.
+	QuarantineAfter = 5
+	// silenceLimit is the time within which an attached agent must answer an epoch.
+	silenceLimit = step.Time(time.Minute)
+	// If more than one agent in silentShare is silent about an epoch, none is quarantined:
+	// the fault is in the path to the agents. One silent agent is always quarantined.
+	silentShare = 20
+	minSilent   = 1
+)
+
+// Quarantine lists the agents of one planner that keep failing a config, or that do not
+// answer an epoch. Such an agent gets no more children, and gates leave the agent out if
+// their rollout began later. The agent's next success with that config releases the
+// agent. So does an operator.
+type Quarantine struct {
+	planner *Planner
+	cases   map[caseKey]*quarantineCase
+	// pardons is the number of failures that an operator forgave.
+	pardons map[caseKey]uint32
+	answers map[string]*answers // by config
+	// due lists the epochs whose answers are awaited, the earliest first.
+	due    []silenceCheck
+	wakeAt step.Time
+}
+
+// caseKey identifies a quarantine: an agent can be in quarantine for several configs.
+type caseKey struct {
+	index  uint32
+	config string
+}
+
+func compareCases(a, b caseKey) int {
+	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.config, b.config))
+}
+
+type quarantineCase struct {
+	wire.Quarantined
+	since step.Time
+}
+
+// answers holds the agents that answered the newest epoch of a config, with success or failure.
+type answers struct {
+	epoch uint64
+	from  *roaring.Bitmap
+}
+
+type silenceCheck struct {
+	at     step.Time
+	config string
+	epoch  uint64
+}
+
+// Change reports that an agent entered or left quarantine for a config.
+type Change struct {
+	Agent    string
+	Config   string
+	Released bool
+	Reason   string // why the agent entered
+}
+
+// NewQuarantine returns an empty quarantine of p's agents.
+func NewQuarantine(p *Planner) *Quarantine {
+	return &Quarantine{
+		planner: p,
+		cases:   map[caseKey]*quarantineCase{},
+		pardons: map[caseKey]uint32{},
+		answers: map[string]*answers{},
+		wakeAt:  step.Never,
+	}
+}
+
+// Deadline returns the time of the next Wake; step.Never if no answer is awaited.
+func (q *Quarantine) Deadline() step.Time { return q.wakeAt }
+
+// Len returns the number of quarantines.
+func (q *Quarantine) Len() int { return len(q.cases) }
+
+// Expect reports that an epoch of config was announced. Subscribers that do not answer
+// within a minute are silent.
+func (q *Quarantine) Expect(now step.Time, config string, epoch uint64) {
+	if len(q.due) >= MaxExpected {
+		return
+	}
+	q.answers[config] = &answers{epoch: epoch, from: roaring.New()}
+	q.due = append(q.due, silenceCheck{now + silenceLimit, config, epoch})
+	q.wakeAt = min(q.wakeAt, q.due[0].at)
+}
+
+// Observe takes acknowledgements of the planner's own agents. It returns the agents that
+// enter or leave quarantine.
+func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
+	if a := q.answers[e.Config]; a != nil && a.epoch == e.Epoch {
+		a.from.Or(e.Applied)
+		a.from.Or(e.Failed)
+	}
+	var changes []Change
+	for _, f := range e.Failures {
+		key := caseKey{f.Agent, e.Config}
+		if q.cases[key] == nil && f.Attempts >= QuarantineAfter+q.pardons[key] {
+			changes = q.confine(now, key, f.Name, e.Epoch, f.Reason, changes)
+		}
+	}
+	for _, key := range q.healed(e) {
+		delete(q.pardons, key)
+		changes = q.release(key, changes)
+	}
+	return changes
+}
+
+// healed returns the cases of agents that applied the epoch that they failed, or a later one.
+func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
+	var keys []caseKey
+	for key, c := range q.cases {
+		if key.config == e.Config && e.Epoch >= c.Epoch && e.Applied.Contains(key.index) {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, compareCases)
+	return keys
+}
+
+func (q *Quarantine) confine(now step.Time, key caseKey, name string, epoch uint64, reason string, changes []Change) []Change {
+	if len(q.cases) >= wire.MaxQuarantined || q.planner.places[key.index] == nil {
+		return changes
+	}
+	q.cases[key] = &quarantineCase{
+		Quarantined: wire.Quarantined{Index: key.index, Name: name, Config: key.config, Epoch: epoch, Reason: reason},
+		since:       now,
+	}
+	q.planner.confine(key.index, true)
+	return append(changes, Change{Agent: name, Config: key.config, Reason: reason})
+}
+
+func (q *Quarantine) release(key caseKey, changes []Change) []Change {
+	name := q.cases[key].Name
+	delete(q.cases, key)
+	forAnother := false // the agent is in quarantine for another config too
+	for other := range q.cases {
+		forAnother = forAnother || other.index == key.index
+	}
+	q.planner.confine(key.index, forAnother)
+	return append(changes, Change{Agent: name, Config: key.config, Released: true})
+}
+
+// Release releases an agent from all of its quarantines at an operator's request. The
+// agent may fail QuarantineAfter more times before it is quarantined again.
+func (q *Quarantine) Release(agent string) []Change {
+	var changes []Change
+	for _, key := range q.sorted() {
+		if q.cases[key].Name == agent {
+			q.pardons[key] += QuarantineAfter
+			changes = q.release(key, changes)
+		}
+	}
+	return changes
+}
+
+func (q *Quarantine) sorted() []caseKey {
+	return slices.SortedFunc(maps.Keys(q.cases), compareCases)
+}
+
+// Wake quarantines agents that are silent, and releases agents that are gone.
+func (q *Quarantine) Wake(now step.Time) []Change {
+	var changes []Change
+	for len(q.due) > 0 && q.due[0].at <= now {
+		check := q.due[0]
+		q.due = q.due[1:]
+		if a := q.answers[check.config]; a != nil && a.epoch == check.epoch {
+			changes = q.confineSilent(now, check, a, changes)
+			delete(q.answers, check.config)
+		}
+	}
+	for _, key := range q.sorted() {
+		if c := q.planner.places[key.index]; c == nil || !c.attached() {
+			changes = q.release(key, changes)
+		}
+	}
+	q.wakeAt = step.Never
+	if len(q.due) > 0 {
+		q.wakeAt = q.due[0].at
+	}
+	return changes
+}
+
+func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers, changes []Change) []Change {
+	var silent []uint32
+	for index, c := range q.planner.places {
+		expected := c.attached() && now-c.since >= silenceLimit && c.Subscriptions.Include(check.config)
+		if expected && !a.from.Contains(index) {
+			silent = append(silent, index)
+		}
+	}
+	if len(silent) > max(minSilent, q.planner.placed/silentShare) {
+		return changes
+	}
+	slices.Sort(silent)
+	for _, index := range silent {
+		key := caseKey{index, check.config}
+		if q.cases[key] == nil {
+			changes = q.confine(now, key, q.planner.Name(index), check.epoch, "silent", changes)
+		}
+	}
+	return changes
+}
+
+// excuses reports whether an agent was in quarantine before the given epoch of config.
+// A failure of such an agent says nothing about the content of the epoch.
+func (q *Quarantine) excuses(index uint32, config string, epoch uint64) bool {
+	c := q.planner.places[index]
+	if c == nil || !c.confined {
+		return false
+	}
+	for key, held := range q.cases {
+		if key.index == index && held.Excuses(config, epoch) {
+			return true
+		}
+	}
+	return false
+}

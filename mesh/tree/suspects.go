@@ -1,0 +1,46 @@
+package tree
+
+import "slices"
+
+// Accuse reports that the agent with the index accuser left the parent called name
+// because that parent withheld announcements or sent damaged bodies.
+func (p *Planner) Accuse(accuser uint32, name string) {
+	if agent := p.places[accuser]; agent != nil {
+		p.suspect(agent, name)
+	}
+}
+
+// suspect takes relay duty from the accused agent. One accusation is enough, because a
+// wrong accusation costs little. Each agent can have one other agent under suspicion,
+// and the number of suspects is limited: past the limit the earliest is pardoned.
+func (p *Planner) suspect(accuser *place, name string) {
+	index, known := p.byName[name]
+	if !known || name == accuser.name || p.places[index].accuser != 0 {
+		return
+	}
+	earlier := func(s *place) bool { return s.accuser == accuser.index+1 }
+	if i := slices.IndexFunc(p.suspects, earlier); i >= 0 {
+		p.pardon(i)
+	}
+	if len(p.suspects) >= max(minSuspects, len(p.places)/suspectShare) {
+		p.pardon(0)
+	}
+	p.places[index].accuser = accuser.index + 1
+	p.suspects = append(p.suspects, p.places[index])
+}
+
+func (p *Planner) pardon(i int) {
+	s := p.suspects[i]
+	p.suspects = slices.Delete(p.suspects, i, i+1)
+	s.accuser = 0
+	p.offer(s)
+}
+
+// confine takes relay duty from an agent, or gives relay duty back. The agent keeps its
+// children: an agent that can't apply a version can still relay the version.
+func (p *Planner) confine(index uint32, confined bool) {
+	if c := p.places[index]; c != nil {
+		c.confined = confined
+		p.offer(c)
+	}
+}
