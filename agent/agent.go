@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -18,146 +17,194 @@ import (
 	"banyan/record"
 	"banyan/shardstore"
 	"banyan/transport"
-	"banyan/transport/gossip"
 )
 
-// EventKind says what an Event tells.
-type EventKind string
-
-// The events of an agent.
-const (
-	EventVerified EventKind = "verified" // Pointer is new and its signature good
-	EventApplied  EventKind = "applied"  // Pointer is durable and its version shows
-	EventFailed   EventKind = "failed"   // Pointer could not be applied: Reason
-	EventRefused  EventKind = "refused"  // something was refused: Reason
-)
-
-// Event is a thing that happened on an agent.
-type Event struct {
-	Kind    EventKind
-	Agent   string
-	Pointer record.Pointer
-	Version uint64
-	Reason  string
-	Peer    string // whom it came from, if that is known
-	At      time.Time
-}
-
-// Agent is the daemon on a host.
+// Agent is the daemon on a host. It wires the parts together; each part has a file.
 type Agent struct {
-	advertise string
-	pool      atomic.Pointer[gossip.Pool] // nil: this agent is in none
-	known     atomic.Uint64               // newest revision that gossip told of
-	ctx       context.Context             // of Run
-	group     sync.WaitGroup              // goroutines of Run
-
 	cfg     Config
 	log     *slog.Logger
-	tree    *tree
-	shards  *shardstore.Store
-	cache   *shardstore.Store
-	state   *state
-	ep      *transport.Endpoint
-	node    *mesh.Node
-	driver  *transport.Driver
 	metrics *agentMetrics
-	applier *applier
-	hooks   *hooked
-	local   net.Listener
 
+	tree      *tree
+	state     *state
+	shards    *shardstore.Store // forms on their way, and forms in the tree
+	cache     *shardstore.Store // forms of configs that the host does not subscribe to
+	applied   *appliedSet
+	retention *retention
+	bodies    *bodies
+	applier   *applier
+	hooks     *hookRunner
+	drift     *driftWatch
+	gossip    *gossipMember
+	local     net.Listener // nil: no local API
+
+	ep     *transport.Endpoint
+	node   *mesh.Node
+	driver *transport.Driver
+
+	ctx      context.Context // of Run
+	group    sync.WaitGroup  // goroutines of Run
 	children atomic.Int64
 	attached atomic.Bool
-	headTime atomic.Int64 // microseconds since the Unix epoch of the newest head
-
-	quota sync.Mutex // held while room is made on disk
-
-	mu      sync.Mutex
-	configs map[string]Applied // guarded by mu
-	named   map[string]named   // versions that pointers name, by config; guarded by mu
-	changed chan struct{}      // closed and replaced at each change; guarded by mu
 }
 
-// Applied is what an agent runs of a config.
-type Applied struct {
-	Config    string    `json:"config"`
-	Region    string    `json:"region"`
-	Epoch     uint64    `json:"epoch"`
-	Version   uint64    `json:"version"`
-	AppliedAt time.Time `json:"applied_at"`
-	SHA256    string    `json:"sha256,omitempty"`
-	Size      int64     `json:"size"`
-	Type      string    `json:"content_type,omitempty"`
-	Staleness float64   `json:"staleness_s"` // -1: no head seen yet
-	// Pending: its reload hook has not ended well yet.
-	Pending bool `json:"reload_pending,omitempty"`
-	// Drift says how the file differs from what was applied; "": it did not when last looked at.
-	Drift string `json:"drift,omitempty"`
-}
+// A Wrapper replaces handlers of the driver by others that call the original ones. A test
+// wraps the handlers to see what the agent does about a fault, or what other hosts do about a
+// faulty agent.
+type Wrapper func(transport.Handlers) transport.Handlers
 
-// Open reads what the agent remembers, finishes a swap that a crash cut short,
-// and binds its sockets. Run starts it; if Run is not called, Close must be.
-func Open(cfg Config) (_ *Agent, err error) {
+// Open reads the agent's database, finishes a swap that a crash cut short, and binds the
+// sockets. Run starts the agent. If Run is not called, Close must be.
+func Open(cfg Config, wrappers ...Wrapper) (_ *Agent, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: cfg.Log, configs: map[string]Applied{}, named: map[string]named{}, changed: make(chan struct{})}
-	a.metrics = newMetrics(a)
+	a := &Agent{cfg: cfg, log: cfg.Log, metrics: newMetrics(), applied: newAppliedSet()}
 	defer func() {
 		if err != nil {
 			a.Close()
 		}
 	}()
-	if a.tree, err = openTree(cfg.OutputDir, cfg.DiskReserve); err != nil {
+	if err := a.openStores(); err != nil {
 		return nil, err
 	}
-	if a.state, err = openState(cfg.StateDir, cfg.DiskReserve); err != nil {
-		return nil, err
-	}
-	if a.shards, err = shardstore.Open(a.tree.partialDir(), cfg.DiskReserve, a.tree.openForm); err != nil {
-		return nil, err
-	}
-	if a.cache, err = openCache(a.tree.cacheDir(), cfg.DiskReserve); err != nil {
-		return nil, err
-	}
-	a.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
-		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
+	a.ep, err = transport.Open(transport.Config{
+		Listen:      cfg.Listen,
+		Identity:    cfg.Identity,
+		PacketConn:  cfg.PacketConn,
+		KeepAlive:   cfg.KeepAlive,
+		IdleTimeout: cfg.IdleTimeout,
+		Limits:      transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload),
+	})
 	if err != nil {
 		return nil, err
 	}
 	if a.local, err = listenLocal(cfg.LocalAPI); err != nil {
 		return nil, err
 	}
-	if err := a.recover(); err != nil {
+	advertise, err := transport.Advertised(cfg.Advertise, a.ep.Addr().String(), cfg.Coordinators[0])
+	if err != nil {
 		return nil, err
 	}
-	a.driver = transport.NewDriver(a.node, a.ep, transport.Handlers{
-		Bodies:   a,
-		Receiver: a,
-		Cache:    a,
-		Pointers: a,
-		Bases:    a.tree.held,
-		Observe:  a.observe,
-	}, a.log)
-	a.applier = newApplier(a)
-	a.hooks = newHooked(a)
+	if err := a.recover(advertise); err != nil {
+		return nil, err
+	}
+	a.makeParts(advertise)
+	handlers := a.handlers()
+	for _, wrap := range wrappers {
+		handlers = wrap(handlers)
+	}
+	a.driver = transport.NewDriver(a.node, a.ep, handlers, a.log)
+	a.metrics.gauges(a)
 	return a, nil
 }
 
-// partialAge is how long what has come of a body is kept that did not go on coming.
+func (a *Agent) openStores() (err error) {
+	reserve := a.cfg.DiskReserve
+	if a.tree, err = openTree(a.cfg.OutputDir, reserve); err != nil {
+		return err
+	}
+	if a.state, err = openState(a.cfg.StateDir, reserve); err != nil {
+		return err
+	}
+	a.shards, err = shardstore.Open(a.tree.partialDir(), reserve, library{a.tree}.load)
+	if err != nil {
+		return err
+	}
+	a.cache, err = openCache(a.tree.cacheDir(), reserve)
+	return err
+}
+
+// makeParts makes the parts that work on the stores and the node.
+func (a *Agent) makeParts(advertise string) {
+	a.retention = &retention{
+		tree:    a.tree,
+		shards:  a.shards,
+		applied: a.applied,
+		keep:    a.cfg.Keep,
+		quota:   a.cfg.DiskQuota,
+		log:     a.log,
+		deleted: a.deleted,
+	}
+	a.bodies = &bodies{
+		policy:        a.cfg.Identity.Policy,
+		subscriptions: a.cfg.Subscriptions,
+		tree:          a.tree,
+		shards:        a.shards,
+		cache:         a.cache,
+		retention:     a.retention,
+		metrics:       a.metrics,
+		log:           a.log,
+	}
+	a.applier = &applier{
+		state:         a.state,
+		tree:          a.tree,
+		applied:       a.applied,
+		subscriptions: a.cfg.Subscriptions,
+		retention:     a.retention,
+		metrics:       a.metrics,
+		log:           a.log,
+		emit:          a.emit,
+		wake:          make(chan struct{}, 1),
+		stopped:       make(chan struct{}),
+	}
+	a.hooks = &hookRunner{
+		rules:   a.cfg.Hooks,
+		agent:   a.Name(),
+		labels:  a.cfg.Labels,
+		tree:    a.tree,
+		applied: a.applied,
+		applier: a.applier,
+		metrics: a.metrics,
+		log:     a.log,
+		slots:   make(chan struct{}, hooksAtOnce),
+		running: map[string]*hookRun{},
+		again:   map[string]bool{},
+	}
+	a.drift = &driftWatch{
+		interval: a.cfg.DriftInterval,
+		tree:     a.tree,
+		applied:  a.applied,
+		hooks:    a.hooks,
+		metrics:  a.metrics,
+		log:      a.log,
+		tell:     a.tell,
+		abandon:  a.bodies.Abandon,
+		good:     map[string]fingerprint{},
+		drifted:  map[string]bool{},
+	}
+	a.gossip = &gossipMember{
+		identity:  a.cfg.Identity,
+		listen:    a.cfg.Listen,
+		advertise: advertise,
+		log:       a.log,
+		tell:      a.tell,
+	}
+}
+
+// handlers returns what the driver calls.
+func (a *Agent) handlers() transport.Handlers {
+	return transport.Handlers{
+		Bodies:   a.bodies,
+		Receiver: a.bodies,
+		Cache:    a.bodies,
+		Pointers: a,
+		Bases:    a.tree.held,
+		Observe:  a.observe,
+	}
+}
+
+// partialAge is the age at which the shards of an incomplete body are deleted, if no further
+// shard has come.
 const partialAge = 24 * time.Hour
 
-// recover makes the node and gives it what was held before; what is committed is
-// made to show, and what is damaged is left to be fetched again.
-func (a *Agent) recover() error {
-	rows, watermark, index, err := a.state.load()
+// recover makes the node, shows the versions that are committed, and tells the node what is
+// on disk. A version that is damaged is fetched again.
+func (a *Agent) recover(advertise string) error {
+	remembered, err := a.state.load()
 	if err != nil {
 		return err
 	}
-	advertise, err := transport.Advertised(a.cfg.Advertise, a.ep.Addr().String(), a.cfg.Coordinators[0])
-	if err != nil {
-		return err
-	}
-	a.advertise = advertise
 	a.node = mesh.NewNode(mesh.Config{
 		Self: a.cfg.Identity.Identity.Mesh(),
 		Description: wire.Description{
@@ -170,139 +217,131 @@ func (a *Agent) recover() error {
 		CacheLimit: a.cfg.CacheLimit,
 		Seeds:      meshtree.Rendezvous(a.Name(), a.cfg.Coordinators),
 		Verifier:   a.cfg.Identity.Policy,
-		Index:      index,
+		Index:      remembered.index,
 		Seed:       rand.Uint64(),
 	})
 	if err := a.shards.Prune(partialAge); err != nil {
 		return err
 	}
-	versions, err := a.tree.scan()
-	if err != nil {
+	if err := a.tree.clean(); err != nil {
 		return err
 	}
+	watermark := remembered.watermark
 	damaged := map[record.VersionKey]bool{}
-	for _, c := range rows {
-		a.name(&c.pointer)
-		v := record.VersionKey{Config: c.pointer.Config, Version: c.Version}
-		if !a.subscribes(v.Config) {
-			a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version}, nil)
-			continue
-		}
-		if err := a.restore(c, v); err != nil {
-			a.log.Error("committed version is damaged and will be fetched again", "config", v.Config, "version", v.Version, "error", err)
-			damaged[v] = true
+	for _, c := range remembered.rows {
+		if ok := a.restore(c); !ok {
+			damaged[c.key()] = true
 			watermark = min(watermark, c.Revision-1)
-			a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Unapplied: true}, nil)
-			continue
 		}
-		// A reload that was cut short is done again: the config settles anew.
-		a.node.Step(0, step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version, Unapplied: c.Pending}, nil)
 	}
-	for _, v := range versions {
-		if !a.subscribes(v.Config) {
-			if err := a.unsubscribe(v); err != nil {
-				return err
-			}
-			continue
-		}
-		if !damaged[v] {
-			a.node.Step(0, step.Input{Kind: step.InHold, Want: v, Forms: a.tree.forms(v)}, nil)
-		}
+	if err := a.restoreVersions(damaged); err != nil {
+		return err
 	}
 	a.node.Step(0, step.Input{Kind: step.InResume, Revision: watermark}, nil)
 	return nil
 }
 
-// subscribes tells whether this host applies a config.
-func (a *Agent) subscribes(config string) bool { return a.cfg.Subscriptions.Include(config) }
-
-// unsubscribe removes a version of a config that this host does not subscribe to any
-// more, and what shows of it: a file that nobody keeps up to date is worse than none.
-func (a *Agent) unsubscribe(v record.VersionKey) error {
-	a.log.Warn("no longer subscribed: removed", "config", v.Config, "version", v.Version)
-	if err := a.tree.hide(v.Config); err != nil {
-		return err
+// restore shows a committed version and gives the node its pointer. It reports whether the
+// version is undamaged.
+func (a *Agent) restore(c committed) bool {
+	a.applied.setNamed(&c.pointer)
+	input := step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version}
+	if a.cfg.Subscriptions.Include(c.pointer.Config) {
+		if err := a.restoreFiles(c); err != nil {
+			a.log.Error("committed version is damaged and will be fetched again",
+				"config", c.pointer.Config, "version", c.Version, "error", err)
+			input.Version = 0
+			input.Unapplied = true
+			a.node.Step(0, input, nil)
+			return false
+		}
+		// The node activates a version again whose reload a crash has cut short.
+		input.Unapplied = c.Pending
 	}
-	return a.tree.remove(v)
+	a.node.Step(0, input, nil)
+	return true
 }
 
-func (c committed) announcement() *wire.Announcement {
-	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
-}
-
-// restore makes a committed version show, if it is whole on disk.
-func (a *Agent) restore(c committed, v record.VersionKey) error {
-	applied := Applied{Config: c.pointer.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending,
-		AppliedAt: time.UnixMicro(c.AtMicros)}
+// restoreFiles shows a committed version if it is complete on disk.
+func (a *Agent) restoreFiles(c committed) error {
+	dir := a.tree.config(c.pointer.Config)
 	if c.Version == 0 {
-		a.remember(applied)
-		return a.tree.hide(v.Config)
+		a.applied.put(c.describe(a.tree))
+		return dir.hide()
 	}
-	if err := a.tree.check(v); err != nil {
+	version := a.tree.version(c.key())
+	if err := version.check(); err != nil {
 		return err
 	}
-	if err := a.tree.show(v); err != nil {
+	if err := dir.show(version); err != nil {
 		return err
 	}
-	a.describe(&applied, v)
-	a.remember(applied)
+	a.applied.put(c.describe(a.tree))
 	return nil
 }
 
-func (a *Agent) describe(applied *Applied, v record.VersionKey) {
-	if m, err := a.tree.meta(v); err == nil {
-		applied.SHA256, applied.Size, applied.Type = m.SHA256.String(), m.Size, m.ContentType
+// restoreVersions tells the node which undamaged versions are on disk. It deletes the
+// versions of configs that the host no longer subscribes to, and the files of these configs:
+// a file that nobody keeps up to date is worse than no file.
+func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
+	versions, err := a.tree.all()
+	if err != nil {
+		return err
 	}
+	for _, v := range versions {
+		switch {
+		case !a.cfg.Subscriptions.Include(v.key.Config):
+			a.log.Warn("no longer subscribed: version deleted", "config", v.key.Config, "version", v.key.Version)
+			if err := a.tree.config(v.key.Config).hide(); err != nil {
+				return err
+			}
+			if err := a.tree.removeWithParents(v.key); err != nil {
+				return err
+			}
+		case !damaged[v.key]:
+			forms := a.tree.version(v.key).formsOnDisk()
+			a.node.Step(0, step.Input{Kind: step.InHold, Want: v.key, Forms: forms}, nil)
+		}
+	}
+	return nil
 }
 
-// remember publishes what is applied to local readers and watchers.
-func (a *Agent) remember(applied Applied) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.configs[applied.Config] = applied
-	close(a.changed)
-	a.changed = make(chan struct{})
-}
-
-// setDrifted publishes how a config's file differs from what was applied.
-func (a *Agent) setDrifted(config string, why error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	applied, ok := a.configs[config]
-	if !ok {
-		return
-	}
-	if applied.Drift = ""; why != nil {
-		applied.Drift = why.Error()
-	}
-	a.configs[config] = applied
-}
-
-// Run joins the tree and serves until ctx ends.
+// Run joins the tree and serves until ctx ends. It closes the agent.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	a.ctx = ctx
+	a.gossip.ctx = ctx
 	defer a.Close()
-	group := &a.group
-	defer group.Wait()
+	defer a.group.Wait()
+	defer a.hooks.wait()
 	defer cancel()
-	group.Go(func() { a.applier.run(ctx) })
-	group.Go(func() { a.watchDrift(ctx) })
+	a.group.Go(func() { a.applier.run(ctx) })
+	a.group.Go(func() { a.drift.run(ctx) })
 	if a.local != nil {
-		group.Go(func() { a.serveLocal(ctx) })
+		api := &localAPI{
+			listener: a.local,
+			applied:  a.applied,
+			tree:     a.tree,
+			metrics:  a.metrics,
+			log:      a.log,
+			status:   a.Status,
+		}
+		a.group.Go(func() { api.serve(ctx) })
 	}
 	a.log.Info("agent runs", "addr", a.ep.Addr().String())
 	a.driver.Run(ctx)
 	return nil
 }
 
-// Close releases what Open took. Run does so itself.
+// Close releases what Open has opened. Run calls it.
 func (a *Agent) Close() error {
 	var errs []error
 	if a.local != nil {
 		a.local.Close()
 	}
-	errs = append(errs, a.closeGossip())
+	if a.gossip != nil {
+		errs = append(errs, a.gossip.close())
+	}
 	if a.ep != nil {
 		errs = append(errs, a.ep.Close())
 		a.ep = nil
@@ -322,64 +361,75 @@ func (a *Agent) Close() error {
 // Name is the agent's name.
 func (a *Agent) Name() string { return a.cfg.Identity.Identity.Name }
 
-// Applied lists what the agent runs.
-func (a *Agent) Applied(config string) (Applied, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	applied, ok := a.configs[config]
-	applied.Staleness = seconds(a.staleness())
-	return applied, ok
-}
-
-func (a *Agent) configCount() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.configs)
-}
-
-// staleness is the age of the newest head: how long ago this host surely knew
-// all there was to know. It is the largest duration before the first head.
-func (a *Agent) staleness() time.Duration {
-	head := a.headTime.Load()
-	if head == 0 {
-		return math.MaxInt64
+// LocalAddr is the address of the local API; nil if there is none.
+func (a *Agent) LocalAddr() net.Addr {
+	if a.local == nil {
+		return nil
 	}
-	return max(time.Since(time.UnixMicro(head)), 0)
+	return a.local.Addr()
 }
 
-func seconds(d time.Duration) float64 {
-	if d == math.MaxInt64 {
-		return -1
+// Applied returns what the agent runs of config.
+func (a *Agent) Applied(config string) (Applied, bool) { return a.applied.get(config) }
+
+// Shards returns the number of shards that the agent has stored, and the number of shards
+// that came a second time.
+func (a *Agent) Shards() (stored, duplicates uint64) {
+	return a.metrics.shards.Get(), a.metrics.duplicates.Get()
+}
+
+// Status describes the agent. ok is false if the agent is stopping.
+func (a *Agent) Status(ctx context.Context) (s Status, ok bool) {
+	s = Status{
+		Agent:         a.Name(),
+		Region:        a.cfg.Identity.Identity.Region,
+		Staleness:     seconds(a.applied.staleness()),
+		Configs:       a.applied.count(),
+		Subscriptions: a.cfg.Subscriptions.Scopes(),
+		Gossip:        a.gossip.members(),
+		Known:         a.gossip.known.Load(),
 	}
-	return d.Seconds()
+	ok = a.driver.Do(ctx, func(n *mesh.Node) {
+		s.Attached = n.Attached()
+		s.Children = n.Children()
+		s.Revision = n.Revision(s.Region)
+		parent, _ := n.Parent()
+		s.Parent = parent.Name
+	})
+	return s, ok
 }
 
-func (a *Agent) emit(e Event) {
-	if a.cfg.OnEvent != nil {
-		e.Agent, e.At = a.Name(), time.Now()
-		a.cfg.OnEvent(e)
+// Activate implements transport.PointerOwner.
+func (a *Agent) Activate(ann *wire.Announcement, version uint64, done func(reason string, latencyMicros int64)) {
+	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
+	rule := a.hooks.ruleFor(act)
+	if rule != nil && a.cfg.Subscriptions.Include(ann.Pointer.Config) {
+		a.hooks.start(a.ctx, act, rule)
+	} else {
+		a.applier.add(act)
 	}
 }
 
-// observe counts and logs what the node reports.
+// observe counts and logs what the node reports. It runs in the driver's goroutine.
 func (a *Agent) observe(o step.Output) {
 	a.children.Store(int64(a.node.Children()))
 	a.attached.Store(a.node.Attached())
 	switch o.Op {
 	case step.OpAccepted:
-		a.name(&o.Announcement.Pointer)
-		a.hooks.supersede(&o.Announcement.Pointer)
-		a.metrics.verified.Update(float64(time.Now().UnixMicro()-o.Announcement.Pointer.TimeMicros) / 1e6)
-		a.emit(Event{Kind: EventVerified, Pointer: o.Announcement.Pointer})
+		pointer := &o.Announcement.Pointer
+		a.applied.setNamed(pointer)
+		a.hooks.supersede(pointer)
+		a.metrics.verified.Update(float64(time.Now().UnixMicro()-pointer.TimeMicros) / 1e6)
+		a.emit(Event{Kind: EventVerified, Pointer: *pointer})
 	case step.OpRefused:
 		a.metrics.refused(o.Reason)
-		a.log.Warn("refused", "reason", o.Reason)
+		a.log.Warn("refused", "reason", o.Reason, "from", o.Name)
 		a.emit(Event{Kind: EventRefused, Reason: o.Reason, Peer: o.Name})
 	case step.OpHead:
-		a.headTime.Store(o.Head.TimeMicros)
+		a.applied.sawHead(o.Head.TimeMicros)
 	case step.OpGap:
 		a.metrics.gaps.Inc()
-		a.log.Warn("parent is behind the head", "head_revision", o.Revision)
+		a.log.Warn("the parent has sent fewer pointers than the head names", "head_revision", o.Revision)
 	case step.OpAttached:
 		parent, _ := a.node.Parent()
 		a.log.Info("attached", "parent", parent.Name)
@@ -394,18 +444,25 @@ func (a *Agent) observe(o step.Output) {
 	case step.OpSlow:
 		a.metrics.slow.Inc()
 	case step.OpGossip:
-		a.group.Go(func() { a.gossip(o.Addrs) })
+		a.group.Go(func() { a.gossip.join(o.Addrs) })
 	case step.OpDrop:
 		a.metrics.parentLost.Inc()
 	}
 }
 
-// Activate implements transport.PointerOwner.
-func (a *Agent) Activate(ann *wire.Announcement, version uint64, done func(string, int64)) {
-	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
-	if rule := a.hooks.concerns(act); rule != nil && a.subscribes(ann.Pointer.Config) {
-		a.hooks.start(act, rule)
-	} else {
-		a.applier.add(act)
+// deleted makes the shard store and the node forget a version that is no longer on disk.
+func (a *Agent) deleted(v record.VersionKey) {
+	a.bodies.Abandon(v)
+	a.driver.Evicted(v)
+}
+
+// tell gives the node an input.
+func (a *Agent) tell(ctx context.Context, in step.Input) { a.driver.Input(ctx, in) }
+
+func (a *Agent) emit(e Event) {
+	if a.cfg.OnEvent != nil {
+		e.Agent = a.Name()
+		e.At = time.Now()
+		a.cfg.OnEvent(e)
 	}
 }

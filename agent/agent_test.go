@@ -1,216 +1,389 @@
 package agent
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
-	"banyan/fec"
 	"banyan/internal/diskspace"
+	"banyan/internal/usage"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
 	"banyan/record"
+	"banyan/transport"
+	"banyan/transport/identity"
 )
 
-var signer = record.KeyFromSeed([32]byte{5})
+// An agent runs whole versions, one epoch after another, and again after a restart.
+func TestAnAgentShowsWhatItAppliesAndRemembersIt(t *testing.T) {
+	h := newHost(t)
+	a, stop := h.start(nil)
+	if a.Name() != "host-1" || a.LocalAddr() != nil {
+		t.Errorf("name %q, local API %v", a.Name(), a.LocalAddr())
+	}
+	h.run(a, "app/flags", 1, "one")
+	h.run(a, "app/flags", 2, "two")
+	h.run(a, "other", 1, "other")
+	if got := h.shows("app/flags"); got != "two" {
+		t.Errorf("app/flags shows %q", got)
+	}
+	applied, ok := a.Applied("app/flags")
+	if !ok || applied.Version != 2 || applied.Epoch != 2 || applied.Size != 3 || applied.SHA256 != record.Sum([]byte("two")).String() {
+		t.Errorf("applied: %+v", applied)
+	}
+	if n := h.count(EventApplied); n != 3 {
+		t.Errorf("%d events of versions applied", n)
+	}
+	if err := h.activate(a, "app/flags", 1, 1); err == nil || !strings.Contains(err.Error(), "stale") {
+		t.Errorf("an older epoch: %v", err)
+	}
+	if h.count(EventFailed) != 1 || h.shows("app/flags") != "two" {
+		t.Error("an older epoch took effect, or was not reported")
+	}
+	// A rollback is a newer epoch of an older version.
+	if err := h.activate(a, "app/flags", 3, 1); err != nil || h.shows("app/flags") != "one" {
+		t.Errorf("rolled back to %q: %v", h.shows("app/flags"), err)
+	}
+	stop()
+	a, _ = h.start(nil)
+	if applied, ok := a.Applied("app/flags"); !ok || applied.Version != 1 || applied.Epoch != 3 {
+		t.Errorf("after a restart: %+v", applied)
+	}
+	if s, ok := a.Status(t.Context()); !ok || s.Configs != 2 || s.Attached || s.Staleness != -1 {
+		t.Errorf("status: %+v", s)
+	}
+	// The pointer may take the config away from this host.
+	if err := h.activate(a, "app/flags", 4, 0); err != nil || h.shows("app/flags") != "" {
+		t.Errorf("a config without a version shows %q: %v", h.shows("app/flags"), err)
+	}
+}
 
-func manifestOf(t testing.TB, config string, version uint64, body []byte) (record.Manifest, []byte) {
-	form, _, err := fec.FormOf(body)
-	if err != nil {
+// A crash image of the host's disk is opened: nothing was closed, as after a power cut.
+func TestACrashedAgentFindsWhatItCommitted(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(nil)
+	h.run(a, "app/flags", 1, "one")
+	if err := h.store(a, "app/flags", 2, "two"); err != nil {
 		t.Fatal(err)
 	}
-	m := record.Manifest{Config: config, Version: version, Parent: version - 1, BodySize: int64(len(body)), BodySHA256: record.Sum(body),
-		Forms: []record.Form{form}, ContentType: "text/plain"}
-	raw, err := record.SignManifest(m, signer)
-	if err != nil {
+	crashed := newHost(t)
+	if err := os.CopyFS(filepath.Join(crashed.dir, "state"), os.DirFS(filepath.Join(h.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
-	return m, raw
-}
-
-func newTree(t testing.TB) *tree {
-	tr, err := openTree(filepath.Join(t.TempDir(), "out"), 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tr
-}
-
-func (t *tree) put(tb testing.TB, config string, version uint64, body string) {
-	tb.Helper()
-	m, raw := manifestOf(tb, config, version, []byte(body))
-	if err := t.stage(m, raw, func(dir string) error { return t.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte(body)), nil) }); err != nil {
-		tb.Fatal(err)
-	}
-}
-
-func (t *tree) shown(tb testing.TB, config string) string {
-	tb.Helper()
-	b, err := os.ReadFile(filepath.Join(t.dir(config), valueFile))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(b)
-}
-
-func key(config string, version uint64) record.VersionKey {
-	return record.VersionKey{Config: config, Version: version}
-}
-
-func TestStagingShowsNothingAndShowingIsOneSwap(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a", 1, "one")
-	if _, err := os.Stat(filepath.Join(tr.dir("a"), valueFile)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a staged version shows: %v", err)
-	}
-	for _, v := range []uint64{1, 2, 1, 1} {
-		tr.put(t, "a", 2, "two")
-		if err := tr.show(key("a", v)); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := tr.shown(t, "a"), map[uint64]string{1: "one", 2: "two"}[v]; got != want {
-			t.Errorf("version %d shows %q", v, got)
-		}
-	}
-	if err := tr.hide("a"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(tr.dir("a"), valueFile)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a hidden config shows: %v", err)
-	}
-}
-
-// Configs nest: a and a/b are both configs, on the same path.
-func TestAConfigMayLieUnderAnother(t *testing.T) {
-	tr := newTree(t)
-	for _, config := range []string{"a", "a/b", "a/b/c"} {
-		tr.put(t, config, 1, config)
-		if err := tr.show(key(config, 1)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, config := range []string{"a", "a/b", "a/b/c"} {
-		if got := tr.shown(t, config); got != config {
-			t.Errorf("%s shows %q", config, got)
-		}
-	}
-	if found, err := tr.scan(); err != nil || len(found) != 3 {
-		t.Errorf("scan found %v, %v", found, err)
-	}
-}
-
-func TestABodyThatIsNotTheManifestsLeavesNothingBehind(t *testing.T) {
-	tr := newTree(t)
-	m, raw := manifestOf(t, "a", 1, []byte("good"))
-	for _, body := range []string{"evil", "goo", "good and more", ""} {
-		if err := tr.stage(m, raw, func(dir string) error { return tr.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte(body)), nil) }); !errors.Is(err, record.ErrChecksum) {
-			t.Errorf("%q: got %v, want ErrChecksum", body, err)
-		}
-	}
-	entries, err := os.ReadDir(tr.dir("a"))
-	if err != nil || len(entries) != 0 {
-		t.Errorf("left behind: %v, %v", entries, err)
-	}
-}
-
-func TestScanRemovesWhatACrashLeftHalfWritten(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a/b", 3, "three")
-	half := filepath.Join(tr.dir("a/b"), stagingDir+"123")
+	copyTree(t, filepath.Join(h.dir, "out"), filepath.Join(crashed.dir, "out"))
+	half := filepath.Join(crashed.dir, "out", "app", "flags", stagingPrefix+"3")
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(half, valueFile), []byte("ha"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	found, err := tr.scan()
-	if err != nil || len(found) != 1 || found[0] != key("a/b", 3) {
-		t.Errorf("scan found %v, %v", found, err)
+	b, _ := crashed.start(nil)
+	if applied, ok := b.Applied("app/flags"); !ok || applied.Version != 1 || crashed.shows("app/flags") != "one" {
+		t.Errorf("after a crash: %+v, shows %q", applied, crashed.shows("app/flags"))
 	}
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the half-written version is still there: %v", err)
+		t.Errorf("a half-written version is still there: %v", err)
+	}
+	if held := b.tree.held("app/flags"); len(held) != 2 {
+		t.Errorf("versions on disk: %v", held)
 	}
 }
 
-func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
-	tr := newTree(t)
-	for v := uint64(1); v <= 6; v++ {
-		tr.put(t, "a", v, "x")
-	}
-	removed, err := tr.prune("a", 3, func(v record.VersionKey) bool { return v.Version == 1 })
-	if err != nil || len(removed) != 2 {
-		t.Errorf("removed %v, %v", removed, err)
-	}
-	for v, want := range map[uint64]bool{1: true, 2: false, 3: false, 4: true, 5: true, 6: true} {
-		if kept := tr.check(key("a", v)) == nil; kept != want {
-			t.Errorf("version %d kept: %v", v, kept)
+// copyTree copies files and links.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.Walk(from, func(path string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
 		}
-	}
-}
-
-func TestADamagedVersionIsNoticed(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a", 1, "good")
-	if err := os.WriteFile(filepath.Join(tr.versionPath(key("a", 1)), valueFile), []byte("evil"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.check(key("a", 1)); !errors.Is(err, record.ErrChecksum) {
-		t.Errorf("got %v, want ErrChecksum", err)
-	}
-	tr.put(t, "a", 1, "good") // fetched again, it takes the damaged one's place
-	if err := tr.check(key("a", 1)); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestAFullDiskIsSaid(t *testing.T) {
-	tr := newTree(t)
-	tr.reserve = 1 << 60
-	m, raw := manifestOf(t, "a", 1, []byte("x"))
-	if err := tr.stage(m, raw, func(dir string) error { return tr.writeBody(dir, m, m.Forms[0], bytes.NewReader([]byte("x")), nil) }); !errors.Is(err, diskspace.ErrFull) {
-		t.Errorf("got %v, want ErrFull", err)
-	}
-}
-
-func TestCommittedEpochsNeverGoBack(t *testing.T) {
-	dir := t.TempDir()
-	s, err := openState(dir, 1<<20)
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case info.IsDir():
+			return os.MkdirAll(target, 0o755)
+		case info.Mode()&os.ModeSymlink != 0:
+			link, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(link, target)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, raw, 0o644)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit := func(epoch uint64) error {
-		p := record.Pointer{Config: "a", Region: "eu", Epoch: epoch, Baseline: 1, Phase: record.PhaseActive, TimeMicros: 1}
-		raw, err := record.SignPointer(p, signer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.commit([]committed{{Raw: raw, Revision: 10 * epoch, Version: 1, Watermark: 10*epoch - 1, pointer: p}})
-	}
-	for _, epoch := range []uint64{1, 5, 5} {
-		if err := commit(epoch); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := commit(4); !errors.Is(err, errStale) {
-		t.Errorf("an older epoch was committed: %v", err)
-	}
-	if err := s.saveIndex(8); err != nil {
+}
+
+// The agent dies after the commit and before the rename.
+func TestACommittedSwapIsFinishedAtTheNextStart(t *testing.T) {
+	h := newHost(t)
+	a, stop := h.start(nil)
+	h.run(a, "app/flags", 1, "one")
+	h.run(a, "app/flags", 2, "two")
+	stop()
+	tr, err := openTree(filepath.Join(h.dir, "out"), 1)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.close(); err != nil {
+	if err := tr.config("app/flags").show(tr.version(key("app/flags", 1))); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = openState(dir, 1<<20); err != nil {
-		t.Fatal(err)
+	if h.shows("app/flags") != "one" {
+		t.Fatal("the test could not undo the swap")
 	}
-	defer s.close()
-	rows, watermark, index, err := s.load()
-	if err != nil || len(rows) != 1 || rows[0].pointer.Epoch != 5 || watermark != 49 || index != 8 {
-		t.Errorf("loaded %+v, watermark %d, index %d, %v", rows, watermark, index, err)
+	h.start(nil)
+	if got := h.shows("app/flags"); got != "two" {
+		t.Errorf("after the restart, app/flags shows %q", got)
 	}
 }
 
-func FuzzDecodeCommitted(f *testing.F) {
-	f.Add([]byte{0xa0})
-	f.Fuzz(func(t *testing.T, b []byte) { decodeCommitted(b) })
+func TestADamagedCommittedVersionIsNotShownAsGood(t *testing.T) {
+	h := newHost(t)
+	a, stop := h.start(nil)
+	h.run(a, "app/flags", 1, "one")
+	stop()
+	value := filepath.Join(h.dir, "out", "app/flags", versionPrefix+"1", valueFile)
+	if err := os.WriteFile(value, []byte("bad"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, _ = h.start(nil)
+	if applied, ok := a.Applied("app/flags"); ok {
+		t.Errorf("a damaged version counts as applied: %+v", applied)
+	}
+	// Its bytes come again, and so does the pointer.
+	h.run(a, "app/flags", 1, "one")
+	if h.shows("app/flags") != "one" {
+		t.Errorf("app/flags shows %q", h.shows("app/flags"))
+	}
+}
+
+func TestAConfigThatIsNoLongerSubscribedLeavesTheDisk(t *testing.T) {
+	h := newHost(t)
+	a, stop := h.start(nil)
+	h.run(a, "keep/a", 1, "a")
+	h.run(a, "drop/deep/b", 1, "b")
+	stop()
+	a, stop = h.start(func(c *Config) { c.Subscriptions = wire.Subscribe("keep") })
+	if h.shows("keep/a") != "a" || h.shows("drop/deep/b") != "" {
+		t.Errorf("shows %q and %q", h.shows("keep/a"), h.shows("drop/deep/b"))
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "out", "drop")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory of a config that is not subscribed to: %v", err)
+	}
+	if s, _ := a.Status(t.Context()); len(s.Subscriptions) != 1 || s.Subscriptions[0] != "keep" {
+		t.Errorf("subscriptions: %v", s.Subscriptions)
+	}
+	// Its pointers are remembered and passed on, without files.
+	if err := h.activate(a, "drop/deep/b", 2, 1); err != nil {
+		t.Error(err)
+	}
+	if _, ok := a.Applied("drop/deep/b"); ok || h.shows("drop/deep/b") != "" {
+		t.Error("a config that is not subscribed to is applied")
+	}
+	stop()
+	a, _ = h.start(nil) // it subscribes again; the body must be fetched
+	if _, ok := a.Applied("drop/deep/b"); ok {
+		t.Error("a version without a body counts as applied")
+	}
+	h.run(a, "drop/deep/b", 3, "b3")
+	if h.shows("drop/deep/b") != "b3" {
+		t.Errorf("drop/deep/b shows %q", h.shows("drop/deep/b"))
+	}
+}
+
+func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(func(c *Config) { c.Keep = 2 })
+	for v := uint64(1); v <= 5; v++ {
+		h.run(a, "a", v, strings.Repeat("x", int(v)))
+	}
+	waitUntil(t, func() bool { return len(a.tree.held("a")) == 2 })
+	if held := a.tree.held("a"); held[0] != 5 || held[1] != 4 {
+		t.Errorf("on disk: %v", held)
+	}
+	if err := h.activate(a, "a", 6, 4); err != nil {
+		t.Fatal(err)
+	}
+	for v := uint64(6); v <= 8; v++ {
+		if err := h.store(a, "a", v, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.retention.prune("a")
+	if err := a.tree.version(key("a", 4)).check(); err != nil {
+		t.Errorf("the version that runs was deleted: %v", err)
+	}
+	if held := a.tree.held("a"); len(held) != 3 {
+		t.Errorf("on disk: %v", held)
+	}
+}
+
+// waitUntil polls what the agent does after it has acknowledged.
+func waitUntil(t *testing.T, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatal("it did not happen within a minute")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestAQuotaDeletesTheOldestVersionsThatNobodyNeeds(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(func(c *Config) {
+		c.Keep = 100
+		c.DiskQuota = 50_000
+	})
+	for v := uint64(1); v <= 8; v++ {
+		h.run(a, "a", v, strings.Repeat("x", 9_000))
+	}
+	held := a.tree.held("a")
+	if held[0] != 8 || len(held) > 5 || len(held) < 2 {
+		t.Errorf("on disk: %v", held)
+	}
+	if err := h.store(a, "a", 9, strings.Repeat("x", 49_000)); !errors.Is(err, ErrQuota) {
+		t.Errorf("a version over the quota: %v, want ErrQuota", err)
+	}
+	if h.shows("a") == "" {
+		t.Error("the version that runs is gone")
+	}
+}
+
+func TestAnUnwritableDiskIsReportedBeforeTheAgentRuns(t *testing.T) {
+	h := newHost(t)
+	file := filepath.Join(h.dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Config){
+		"output directory": func(c *Config) { c.OutputDir = filepath.Join(file, "out") },
+		"state directory":  func(c *Config) { c.StateDir = filepath.Join(file, "state") },
+		"listen address":   func(c *Config) { c.Listen = "no such host:x" },
+		"local API":        func(c *Config) { c.LocalAPI = "unix:" + filepath.Join(file, "sock") },
+	} {
+		cfg := h.config()
+		change(&cfg)
+		if _, err := Open(cfg); err == nil {
+			t.Errorf("%s: the agent opens", name)
+		}
+	}
+	a, _ := h.start(nil)
+	a.tree.reserve = 1 << 60
+	if err := h.store(a, "a", 1, "x"); !errors.Is(err, diskspace.ErrFull) {
+		t.Errorf("a full disk: %v, want ErrFull", err)
+	}
+}
+
+func TestSettingsThatCannotBeAreUsageErrors(t *testing.T) {
+	h := newHost(t)
+	labels := map[string]string{}
+	for i := range wire.MaxLabels + 1 {
+		labels[strings.Repeat("k", i+1)] = "v"
+	}
+	for want, change := range map[string]func(*Config){
+		"address":          func(c *Config) { c.Coordinators = nil },
+		"output directory": func(c *Config) { c.OutputDir = "" },
+		"state directory":  func(c *Config) { c.StateDir = "" },
+		"labels":           func(c *Config) { c.Labels = labels },
+		"subscriptions":    func(c *Config) { c.Subscriptions = wire.Subscriptions(strings.Repeat("a", 999)) },
+		"nothing to do":    func(c *Config) { c.Leaf = true; c.Subscriptions = wire.SubscribeNothing },
+		"cache limit":      func(c *Config) { c.CacheLimit = 1 },
+		"loopback":         func(c *Config) { c.LocalAPI = "192.0.2.1:80" },
+	} {
+		cfg := h.config()
+		change(&cfg)
+		_, err := Open(cfg)
+		var u *usage.Error
+		if !errors.As(err, &u) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want a usage error", want, err)
+		}
+	}
+}
+
+func TestAnAgentRunsOnlyWithTheIdentityOfAnAgent(t *testing.T) {
+	h := newHost(t)
+	coordinator := *h.bundle
+	coordinator.Identity.Role = identity.RoleCoordinator
+	cfg := h.config()
+	cfg.Identity = &coordinator
+	if _, err := Open(cfg); !errors.Is(err, identity.ErrIdentity) {
+		t.Errorf("a coordinator's identity: %v, want ErrIdentity", err)
+	}
+}
+
+// What the node reports is counted, and passed to OnEvent.
+func TestWhatTheNodeReportsIsCounted(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(nil)
+	now := time.Now().UnixMicro()
+	pointer := record.Pointer{Config: "a", Region: "eu", Epoch: 1, Baseline: 7, TimeMicros: now}
+	reports := []step.Output{
+		{Op: step.OpAccepted, Announcement: &wire.Announcement{Pointer: pointer}},
+		{Op: step.OpRefused, Reason: "bad_signature", Name: "liar"},
+		{Op: step.OpHead, Head: record.Head{TimeMicros: now}},
+		{Op: step.OpGap},
+		{Op: step.OpAttached},
+		{Op: step.OpDuplicate},
+		{Op: step.OpSuspect},
+		{Op: step.OpSlow},
+		{Op: step.OpDrop},
+		{Op: step.OpGossip, Addrs: []string{"127.0.0.1:1"}},
+	}
+	a.driver.Do(t.Context(), func(*mesh.Node) {
+		for _, o := range reports {
+			a.observe(o)
+		}
+	})
+	if h.count(EventVerified) != 1 || h.count(EventRefused) != 1 || !a.applied.needs(key("a", 7)) {
+		t.Errorf("events: %+v", h.events)
+	}
+	if s := a.applied.staleness(); s > time.Minute {
+		t.Errorf("staleness of %s after a new head", s)
+	}
+	if _, duplicates := a.Shards(); duplicates != 1 {
+		t.Errorf("%d duplicates", duplicates)
+	}
+	var text strings.Builder
+	a.metrics.write(&text)
+	for _, line := range []string{`banyan_agent_refused_total{reason="bad_signature"} 1`, "banyan_agent_gaps_total 1",
+		"banyan_agent_silent_sources_total 1", "banyan_agent_slow_children_total 1", "banyan_agent_parent_lost_total 1",
+		"banyan_agent_attached 0", "banyan_agent_cache_bytes 0"} {
+		if !strings.Contains(text.String(), line+"\n") {
+			t.Errorf("metrics lack %q", line)
+		}
+	}
+}
+
+// A wrapper stands between the driver and the agent.
+func TestAWrapperSeesWhatTheDriverAsksFor(t *testing.T) {
+	h := newHost(t)
+	var wrapped bool
+	a, err := Open(h.config(), func(h transport.Handlers) transport.Handlers {
+		wrapped = h.Bodies != nil && h.Receiver != nil && h.Cache != nil && h.Pointers != nil && h.Observe != nil
+		return h
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !wrapped {
+		t.Error("the wrapper was not given the agent's handlers")
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -10,30 +11,48 @@ import (
 	"banyan/record"
 )
 
-// applier applies activations one batch after another: one durable commit for
-// all that came meanwhile, then their symlinks. Its queue holds at most one
-// activation a config, because a node asks for no second before the first is done.
+// applier applies activations in batches: one durable commit for all activations that wait,
+// then the links of each. The queue has at most one activation of a config, because the node
+// asks for the next one only after the last one is done.
 type applier struct {
-	agent *Agent
-	wake  chan struct{}
+	state         *state
+	tree          *tree
+	applied       *appliedSet
+	subscriptions wire.Subscriptions
+	retention     *retention
+	metrics       *agentMetrics
+	log           *slog.Logger
+	emit          func(Event)
+
+	wake    chan struct{} // has room for one signal
+	stopped chan struct{} // closed when run has returned
 
 	mu    sync.Mutex
 	queue []activation // guarded by mu
-	index uint32       // to be saved, plus one; guarded by mu
-	saved uint32
+	index uint32       // agent index plus one, to be saved; guarded by mu
+	saved uint32       // the index that was saved last; only run uses it
 }
 
+// activation is a pointer to be applied.
 type activation struct {
 	announcement *wire.Announcement
-	version      uint64
-	watermark    uint64
-	pending      bool         // its reload is still to be done
-	swapped      chan<- error // who waits for the swap alone; nil: it ends with it
-	done         func(reason string, latencyMicros int64)
+	version      uint64 // 0: the pointer gives this host no version
+	watermark    uint64 // of the node, when it asked for the activation
+	pending      bool   // the reload hook is still to be run
+	// committed receives the outcome of the commit and the swap, for a hook that goes on
+	// afterwards. If it is nil, the activation is finished after the swap.
+	committed chan<- error
+	done      func(reason string, latencyMicros int64)
 }
 
-func newApplier(a *Agent) *applier { return &applier{agent: a, wake: make(chan struct{}, 1)} }
+func (a *activation) config() string { return a.announcement.Pointer.Config }
 
+// key names the version that is activated.
+func (a *activation) key() record.VersionKey {
+	return record.VersionKey{Config: a.config(), Version: a.version}
+}
+
+// add queues an activation.
 func (p *applier) add(act activation) {
 	p.mu.Lock()
 	p.queue = append(p.queue, act)
@@ -41,7 +60,7 @@ func (p *applier) add(act activation) {
 	p.signal()
 }
 
-// saveIndex remembers the agent index, some time soon.
+// saveIndex queues the agent index, plus one, to be written.
 func (p *applier) saveIndex(index uint32) {
 	p.mu.Lock()
 	p.index = index
@@ -56,7 +75,9 @@ func (p *applier) signal() {
 	}
 }
 
+// run applies what is queued until ctx ends.
 func (p *applier) run(ctx context.Context) {
+	defer close(p.stopped)
 	for {
 		select {
 		case <-p.wake:
@@ -64,113 +85,103 @@ func (p *applier) run(ctx context.Context) {
 			return
 		}
 		p.mu.Lock()
-		batch, index := p.queue, p.index
+		batch := p.queue
+		index := p.index
 		p.queue = nil
 		p.mu.Unlock()
 		if len(batch) > 0 {
 			p.apply(batch)
 		}
 		if index != p.saved {
-			if err := p.agent.state.saveIndex(index); err != nil {
-				p.agent.log.Warn("agent index not saved", "error", err)
+			if err := p.state.saveIndex(index); err != nil {
+				p.log.Warn("agent index not saved", "error", err)
 			}
 			p.saved = index
 		}
 	}
 }
 
+// apply commits a batch and shows its versions.
 func (p *applier) apply(batch []activation) {
-	now := time.Now()
+	now := time.Now().UnixMicro()
 	rows := make([]committed, len(batch))
 	for i, act := range batch {
-		rows[i] = committed{Raw: act.announcement.Raw, Revision: act.announcement.Revision, Version: act.version,
-			AtMicros: now.UnixMicro(), Watermark: act.watermark, Pending: act.pending, pointer: act.announcement.Pointer}
-	}
-	err := p.agent.state.commit(rows)
-	for i, act := range batch {
-		failure := err
-		if failure == nil {
-			failure = p.show(rows[i])
+		rows[i] = committed{
+			Raw:       act.announcement.Raw,
+			Revision:  act.announcement.Revision,
+			Version:   act.version,
+			AtMicros:  now,
+			Watermark: act.watermark,
+			Pending:   act.pending,
+			pointer:   act.announcement.Pointer,
 		}
-		if act.swapped != nil {
-			act.swapped <- failure
+	}
+	commitErr := p.state.commit(rows)
+	for i, act := range batch {
+		err := commitErr
+		if err == nil {
+			err = p.show(rows[i])
+		}
+		if act.committed != nil {
+			act.committed <- err
 		} else {
-			p.finish(act, failure)
+			p.finish(act, err)
 		}
 	}
 }
 
-// swap commits and shows an activation with others that wait, and returns how that went.
+// swap queues an activation and waits until its version is committed and shown.
 func (p *applier) swap(act activation) error {
-	swapped := make(chan error, 1)
-	act.swapped = swapped
+	committed := make(chan error, 1)
+	act.committed = committed
 	p.add(act)
 	select {
-	case err := <-swapped:
+	case err := <-committed:
 		return err
-	case <-p.agent.ctx.Done():
-		return context.Cause(p.agent.ctx)
+	case <-p.stopped:
+		return context.Canceled
 	}
 }
 
-// show lets readers see what was committed; nothing, if the host does not subscribe.
+// show makes readers see what was committed. It does nothing for a config that the host does
+// not subscribe to.
 func (p *applier) show(c committed) error {
-	a := p.agent
-	if !a.subscribes(c.pointer.Config) {
+	v := c.key()
+	if !p.subscriptions.Include(v.Config) {
 		return nil
 	}
-	v := record.VersionKey{Config: c.pointer.Config, Version: c.Version}
-	applied := Applied{Config: v.Config, Region: c.pointer.Region, Epoch: c.pointer.Epoch, Version: c.Version, Pending: c.Pending, AppliedAt: time.UnixMicro(c.AtMicros)}
-	if c.Version == 0 {
-		if err := a.tree.hide(v.Config); err != nil {
-			return err
+	dir := p.tree.config(v.Config)
+	if v.Version == 0 {
+		if err := dir.hide(); err != nil {
+			return fmt.Errorf("hide %s: %w", v.Config, err)
 		}
-	} else {
-		if err := a.tree.show(v); err != nil {
-			return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
-		}
-		a.describe(&applied, v)
+	} else if err := dir.show(p.tree.version(v)); err != nil {
+		return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
 	}
-	a.remember(applied)
+	p.applied.put(c.describe(p.tree))
 	return nil
 }
 
+// finish reports the outcome of an activation to the node, and deletes old versions.
 func (p *applier) finish(act activation, err error) {
-	a, pointer := p.agent, act.announcement.Pointer
+	pointer := act.announcement.Pointer
 	latency := time.Now().UnixMicro() - pointer.TimeMicros
-	if err != nil {
-		a.metrics.failed("apply")
-		a.log.Error("not applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "error", err)
-		a.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
+	log := p.log.With("config", pointer.Config, "epoch", pointer.Epoch, "version", act.version)
+	switch {
+	case err != nil:
+		p.metrics.failed("apply")
+		log.Error("not applied", "error", err)
+		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
 		act.done(err.Error(), latency)
-		return
-	}
-	if !a.subscribes(pointer.Config) {
-		a.log.Debug("passed on", "config", pointer.Config, "epoch", pointer.Epoch)
+	case !p.subscriptions.Include(pointer.Config):
+		log.Debug("passed on")
 		act.done("", latency)
-		return
-	}
-	a.metrics.applied.Inc()
-	a.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
-	a.log.Info("applied", "config", pointer.Config, "epoch", pointer.Epoch, "version", act.version, "latency_us", latency)
-	a.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
-	act.done("", latency)
-	a.prune(pointer.Config)
-}
-
-// prune removes versions beyond those kept, and tells the node.
-func (a *Agent) prune(config string) {
-	removed, err := a.tree.prune(config, a.cfg.Keep, a.isNamed)
-	if err != nil {
-		a.log.Warn("old versions not removed", "config", config, "error", err)
-	}
-	a.forget(removed)
-}
-
-// forget tells who serves them of versions that were removed.
-func (a *Agent) forget(removed []record.VersionKey) {
-	for _, v := range removed {
-		a.Abandon(v)
-		a.driver.Evicted(v)
+	default:
+		p.metrics.applied.Inc()
+		p.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
+		log.Info("applied", "latency_us", latency)
+		p.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
+		act.done("", latency)
+		p.retention.prune(pointer.Config)
 	}
 }

@@ -1,267 +1,225 @@
 package agent
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"path/filepath"
 
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/body"
+	"banyan/fec"
 	"banyan/forms"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
+	"banyan/shardstore"
 )
 
-// StoreBody implements transport.BodyReceiver: verify the manifest, then stage.
-func (a *Agent) StoreBody(_ context.Context, want record.VersionKey, o body.Offer) (uint8, error) {
-	v, err := o.Verify(a.cfg.Identity.Policy, want)
+// bodies receives the bodies of configs that the host subscribes to, keeps shards of other
+// configs for other hosts, and serves both. It implements transport.BodyServer,
+// transport.BodyReceiver and transport.FormCache.
+type bodies struct {
+	policy        *record.Policy
+	subscriptions wire.Subscriptions
+	tree          *tree
+	shards        *shardstore.Store // forms on their way, and forms in the tree
+	cache         *shardstore.Store // forms of configs that the host does not subscribe to
+	retention     *retention
+	metrics       *agentMetrics
+	log           *slog.Logger
+}
+
+// openCache deletes what is in dir and opens a store there. The cache starts empty because
+// every shard in it can be fetched again.
+func openCache(dir string, reserve int64) (*shardstore.Store, error) {
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	return shardstore.Open(dir, reserve, func(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
+		return nil, record.Form{}, nil, fmt.Errorf("%s version %d: %w", key.Config, key.Version, shardstore.ErrUnknown)
+	})
+}
+
+// storeOf returns the store for shards of config.
+func (b *bodies) storeOf(config string) *shardstore.Store {
+	if b.subscriptions.Include(config) {
+		return b.shards
+	}
+	return b.cache
+}
+
+// StoreBody implements transport.BodyReceiver.
+func (b *bodies) StoreBody(_ context.Context, want record.VersionKey, o body.Offer) (forms uint8, err error) {
+	v, err := o.Verify(b.policy, want)
 	if err != nil {
 		return 0, err
 	}
-	m, f := v.Manifest, v.Described
-	if err := a.makeRoom(m.BodySize + f.Size); err != nil {
+	if err := b.retention.makeRoom(v.Manifest.BodySize + v.Described.Size); err != nil {
 		return 0, err
 	}
-	base, err := a.base(want.Config, f)
+	base, err := b.base(want.Config, v.Described)
 	if err != nil {
 		return 0, err
 	}
-	err = a.tree.stage(m, o.Signed, func(dir string) error {
-		if f.Encoding == record.EncodingIdentity {
-			return a.tree.writeBody(dir, m, f, o.Bytes, nil)
-		}
-		encoded, err := os.OpenFile(filepath.Join(dir, formFile(f, o.Form)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-		if err != nil {
-			return err
-		}
-		defer encoded.Close()
-		return a.tree.writeBody(dir, m, f, io.TeeReader(io.LimitReader(o.Bytes, f.Size), encoded), base)
+	err = b.tree.stage(v.Manifest, o.Signed, func(s *staging) error {
+		return s.writeFormAndBody(v.Described, o.Form, o.Bytes, base)
 	})
 	if err != nil {
 		return 0, err
 	}
-	return a.tree.forms(want), nil
+	return b.tree.version(want).forms(v.Manifest), nil
 }
 
-// base reads the body that a form is a delta to; nil if it is none.
-func (a *Agent) base(config string, f record.Form) ([]byte, error) {
+// base reads the body that f is a delta to. It returns nil if f is no delta.
+func (b *bodies) base(config string, f record.Form) ([]byte, error) {
 	if f.Base == 0 {
 		return nil, nil
 	}
-	r, err := a.tree.open(record.VersionKey{Config: config, Version: f.Base})
+	file, err := b.tree.version(record.VersionKey{Config: config, Version: f.Base}).open()
 	if err != nil {
 		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
 	}
-	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, record.MaxDelta+1))
-	if err == nil && len(b) > record.MaxDelta {
-		err = fmt.Errorf("%w: version %d has more than %d bytes", forms.ErrBase, f.Base, record.MaxDelta)
-	}
-	return b, err
+	defer file.Close()
+	return forms.ReadBase(f.Base, file)
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (a *Agent) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (info step.FormInfo, have *bitset.BitSet, err error) {
-	v, err := o.Verify(a.cfg.Identity.Policy, want)
+func (b *bodies) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (step.FormInfo, *bitset.BitSet, error) {
+	v, err := o.Verify(b.policy, want)
 	if err != nil {
-		return info, nil, err
+		return step.FormInfo{}, nil, err
 	}
-	if err := a.makeRoom(v.Described.Size); err != nil {
-		return info, nil, err
+	if err := b.retention.makeRoom(v.Described.Size); err != nil {
+		return step.FormInfo{}, nil, err
 	}
-	return v.Begin(a.shards)
+	return v.Begin(b.shards)
 }
 
 // PutShard implements transport.BodyReceiver.
-func (a *Agent) PutShard(key record.FormKey, n int, shard []byte) ([]int, error) {
-	restored, err := a.storeOf(key.Config).Put(key, n, shard)
-	switch {
-	case err != nil:
-	case a.subscribes(key.Config): // those that were there already are counted by the node
-		a.metrics.shards.Inc()
-		a.metrics.bodyBytes.Add(len(shard))
-	default:
-		a.metrics.cached.Inc()
-	}
-	return restored, err
-}
-
-// GetShard implements transport.BodyServer.
-func (a *Agent) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error) {
-	shard, err := a.storeOf(key.Config).Get(key, n, buf)
+func (b *bodies) PutShard(key record.FormKey, n int, shard []byte) (restored []int, err error) {
+	restored, err = b.storeOf(key.Config).Put(key, n, shard)
 	if err != nil {
 		return nil, err
 	}
-	if !a.subscribes(key.Config) {
-		a.metrics.cacheServed.Inc()
+	if b.subscriptions.Include(key.Config) {
+		b.metrics.shards.Inc() // duplicates are counted when the node reports them
+		b.metrics.bodyBytes.Add(len(shard))
+	} else {
+		b.metrics.cached.Inc()
 	}
-	if a.cfg.TamperShard != nil {
-		a.cfg.TamperShard(shard)
-	}
-	return shard, nil
+	return restored, nil
 }
 
-// Shards is how many shards the agent has stored, and how many came that it had.
-func (a *Agent) Shards() (stored, duplicates uint64) {
-	return a.metrics.shards.Get(), a.metrics.duplicates.Get()
-}
-
-// Assemble implements transport.BodyReceiver: the bytes of the form move into the version's
-// directory. If they are not what the manifest says, all of them are fetched again.
-func (a *Agent) Assemble(_ context.Context, key record.FormKey) (uint8, error) {
-	_, signed, _, ok := a.shards.Offer(key.VersionKey, wire.AnyForm)
-	if !ok {
-		return 0, fmt.Errorf("%s version %d: nothing has come of it", key.Config, key.Version)
-	}
-	m, err := record.DecodeManifest(signed)
-	if err != nil {
-		return 0, err
-	}
-	if err = a.assemble(key, m, signed); err != nil {
-		if errors.Is(err, record.ErrChecksum) || errors.Is(err, forms.ErrBase) {
-			err = errors.Join(err, a.shards.Drop(key.VersionKey))
-		}
-		return 0, err
-	}
-	return a.tree.forms(key.VersionKey), a.shards.Keep(key)
-}
-
-func (a *Agent) assemble(key record.FormKey, m record.Manifest, signed []byte) error {
-	f := m.Forms[key.Form]
-	path, index, err := a.shards.Finish(key)
-	if err != nil {
-		return err
-	}
-	base, err := a.base(key.Config, f)
-	if err != nil {
-		return err
-	}
-	return a.tree.stage(m, signed, func(dir string) error {
-		if f.Encoding != record.EncodingIdentity {
-			encoded, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer encoded.Close()
-			if err := a.tree.writeBody(dir, m, f, encoded, base); err != nil {
-				return err
-			}
-		}
-		if err := os.WriteFile(filepath.Join(dir, indexFile(key.Form)), index, 0o644); err != nil {
+// Assemble implements transport.BodyReceiver.
+func (b *bodies) Assemble(_ context.Context, key record.FormKey) (forms uint8, err error) {
+	var m record.Manifest
+	err = body.Assemble(b.shards, key, func(a body.Arrived) error {
+		m = a.Manifest
+		base, err := b.base(key.Config, a.Form)
+		if err != nil {
 			return err
 		}
-		return os.Rename(path, filepath.Join(dir, formFile(f, key.Form)))
+		return b.tree.stage(a.Manifest, a.Signed, func(s *staging) error {
+			return s.adopt(a.Form, key.Form, a.Path, a.Index, base)
+		})
 	})
+	if err != nil {
+		return 0, err
+	}
+	return b.tree.version(key.VersionKey).forms(m), nil
 }
 
 // Abandon implements transport.BodyReceiver.
-func (a *Agent) Abandon(want record.VersionKey) {
-	if err := a.storeOf(want.Config).Drop(want); err != nil {
-		a.log.Warn("what came of a version was not removed", "config", want.Config, "version", want.Version, "error", err)
+func (b *bodies) Abandon(want record.VersionKey) {
+	if err := b.storeOf(want.Config).Drop(want); err != nil {
+		b.log.Warn("shards of an abandoned version not deleted", "config", want.Config, "version", want.Version, "error", err)
 	}
 }
 
-// OpenBody implements transport.BodyServer: of the forms that are here and that the asker
-// can use the smallest, whole or by the shard; the body itself, if there is none.
-func (a *Agent) OpenBody(_ context.Context, want record.VersionKey, wish body.Wish) (body.Offer, error) {
-	if !a.subscribes(want.Config) {
-		return a.openCached(want, wish)
+// GetShard implements transport.BodyServer.
+func (b *bodies) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error) {
+	shard, err := b.storeOf(key.Config).Get(key, n, buf)
+	if err == nil && !b.subscriptions.Include(key.Config) {
+		b.metrics.cacheServed.Inc()
 	}
-	if form, signed, index, ok := a.shards.Offer(want, wire.AnyForm); ok {
-		return body.OfferIndex(signed, form, index, wish)
+	return shard, err
+}
+
+// OpenBody implements transport.BodyServer.
+func (b *bodies) OpenBody(ctx context.Context, want record.VersionKey, wish body.Wish) (body.Offer, error) {
+	if !b.subscriptions.Include(want.Config) {
+		return b.openCached(want, wish)
 	}
-	m, signed, err := a.tree.manifest(want)
+	server := body.Server{Library: library{b.tree}, Arriving: b.shards}
+	return server.Open(ctx, want, wish)
+}
+
+// openCached offers the form that serves wish best, if the cache has it: in one piece if the
+// form is small and complete, else by its index. If the cache has another form only, it
+// returns a body.OtherFormError, and the node fetches the better form.
+func (b *bodies) openCached(want record.VersionKey, wish body.Wish) (body.Offer, error) {
+	_, signed, _, ok := b.cache.Offer(want, wire.AnyForm)
+	if !ok {
+		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, shardstore.ErrUnknown)
+	}
+	m, err := record.DecodeManifest(signed)
 	if err != nil {
 		return body.Offer{}, err
 	}
-	if form, ok := body.Choose(m, a.tree.forms(want), wish); ok {
-		return a.openForm(record.FormKey{VersionKey: want, Form: form}, m.Forms[form], signed, wish)
-	}
-	if wish.FormOnly {
+	n, ok := body.Choose(m, body.AllForms, wish)
+	if !ok {
 		return body.Offer{}, fmt.Errorf("%s version %d: %w", want.Config, want.Version, body.ErrNoForm)
 	}
-	f, err := a.tree.open(want)
-	return body.Offer{Signed: signed, Size: m.BodySize, Bytes: f}, err
+	_, _, index, ok := b.cache.Offer(want, wire.OnlyForm(n))
+	if !ok {
+		return body.Offer{}, &body.OtherFormError{Form: n}
+	}
+	if f := m.Forms[n]; f.Size <= mesh.WholeLimit {
+		file, err := b.cache.OpenWhole(record.FormKey{VersionKey: want, Form: n})
+		if err == nil {
+			return body.Offer{Signed: signed, What: body.ContentForm, Form: n, Size: f.Size, Bytes: file}, nil
+		}
+	}
+	return body.OfferIndex(signed, n, index, wish)
 }
 
-func (a *Agent) openForm(key record.FormKey, f record.Form, signed []byte, wish body.Wish) (body.Offer, error) {
+// CacheForm implements transport.FormCache.
+func (b *bodies) CacheForm(_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (step.FormInfo, *bitset.BitSet, error) {
+	v, err := o.Verify(b.policy, want)
+	if err != nil {
+		return step.FormInfo{}, nil, err
+	}
+	if o.What == body.ContentBody || !choice.Allows(o.Form) {
+		return step.FormInfo{}, nil, fmt.Errorf("%w: %s version %d: form %d", body.ErrMismatch, want.Config, want.Version, o.Form)
+	}
+	if o.What == body.ContentIndex {
+		return v.Begin(b.cache)
+	}
+	have, err := b.cacheWhole(v)
+	return v.Info(), have, err
+}
+
+// cacheWhole stores a form that is offered in one piece, as if all its shards had come.
+func (b *bodies) cacheWhole(v body.Verified) (*bitset.BitSet, error) {
+	f := v.Described
 	if f.Size > mesh.WholeLimit {
-		index, err := a.shards.Index(key)
-		if err != nil {
-			return body.Offer{}, err
-		}
-		return body.OfferIndex(signed, key.Form, index, wish)
+		return nil, fmt.Errorf("%w: a form of %d bytes in one piece", record.ErrTooLarge, f.Size)
 	}
-	file, err := os.Open(filepath.Join(a.tree.versionPath(key.VersionKey), formFile(f, key.Form)))
-	return body.Offer{Signed: signed, What: body.ContentForm, Form: key.Form, Size: f.Size, Bytes: file}, err
-}
-
-// named are the versions of a config that its pointer names.
-type named struct{ baseline, candidate uint64 }
-
-// name notes the versions that a pointer names: they are not evicted.
-func (a *Agent) name(p *record.Pointer) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.named[p.Config] = named{p.Baseline, p.Candidate}
-}
-
-func (a *Agent) isNamed(v record.VersionKey) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n := a.named[v.Config]
-	return v.Version == n.baseline || v.Version == n.candidate || v.Version == a.configs[v.Config].Version
-}
-
-// ErrQuota is returned when the versions that pointers name take all of the quota.
-var ErrQuota = errors.New("disk quota is used up")
-
-// makeRoom evicts versions, oldest first, until need more bytes fit the quota. What
-// runs here, and what a pointer names, stays.
-func (a *Agent) makeRoom(need int64) error {
-	if a.cfg.DiskQuota == 0 {
-		return nil
-	}
-	a.quota.Lock()
-	defer a.quota.Unlock()
-	used, err := a.shards.Size()
+	encoded, err := io.ReadAll(io.LimitReader(v.Bytes, f.Size))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	all, err := a.tree.all()
+	index, err := forms.Verify(f, bytes.NewReader(encoded))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, s := range all {
-		used += s.bytes
+	if _, err := b.cache.Begin(v.Key, f, v.Signed, index.Bytes()); err != nil {
+		return nil, err
 	}
-	for len(all) > 0 && used+need > a.cfg.DiskQuota {
-		s := all[0]
-		if all = all[1:]; a.isNamed(s.key) {
-			continue
-		}
-		if err := a.evict(s.key); err != nil {
-			return err
-		}
-		used -= s.bytes
-	}
-	if used+need > a.cfg.DiskQuota {
-		return fmt.Errorf("%w: %d bytes are needed, %d of %d are used by versions that run or are to run; raise --disk-quota", ErrQuota, need, used, a.cfg.DiskQuota)
-	}
-	return nil
-}
-
-func (a *Agent) evict(v record.VersionKey) error {
-	a.log.Info("version evicted", "config", v.Config, "version", v.Version)
-	if err := os.RemoveAll(a.tree.versionPath(v)); err != nil {
-		return err
-	}
-	a.forget([]record.VersionKey{v})
-	return nil
+	return b.cache.Fill(v.Key, encoded)
 }

@@ -2,40 +2,33 @@ package agent
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"errors"
 	"io"
 	"log/slog"
 	"testing"
-	"time"
 
 	"banyan/body"
 	"banyan/fec"
 	"banyan/mesh/wire"
 	"banyan/record"
-	"banyan/transport/identity"
 )
 
-// newRelay is an agent that subscribes to nothing, with just what a cache needs.
-func newRelay(t *testing.T) *Agent {
+// newRelay makes the bodies of an agent that subscribes to nothing.
+func newRelay(t *testing.T) *bodies {
 	tr := newTree(t)
 	cache, err := openCache(tr.cacheDir(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cache.Close() })
-	root := record.KeyFromSeed([32]byte{6})
-	signed, err := record.SignPolicy(record.PolicyDocument{Version: 1, ExpiresSec: time.Now().Add(time.Hour).Unix(),
-		Publishers: []record.PublisherEntry{{Name: "p", Public: signer.Public(), Scopes: []string{"*"}}}}, root)
-	if err != nil {
-		t.Fatal(err)
+	return &bodies{
+		policy:        newPolicy(t),
+		subscriptions: wire.SubscribeNothing,
+		tree:          tr,
+		cache:         cache,
+		metrics:       newMetrics(),
+		log:           slog.New(slog.DiscardHandler),
 	}
-	policy, err := record.OpenPolicy(signed, []ed25519.PublicKey{root.Public()}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Agent{tree: tr, cache: cache, log: slog.New(slog.DiscardHandler),
-		cfg: Config{Subscriptions: wire.SubscribeNothing, Identity: &identity.Bundle{Policy: policy}}}
 }
 
 func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {

@@ -6,96 +6,94 @@ import (
 	"net"
 	"time"
 
+	"banyan/internal/usage"
 	"banyan/mesh"
 	"banyan/mesh/wire"
-	"banyan/record"
 	"banyan/transport/identity"
 )
 
-// Config says how an agent runs. A zero value means the default where one is named.
+// Config says how an agent runs. Identity, Coordinators, OutputDir and StateDir are required;
+// the zero value of every other field means its default.
 type Config struct {
 	// Identity is the agent's certificate and trust policy.
 	Identity *identity.Bundle
-	// Coordinators are addresses, host:port, of the region's coordinators.
+	// Coordinators are the addresses, host:port, of the region's coordinators.
 	Coordinators []string
 	// Listen is the UDP address to bind; default ":0".
 	Listen string
-	// Advertise is the address that children dial; default the bound one, with
-	// the host the coordinator is reached from if Listen names none.
+	// Advertise is the address that children dial. The default is the bound address; if that
+	// names no host, the host is the one from which the coordinator is reached.
 	Advertise string
-	// OutputDir is where configs appear as files.
+	// OutputDir is the directory in which configs appear as files.
 	OutputDir string
-	// StateDir is where the agent remembers what it applied.
+	// StateDir is the directory of the agent's database.
 	StateDir string
-	// LocalAPI is where readers on this host are served: "unix:PATH" or a
-	// loopback "host:port"; "" for nowhere.
+	// LocalAPI is the address for readers on this host, "unix:PATH" or a loopback
+	// "host:port"; default none.
 	LocalAPI string
-	// Leaf says that this host must not have children.
+	// Leaf is set if this host must not have children.
 	Leaf bool
-	// MaxChildren is how many it takes; 0: as many as the coordinator gives it.
+	// MaxChildren is the maximum number of children; default as many as the coordinator
+	// gives.
 	MaxChildren int
-	// Labels are matched by waves.
+	// Labels are matched by the waves of rollouts; at most wire.MaxLabels.
 	Labels map[string]string
 	// Subscriptions are the configs that this host applies; default all.
 	Subscriptions wire.Subscriptions
-	// CacheLimit is how many bytes of shards of other configs are kept for other hosts;
+	// CacheLimit is the maximum size in bytes of the shards that are kept for other hosts;
 	// default mesh.DefaultCacheLimit, at least MinCacheLimit.
 	CacheLimit int64
-	// Keep is how many versions of a config stay on disk; default 3.
+	// Keep is the number of versions of a config that stay on disk; default 3.
 	Keep int
-	// DiskQuota is how many bytes versions and bodies on their way may take together;
-	// past it the oldest versions go, but never one that a pointer names. 0: no quota.
+	// DiskQuota is the maximum size in bytes of versions and bodies on their way. Past it the
+	// oldest versions are deleted, but never a version that a pointer names. Default none.
 	DiskQuota int64
-	// Hooks are run around an apply; nil for none. ParseHooks reads them from a file.
+	// Hooks are run around an apply; default none.
 	Hooks *Hooks
-	// DriftInterval is the time between two looks at each file; default 1 min, negative: never.
+	// DriftInterval is the time between two looks at each file; default 1 min, negative:
+	// never.
 	DriftInterval time.Duration
-	// MaxUpload and MaxDownload are rates of bodies, in bytes a second, over all links;
-	// 0: no limit.
-	MaxUpload, MaxDownload int64
-	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
+	// MaxUpload is the rate of bodies over all links in bytes a second; default no limit.
+	MaxUpload int64
+	// MaxDownload is the rate of bodies over all links in bytes a second; default no limit.
+	MaxDownload int64
+	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB.
 	DiskReserve int64
-	// KeepAlive and IdleTimeout of links; defaults of transport.Config.
-	KeepAlive, IdleTimeout time.Duration
-	// PacketConn, if set, is the socket to use instead of binding Listen.
+	// KeepAlive is the time between keep-alives of a link; default as in transport.Config.
+	KeepAlive time.Duration
+	// IdleTimeout is the time after which a silent link ends; default as in
+	// transport.Config.
+	IdleTimeout time.Duration
+	// PacketConn is used instead of binding Listen, if it is set. The agent closes it.
 	PacketConn net.PacketConn
-	// OnEvent, if set, is called, from the agent's own goroutines, for each
-	// pointer verified, applied or refused. It must not block.
+	// OnEvent is called for each event, from goroutines of the agent. It must not block.
 	OnEvent func(Event)
-	// TamperShard, if set, changes every shard before it is sent: for tests of others'
-	// defences.
-	TamperShard func(shard []byte)
-	// Log takes what the agent has to say; default none.
+	// Log takes the agent's log; default none.
 	Log *slog.Logger
 }
 
-// MinCacheLimit is the smallest cache that an agent may have for other hosts.
+// MinCacheLimit is the smallest value of Config.CacheLimit in bytes. Small bodies and indices
+// of other configs need that much on their way through this host.
 const MinCacheLimit = 16 << 20
 
+// Defaults of Config.
+const (
+	defaultKeep    = 3
+	defaultReserve = 32 << 20
+)
+
+// complete checks the configuration and sets defaults. Its errors are usage errors, or
+// wrap identity.ErrIdentity.
 func (c *Config) complete() error {
-	if c.Identity.Identity.Role != identity.RoleAgent {
-		return fmt.Errorf("%w: identity %s is not an agent's; issue one with 'banyan cert agent'", record.ErrInvalid, c.Identity.Identity)
-	}
-	if len(c.Coordinators) == 0 {
-		return fmt.Errorf("%w: no coordinator address given", record.ErrInvalid)
-	}
-	if c.OutputDir == "" || c.StateDir == "" {
-		return fmt.Errorf("%w: an output and a state directory are needed", record.ErrInvalid)
-	}
-	if len(c.Labels) > wire.MaxLabels {
-		return fmt.Errorf("%w: %d labels, the limit is %d", record.ErrInvalid, len(c.Labels), wire.MaxLabels)
-	}
-	if err := c.Subscriptions.Validate(); err != nil {
-		return fmt.Errorf("subscriptions: %w", err)
-	}
-	if c.Leaf && c.Subscriptions == wire.SubscribeNothing {
-		return fmt.Errorf("%w: a host that has no children and subscribes to nothing has nothing to do", record.ErrInvalid)
+	if err := c.check(); err != nil {
+		return err
 	}
 	if c.CacheLimit == 0 {
 		c.CacheLimit = mesh.DefaultCacheLimit
 	}
 	if c.CacheLimit < MinCacheLimit {
-		return fmt.Errorf("%w: a cache of %d bytes, the least is %d: what small bodies and indices need on their way through", record.ErrInvalid, c.CacheLimit, MinCacheLimit)
+		return usage.Errorf("cache limit of %d bytes: at least %d bytes are needed for small bodies on their way through this host",
+			c.CacheLimit, MinCacheLimit)
 	}
 	if c.Listen == "" {
 		c.Listen = ":0"
@@ -107,11 +105,37 @@ func (c *Config) complete() error {
 		c.Keep = defaultKeep
 	}
 	if c.DiskReserve == 0 {
-		c.DiskReserve = 32 << 20
+		c.DiskReserve = defaultReserve
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.Log = c.Log.With("agent", c.Identity.Identity.Name, "region", c.Identity.Identity.Region)
+	id := c.Identity.Identity
+	c.Log = c.Log.With("agent", id.Name, "region", id.Region)
+	return nil
+}
+
+func (c *Config) check() error {
+	if c.Identity.Identity.Role != identity.RoleAgent {
+		return fmt.Errorf("%w: %s is not an agent's; issue one with 'banyan cert agent'", identity.ErrIdentity, c.Identity.Identity)
+	}
+	if len(c.Coordinators) == 0 {
+		return usage.Errorf("the address of a coordinator is required, host:7400")
+	}
+	if c.OutputDir == "" {
+		return usage.Errorf("an output directory is required")
+	}
+	if c.StateDir == "" {
+		return usage.Errorf("a state directory is required")
+	}
+	if len(c.Labels) > wire.MaxLabels {
+		return usage.Errorf("%d labels, the limit is %d", len(c.Labels), wire.MaxLabels)
+	}
+	if err := c.Subscriptions.Validate(); err != nil {
+		return usage.Errorf("subscriptions: %w", err)
+	}
+	if c.Leaf && c.Subscriptions == wire.SubscribeNothing {
+		return usage.Errorf("a host that has no children and subscribes to nothing has nothing to do")
+	}
 	return nil
 }

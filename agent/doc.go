@@ -1,25 +1,25 @@
-// Package agent is the daemon on every host: it joins its region's tree, relays,
-// verifies what it is sent, applies it to files, and serves local readers.
+// Package agent is the daemon on every host. It joins its region's tree, relays messages,
+// verifies what it receives, applies configs to files, and serves readers on the host.
 //
 // Entry points: [Open] with a [Config], then [Agent.Run].
 //
-//	announcement ─► mesh.Node (verify, dedupe, relay) ─► fetch ─► stage on disk, SHA-256, fsync
-//	   ─► commit (config, epoch, version) to the agent's Badger ─► swap a symlink ─► acknowledge
+//	announcement ─► mesh.Node (verify, dedupe, relay) ─► bodies ─► tree: stage on disk, SHA-256, fsync
+//	   ─► hooks: check ─► applier: commit (config, epoch, version) to state, swap a symlink
+//	   ─► hooks: reload ─► acknowledge
 //
-// The commit is the moment of truth: it is one synchronous write, and the symlink
-// follows from it. An agent that dies between the two finishes the swap when it
-// starts again, before it serves anybody. So after any crash the applied state is
-// one epoch's whole body, and epochs never go back.
+// The commit decides. It is one synchronous write, and the symlink follows from the commit:
+// an agent that dies between the two finishes the swap at its next start, before it serves
+// any reader. So after any crash the files are those of one epoch, and epochs never go back.
 //
 // On disk, for config payments/limits under the output directory:
 //
-//	payments/limits/value      ─► ..data/value        what programs read
-//	payments/limits/meta.json  ─► ..data/meta.json    what version it is
+//	payments/limits/value      ─► ..data/value        the file that programs read
+//	payments/limits/meta.json  ─► ..data/meta.json    which version it is
 //	payments/limits/..data     ─► ..v7                swapped by one rename
-//	payments/limits/..v7/      one version, whole and fsynced before it got its name
+//	payments/limits/..v7/      one version, complete and fsynced before it gets its name
 //	..partial/                 bodies on their way
 //	..cache/                   shards of other configs, for other hosts; empty after a start
 //
-// It is the layout that Kubernetes gives a ConfigMap volume, and programs that
-// follow one follow the other.
+// Kubernetes gives a ConfigMap volume the same layout. A program that follows a ConfigMap
+// can follow an agent.
 package agent

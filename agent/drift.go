@@ -2,11 +2,9 @@ package agent
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -15,45 +13,28 @@ import (
 	"banyan/record"
 )
 
-// Drift: a file that is not what was applied, because another hand changed it. The agent
-// looks at every file it shows from time to time, tells the coordinators, and, where a rule
-// says so, has the version fetched and applied anew.
-
 // DefaultDriftInterval is the time between two looks at each file.
 const DefaultDriftInterval = time.Minute
 
-// watchDrift looks for drift until ctx ends.
-func (a *Agent) watchDrift(ctx context.Context) {
-	if a.cfg.DriftInterval < 0 {
-		return
-	}
-	w := &driftWatch{agent: a, good: map[string]fingerprint{}, drifted: map[string]bool{}}
-	ticker := time.NewTicker(a.cfg.DriftInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			all, _ := a.snapshot()
-			for _, applied := range all {
-				if ctx.Err() == nil {
-					w.look(ctx, applied)
-				}
-			}
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// driftWatch remembers which files were found good, and which not.
+// driftWatch looks for drift: a file that differs from what was applied, because a person or
+// a program has changed it. It reports drift to the coordinator. Where a rule says "repair",
+// it has the version applied again.
 type driftWatch struct {
-	agent   *Agent
-	good    map[string]fingerprint // by config
-	drifted map[string]bool
+	interval time.Duration // negative: do not watch
+	tree     *tree
+	applied  *appliedSet
+	hooks    *hookRunner
+	metrics  *agentMetrics
+	log      *slog.Logger
+	tell     func(context.Context, step.Input) // gives the node an input
+	abandon  func(record.VersionKey)           // deletes the shards of a version
+
+	good    map[string]fingerprint // of the files that were found unchanged, by config
+	drifted map[string]bool        // by config
 }
 
-// fingerprint is what a file looks like from outside: as long as it stays, the content is
-// not read again.
+// fingerprint identifies the content of a file without reading it. As long as the
+// fingerprint stays, the file is not hashed again.
 type fingerprint struct {
 	version  uint64
 	size     int64
@@ -62,141 +43,112 @@ type fingerprint struct {
 	inode    uint64
 }
 
-// look holds what shows of a config against what was applied.
-func (w *driftWatch) look(ctx context.Context, applied Applied) {
-	a := w.agent
-	if applied.Version == 0 {
-		return
-	}
-	why := w.differs(applied)
-	if now, ok := a.Applied(applied.Config); !ok || now.Epoch != applied.Epoch || a.hooks.busy(applied.Config) {
-		return // it was swapped meanwhile
-	}
-	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
-	switch {
-	case why == nil && w.drifted[applied.Config]:
-		delete(w.drifted, applied.Config)
-		a.log.Info("drift is gone", "config", v.Config, "version", v.Version)
-		w.tell(ctx, v, wire.DriftGone)
-	case why == nil:
-	case a.cfg.Hooks.repairs(applied.Config):
-		a.metrics.drift.Inc()
-		a.log.Warn("drift, is repaired", "config", v.Config, "version", v.Version, "error", why)
-		w.tell(ctx, v, wire.DriftRepaired)
-		w.repair(ctx, v)
-	default:
-		if !w.drifted[applied.Config] {
-			a.metrics.drift.Inc()
-			a.log.Warn("drift", "config", v.Config, "version", v.Version, "error", why)
-		}
-		w.drifted[applied.Config] = true
-		w.tell(ctx, v, wire.DriftSeen)
-	}
-	a.setDrifted(applied.Config, why)
-}
-
-func (w *driftWatch) tell(ctx context.Context, v record.VersionKey, state wire.DriftState) {
-	w.agent.driver.Input(ctx, step.Input{Kind: step.InDrift, Want: v, Drift: state})
-}
-
-// differs says how what shows differs from what was applied; nil if it does not.
-func (w *driftWatch) differs(applied Applied) error {
-	t := w.agent.tree
-	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
-	if err := t.showsOnly(v); err != nil {
-		return err
-	}
-	info, err := os.Stat(filepath.Join(t.versionPath(v), valueFile))
-	if err != nil {
-		return err
-	}
-	print := fingerprintOf(applied.Version, info)
-	if w.good[applied.Config] == print {
-		return nil
-	}
-	if err := t.check(v); err != nil {
-		return err
-	}
-	w.good[applied.Config] = print
-	return nil
-}
-
 func fingerprintOf(version uint64, info fs.FileInfo) fingerprint {
 	f := fingerprint{version: version, size: info.Size(), modified: info.ModTime()}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		f.changed, f.inode = s.Ctim, s.Ino
+		f.changed = s.Ctim
+		f.inode = s.Ino
 	}
 	return f
 }
 
-// repair has the version applied anew: if only its links were changed, from disk, else
-// fetched again. What shows now goes on showing until then.
-func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
-	a := w.agent
-	delete(w.good, v.Config)
-	if err := a.tree.relink(v); err != nil {
-		a.log.Error("drift not repaired", "config", v.Config, "error", err)
+// run looks at every config once in each interval, until ctx ends.
+func (w *driftWatch) run(ctx context.Context) {
+	if w.interval < 0 {
 		return
 	}
-	a.hooks.again(v.Config)
-	if a.tree.check(v) == nil {
-		a.driver.Input(ctx, step.Input{Kind: step.InDamaged, Want: v, Local: true})
-		return
-	}
-	a.Abandon(v)
-	a.driver.Input(ctx, step.Input{Kind: step.InDamaged, Want: v})
-}
-
-// repairs tells whether a config's rule is to repair drift.
-func (h *Hooks) repairs(config string) bool {
-	r := h.rule(config)
-	return r != nil && r.Drift == DriftRepair
-}
-
-// again has a config's hooks run although the version that shows is the same.
-func (h *hooked) again(config string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.redo[config] = true
-}
-
-func (h *hooked) busy(config string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.running[config] != nil
-}
-
-// errLinks is wrapped when the names that programs open lead elsewhere.
-var errLinks = errors.New("not the link that was made")
-
-// showsOnly checks that the names that programs open lead to a version.
-func (t *tree) showsOnly(v record.VersionKey) error {
-	dir := t.dir(v.Config)
-	want := map[string]string{dataLink: filepath.Base(t.versionPath(v)), valueFile: filepath.Join(dataLink, valueFile), metaFile: filepath.Join(dataLink, metaFile)}
-	for name, target := range want {
-		if got, err := os.Readlink(filepath.Join(dir, name)); err != nil || got != target {
-			return fmt.Errorf("%s: %w", filepath.Join(dir, name), errLinks)
+	ticker := time.NewTicker(w.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.lookAtAll(ctx)
+		case <-ctx.Done():
+			return
 		}
 	}
+}
+
+func (w *driftWatch) lookAtAll(ctx context.Context) {
+	all, _ := w.applied.all()
+	for _, applied := range all {
+		if ctx.Err() == nil && applied.Version != 0 {
+			w.look(ctx, applied)
+		}
+	}
+}
+
+// look compares the files of a config with what was applied, and acts on a difference.
+func (w *driftWatch) look(ctx context.Context, applied Applied) {
+	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
+	drift := w.compare(v)
+	now, ok := w.applied.get(applied.Config)
+	if !ok || now.Epoch != applied.Epoch || w.hooks.busy(applied.Config) {
+		return // another version was shown meanwhile
+	}
+	log := w.log.With("config", v.Config, "version", v.Version)
+	switch {
+	case drift == nil && w.drifted[applied.Config]:
+		delete(w.drifted, applied.Config)
+		log.Info("drift is gone")
+		w.report(ctx, v, wire.DriftGone)
+	case drift == nil:
+	case w.hooks.rules.repairs(applied.Config):
+		w.metrics.drift.Inc()
+		log.Warn("drift is being repaired", "error", drift)
+		w.report(ctx, v, wire.DriftRepaired)
+		w.repair(ctx, v)
+	default:
+		if !w.drifted[applied.Config] {
+			w.metrics.drift.Inc()
+			log.Warn("drift", "error", drift)
+		}
+		w.drifted[applied.Config] = true
+		w.report(ctx, v, wire.DriftSeen)
+	}
+	w.applied.setDrift(applied.Config, drift)
+}
+
+// report sends the state of a config's drift to the coordinator.
+func (w *driftWatch) report(ctx context.Context, v record.VersionKey, drift wire.DriftState) {
+	w.tell(ctx, step.Input{Kind: step.InDrift, Want: v, Drift: drift})
+}
+
+// compare returns how the files of a config differ from v; nil if they do not.
+func (w *driftWatch) compare(v record.VersionKey) error {
+	dir := w.tree.version(v)
+	if err := w.tree.config(v.Config).checkLinks(dir); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir.value())
+	if err != nil {
+		return err
+	}
+	now := fingerprintOf(v.Version, info)
+	if w.good[v.Config] == now {
+		return nil
+	}
+	if err := dir.check(); err != nil {
+		return err
+	}
+	w.good[v.Config] = now
 	return nil
 }
 
-// relink makes the names that programs open lead to a version, whatever stands there.
-func (t *tree) relink(v record.VersionKey) error {
-	dir := t.dir(v.Config)
-	for _, name := range []string{valueFile, metaFile} {
-		target := filepath.Join(dataLink, name)
-		if got, err := os.Readlink(filepath.Join(dir, name)); err == nil && got == target {
-			continue
-		}
-		next := filepath.Join(dir, stagingDir+name)
-		os.Remove(next)
-		if err := os.Symlink(target, next); err != nil {
-			return err
-		}
-		if err := os.Rename(next, filepath.Join(dir, name)); err != nil {
-			return err
-		}
+// repair restores the links of v and has the node apply v again. If the body on disk is
+// damaged, the node fetches it first; readers see the damaged file until then.
+func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
+	delete(w.good, v.Config)
+	dir := w.tree.version(v)
+	if err := w.tree.config(v.Config).relink(dir); err != nil {
+		w.log.Error("drift not repaired", "config", v.Config, "error", err)
+		return
 	}
-	return t.show(v)
+	w.hooks.repeat(v.Config)
+	if dir.check() == nil {
+		w.tell(ctx, step.Input{Kind: step.InDamaged, Want: v, Local: true})
+		return
+	}
+	w.abandon(v)
+	w.tell(ctx, step.Input{Kind: step.InDamaged, Want: v})
 }

@@ -1,66 +1,103 @@
 package agent
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net"
+	"sync/atomic"
 
 	"banyan/mesh/step"
 	"banyan/transport/gossip"
+	"banyan/transport/identity"
 )
 
-// gossip joins the region's pool, once: the coordinator said that this agent is one
-// of those near the root that belong in it. Without it the tree works as well.
-func (a *Agent) gossip(addrs []string) {
-	if a.cfg.Identity.Gossip == nil || a.pool.Load() != nil || len(addrs) == 0 {
-		return
-	}
-	host, _, err := net.SplitHostPort(a.cfg.Listen)
-	if err != nil {
-		return
-	}
-	advertise, _, err := net.SplitHostPort(a.advertise)
-	if err != nil {
-		return
-	}
-	id := a.cfg.Identity.Identity
-	pool, err := gossip.Open(gossip.Config{Pool: id.Region, Name: id.Name, Listen: net.JoinHostPort(host, "0"), Advertise: advertise,
-		Key: a.cfg.Identity.Gossip, Log: a.log, OnRevision: a.hint})
-	if err != nil {
-		a.log.Warn("no gossip", "error", err)
-		return
-	}
-	if err := pool.Join(addrs); err != nil {
-		a.log.Warn("no gossip", "error", err)
-		pool.Close()
-		return
-	}
-	if !a.pool.CompareAndSwap(nil, pool) {
-		pool.Close()
-		return
-	}
-	a.log.Info("gossips", "members", len(pool.Members()))
+// gossipMember joins the region's gossip pool when the coordinator says that this agent, a
+// relay near the root, belongs in it. An agent works without the pool too.
+type gossipMember struct {
+	identity  *identity.Bundle
+	listen    string // the agent's own listen address, host:port
+	advertise string // the agent's own advertised address, host:port
+	log       *slog.Logger
+	tell      func(context.Context, step.Input) // gives the node an input
+
+	ctx   context.Context             // of Agent.Run
+	pool  atomic.Pointer[gossip.Pool] // nil: not in the pool
+	known atomic.Uint64               // newest revision that gossip reported
 }
 
-// hint tells the node what gossip says.
-func (a *Agent) hint(region string, revision uint64) {
-	if region != a.cfg.Identity.Identity.Region {
+// join joins the pool at addrs, unless the agent is in it already.
+func (g *gossipMember) join(addrs []string) {
+	if g.identity.Gossip == nil || g.pool.Load() != nil || len(addrs) == 0 {
+		return
+	}
+	pool, err := g.open(addrs)
+	if err != nil {
+		g.log.Warn("gossip pool not joined", "error", err)
+		return
+	}
+	if !g.pool.CompareAndSwap(nil, pool) {
+		pool.Close()
+		return
+	}
+	g.log.Info("gossip pool joined", "members", len(pool.Members()))
+}
+
+func (g *gossipMember) open(addrs []string) (*gossip.Pool, error) {
+	host, _, err := net.SplitHostPort(g.listen)
+	if err != nil {
+		return nil, err
+	}
+	advertise, _, err := net.SplitHostPort(g.advertise)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := gossip.Open(gossip.Config{
+		Pool:       g.identity.Identity.Region,
+		Name:       g.identity.Identity.Name,
+		Listen:     net.JoinHostPort(host, "0"),
+		Advertise:  advertise,
+		Key:        g.identity.Gossip,
+		Log:        g.log,
+		OnRevision: g.hint,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := pool.Join(addrs); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return pool, nil
+}
+
+// hint tells the node of a newer revision of its region.
+func (g *gossipMember) hint(region string, revision uint64) {
+	if region != g.identity.Identity.Region {
 		return
 	}
 	for {
-		known := a.known.Load()
+		known := g.known.Load()
 		if revision <= known {
 			return
 		}
-		if a.known.CompareAndSwap(known, revision) {
+		if g.known.CompareAndSwap(known, revision) {
 			break
 		}
 	}
-	a.driver.Input(a.ctx, step.Input{Kind: step.InHint, Revision: revision})
+	g.tell(g.ctx, step.Input{Kind: step.InHint, Revision: revision})
 }
 
-// closeGossip leaves the pool.
-func (a *Agent) closeGossip() error {
-	if pool := a.pool.Swap(nil); pool != nil {
+// members returns the number of members of the pool; 0 if the agent is not in it.
+func (g *gossipMember) members() int {
+	if pool := g.pool.Load(); pool != nil {
+		return len(pool.Members())
+	}
+	return 0
+}
+
+// close leaves the pool.
+func (g *gossipMember) close() error {
+	if pool := g.pool.Swap(nil); pool != nil {
 		return errors.Join(pool.Leave(), pool.Close())
 	}
 	return nil

@@ -54,7 +54,7 @@ func TestHooksThatCantBeAreRefused(t *testing.T) {
 		"hooks: [{config: a, check: {command: [x], timeout: later}}]":         "later",
 		"- nonsense": "hooks",
 	} {
-		if _, err := ParseHooks([]byte(text)); !errors.Is(err, record.ErrInvalid) || !strings.Contains(err.Error(), want) {
+		if _, err := ParseHooks([]byte(text)); !errors.Is(err, ErrHooks) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -7,114 +7,119 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"banyan/mesh"
+	"banyan/internal/usage"
 	"banyan/record"
 )
 
-// listenLocal binds the address of the local API: nil for "".
+// localAPI serves readers on this host over HTTP.
+type localAPI struct {
+	listener net.Listener
+	applied  *appliedSet
+	tree     *tree
+	metrics  *agentMetrics
+	log      *slog.Logger
+	// status asks the agent for its status; false if the agent is stopping.
+	status func(context.Context) (Status, bool)
+}
+
+// Status describes an agent and its place in the tree.
+type Status struct {
+	Agent    string `json:"agent"`
+	Region   string `json:"region"`
+	Attached bool   `json:"attached"`
+	Parent   string `json:"parent,omitempty"`
+	Children int    `json:"children"`
+	Revision uint64 `json:"revision"`
+	// Staleness is the age of the newest head in seconds; -1 before the first head.
+	Staleness float64 `json:"staleness_s"`
+	Configs   int     `json:"configs"`
+	// Subscriptions are the prefixes of the configs that the agent applies; absent if it
+	// applies every config.
+	Subscriptions []string `json:"subscriptions,omitzero"`
+	// Gossip is the number of members of the gossip pool; 0 if the agent is not in it.
+	Gossip int `json:"gossip_members"`
+	// Known is the newest revision that gossip reported.
+	Known uint64 `json:"gossip_revision"`
+}
+
+// listenLocal binds the address of the local API. It returns nil if address is empty.
 func listenLocal(address string) (net.Listener, error) {
 	if address == "" {
 		return nil, nil
 	}
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		// A socket left by a process that was killed is in the way; one that
-		// answers belongs to somebody.
-		if conn, err := net.Dial("unix", path); err == nil {
-			conn.Close()
-			return nil, fmt.Errorf("local API: %s is in use by another process", path)
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("local API: %w", err)
-		}
-		l, err := net.Listen("unix", path)
-		if err != nil {
-			return nil, fmt.Errorf("local API: %w", err)
-		}
-		return l, nil
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("local API: %w", err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%w: local API on %s: it has no authentication and serves loopback or a Unix socket alone", record.ErrInvalid, address)
-	}
-	l, err := net.Listen("tcp", address)
+	l, err := bindLocal(address)
 	if err != nil {
 		return nil, fmt.Errorf("local API: %w", err)
 	}
 	return l, nil
 }
 
-// LocalAddr is where the local API listens; nil if it does not.
-func (a *Agent) LocalAddr() net.Addr {
-	if a.local == nil {
-		return nil
+func bindLocal(address string) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return bindUnix(path)
 	}
-	return a.local.Addr()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, usage.Errorf("%s is not a loopback address; the local API has no authentication: use unix:PATH or a loopback host:port",
+			address)
+	}
+	return net.Listen("tcp", address)
 }
 
-func (a *Agent) serveLocal(ctx context.Context) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", a.getStatus)
-	mux.HandleFunc("GET /v1/configs", a.getConfigs)
-	mux.HandleFunc("GET /v1/configs/{config}", a.getConfig)
-	mux.HandleFunc("GET /v1/configs/{config}/value", a.getValue)
-	mux.HandleFunc("GET /v1/watch", a.watch)
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { a.metrics.write(w) })
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx }}
+// bindUnix binds a Unix socket. It deletes a socket that a killed process has left behind,
+// but not one that answers.
+func bindUnix(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("%s is in use by another process", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// serve answers requests until ctx ends.
+func (l *localAPI) serve(ctx context.Context) {
+	server := &http.Server{
+		Handler:           l.handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(a.local); err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
-		a.log.Error("local API ended", "error", err)
+	err := server.Serve(l.listener)
+	if err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
+		l.log.Error("local API ended", "error", err)
 	}
 }
 
-// Status is what an agent says of itself.
-type Status struct {
-	Agent     string  `json:"agent"`
-	Region    string  `json:"region"`
-	Attached  bool    `json:"attached"`
-	Parent    string  `json:"parent,omitempty"`
-	Children  int     `json:"children"`
-	Revision  uint64  `json:"revision"`
-	Staleness float64 `json:"staleness_s"` // -1: no head seen yet
-	Configs   int     `json:"configs"`
-	// Subscriptions are the scopes of what it applies; absent: everything.
-	Subscriptions []string `json:"subscriptions,omitzero"`
-
-	Gossip int    `json:"gossip_members"`  // 0: not in a pool
-	Known  uint64 `json:"gossip_revision"` // newest that gossip told of
+func (l *localAPI) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", l.getStatus)
+	mux.HandleFunc("GET /v1/configs", l.getConfigs)
+	mux.HandleFunc("GET /v1/configs/{config}", l.getConfig)
+	mux.HandleFunc("GET /v1/configs/{config}/value", l.getValue)
+	mux.HandleFunc("GET /v1/watch", l.watch)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { l.metrics.write(w) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	return mux
 }
 
-// Status asks the agent's node how it stands.
-func (a *Agent) Status(ctx context.Context) (Status, bool) {
-	s := Status{Agent: a.Name(), Region: a.cfg.Identity.Identity.Region, Staleness: seconds(a.staleness()), Configs: a.configCount(), Known: a.known.Load(),
-		Subscriptions: a.cfg.Subscriptions.Scopes()}
-	if pool := a.pool.Load(); pool != nil {
-		s.Gossip = len(pool.Members())
-	}
-	ok := a.driver.Do(ctx, func(n *mesh.Node) {
-		s.Attached, s.Children, s.Revision = n.Attached(), n.Children(), n.Revision(s.Region)
-		parent, _ := n.Parent()
-		s.Parent = parent.Name
-	})
-	return s, ok
-}
-
-func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
-	s, ok := a.Status(r.Context())
+func (l *localAPI) getStatus(w http.ResponseWriter, r *http.Request) {
+	s, ok := l.status(r.Context())
 	if !ok {
 		writeError(w, http.StatusServiceUnavailable, "the agent is stopping")
 		return
@@ -122,24 +127,13 @@ func (a *Agent) getStatus(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, s)
 }
 
-func (a *Agent) snapshot() ([]Applied, <-chan struct{}) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	all := slices.AppendSeq([]Applied{}, maps.Values(a.configs))
-	slices.SortFunc(all, func(x, y Applied) int { return strings.Compare(x.Config, y.Config) })
-	for i := range all {
-		all[i].Staleness = seconds(a.staleness())
-	}
-	return all, a.changed
-}
-
-func (a *Agent) getConfigs(w http.ResponseWriter, _ *http.Request) {
-	all, _ := a.snapshot()
+func (l *localAPI) getConfigs(w http.ResponseWriter, _ *http.Request) {
+	all, _ := l.applied.all()
 	writeJSON(w, map[string]any{"configs": all})
 }
 
-func (a *Agent) getConfig(w http.ResponseWriter, r *http.Request) {
-	applied, ok := a.Applied(r.PathValue("config"))
+func (l *localAPI) getConfig(w http.ResponseWriter, r *http.Request) {
+	applied, ok := l.applied.get(r.PathValue("config"))
 	if !ok {
 		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", r.PathValue("config")))
 		return
@@ -147,15 +141,15 @@ func (a *Agent) getConfig(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, applied)
 }
 
-// getValue serves the body of one epoch: it opens the file of the version it
-// names in the headers, whatever is swapped meanwhile.
-func (a *Agent) getValue(w http.ResponseWriter, r *http.Request) {
-	applied, ok := a.Applied(r.PathValue("config"))
+// getValue serves the body of one epoch. It opens the directory of the version that its
+// headers name, so that a swap meanwhile does not mix two versions.
+func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
+	applied, ok := l.applied.get(r.PathValue("config"))
 	if !ok || applied.Version == 0 {
 		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", r.PathValue("config")))
 		return
 	}
-	f, err := a.tree.open(record.VersionKey{Config: applied.Config, Version: applied.Version})
+	f, err := l.tree.version(record.VersionKey{Config: applied.Config, Version: applied.Version}).open()
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return
@@ -172,9 +166,10 @@ func (a *Agent) getValue(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", applied.AppliedAt, io.NewSectionReader(f, 0, applied.Size))
 }
 
-// watch streams a line of JSON for what is applied now, and for each change
-// after. ?config=NAME narrows it; ?after=EPOCH leaves out what the caller knows.
-func (a *Agent) watch(w http.ResponseWriter, r *http.Request) {
+// watch streams a line of JSON for each config that is applied now, and for each change
+// afterwards. ?config=NAME limits the stream to one config. ?after=EPOCH leaves out the
+// epochs up to EPOCH.
+func (l *localAPI) watch(w http.ResponseWriter, r *http.Request) {
 	config := r.URL.Query().Get("config")
 	after, err := strconv.ParseUint(cmp.Or(r.URL.Query().Get("after"), "0"), 10, 64)
 	if err != nil {
@@ -183,15 +178,18 @@ func (a *Agent) watch(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	encoder := json.NewEncoder(w)
-	told := map[string]Applied{}
+	sent := map[string]Applied{}
 	for {
-		all, changed := a.snapshot()
+		all, changed := l.applied.all()
 		for _, applied := range all {
-			before := told[applied.Config]
-			if config != "" && applied.Config != config || applied.Epoch <= max(before.Epoch, after) || applied.Version == before.Version {
-				continue // an epoch may change what others run, and nothing here
+			before := sent[applied.Config]
+			if config != "" && applied.Config != config {
+				continue
 			}
-			told[applied.Config] = applied
+			if applied.Epoch <= max(before.Epoch, after) || applied.Version == before.Version {
+				continue // a new epoch may change other hosts only
+			}
+			sent[applied.Config] = applied
 			if encoder.Encode(applied) != nil {
 				return
 			}

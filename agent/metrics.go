@@ -8,10 +8,12 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// latencyBuckets, in seconds, span a host in the same rack to one that was away.
+// latencyBuckets are in seconds. They span the latency to a host in the same rack and to a
+// host that was cut off for minutes.
 var latencyBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
-// agentMetrics is one agent's set; a process may run many agents.
+// agentMetrics are the metrics of one agent. A process may run many agents, so the metrics are
+// not global.
 type agentMetrics struct {
 	set         *metrics.Set
 	verified    *metrics.PrometheusHistogram
@@ -29,17 +31,18 @@ type agentMetrics struct {
 	drift       *metrics.Counter
 }
 
-// hook counts how a hook went, and how long it took.
+// hook records the duration and the outcome of a hook.
 func (m *agentMetrics) hook(name string, took time.Duration, err error) {
-	m.set.GetOrCreatePrometheusHistogramExt(fmt.Sprintf("banyan_agent_hook_seconds{hook=%q}", name), latencyBuckets).Update(took.Seconds())
+	seconds := fmt.Sprintf("banyan_agent_hook_seconds{hook=%q}", name)
+	m.set.GetOrCreatePrometheusHistogramExt(seconds, latencyBuckets).Update(took.Seconds())
 	if err != nil {
 		m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_hook_failures_total{hook=%q}", name)).Inc()
 	}
 }
 
-func newMetrics(a *Agent) *agentMetrics {
+func newMetrics() *agentMetrics {
 	s := metrics.NewSet()
-	m := &agentMetrics{
+	return &agentMetrics{
 		set:         s,
 		verified:    s.NewPrometheusHistogramExt("banyan_agent_verified_seconds", latencyBuckets),
 		propagation: s.NewPrometheusHistogramExt("banyan_agent_propagation_seconds", latencyBuckets),
@@ -55,30 +58,28 @@ func newMetrics(a *Agent) *agentMetrics {
 		drift:       s.NewCounter("banyan_agent_drift_total"),
 		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
 	}
-	s.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.staleness().Seconds() })
-	s.NewGauge("banyan_agent_children", func() float64 { return float64(a.children.Load()) })
-	s.NewGauge("banyan_agent_configs", func() float64 { return float64(a.configCount()) })
-	s.NewGauge("banyan_agent_cache_bytes", func() float64 {
-		if a.cache == nil {
-			return 0
-		}
-		return float64(a.cache.Stored())
-	})
-	s.NewGauge("banyan_agent_attached", func() float64 {
+}
+
+// gauges registers the gauges of a.
+func (m *agentMetrics) gauges(a *Agent) {
+	m.set.NewGauge("banyan_agent_staleness_seconds", func() float64 { return a.applied.staleness().Seconds() })
+	m.set.NewGauge("banyan_agent_children", func() float64 { return float64(a.children.Load()) })
+	m.set.NewGauge("banyan_agent_configs", func() float64 { return float64(a.applied.count()) })
+	m.set.NewGauge("banyan_agent_cache_bytes", func() float64 { return float64(a.cache.Stored()) })
+	m.set.NewGauge("banyan_agent_attached", func() float64 {
 		if a.attached.Load() {
 			return 1
 		}
 		return 0
 	})
-	return m
 }
 
-// refused counts a refusal by its reason, one of a fixed set of labels.
+// refused counts a refusal. reason is one of a fixed set of labels.
 func (m *agentMetrics) refused(reason string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_refused_total{reason=%q}", reason)).Inc()
 }
 
-// failed counts an apply that failed.
+// failed counts an activation that failed at stage.
 func (m *agentMetrics) failed(stage string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_failed_total{stage=%q}", stage)).Inc()
 }

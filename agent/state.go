@@ -4,41 +4,97 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/fxamacker/cbor/v2"
 
 	"banyan/internal/embeddb"
 	"banyan/mesh"
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
-// state is what an agent remembers: for each config the pointer it applied last.
-// Everything in it can be had again from the mesh but the epochs, which is why a
-// damaged state is refused rather than thrown away.
+// state is the agent's database: the pointer that was applied last of each config.
+//
+// Everything in it but the epochs can be fetched again from the mesh. The epochs protect the
+// host against old pointers, so a damaged database is refused and never replaced by an empty
+// one.
 type state struct{ db *embeddb.DB }
 
-// committed is one config's applied pointer.
-type committed struct {
-	Raw       []byte `cbor:"1,keyasint"` // the signed pointer
-	Revision  uint64 `cbor:"2,keyasint"`
-	Version   uint64 `cbor:"3,keyasint"` // 0: the pointer gave this host none
-	AtMicros  int64  `cbor:"4,keyasint"`
-	Watermark uint64 `cbor:"5,keyasint"` // of the node, when it was committed
-
-	Pending bool `cbor:"6,keyasint,omitempty"` // the reload hook has not ended well yet
-
-	pointer record.Pointer
-}
-
+// Keys of the database. A config's row has the key configTag followed by its name.
 const (
 	configTag    = 'c'
 	indexKey     = "i"
 	watermarkKey = "w"
-	// memTable keeps an agent's database small: it holds a row a config.
-	memTable = 1 << 20
 )
 
+// memTable is the size of the database's memory table in bytes. It is small because the
+// database has only one row for each config.
+const memTable = 1 << 20
+
+// errStale is wrapped when a row would replace one of a newer epoch.
+var errStale = errors.New("stale epoch")
+
+// committed is the row of a config: its applied pointer.
+type committed struct {
+	Raw       []byte `cbor:"1,keyasint"` // the pointer as signed
+	Revision  uint64 `cbor:"2,keyasint"`
+	Version   uint64 `cbor:"3,keyasint"` // 0: the pointer gives this host no version
+	AtMicros  int64  `cbor:"4,keyasint"` // time of the commit, since the Unix epoch
+	Watermark uint64 `cbor:"5,keyasint"` // of the node, at the time of the commit
+	// Pending is set until the reload hook has succeeded.
+	Pending bool `cbor:"6,keyasint,omitempty"`
+
+	pointer record.Pointer // decoded from Raw
+}
+
+// decodeCommitted decodes a row and the pointer in it.
+func decodeCommitted(raw []byte) (committed, error) {
+	var c committed
+	if err := cbor.Unmarshal(raw, &c); err != nil {
+		return c, fmt.Errorf("%w: %s", embeddb.ErrCorrupt, err)
+	}
+	pointer, err := record.DecodePointer(c.Raw)
+	if err != nil {
+		return c, fmt.Errorf("%w: %s", embeddb.ErrCorrupt, err)
+	}
+	c.pointer = pointer
+	return c, nil
+}
+
+// key names the version that was applied.
+func (c *committed) key() record.VersionKey {
+	return record.VersionKey{Config: c.pointer.Config, Version: c.Version}
+}
+
+// announcement returns the pointer as it came from the mesh.
+func (c *committed) announcement() *wire.Announcement {
+	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
+}
+
+// describe returns the row as readers see it, with the description of the version in t.
+func (c *committed) describe(t *tree) Applied {
+	applied := Applied{
+		Config:    c.pointer.Config,
+		Region:    c.pointer.Region,
+		Epoch:     c.pointer.Epoch,
+		Version:   c.Version,
+		AppliedAt: time.UnixMicro(c.AtMicros),
+		Pending:   c.Pending,
+	}
+	if c.Version == 0 {
+		return applied
+	}
+	if m, err := t.version(c.key()).meta(); err == nil {
+		applied.SHA256 = m.SHA256.String()
+		applied.Size = m.Size
+		applied.Type = m.ContentType
+	}
+	return applied
+}
+
+// openState opens the database in dir, or makes a new one if there is none.
 func openState(dir string, reserve int64) (*state, error) {
 	db, err := embeddb.Open(dir, embeddb.Options{MemTable: memTable, Reserve: reserve})
 	if err != nil {
@@ -49,26 +105,12 @@ func openState(dir string, reserve int64) (*state, error) {
 
 func (s *state) close() error { return s.db.Close() }
 
-// commit makes rows durable, all or none. A row never replaces one of a newer epoch.
+// commit makes rows durable, all or none. The error wraps errStale if a row would replace
+// one of a newer epoch.
 func (s *state) commit(rows []committed) error {
 	return s.db.Write(func(txn *badger.Txn) error {
 		for _, r := range rows {
-			key := append([]byte{configTag}, r.pointer.Config...)
-			held, err := readCommitted(txn, key)
-			if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-				return err
-			}
-			if held.pointer.Epoch > r.pointer.Epoch {
-				return fmt.Errorf("%w: epoch %d of %s after %d", errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
-			}
-			encoded, err := cbor.Marshal(r)
-			if err != nil {
-				return err
-			}
-			if err := embeddb.Put(txn, key, encoded); err != nil {
-				return err
-			}
-			if err := embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, r.Watermark)); err != nil {
+			if err := putCommitted(txn, r); err != nil {
 				return err
 			}
 		}
@@ -76,7 +118,24 @@ func (s *state) commit(rows []committed) error {
 	})
 }
 
-var errStale = errors.New("stale epoch")
+func putCommitted(txn *badger.Txn, r committed) error {
+	key := append([]byte{configTag}, r.pointer.Config...)
+	held, err := readCommitted(txn, key)
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	if held.pointer.Epoch > r.pointer.Epoch {
+		return fmt.Errorf("%w: epoch %d of %s after epoch %d", errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
+	}
+	encoded, err := cbor.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := embeddb.Put(txn, key, encoded); err != nil {
+		return err
+	}
+	return embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, r.Watermark))
+}
 
 func readCommitted(txn *badger.Txn, key []byte) (committed, error) {
 	raw, err := embeddb.Get(txn, key)
@@ -86,32 +145,28 @@ func readCommitted(txn *badger.Txn, key []byte) (committed, error) {
 	return decodeCommitted(raw)
 }
 
-func decodeCommitted(raw []byte) (committed, error) {
-	var c committed
-	if err := cbor.Unmarshal(raw, &c); err != nil {
-		return c, fmt.Errorf("%w: %s", embeddb.ErrCorrupt, err)
-	}
-	var err error
-	if c.pointer, err = record.DecodePointer(c.Raw); err != nil {
-		return c, fmt.Errorf("%w: %s", embeddb.ErrCorrupt, err)
-	}
-	return c, nil
+// remembered is the content of the database.
+type remembered struct {
+	rows      []committed
+	watermark uint64
+	index     uint32 // agent index plus one; 0: none was saved
 }
 
-// load reads everything back.
-func (s *state) load() (rows []committed, watermark uint64, index uint32, err error) {
-	err = s.db.View(func(txn *badger.Txn) error {
-		if raw, err := embeddb.Get(txn, []byte(watermarkKey)); err == nil {
-			watermark = binary.BigEndian.Uint64(raw)
-		} else if !errors.Is(err, badger.ErrKeyNotFound) {
+// load reads the database.
+func (s *state) load() (remembered, error) {
+	var r remembered
+	err := s.db.View(func(txn *badger.Txn) error {
+		watermark, err := getOptional(txn, watermarkKey, 8)
+		if err != nil {
 			return err
 		}
-		if raw, err := embeddb.Get(txn, []byte(indexKey)); err == nil {
-			index = binary.BigEndian.Uint32(raw)
-		} else if !errors.Is(err, badger.ErrKeyNotFound) {
+		r.watermark = binary.BigEndian.Uint64(watermark)
+		index, err := getOptional(txn, indexKey, 4)
+		if err != nil {
 			return err
 		}
-		return embeddb.Scan(txn, []byte{configTag}, nil, false, func(item *badger.Item) (bool, error) {
+		r.index = binary.BigEndian.Uint32(index)
+		return embeddb.Scan(txn, []byte{configTag}, nil, false, func(item *badger.Item) (more bool, err error) {
 			raw, err := embeddb.Value(item)
 			if err != nil {
 				return false, err
@@ -120,17 +175,29 @@ func (s *state) load() (rows []committed, watermark uint64, index uint32, err er
 			if err != nil {
 				return false, err
 			}
-			rows = append(rows, c)
-			return len(rows) < mesh.MaxConfigs, nil
+			r.rows = append(r.rows, c)
+			return len(r.rows) < mesh.MaxConfigs, nil
 		})
 	})
 	if err != nil {
-		err = fmt.Errorf("agent state: %w", err)
+		return remembered{}, fmt.Errorf("agent state: %w", err)
 	}
-	return rows, watermark, index, err
+	return r, nil
 }
 
-// saveIndex remembers the agent index, plus one.
+// getOptional reads a value of size bytes; zero bytes if there is no such key.
+func getOptional(txn *badger.Txn, key string, size int) ([]byte, error) {
+	raw, err := embeddb.Get(txn, []byte(key))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return make([]byte, size), nil
+	}
+	if err == nil && len(raw) != size {
+		err = fmt.Errorf("%w: %q has %d bytes", embeddb.ErrCorrupt, key, len(raw))
+	}
+	return raw, err
+}
+
+// saveIndex writes the agent index, plus one.
 func (s *state) saveIndex(index uint32) error {
 	return s.db.Write(func(txn *badger.Txn) error {
 		return embeddb.Put(txn, []byte(indexKey), binary.BigEndian.AppendUint32(nil, index))

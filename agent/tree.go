@@ -1,55 +1,43 @@
 package agent
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"banyan/forms"
 	"banyan/internal/atomicfile"
-	"banyan/internal/diskspace"
 	"banyan/record"
 )
 
-// tree is the output directory: the versions on disk and which of them shows.
+// tree is the output directory. The directory of a config holds a directory for each version
+// on disk, and links to the version that is shown.
 type tree struct {
 	root    string
-	reserve int64 // bytes that must stay free
+	reserve int64 // bytes that must stay free on disk
 }
 
+// Names in the output directory. No segment of a config's name may begin with "..".
 const (
-	dataLink    = "..data"
-	versionDir  = "..v"
-	stagingDir  = "..tmp-"
-	partialDir  = "..partial"
-	cacheDir    = "..cache"
-	valueFile   = "value"
-	metaFile    = "meta.json"
-	defaultKeep = 3
+	dataLink      = "..data"    // link to the version that is shown
+	versionPrefix = "..v"       // directory of a version: ..v7
+	stagingPrefix = "..tmp-"    // what is being written; deleted after a crash
+	partialName   = "..partial" // forms on their way
+	cacheName     = "..cache"   // shards of other configs, for other hosts
+	valueFile     = "value"
+	metaFile      = "meta.json"
 )
 
-// meta is the content of meta.json.
-type meta struct {
-	Config      string        `json:"config"`
-	Version     uint64        `json:"version"`
-	SHA256      record.Digest `json:"sha256"`
-	Size        int64         `json:"size"`
-	ContentType string        `json:"content_type"`
-	Message     string        `json:"message"`
-	Manifest    []byte        `json:"manifest"` // as signed
-}
-
+// openTree creates the output directory and checks that it is writable.
 func openTree(root string, reserve int64) (*tree, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
-	probe, err := os.CreateTemp(root, stagingDir)
+	probe, err := os.CreateTemp(root, stagingPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("output directory %s is not writable: %w", root, err)
 	}
@@ -57,22 +45,39 @@ func openTree(root string, reserve int64) (*tree, error) {
 	return &tree{root, reserve}, os.Remove(probe.Name())
 }
 
-func (t *tree) dir(config string) string { return filepath.Join(t.root, filepath.FromSlash(config)) }
+// partialDir is where the shards of bodies on their way are kept. It is on the disk of the
+// output directory, so that a complete body is moved and not copied.
+func (t *tree) partialDir() string { return filepath.Join(t.root, partialName) }
 
-func (t *tree) versionPath(v record.VersionKey) string {
-	return filepath.Join(t.dir(v.Config), versionDir+strconv.FormatUint(v.Version, 10))
+// cacheDir is where shards are kept for other hosts, on the same disk.
+func (t *tree) cacheDir() string { return filepath.Join(t.root, cacheName) }
+
+// config returns the directory of config, which need not exist.
+func (t *tree) config(config string) configDir {
+	return configDir(filepath.Join(t.root, filepath.FromSlash(config)))
 }
 
-// stage puts a version next to the one that shows, whole or not at all. fill writes
-// its body, checked, as valueFile into the directory that it is given, and may put
-// forms beside it.
-func (t *tree) stage(m record.Manifest, signed []byte, fill func(dir string) error) (err error) {
-	v := record.VersionKey{Config: m.Config, Version: m.Version}
-	dir := t.dir(m.Config)
+// version returns the directory of v, which need not exist.
+func (t *tree) version(v record.VersionKey) versionDir {
+	name := versionPrefix + strconv.FormatUint(v.Version, 10)
+	return versionDir{key: v, path: filepath.Join(string(t.config(v.Config)), name)}
+}
+
+// versionOf parses the name of a version's directory.
+func versionOf(name string) (version uint64, ok bool) {
+	number, ok := strings.CutPrefix(name, versionPrefix)
+	version, err := strconv.ParseUint(number, 10, 64)
+	return version, ok && err == nil
+}
+
+// stage writes a version beside the one that is shown. fill writes the body, checked, and
+// may write forms. After a crash the version is on disk completely or not at all.
+func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error) (err error) {
+	dir := string(t.config(m.Config))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(dir, stagingDir)
+	tmp, err := os.MkdirTemp(dir, stagingPrefix)
 	if err != nil {
 		return err
 	}
@@ -81,196 +86,138 @@ func (t *tree) stage(m record.Manifest, signed []byte, fill func(dir string) err
 			os.RemoveAll(tmp)
 		}
 	}()
-	if err := fill(tmp); err != nil {
+	s := &staging{dir: tmp, manifest: m, signed: signed, reserve: t.reserve}
+	if err := fill(s); err != nil {
 		return err
 	}
-	described, err := json.MarshalIndent(meta{m.Config, m.Version, m.BodySHA256, m.BodySize, m.ContentType, m.Message, signed}, "", "  ")
-	if err != nil {
+	if err := s.finish(); err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(tmp, metaFile), append(described, '\n')); err != nil {
-		return err
-	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	if err := atomicfile.SyncDir(tmp); err != nil {
-		return err
-	}
-	// What stands there is the same version, or a damaged one: either may go, but readers
-	// must find one of them at any time.
-	if err := atomicfile.ReplaceDir(tmp, t.versionPath(v)); err != nil {
+	// The directory may exist already, with the same version or a damaged copy of it. The two
+	// are swapped, because readers must find one of them at any time.
+	v := record.VersionKey{Config: m.Config, Version: m.Version}
+	if err := atomicfile.ReplaceDir(tmp, t.version(v).path); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(dir)
 }
 
-// writeBody makes the body of an encoded form in dir, checked against its manifest.
-func (t *tree) writeBody(dir string, m record.Manifest, f record.Form, encoded io.Reader, base []byte) error {
-	if err := diskspace.Check(dir, m.BodySize, t.reserve); err != nil {
-		return err
-	}
-	w, err := os.OpenFile(filepath.Join(dir, valueFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// held returns the versions of config on disk, newest first.
+func (t *tree) held(config string) []uint64 {
+	entries, err := os.ReadDir(string(t.config(config)))
 	if err != nil {
-		return err
+		return nil
 	}
-	defer w.Close()
-	if err := forms.Decode(m, f, encoded, base, w); err != nil {
-		return err
-	}
-	if err := w.Sync(); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// show makes a version the one that readers see, by one rename.
-func (t *tree) show(v record.VersionKey) error {
-	dir := t.dir(v.Config)
-	target := filepath.Base(t.versionPath(v))
-	if current, err := os.Readlink(filepath.Join(dir, dataLink)); err == nil && current == target {
-		return t.ensureLinks(dir)
-	}
-	next := filepath.Join(dir, stagingDir+"data")
-	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, next); err != nil {
-		return err
-	}
-	if err := os.Rename(next, filepath.Join(dir, dataLink)); err != nil {
-		return err
-	}
-	return t.ensureLinks(dir)
-}
-
-// ensureLinks makes the names that programs open.
-func (t *tree) ensureLinks(dir string) error {
-	for _, name := range []string{valueFile, metaFile} {
-		err := os.Symlink(filepath.Join(dataLink, name), filepath.Join(dir, name))
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+	var versions []uint64
+	for _, e := range entries {
+		if v, ok := versionOf(e.Name()); ok {
+			versions = append(versions, v)
 		}
 	}
-	return nil
+	slices.Sort(versions)
+	slices.Reverse(versions)
+	return versions
 }
 
-// hide removes what readers see of a config: its pointer gives this host no version.
-func (t *tree) hide(config string) error {
-	for _, name := range []string{valueFile, metaFile, dataLink} {
-		if err := os.Remove(filepath.Join(t.dir(config), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+// storedVersion is a version on disk.
+type storedVersion struct {
+	key   record.VersionKey
+	bytes int64
+	at    time.Time // when it was written
 }
 
-// remove removes a version that does not show, and directories that are empty then.
-func (t *tree) remove(v record.VersionKey) error {
-	if err := os.RemoveAll(t.versionPath(v)); err != nil {
-		return err
-	}
-	for dir := t.dir(v.Config); dir != t.root && os.Remove(dir) == nil; {
-		dir = filepath.Dir(dir)
-	}
-	return nil
-}
-
-// meta reads the description of a version on disk.
-func (t *tree) meta(v record.VersionKey) (meta, error) {
-	var m meta
-	raw, err := os.ReadFile(filepath.Join(t.versionPath(v), metaFile))
-	if err != nil {
-		return m, err
-	}
-	return m, json.Unmarshal(raw, &m)
-}
-
-// open opens the body of a version on disk.
-func (t *tree) open(v record.VersionKey) (*os.File, error) {
-	return os.Open(filepath.Join(t.versionPath(v), valueFile))
-}
-
-// check hashes a version on disk against its description.
-func (t *tree) check(v record.VersionKey) error {
-	m, err := t.meta(v)
-	if err != nil {
-		return err
-	}
-	f, err := t.open(v)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	sum, err := record.SumReader(f)
-	if err != nil {
-		return err
-	}
-	if sum != m.SHA256 {
-		return fmt.Errorf("%s version %d on disk: %w", v.Config, v.Version, record.ErrChecksum)
-	}
-	return nil
-}
-
-// scan lists the versions on disk and removes what a crash left half written.
-func (t *tree) scan() ([]record.VersionKey, error) {
-	var found []record.VersionKey
+// all returns the versions of all configs on disk, oldest first.
+func (t *tree) all() ([]storedVersion, error) {
+	var found []storedVersion
 	err := filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		if d.Name() == partialName || d.Name() == cacheName {
+			return fs.SkipDir
+		}
+		version, ok := versionOf(d.Name())
+		if !ok {
+			return nil
+		}
+		stored, err := t.measure(path, version)
+		if err != nil {
+			return err
+		}
+		found = append(found, stored)
+		return fs.SkipDir
+	})
+	slices.SortFunc(found, func(a, b storedVersion) int { return a.at.Compare(b.at) })
+	return found, err
+}
+
+// measure returns the size and the age of the version in the directory path.
+func (t *tree) measure(path string, version uint64) (storedVersion, error) {
+	config, err := filepath.Rel(t.root, filepath.Dir(path))
+	if err != nil {
+		return storedVersion{}, err
+	}
+	s := storedVersion{key: record.VersionKey{Config: filepath.ToSlash(config), Version: version}}
+	entries, err := os.ReadDir(path)
+	for _, e := range entries {
+		if info, infoErr := e.Info(); infoErr == nil {
+			s.bytes += info.Size()
+			s.at = info.ModTime()
+		}
+	}
+	return s, err
+}
+
+// clean deletes what a crash left half written.
+func (t *tree) clean() error {
+	return filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == t.root {
 			return err
 		}
 		name := d.Name()
+		_, isVersion := versionOf(name)
 		switch {
-		case name == partialDir || name == cacheDir:
-		case strings.HasPrefix(name, stagingDir):
+		case strings.HasPrefix(name, stagingPrefix):
 			if err := os.RemoveAll(path); err != nil {
 				return err
 			}
-		case d.IsDir() && strings.HasPrefix(name, versionDir):
-			version, err := strconv.ParseUint(strings.TrimPrefix(name, versionDir), 10, 64)
-			config, relErr := filepath.Rel(t.root, filepath.Dir(path))
-			if err == nil && relErr == nil {
-				found = append(found, record.VersionKey{Config: filepath.ToSlash(config), Version: version})
+			if d.IsDir() {
+				return fs.SkipDir
 			}
-		default:
-			return nil
-		}
-		if d.IsDir() {
+		case d.IsDir() && (isVersion || name == partialName || name == cacheName):
 			return fs.SkipDir
 		}
 		return nil
 	})
-	return found, err
 }
 
-// prune removes the oldest versions of a config beyond keep, but none that stays says
-// so of, and returns those it removed.
-func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool) (removed []record.VersionKey, err error) {
-	versions := t.held(config) // newest first
+// prune deletes the oldest versions of config beyond the newest keep. Versions for which
+// stays returns true are kept. It returns the deleted versions.
+func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool) ([]record.VersionKey, error) {
+	var deleted []record.VersionKey
+	versions := t.held(config)
 	for _, version := range versions[min(keep, len(versions)):] {
 		v := record.VersionKey{Config: config, Version: version}
 		if stays(v) {
 			continue
 		}
-		if err := os.RemoveAll(t.versionPath(v)); err != nil {
-			return removed, err
+		if err := t.version(v).remove(); err != nil {
+			return deleted, err
 		}
-		removed = append(removed, v)
+		deleted = append(deleted, v)
 	}
-	return removed, nil
+	return deleted, nil
+}
+
+// removeWithParents deletes a version that is not shown, and then the directories above it
+// that are empty.
+func (t *tree) removeWithParents(v record.VersionKey) error {
+	if err := t.version(v).remove(); err != nil {
+		return err
+	}
+	dir := string(t.config(v.Config))
+	for dir != t.root && os.Remove(dir) == nil {
+		dir = filepath.Dir(dir)
+	}
+	return nil
 }

@@ -165,6 +165,19 @@ const dictionary = 1
 // ErrBase is returned when a delta is to be decoded without the body it is a delta to.
 var ErrBase = errors.New("the base of a delta is not at hand")
 
+// ReadBase reads the body of version, to which a form is a delta. The error wraps ErrBase if
+// the body is larger than record.MaxDelta.
+func ReadBase(version uint64, r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, record.MaxDelta+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > record.MaxDelta {
+		return nil, fmt.Errorf("%w: version %d has more than %d bytes", ErrBase, version, record.MaxDelta)
+	}
+	return b, nil
+}
+
 // Decode writes the body that a form encodes to w and checks that it is the
 // manifest's. base is the body of version f.Base, or nil if that is 0.
 func Decode(m record.Manifest, f record.Form, encoded io.Reader, base []byte, w io.Writer) error {

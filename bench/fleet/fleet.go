@@ -49,8 +49,8 @@ type Config struct {
 	Link *emulated.Link
 	// InMemory carries packets behind the Link in memory instead of over loopback.
 	InMemory bool
-	// Tamper, if set, gives an agent, by its number, what it does to shards before it
-	// sends them; nil for an honest one.
+	// Tamper, if set, returns what the agent with the given number does to each shard before
+	// it sends the shard; nil for an honest agent.
 	Tamper func(agent int) func(shard []byte)
 	// OnAgent and OnCoordinator, if set, change how an agent or coordinator runs.
 	OnAgent       func(agent int, c *agent.Config)
@@ -245,9 +245,6 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 	if f.Join != nil {
 		cfg.Coordinators = f.Join
 	}
-	if f.Config.Tamper != nil {
-		cfg.TamperShard = f.Config.Tamper(i)
-	}
 	if f.Config.OnAgent != nil {
 		f.Config.OnAgent(i, &cfg)
 	}
@@ -271,7 +268,7 @@ func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
 	if cfg.PacketConn, err = f.socket(cfg.Identity.Identity.Name, cfg.Listen); err != nil {
 		return nil, err
 	}
-	a, err := agent.Open(cfg)
+	a, err := agent.Open(cfg, f.wrappers(i)...)
 	if err != nil {
 		return nil, fmt.Errorf("agent %d: %w", i, err)
 	}

@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"strings"
 
+	"banyan/agent"
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/internal/diskspace"
 	"banyan/internal/embeddb"
+	"banyan/internal/usage"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport"
@@ -32,13 +34,8 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is a command line that can't be understood.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+// usagef makes an error of a command line that is wrong.
+func usagef(format string, args ...any) error { return usage.Errorf(format, args...) }
 
 // hinted adds what to do to what went wrong.
 type hinted struct {
@@ -66,7 +63,7 @@ type failure struct {
 func describe(err error) failure {
 	f := failure{Message: err.Error()}
 	var (
-		usage     usageError
+		misuse    *usage.Error
 		hint      hinted
 		answered  *api.Error
 		rejection *draft.Rejection
@@ -75,7 +72,7 @@ func describe(err error) failure {
 		f.Hint = hint.hint
 	}
 	switch {
-	case errors.As(err, &usage), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+	case errors.As(err, &misuse), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
 		f.Code, f.exit = "usage", exitUsage
 		f.Hint = "run with --help for the usage"
 	case errors.As(err, &answered):
@@ -99,7 +96,8 @@ func describe(err error) failure {
 			f.Hint = "check --coordinator, and that it runs"
 		}
 	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature),
-		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan):
+		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan), errors.Is(err, agent.ErrHooks),
+		errors.Is(err, identity.ErrIdentity):
 		f.Code, f.exit = "rejected", exitRejected
 		if errors.Is(err, rollout.ErrPlan) {
 			f.Hint = "'banyan rollout schema' prints what a plan may hold; docs/rollouts.md explains it"

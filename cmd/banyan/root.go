@@ -76,7 +76,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 			return nil
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.configFile, "config", "", "settings file, YAML (default banyan.yaml, if there is one)")
 	f.StringVarP(&a.output, "output", "o", "text", "output format: text or json")

@@ -115,6 +115,9 @@ func newAgent(a *app) *cobra.Command {
 			if cfg.Subscriptions, err = subscriptions(scopes, relayOnly); err != nil {
 				return err
 			}
+			if len(cfg.Coordinators) == 0 {
+				return usagef("--join is required: the address of a coordinator, host:7400")
+			}
 			if a.identityDir == "" {
 				return usagef("--identity is needed: the bundle of this agent; 'banyan cert agent' issues one")
 			}

@@ -45,8 +45,9 @@ type Identity struct {
 	Name   string
 }
 
-// ErrIdentity is wrapped when a certificate names no identity of ours.
-var ErrIdentity = errors.New("certificate has no banyan identity")
+// ErrIdentity is wrapped when a certificate has no identity, or has one that may not do what it
+// is used for.
+var ErrIdentity = errors.New("unsuitable identity")
 
 // Validate reports a part that a certificate can't hold.
 func (id Identity) Validate() error {

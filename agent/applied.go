@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"banyan/record"
+)
+
+// Applied describes what the agent runs of a config.
+type Applied struct {
+	Config string `json:"config"`
+	Region string `json:"region"`
+	Epoch  uint64 `json:"epoch"`
+	// Version is 0 if the pointer gives this host no version.
+	Version   uint64    `json:"version"`
+	AppliedAt time.Time `json:"applied_at"`
+	SHA256    string    `json:"sha256,omitempty"`
+	Size      int64     `json:"size"`
+	Type      string    `json:"content_type,omitempty"`
+	// Staleness is the age of the newest head in seconds; -1 before the first head.
+	Staleness float64 `json:"staleness_s"`
+	// Pending is set until the reload hook of the version has succeeded.
+	Pending bool `json:"reload_pending,omitempty"`
+	// Drift says how the file differs from what was applied. It is empty if the file did not
+	// differ at the last look.
+	Drift string `json:"drift,omitempty"`
+}
+
+// appliedSet has what the host runs of each config, and which versions its pointers name. It
+// is safe for concurrent use.
+type appliedSet struct {
+	headMicros atomic.Int64 // time of the newest head, since the Unix epoch; 0: none came
+
+	mu      sync.Mutex
+	configs map[string]Applied       // guarded by mu
+	named   map[string]namedVersions // by config; guarded by mu
+	changed chan struct{}            // closed and replaced at each change; guarded by mu
+}
+
+// namedVersions are the versions that the newest pointer of a config names.
+type namedVersions struct{ baseline, candidate uint64 }
+
+func newAppliedSet() *appliedSet {
+	return &appliedSet{
+		configs: map[string]Applied{},
+		named:   map[string]namedVersions{},
+		changed: make(chan struct{}),
+	}
+}
+
+// put records what was applied and wakes those who wait for a change.
+func (s *appliedSet) put(applied Applied) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.configs[applied.Config] = applied
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// setDrift records how the file of config differs from what was applied; nil if it does not.
+func (s *appliedSet) setDrift(config string, drift error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	applied, ok := s.configs[config]
+	if !ok {
+		return
+	}
+	applied.Drift = ""
+	if drift != nil {
+		applied.Drift = drift.Error()
+	}
+	s.configs[config] = applied
+}
+
+// setNamed records the versions that a pointer names.
+func (s *appliedSet) setNamed(p *record.Pointer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named[p.Config] = namedVersions{p.Baseline, p.Candidate}
+}
+
+// needs reports whether v must stay on disk: it is applied, or the newest pointer names it.
+func (s *appliedSet) needs(v record.VersionKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.named[v.Config]
+	return v.Version == n.baseline || v.Version == n.candidate || v.Version == s.configs[v.Config].Version
+}
+
+// get returns what is applied of config.
+func (s *appliedSet) get(config string) (Applied, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	applied, ok := s.configs[config]
+	applied.Staleness = seconds(s.staleness())
+	return applied, ok
+}
+
+// all returns what is applied of every config, ordered by name, and a channel that is closed
+// at the next change.
+func (s *appliedSet) all() ([]Applied, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Applied, 0, len(s.configs))
+	for _, applied := range s.configs {
+		applied.Staleness = seconds(s.staleness())
+		all = append(all, applied)
+	}
+	slices.SortFunc(all, func(a, b Applied) int { return strings.Compare(a.Config, b.Config) })
+	return all, s.changed
+}
+
+// count returns the number of configs that are applied.
+func (s *appliedSet) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.configs)
+}
+
+// sawHead records the time of the newest head.
+func (s *appliedSet) sawHead(micros int64) { s.headMicros.Store(micros) }
+
+// staleness returns the age of the newest head: at that time this host surely had every
+// pointer. It returns the largest duration before the first head.
+func (s *appliedSet) staleness() time.Duration {
+	head := s.headMicros.Load()
+	if head == 0 {
+		return math.MaxInt64
+	}
+	return max(time.Since(time.UnixMicro(head)), 0)
+}
+
+// seconds converts a staleness for the local API.
+func seconds(d time.Duration) float64 {
+	if d == math.MaxInt64 {
+		return -1
+	}
+	return d.Seconds()
+}

@@ -1,0 +1,93 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// configDir is the directory of a config. Programs open value and meta.json in it, which are
+// links through ..data to the version that is shown.
+type configDir string
+
+// errLinks is wrapped when a name that programs open does not lead to the applied version.
+var errLinks = errors.New("not the link that the agent made")
+
+// value is the path that programs open.
+func (d configDir) value() string { return filepath.Join(string(d), valueFile) }
+
+// show makes v the version that readers see, by one rename.
+func (d configDir) show(v versionDir) error {
+	link := filepath.Join(string(d), dataLink)
+	current, err := os.Readlink(link)
+	if err != nil || current != v.name() {
+		if err := d.replaceLink(dataLink, v.name()); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{valueFile, metaFile} {
+		err := os.Symlink(filepath.Join(dataLink, name), filepath.Join(string(d), name))
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// hide removes the names that programs open.
+func (d configDir) hide() error {
+	for _, name := range []string{valueFile, metaFile, dataLink} {
+		err := os.Remove(filepath.Join(string(d), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLinks returns an error that wraps errLinks unless the names that programs open lead
+// to v.
+func (d configDir) checkLinks(v versionDir) error {
+	links := map[string]string{
+		dataLink:  v.name(),
+		valueFile: filepath.Join(dataLink, valueFile),
+		metaFile:  filepath.Join(dataLink, metaFile),
+	}
+	for name, target := range links {
+		path := filepath.Join(string(d), name)
+		if got, err := os.Readlink(path); err != nil || got != target {
+			return fmt.Errorf("%s: %w", path, errLinks)
+		}
+	}
+	return nil
+}
+
+// relink makes the names that programs open lead to v, and replaces whatever has their
+// place.
+func (d configDir) relink(v versionDir) error {
+	for _, name := range []string{valueFile, metaFile} {
+		target := filepath.Join(dataLink, name)
+		if got, err := os.Readlink(filepath.Join(string(d), name)); err == nil && got == target {
+			continue
+		}
+		if err := d.replaceLink(name, target); err != nil {
+			return err
+		}
+	}
+	return d.show(v)
+}
+
+// replaceLink makes name a link to target. Readers see the old name or the new link.
+func (d configDir) replaceLink(name, target string) error {
+	next := filepath.Join(string(d), stagingPrefix+strings.TrimPrefix(name, ".."))
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, next); err != nil {
+		return err
+	}
+	return os.Rename(next, filepath.Join(string(d), name))
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// watch is a drift watch whose reports are kept instead of given to the node.
+type watch struct {
+	*driftWatch
+	inputs    []step.Input
+	abandoned []record.VersionKey
+}
+
+func newWatch(a *Agent) *watch {
+	w := &watch{}
+	copied := *a.drift
+	w.driftWatch = &copied
+	w.good = map[string]fingerprint{}
+	w.drifted = map[string]bool{}
+	w.tell = func(_ context.Context, in step.Input) { w.inputs = append(w.inputs, in) }
+	w.abandon = func(v record.VersionKey) { w.abandoned = append(w.abandoned, v) }
+	return w
+}
+
+// look looks once and returns the states that were reported.
+func (w *watch) look(t *testing.T) (states []wire.DriftState) {
+	w.inputs = nil
+	w.lookAtAll(t.Context())
+	for _, in := range w.inputs {
+		if in.Kind == step.InDrift {
+			states = append(states, in.Drift)
+		}
+	}
+	return states
+}
+
+func overwrite(t *testing.T, path, content string) {
+	t.Helper()
+	os.Remove(path)
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDriftIsReportedWhileItLasts(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(nil)
+	h.run(a, "a", 1, "one")
+	w := newWatch(a)
+	if states := w.look(t); states != nil {
+		t.Errorf("a file that nobody changed: %v", states)
+	}
+	body := a.tree.version(key("a", 1)).value()
+	overwrite(t, body, "two")
+	for range 2 {
+		if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftSeen}) {
+			t.Errorf("a changed body: %v", states)
+		}
+	}
+	if applied, _ := a.Applied("a"); applied.Drift == "" {
+		t.Error("readers are not told of the drift")
+	}
+	overwrite(t, body, "one")
+	if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftGone}) {
+		t.Errorf("a body that is good again: %v", states)
+	}
+	if applied, _ := a.Applied("a"); applied.Drift != "" {
+		t.Errorf("readers are told of drift that is gone: %s", applied.Drift)
+	}
+	overwrite(t, filepath.Join(h.dir, "out/a", valueFile), "a file instead of the link")
+	if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftSeen}) {
+		t.Errorf("a link that was replaced: %v", states)
+	}
+	os.Remove(body)
+	if err := a.tree.config("a").relink(a.tree.version(key("a", 1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.compare(key("a", 1)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a body that is gone: %v", err)
+	}
+}
+
+func TestDriftIsRepairedWhereARuleSaysSo(t *testing.T) {
+	h := newHost(t)
+	log := filepath.Join(h.dir, "log")
+	a, _ := startWith(h, Rule{Drift: DriftRepair, Reload: &Reload{Command: shell("echo reload >> %s", log)}})
+	h.run(a, "a", 1, "one")
+	w := newWatch(a)
+	// The links are enough to repair: the body on disk is good.
+	overwrite(t, filepath.Join(h.dir, "out/a", valueFile), "by hand")
+	if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftRepaired}) {
+		t.Errorf("a link that was replaced: %v", states)
+	}
+	if h.shows("a") != "one" {
+		t.Errorf("repaired, a shows %q", h.shows("a"))
+	}
+	last := w.inputs[len(w.inputs)-1]
+	if last.Kind != step.InDamaged || !last.Local || last.Want != key("a", 1) || len(w.abandoned) != 0 {
+		t.Errorf("the node is told %+v", last)
+	}
+	// The node activates the version again; its reload runs although the version is the same.
+	if err := h.activate(a, "a", 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, log); got != "reload\nreload\n" {
+		t.Errorf("reloads: %q", got)
+	}
+	// A damaged body is fetched again.
+	overwrite(t, a.tree.version(key("a", 1)).value(), "bad")
+	w.look(t)
+	last = w.inputs[len(w.inputs)-1]
+	if last.Kind != step.InDamaged || last.Local || !slices.Equal(w.abandoned, []record.VersionKey{key("a", 1)}) {
+		t.Errorf("the node is told %+v, abandoned %v", last, w.abandoned)
+	}
+}
+
+func TestTheWatchLooksAtEachIntervalAndStops(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(func(c *Config) { c.DriftInterval = 1 })
+	h.run(a, "a", 1, "one")
+	overwrite(t, a.tree.version(key("a", 1)).value(), "two")
+	waitUntil(t, func() bool { applied, _ := a.Applied("a"); return applied.Drift != "" })
+}

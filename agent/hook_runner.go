@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"banyan/internal/hook"
+	"banyan/record"
+)
+
+// errSuperseded ends the hooks of a version when a newer pointer wants another version.
+var errSuperseded = errors.New("a newer pointer came")
+
+// hookRunner runs the activations of configs that have hooks: the check, then the swap, then
+// the reload. It runs one activation of a config at a time.
+type hookRunner struct {
+	rules   *Hooks
+	agent   string            // name of the agent
+	labels  map[string]string // of the agent
+	tree    *tree
+	applied *appliedSet
+	applier *applier
+	metrics *agentMetrics
+	log     *slog.Logger
+
+	slots chan struct{} // one for each config whose hooks run
+	group sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[string]*hookRun // by config; guarded by mu
+	// again has the configs whose hooks run at the next activation even if the version stays
+	// the same, because drift was repaired. It is guarded by mu.
+	again map[string]bool
+}
+
+// hookRun is an activation whose hooks are running.
+type hookRun struct {
+	version uint64
+	cancel  context.CancelCauseFunc
+}
+
+// ruleFor returns the rule whose hooks an activation must run. It returns nil if there is no
+// such rule, or if the version that readers see stays the same.
+func (h *hookRunner) ruleFor(act activation) *Rule {
+	config := act.config()
+	rule := h.rules.rule(config)
+	if rule == nil || rule.Check == nil && rule.Reload == nil {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	shown, _ := h.applied.get(config)
+	if act.version == shown.Version && !shown.Pending && !h.again[config] {
+		return nil
+	}
+	return rule
+}
+
+// start runs an activation and its hooks in a goroutine.
+func (h *hookRunner) start(ctx context.Context, act activation, rule *Rule) {
+	config := act.config()
+	ctx, cancel := context.WithCancelCause(ctx)
+	h.mu.Lock()
+	h.running[config] = &hookRun{act.version, cancel}
+	delete(h.again, config)
+	h.mu.Unlock()
+	h.group.Go(func() {
+		defer cancel(nil)
+		select {
+		case h.slots <- struct{}{}:
+			defer func() { <-h.slots }()
+		case <-ctx.Done():
+		}
+		err := h.run(ctx, act, rule)
+		h.mu.Lock()
+		delete(h.running, config)
+		h.mu.Unlock()
+		h.applier.finish(act, err)
+	})
+}
+
+// supersede ends the running hooks of a config whose newest pointer wants another version.
+func (h *hookRunner) supersede(p *record.Pointer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.running[p.Config]; r != nil && p.VersionFor(h.agent, h.labels) != r.version {
+		r.cancel(errSuperseded)
+	}
+}
+
+// repeat makes the hooks of config run at the next activation, even if the version stays the
+// same.
+func (h *hookRunner) repeat(config string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.again[config] = true
+}
+
+// busy reports whether hooks of config are running.
+func (h *hookRunner) busy(config string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running[config] != nil
+}
+
+// wait returns when no hook runs any more.
+func (h *hookRunner) wait() { h.group.Wait() }
+
+func (h *hookRunner) run(ctx context.Context, act activation, rule *Rule) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	before, _ := h.applied.get(act.config())
+	if err := h.check(ctx, act, rule.Check, before); err != nil {
+		return err
+	}
+	// The row is committed as pending, so that a reload which a crash cuts short is run again.
+	act.pending = rule.Reload != nil
+	if err := h.applier.swap(act); err != nil {
+		return err
+	}
+	if rule.Reload == nil {
+		return nil
+	}
+	if err := h.reload(ctx, act, rule.Reload, before); err != nil {
+		return err
+	}
+	act.pending = false
+	return h.applier.swap(act)
+}
+
+// check runs the check of a version, unless the version has passed it on this host before.
+func (h *hookRunner) check(ctx context.Context, act activation, check *Check, before Applied) error {
+	dir := h.tree.version(act.key())
+	if check == nil || act.version == 0 || dir.passed(check.Command) {
+		return nil
+	}
+	c := hookCommand{
+		hook:     "check",
+		args:     check.Command,
+		timeout:  time.Duration(check.Timeout),
+		path:     dir.value(),
+		isolated: true,
+	}
+	if err := h.command(ctx, c, act, before); err != nil {
+		return err
+	}
+	return dir.setPassed(check.Command)
+}
+
+func (h *hookRunner) reload(ctx context.Context, act activation, r *Reload, before Applied) error {
+	if r.Signal != nil {
+		return r.Signal.send()
+	}
+	c := hookCommand{
+		hook:    "reload",
+		args:    r.Command,
+		timeout: time.Duration(r.Timeout),
+		path:    h.tree.config(act.config()).value(),
+	}
+	if r.Systemd != "" {
+		c.args = []string{"systemctl", "reload-or-restart", r.Systemd}
+	}
+	return h.command(ctx, c, act, before)
+}
+
+// hookCommand is a command that a hook runs.
+type hookCommand struct {
+	hook    string // "check" or "reload"
+	args    []string
+	timeout time.Duration
+	path    string // the file that the command works on
+	// isolated is set if no process of the command may outlive it.
+	isolated bool
+}
+
+// command runs a hook's command. The error is one line, with the output of the command.
+func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation, before Applied) error {
+	p := act.announcement.Pointer
+	previous := ""
+	if before.Version != 0 {
+		previous = h.tree.version(record.VersionKey{Config: p.Config, Version: before.Version}).value()
+	}
+	version := strconv.FormatUint(act.version, 10)
+	epoch := strconv.FormatUint(p.Epoch, 10)
+	placeholders := strings.NewReplacer(
+		"{path}", c.path,
+		"{config}", p.Config,
+		"{version}", version,
+		"{epoch}", epoch,
+		"{previous}", previous,
+	)
+	args := make([]string, len(c.args))
+	for i, arg := range c.args {
+		args[i] = placeholders.Replace(arg)
+	}
+	began := time.Now()
+	output, err := hook.Run(ctx, hook.Command{
+		Args:    args,
+		Timeout: c.timeout,
+		Alone:   c.isolated,
+		Env: []string{
+			"BANYAN_HOOK=" + c.hook,
+			"BANYAN_CONFIG=" + p.Config,
+			"BANYAN_VERSION=" + version,
+			"BANYAN_EPOCH=" + epoch,
+			"BANYAN_REGION=" + p.Region,
+			"BANYAN_AGENT=" + h.agent,
+			"BANYAN_PATH=" + c.path,
+			"BANYAN_PREVIOUS_PATH=" + previous,
+			"BANYAN_PREVIOUS_VERSION=" + strconv.FormatUint(before.Version, 10),
+		},
+	})
+	took := time.Since(began)
+	h.metrics.hook(c.hook, took, err)
+	h.log.Info("hook", "hook", c.hook, "config", p.Config, "version", act.version, "epoch", p.Epoch,
+		"took", took, "error", err, "output", output)
+	if err == nil {
+		return nil
+	}
+	output = strings.TrimSpace(output)
+	if output == "" {
+		return fmt.Errorf("%s: %w", c.hook, err)
+	}
+	return fmt.Errorf("%s: %w: %s", c.hook, err, strings.ReplaceAll(output, "\n", "; "))
+}
+
+// send sends the signal to the process whose id is in the file.
+func (s *Signal) send() error {
+	raw, err := os.ReadFile(s.PIDFile)
+	if err != nil {
+		return fmt.Errorf("reload: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || pid <= 1 {
+		return fmt.Errorf("reload: %s holds %.20q, which is not a process id", s.PIDFile, raw)
+	}
+	if err := syscall.Kill(pid, signals[strings.TrimPrefix(s.Signal, "SIG")]); err != nil {
+		return fmt.Errorf("reload: signal %s to process %d of %s: %w", s.Signal, pid, s.PIDFile, err)
+	}
+	return nil
+}

@@ -1,0 +1,41 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"banyan/fec"
+	"banyan/record"
+)
+
+// library gives a body.Server the versions in the output directory. It implements
+// body.Library.
+type library struct{ tree *tree }
+
+// Manifest implements body.Library.
+func (l library) Manifest(_ context.Context, v record.VersionKey) (record.Manifest, []byte, error) {
+	return l.tree.version(v).manifest()
+}
+
+// Forms implements body.Library.
+func (l library) Forms(m record.Manifest) uint8 { return l.dir(m).forms(m) }
+
+// OpenForm implements body.Library.
+func (l library) OpenForm(_ context.Context, m record.Manifest, n uint8) (io.ReadCloser, error) {
+	return l.dir(m).openForm(m, n)
+}
+
+// OpenBody implements body.Library.
+func (l library) OpenBody(_ context.Context, m record.Manifest) (io.ReadCloser, error) {
+	return l.dir(m).open()
+}
+
+func (l library) dir(m record.Manifest) versionDir {
+	return l.tree.version(record.VersionKey{Config: m.Config, Version: m.Version})
+}
+
+// load opens a form whose shards are to be served. It is a shardstore.Loader.
+func (l library) load(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
+	return l.tree.version(key.VersionKey).load(key.Form)
+}
