@@ -9,7 +9,7 @@ import (
 	"banyan/record"
 )
 
-// carryOut does what a node asked for.
+// carryOut carries out one output of the node of host i.
 func (w *World) carryOut(i int32, o *step.Output) {
 	switch o.Op {
 	case step.OpSend:
@@ -19,7 +19,9 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpDrop:
 		w.closeLink(o.Peer, w.ready)
 	case step.OpAwaitDrain:
-		w.input(max(w.hosts[i].upFree, w.hosts[i].cpuFree, w.ready), i, step.Input{Kind: step.InDrained, Peer: o.Peer})
+		h := &w.hosts[i]
+		drained := max(h.upFree, h.cpuFree, w.ready)
+		w.input(drained, i, step.Input{Kind: step.InDrained, Peer: o.Peer})
 	case step.OpStore:
 		w.storePushed(i, o.Push)
 	case step.OpFetch:
@@ -54,14 +56,15 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	}
 }
 
-// tellLeader passes on what the leader's node tells.
+// tellLeader reports an output to the watchers if host i is the leader.
 func (w *World) tellLeader(i int32, o *step.Output) {
 	if w.IsLeader(i) {
 		w.notifyLeader(o)
 	}
 }
 
-// send transmits a message of a node, or what a host that misbehaves makes of it.
+// send transmits a message of the node of host i, altered or delayed if the host
+// misbehaves.
 func (w *World) send(i int32, o *step.Output) {
 	m := w.corrupt(i, o)
 	if m == nil {
@@ -110,23 +113,38 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 	return o.Message
 }
 
-// fetch asks a peer for a body: a small message there, the body back as a flow.
+// fetch asks a peer for a body. The request is a small message; the body returns as a flow.
 func (w *World) fetch(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
 	if !l.alive || w.cutOff(i, l.remote) {
-		w.input(w.now, i, step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost})
+		lost := step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost}
+		w.input(w.now, i, lost)
 		return
 	}
 	w.lastReq++
 	ref := w.lastReq
-	w.requests[ref] = request{i, o.Peer, o.Want, o.Choice, o.Cached}
+	w.requests[ref] = request{
+		asker:  i,
+		peer:   o.Peer,
+		want:   o.Want,
+		choice: o.Choice,
+		cached: o.Cached,
+	}
 	w.Count(i, l.remote, ControlSize)
 	ready := w.Spend(i, w.ready, w.cfg.Costs.Send)
-	w.input(ready.Add(w.Propagation(i, l.remote)), l.remote, step.Input{Kind: step.InRequest, Peer: l.other, Request: ref, Want: o.Want, Choice: o.Choice})
+	asked := step.Input{
+		Kind:    step.InRequest,
+		Peer:    l.other,
+		Request: ref,
+		Want:    o.Want,
+		Choice:  o.Choice,
+	}
+	w.input(ready.Add(w.Propagation(i, l.remote)), l.remote, asked)
 	w.watchRequest(ref)
 }
 
-// watchRequest ends a request whose link is lost before the answer came.
+// watchRequest ends a request whose link dies before the answer arrives. It looks once per
+// idle timeout.
 func (w *World) watchRequest(ref uint64) {
 	w.At(w.now.Add(w.cfg.Idle), func() {
 		r, waits := w.requests[ref]
@@ -138,15 +156,18 @@ func (w *World) watchRequest(ref uint64) {
 			return
 		}
 		delete(w.requests, ref)
-		w.input(w.now, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost})
+		lost := step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost}
+		w.input(w.now, r.asker, lost)
 	})
 }
 
+// serve answers a request: with the body as a flow, with the index of a body that is
+// traded by the shard, or with a refusal.
 func (w *World) serve(i int32, o *step.Output) {
 	ref := o.Request
 	r, waits := w.requests[ref]
 	if !waits {
-		return // given up
+		return // the asker has given up
 	}
 	reason := o.Reason
 	size := w.bodySize(r.want) + ManifestSize
@@ -168,7 +189,14 @@ func (w *World) serve(i int32, o *step.Output) {
 		case !r.cached:
 			w.storeBody(r.asker, r.want, reason, done)
 		case reason != "":
-			w.input(done, r.asker, step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: reason, Denied: true})
+			denied := step.Input{
+				Kind:   step.InFetched,
+				Want:   r.want,
+				Choice: r.choice,
+				Reason: reason,
+				Denied: true,
+			}
+			w.input(done, r.asker, denied)
 		default:
 			info := w.formInfo(r.want)
 			w.indexed(r, info, bitset.New(uint(info.Shards())).Complement(), done)
@@ -180,8 +208,9 @@ func (w *World) storePushed(i int32, m *wire.Push) {
 	w.storeBody(i, record.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
 }
 
-// storeBody writes a body that came, unless reason says why it did not, and tells
-// the node when it is on disk; not if the host dies meanwhile.
+// storeBody writes a fetched body to the disk of host i and reports the result to the node.
+// reason is empty, or says why the peer sent no body. If the host crashes before the write
+// is done, the body is lost.
 func (w *World) storeBody(i int32, want record.VersionKey, reason string, at step.Time) {
 	boots := w.hosts[i].boots
 	end := func() {
@@ -210,17 +239,25 @@ func (w *World) storeBody(i int32, want record.VersionKey, reason string, at ste
 	w.writeStore(i, at, end)
 }
 
-// activate applies a version durably: the disk has it when the apply is done.
+// activate applies a version durably. The version is on the disk when the apply is done; a
+// crash before then loses the version.
 func (w *World) activate(i int32, o *step.Output) {
 	h := &w.hosts[i]
-	a, version, watermark, boots := o.Announcement, o.Version, h.node.Watermark(), h.boots
+	a := o.Announcement
+	version := o.Version
+	watermark := h.node.Watermark()
+	boots := h.boots
 	w.writeApply(i, w.ready, func() {
 		h := &w.hosts[i]
 		if h.down || h.boots != boots {
 			return
 		}
-		in := step.Input{Kind: step.InActivated, Announcement: a, Version: version,
-			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros}
+		in := step.Input{
+			Kind:          step.InActivated,
+			Announcement:  a,
+			Version:       version,
+			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros,
+		}
 		switch {
 		case h.broken:
 			in.Reason = "apply: disk failure"
@@ -233,6 +270,8 @@ func (w *World) activate(i int32, o *step.Output) {
 	})
 }
 
+// persist writes an applied version to the disk of host i. watermark is the revision that
+// the node had reached when the apply began.
 func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64) {
 	h := &w.hosts[i]
 	if h.disk.applied == nil {
@@ -241,10 +280,17 @@ func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64
 	h.disk.applied[a.Pointer.Config] = onDisk{a, version}
 	h.disk.watermark = watermark
 	if !w.IsCoordinator(i) && !h.relays {
-		w.notifyApplied(Applied{Host: i, At: w.now, Config: a.Pointer.Config, Epoch: a.Pointer.Epoch, Version: version})
+		w.notifyApplied(Applied{
+			Host:    i,
+			At:      w.now,
+			Config:  a.Pointer.Config,
+			Epoch:   a.Pointer.Epoch,
+			Version: version,
+		})
 	}
 }
 
+// countAcks merges acknowledgements that reached a coordinator.
 func (w *World) countAcks(m *wire.Ack) {
 	for i := range m.Entries {
 		e := &m.Entries[i]
@@ -260,7 +306,8 @@ func (w *World) countAcks(m *wire.Ack) {
 	}
 }
 
-// Acked is what the coordinators know of a config's newest epoch in a region.
+// Acked returns the merged acknowledgements of the newest epoch of a config in a region;
+// nil if there are none.
 func (w *World) Acked(config, region string) *wire.AckEntry {
 	return w.acked[record.PointerKey{Config: config, Region: region}]
 }

@@ -5,9 +5,9 @@
 // [World.Move] moves the pointers of a config, [World.Strike] schedules a fault,
 // [World.Run] advances time, and [World.Watch] reports what happens.
 //
-//	event queue ──(time, host, input)──► mesh.Node.Step ──outputs──► network, processor and disk model ──► event queue
+//	event queue ──(time, host, input)──► mesh.Node.Step ──outputs──► network, machines, disks ──► event queue
 //
-// The nodes are the production ones. The rest is modelled, with the numbers in model.go:
+// The nodes are the production ones. The rest is modelled, with the numbers in config.go and size.go:
 // the round trips between regions and zones, jitter, loss and its recovery, the rates of
 // links, the processor time of messages and signatures, the durable apply, crashes,
 // restarts and partitions.

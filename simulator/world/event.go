@@ -26,8 +26,8 @@ type delivery struct {
 // around. The payload of an event lies in a slab, at index ref.
 type event struct {
 	at step.Time
-	// seq is the order of creation. It breaks ties between events of one time, so that
-	// one seed has one history.
+	// seq numbers events in the order of creation. Events of one time happen in the
+	// order of seq, so that one seed has one history.
 	seq  uint64
 	host int32
 	ref  uint32

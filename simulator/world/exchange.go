@@ -12,14 +12,18 @@ import (
 	"banyan/record"
 )
 
-// BodyTraffic counts shards that arrived, in all of a run.
+// BodyTraffic counts the shards that have arrived at all hosts.
 type BodyTraffic struct {
-	Shards     int64 // those that were needed, and the duplicates
-	Duplicates int64 // that were there already
-	Poisoned   int64 // whose bytes were not what they should have been
+	// Shards counts all of them.
+	Shards int64
+	// Duplicates counts the shards that the receiver had already.
+	Duplicates int64
+	// Poisoned counts the shards with wrong bytes.
+	Poisoned int64
 }
 
-// Traded tells whether a body goes by the shard.
+// Traded reports whether hosts trade the body of version v shard by shard. A smaller body is
+// fetched in one piece.
 func (w *World) Traded(v record.VersionKey) bool {
 	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
 }
@@ -29,14 +33,15 @@ func (w *World) formInfo(v record.VersionKey) step.FormInfo {
 	return step.FormInfo{Size: size, Geometry: fec.GeometryFor(size)}
 }
 
-// packetPayload is what of a shard fits a packet, once QUIC has found the path's MTU of
-// 1500 bytes.
+// packetPayload is the number of bytes of a shard in one packet, after QUIC has found the
+// path's MTU of 1500 bytes.
 const packetPayload = 1392
 
-// hashSize is what a shard's entry in the index takes.
+// hashSize is the size of a shard's entry in the index, in bytes.
 const hashSize = 32
 
-// serveIndex answers a request with manifest and index: the rest comes by the shard.
+// serveIndex answers a request with the manifest and the index. The asker then trades for
+// the shards.
 func (w *World) serveIndex(i int32, ref uint64, r request) {
 	info := w.formInfo(r.want)
 	size := int64(ManifestSize + hashSize*info.Shards())
@@ -48,13 +53,14 @@ func (w *World) serveIndex(i int32, ref uint64, r request) {
 		}
 		delete(w.requests, ref)
 		if asker := &w.hosts[r.asker]; !asker.down {
-			w.indexed(r, info, emptyForm(info), w.Spend(r.asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify))
+			done := w.Spend(r.asker, w.now, w.cfg.Costs.Receive+w.cfg.Costs.Verify)
+			w.indexed(r, info, emptyForm(info), done)
 		}
 	})
 }
 
-// indexed tells a node of the index that it asked for, and of the shards that came with
-// it, or were on its disk.
+// indexed gives an index to the node that asked for it, together with the set of shards
+// that came with the index or were on the disk before.
 func (w *World) indexed(r request, info step.FormInfo, came *bitset.BitSet, at step.Time) {
 	asker, key := &w.hosts[r.asker], record.FormKey{VersionKey: r.want}
 	if asker.disk.partial == nil {
@@ -67,9 +73,9 @@ func (w *World) indexed(r request, info step.FormInfo, came *bitset.BitSet, at s
 	w.input(at, r.asker, step.Input{Kind: step.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
 }
 
-// Mirror lets the leader tell its followers of a version that was stored, and runs
-// until they have it: so it is in life, where a version is published before a pointer
-// names it.
+// Mirror makes the leader announce a stored version to the other coordinators, and runs
+// until every coordinator has the body. In production, too, a version is published before
+// a pointer names the version.
 func (w *World) Mirror(v record.VersionKey) {
 	w.step(0, step.Input{Kind: step.InStored, Want: v})
 	w.RunUntil(w.now.Add(mirrorLimit), 50*time.Millisecond, func() bool {
@@ -85,7 +91,7 @@ func (w *World) Mirror(v record.VersionKey) {
 // mirrorLimit is how much virtual time the followers have to mirror a version.
 const mirrorLimit = 2 * time.Minute
 
-// emptyForm is the set of shards of a form of which nothing has come: the padding.
+// emptyForm returns the shards that a host has before any shard arrives: the padding.
 func emptyForm(info step.FormInfo) *bitset.BitSet {
 	set := bitset.New(uint(info.Shards()))
 	for n := range info.Shards() {
@@ -96,15 +102,15 @@ func emptyForm(info step.FormInfo) *bitset.BitSet {
 	return set
 }
 
-// PerMiB is the share of a cost by the mebibyte.
+// PerMiB returns the cost of bytes bytes, where cost is the cost of a mebibyte.
 func PerMiB(cost time.Duration, bytes int64) time.Duration {
 	return time.Duration(float64(cost) * float64(bytes) / (1 << 20))
 }
 
-// sendShard sends a shard over a link: the sender's processor, its way out, the
-// network, the receiver's way in, processor and disk. Lost packets are sent again:
-// that takes bandwidth, and a round trip for the shard. The bytes of bodies are handled
-// by cores other than the one that the node's messages wait for.
+// sendShard sends a shard. The shard takes the sender's processor and uplink, the network,
+// and then the receiver's downlink, processor and disk. Lost packets are sent again, which
+// takes bandwidth, and delays the shard by a round trip. Messages do not wait for the
+// processor time of shards: another core handles the bytes of bodies.
 func (w *World) sendShard(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
 	sent := step.Input{Kind: step.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
@@ -126,7 +132,18 @@ func (w *World) sendShard(i int32, o *step.Output) {
 	}
 	w.queue.push(event{at: departs, host: i, kind: evInput, ref: w.inputs.put(sent)})
 	arrives := departs.Add(w.OneWay(i, l.remote) + w.recovery(i, l.remote, packets))
-	w.queue.push(event{at: arrives, host: l.remote, kind: evShard, ref: w.shards.put(shard{l.other, o.Key, o.Shard, wire, from.lie == FaultPoison})})
+	w.queue.push(event{
+		at:   arrives,
+		host: l.remote,
+		kind: evShard,
+		ref: w.shards.put(shard{
+			peer:   l.other,
+			key:    o.Key,
+			number: o.Shard,
+			wire:   wire,
+			poison: from.lie == FaultPoison,
+		}),
+	})
 }
 
 func packetsOf(shardBytes int64) int64 { return (shardBytes + packetPayload - 1) / packetPayload }
@@ -135,17 +152,19 @@ func packetsOf(shardBytes int64) int64 { return (shardBytes + packetPayload - 1)
 // packets, if no packet is lost.
 func ShardWire(shardBytes int64) int64 { return shardBytes + packetsOf(shardBytes)*PacketOverhead }
 
-// shard is one on its way.
+// shard is a shard on its way.
 type shard struct {
-	peer   step.PeerID // the receiver's end
+	peer   step.PeerID // the receiver's end of the link
 	key    record.FormKey
 	number int
-	wire   int64
-	poison bool
+	wire   int64 // bytes on the wire
+	poison bool  // the bytes of the shard are wrong
 }
 
-// recovery is by how much the loss of some of its packets delays a shard: a round trip
-// until later packets tell of the loss (RFC 9002 §6.1.1), for each loss in a row.
+// recovery returns by how much lost packets delay a shard of so many packets: one round
+// trip for each loss in a row, because a sender notices a loss when later packets are
+// acknowledged (RFC 9002 §6.1.1). Example: with 24 packets and a loss of 1%, a shard is
+// delayed by one round trip with a probability of 1 − 0.99^24 = 21%.
 func (w *World) recovery(from, to int32, packets int64) (d time.Duration) {
 	loss := w.cfg.Network.Loss
 	for lost := float64(packets); loss > 0; lost *= loss {
@@ -157,7 +176,7 @@ func (w *World) recovery(from, to int32, packets int64) (d time.Duration) {
 	return d
 }
 
-// shardArrives takes a shard in, checks it and writes it.
+// shardArrives makes host i receive, check and write a shard.
 func (w *World) shardArrives(i int32, s shard) {
 	h := &w.hosts[i]
 	cameIn := w.TakeIn(w.links[s.peer].remote, i, s.wire)
@@ -181,14 +200,16 @@ func (w *World) shardArrives(i int32, s shard) {
 	w.input(done, i, in)
 }
 
-// putShard notes a shard on disk, and which data shards its stripe's parity restores.
+// putShard adds a shard to the shards on disk. If the stripe has as many shards as it has
+// data shards, putShard restores the missing data shards and returns their numbers.
 func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int) {
 	if on.Test(uint(number)) {
 		return nil
 	}
 	on.Set(uint(number))
 	g := info.Geometry
-	first, held := number/g.PerStripe()*g.PerStripe(), 0
+	first := number / g.PerStripe() * g.PerStripe()
+	held := 0
 	for n := range g.PerStripe() {
 		if on.Test(uint(first + n)) {
 			held++
@@ -206,18 +227,20 @@ func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int
 	return restored
 }
 
-// assemble checks a body that is complete, and keeps it.
+// assemble checks a complete body and stores it.
 func (w *World) assemble(i int32, o *step.Output) {
 	delete(w.hosts[i].disk.partial, o.Key)
 	w.storeBody(i, o.Want, "", w.ready.Add(PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
 }
 
+// abandon drops the shards of a body that no pointer names any more.
 func (w *World) abandon(i int32, v record.VersionKey) {
 	delete(w.hosts[i].disk.partial, record.FormKey{VersionKey: v})
 }
 
-// neverTaken ends a send to a host that acknowledges nothing: QUIC's congestion window
-// is full of it until the link is given up.
+// neverTaken reports to the node of host i, after the idle timeout, that a shard was not
+// sent because the link was lost. Until then the shard fills QUIC's congestion window, as
+// nobody acknowledges its packets.
 func (w *World) neverTaken(i int32, sent step.Input) {
 	node := w.hosts[i].node
 	sent.Reason = mesh.ReasonLinkLost

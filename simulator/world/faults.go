@@ -77,7 +77,7 @@ type Fault struct {
 	Factor float64
 }
 
-// String shows a fault in a line.
+// String returns the fault in one line, such as "cut region:eu <-/-> everyone else for 5s".
 func (f Fault) String() string {
 	s := string(f.Kind) + " " + f.Target
 	if f.Kind == FaultCut {
@@ -105,10 +105,10 @@ func (f Fault) Check(cfg *Config) error {
 		return fmt.Errorf("%w: fault of kind %q; the kinds are %q", record.ErrInvalid, f.Kind, FaultKinds())
 	}
 	if f.At < 0 || f.For < 0 {
-		return fmt.Errorf("%w: fault %q begins or lasts less than nothing", record.ErrInvalid, f)
+		return fmt.Errorf("%w: fault %q has a negative time", record.ErrInvalid, f)
 	}
 	if f.Kind != FaultCut && (f.To != "" || f.OneWay) {
-		return fmt.Errorf("%w: fault %q: only a cut has another side", record.ErrInvalid, f)
+		return fmt.Errorf("%w: fault %q: only a cut has another side, 'to' and 'oneWay'", record.ErrInvalid, f)
 	}
 	if _, err := parseTargets(f.Target, cfg); err != nil || f.To == "" {
 		return err
@@ -117,7 +117,7 @@ func (f Fault) Check(cfg *Config) error {
 	return err
 }
 
-// target selects hosts.
+// target is one part of a Fault.Target.
 type target struct {
 	kind   string
 	region int
@@ -148,17 +148,20 @@ func parseTarget(text string, cfg *Config) (target, error) {
 	case "agents", "relays":
 		share, err := strconv.ParseFloat(strings.TrimSuffix(rest, "%"), 64)
 		if err != nil || !strings.HasSuffix(rest, "%") || !(share > 0 && share <= 100) {
-			return bad("a share such as 30% belongs behind the colon")
+			return bad("write a share behind the colon, such as 30%")
 		}
 		t.share = share / 100
 		return t, nil
 	case "coordinator", "region", "zone", "agent":
 	default:
-		return bad("use leader, coordinator:REGION, region:REGION, zone:REGION/N, agent:REGION/N, agents:SHARE% or relays:SHARE%")
+		return bad("use leader, coordinator:REGION, region:REGION, zone:REGION/N, agent:REGION/N, " +
+			"agents:SHARE% or relays:SHARE%")
 	}
 	region, number, numbered := strings.Cut(rest, "/")
-	if t.region = cfg.Network.Matrix.Index(region); t.region < 0 {
-		return bad("there is no region " + strconv.Quote(region) + "; there are " + strings.Join(cfg.Network.Matrix.Regions, ", "))
+	t.region = cfg.Network.Matrix.Index(region)
+	if t.region < 0 {
+		return bad(fmt.Sprintf("there is no region %q; the regions are %s",
+			region, strings.Join(cfg.Network.Matrix.Regions, ", ")))
 	}
 	if kind == "coordinator" || kind == "region" {
 		return t, nil
@@ -169,17 +172,17 @@ func parseTarget(text string, cfg *Config) (target, error) {
 	}
 	n, err := strconv.Atoi(number)
 	if !numbered || err != nil || n < 0 || n >= limit {
-		return bad(fmt.Sprintf("a number from 0 to %d belongs behind the slash", limit-1))
+		return bad(fmt.Sprintf("write a number from 0 to %d behind the slash", limit-1))
 	}
 	t.n = n
 	return t, nil
 }
 
-// selected lists the hosts that a target names now.
+// selected returns the hosts that a Fault.Target names now. r decides about shares.
 func (w *World) selected(text string, r *rand.Rand) []int32 {
 	targets, err := parseTargets(text, &w.cfg)
 	if err != nil {
-		panic(err) // it was checked
+		panic(err) // Fault.Check has accepted the target
 	}
 	var all []int32
 	number := -1
@@ -200,8 +203,8 @@ func (w *World) selected(text string, r *rand.Rand) []int32 {
 	return all
 }
 
-// names tells whether a target is host i, which is the agent of that number in its
-// region, or no agent.
+// names reports whether the target names host i. agent reports whether the host is an
+// agent, and number is the agent's number in its region.
 func (t target) names(h *Host, i int, agent bool, number int, r *rand.Rand) bool {
 	switch t.kind {
 	case "leader":
@@ -220,9 +223,10 @@ func (t target) names(h *Host, i int, agent bool, number int, r *rand.Rand) bool
 	return agent && !h.down && h.node.Children() > 0 && r.Float64() < t.share // relays
 }
 
-// Strike lets a fault happen at its time after start, and end. n is its number
-// among the faults of a run: its choices depend on the seed and n alone, so that
-// taking other faults away does not change it.
+// Strike schedules a fault: the fault begins at start + f.At and ends after f.For. n is the
+// number of the fault in the run. The random choices of a fault depend only on the seed and
+// n, so a fault stays the same if other faults are left out. note is called with a line
+// when the fault begins and when it ends.
 func (w *World) Strike(f Fault, start step.Time, n int, note func(string)) {
 	at := start.Add(f.At)
 	w.At(at, func() {
@@ -251,7 +255,7 @@ const (
 	defaultLate = 5  // seconds
 )
 
-// begin starts a fault on hosts and returns what ends it.
+// begin starts a fault on hosts and returns a function that ends the fault.
 func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 	set := func(on, off func(h *Host)) func() {
 		for _, i := range hosts {
@@ -290,6 +294,8 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 	return set(func(h *Host) { h.lie = f.Kind }, func(h *Host) { h.lie = "" })
 }
 
+// cutBetween starts the partition of fault f around hosts and returns a function that ends
+// it.
 func (w *World) cutBetween(f Fault, hosts []int32, r *rand.Rand) func() {
 	here := make(map[*Host]bool, len(hosts))
 	for _, i := range hosts {

@@ -38,7 +38,7 @@ func (w *World) Move(c Change) (epoch uint64) {
 	}
 	w.At(w.now.Add(w.cfg.Commit()), func() {
 		if h := &w.hosts[0]; h.down || h.boots != boots {
-			return // the writer was told nothing, so it must not count on the change
+			return // the publisher got no answer and must not count on the change
 		}
 		for _, region := range c.Regions {
 			w.announce(w.store.commit(w.store.next(c, region, int64(began)/1000)))

@@ -21,16 +21,19 @@ import (
 //go:embed presets/*.csv
 var presets embed.FS
 
-// Matrix is the round-trip time between regions.
+// Matrix holds the round-trip times between regions.
 type Matrix struct {
 	Regions []string
-	rtt     []time.Duration // row by row
+	rtt     []time.Duration // row by row, in the order of Regions
 }
 
-// maxRegions bounds a matrix.
+// DefaultMatrix is the preset that is used if no matrix is named.
+const DefaultMatrix = "ibm-2024"
+
+// maxRegions is the largest number of regions in a matrix.
 const maxRegions = 256
 
-// Presets lists the matrices that come with the simulator.
+// Presets returns the names of the matrices that come with the simulator.
 func Presets() []string {
 	entries, err := fs.ReadDir(presets, "presets")
 	if err != nil {
@@ -47,16 +50,18 @@ func Presets() []string {
 func Preset(name string) (*Matrix, error) {
 	f, err := presets.Open("presets/" + name + ".csv")
 	if err != nil {
-		return nil, fmt.Errorf("%w: no matrix %q; there are %s, or a CSV file of your own", record.ErrInvalid, name, strings.Join(Presets(), ", "))
+		return nil, fmt.Errorf("%w: no matrix %q; name one of %s, or a CSV file",
+			record.ErrInvalid, name, strings.Join(Presets(), ", "))
 	}
 	defer f.Close()
 	return ReadMatrix(f)
 }
 
-// OpenMatrix opens a preset by name ("" for ibm-2024), or a CSV file, looked for in dir.
+// OpenMatrix returns the preset called name, or reads the CSV file called name. The path of
+// a file is relative to dir. An empty name means DefaultMatrix.
 func OpenMatrix(name, dir string) (*Matrix, error) {
 	if name == "" {
-		name = "ibm-2024"
+		name = DefaultMatrix
 	}
 	if !strings.HasSuffix(name, ".csv") {
 		return Preset(name)
@@ -76,9 +81,10 @@ func OpenMatrix(name, dir string) (*Matrix, error) {
 	return m, nil
 }
 
-// ReadMatrix reads a matrix from CSV: a head line "from,a,b,…", then a line a
-// region with its name and its round-trip times to each, in milliseconds. Lines
-// that begin with '#' say where the numbers are from.
+// ReadMatrix reads a matrix from CSV. The first line is "from,a,b,…" with the names of the
+// regions. Each further line is the name of a region and its round-trip times to all
+// regions, in milliseconds. Lines that begin with '#' are comments, such as the source of
+// the numbers.
 func ReadMatrix(r io.Reader) (*Matrix, error) {
 	c := csv.NewReader(r)
 	c.Comment = '#'
@@ -96,34 +102,41 @@ func ReadMatrix(r io.Reader) (*Matrix, error) {
 			return nil, fmt.Errorf("matrix: %w", err)
 		}
 	}
+	return m, m.readRows(c)
+}
+
+// readRows reads one row per region, in the order of the columns.
+func (m *Matrix) readRows(c *csv.Reader) error {
 	for i := 0; ; i++ {
 		row, err := c.Read()
 		if errors.Is(err, io.EOF) {
 			if i != len(m.Regions) {
-				return nil, fmt.Errorf("%w: matrix of %d columns has %d rows", record.ErrInvalid, len(m.Regions), i)
+				return fmt.Errorf("%w: matrix: %d columns and %d rows", record.ErrInvalid, len(m.Regions), i)
 			}
-			return m, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: matrix: %s", record.ErrInvalid, err)
+			return fmt.Errorf("%w: matrix: %s", record.ErrInvalid, err)
 		}
 		if i >= len(m.Regions) || row[0] != m.Regions[i] {
-			return nil, fmt.Errorf("%w: matrix: row %d is of %q; rows come in the order of the columns", record.ErrInvalid, i+1, row[0])
+			return fmt.Errorf("%w: matrix: row %d is for %q; the rows must have the order of the columns",
+				record.ErrInvalid, i+1, row[0])
 		}
 		for j, cell := range row[1:] {
 			ms, err := strconv.ParseFloat(cell, 64)
 			if err != nil || ms < 0 || math.IsNaN(ms) || ms > 60_000 {
-				return nil, fmt.Errorf("%w: matrix: %q from %s to %s is not a time in milliseconds", record.ErrInvalid, cell, row[0], m.Regions[j])
+				return fmt.Errorf("%w: matrix: %q from %s to %s is not a time in milliseconds",
+					record.ErrInvalid, cell, row[0], m.Regions[j])
 			}
 			m.rtt = append(m.rtt, time.Duration(ms*float64(time.Millisecond)))
 		}
 	}
 }
 
-// RTT is the round-trip time from one region to another, by index.
+// RTT returns the round-trip time between two regions, by index.
 func (m *Matrix) RTT(from, to int) time.Duration { return m.rtt[from*len(m.Regions)+to] }
 
-// Index finds a region by name; -1 if it is not there.
+// Index returns the index of a region; -1 if the matrix has no such region.
 func (m *Matrix) Index(name string) int { return slices.Index(m.Regions, name) }
 
 // First returns the matrix of the first n regions.

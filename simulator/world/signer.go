@@ -9,8 +9,8 @@ import (
 	"banyan/record"
 )
 
-// signer stands in for Ed25519 in virtual time: what it "signs" is a number that
-// stands for the record. The cost of the real check is part of the model.
+// signer replaces Ed25519 in a virtual fleet: a "signed" record is a number, the index of
+// the record in a list. Costs.Verify models the time of a real check.
 type signer struct {
 	pointers []record.Pointer
 	heads    []record.Head
@@ -30,7 +30,7 @@ func (s *signer) head(h record.Head) []byte {
 
 func stamp(tag byte, n int) []byte { return binary.BigEndian.AppendUint64([]byte{tag}, uint64(n)) }
 
-// first is the oldest signed pointer of a config in a region; nil for none.
+// first returns the oldest signed pointer of a config in a region; nil if there is none.
 func (s *signer) first(config, region string) []byte {
 	for i := range s.pointers {
 		if p := &s.pointers[i]; p.Config == config && p.Region == region {
@@ -53,8 +53,7 @@ func (s *signer) VerifyHead(raw []byte) (record.Head, error) {
 	return lookUp(s.heads, 'h', raw)
 }
 
-// VerifyVersion implements mesh.Verifier: a simulated manifest that is not empty is
-// one that was signed.
+// VerifyVersion implements mesh.Verifier. Every manifest that is not empty counts as signed.
 func (s *signer) VerifyVersion(_ string, _ uint64, manifest, _ []byte) error {
 	if len(manifest) == 0 {
 		return fmt.Errorf("%w by the simulated key", record.ErrSignature)

@@ -8,13 +8,14 @@ import (
 	"banyan/mesh/wire"
 )
 
-// traceOutput tells, in words, of outputs that matter to who reads a failure.
+// traceOutput writes an output to the trace if a reader of a failure needs the output.
 func (w *World) traceOutput(i int32, o *step.Output) {
 	name := w.hosts[i].ident.Name
 	switch o.Op {
 	case step.OpSend:
 		if m, ok := o.Message.(*wire.Decline); ok {
-			w.trace("%s declines %d shards of %s version %d", name, m.Shards.Count(), m.Key.Config, m.Key.Version)
+			w.trace("%s declines %d shards of %s version %d",
+				name, m.Shards.Count(), m.Key.Config, m.Key.Version)
 		}
 	case step.OpAttached:
 		w.trace("%s attached to %s", name, w.hosts[w.links[o.Peer].remote].ident.Name)
@@ -33,7 +34,8 @@ func (w *World) traceOutput(i int32, o *step.Output) {
 	}
 }
 
-// Trace has fn told, with the virtual time, of what happens.
+// Trace makes the world call fn with a line for every event that a reader of a failure
+// needs. Each line begins with the virtual time.
 func (w *World) Trace(fn func(line string)) {
 	w.trace = func(format string, args ...any) {
 		fn(fmt.Sprintf("%10.3fs  ", time.Duration(w.now).Seconds()) + fmt.Sprintf(format, args...))
