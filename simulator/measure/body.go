@@ -7,34 +7,39 @@ import (
 	"banyan/simulator/world"
 )
 
-// What a body runs by default.
+// The names of the default way to spread a body, and of a fleet without trouble.
 const (
 	DefaultArrangement = "circles"
 	DefaultCondition   = "all well"
 )
 
-// BodyReport is how a body that goes by the shard spread.
+// BodyReport describes how a body spread that hosts trade shard by shard.
 type BodyReport struct {
 	Arrangement string  `json:"arrangement"`
 	Condition   string  `json:"condition"`
 	Bytes       int64   `json:"body_bytes"`
 	LinkBps     float64 `json:"link_bps"`
-	// Last is when the last host had applied it, since its region heard of it: the most
-	// of all regions. The coordinators held it by then, as it is in life.
+	// Last is the time from the moment at which a region had the pointer to the apply at
+	// the region's last host: the largest of all regions. The coordinators hold the body
+	// before the pointer moves, as in production.
 	Last float64 `json:"last_ms"`
-	P50  float64 `json:"p50_ms"`
-	// FromPublish is the same since the pointer was moved.
+	// P50 is the median of the same time over all hosts.
+	P50 float64 `json:"p50_ms"`
+	// FromPublish is the time from the move of the pointer to the apply at the last host.
 	FromPublish float64 `json:"from_publish_ms"`
-	// RatioToLineRate is Last over the time that the body takes at the link's rate.
+	// RatioToLineRate is Last divided by the time that the body takes at the link's rate.
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
 	DuplicateShare  float64 `json:"duplicate_bytes_share"`
-	// Messages is how many messages and shards a host sent, from the move of the pointer on.
+	// Messages is the mean number of messages and shards that a host sent after the
+	// pointer had moved.
 	Messages float64 `json:"messages_per_host"`
 	Poisoned int64   `json:"poisoned_shards"`
 	Died     int     `json:"died"`
-	Missed   int     `json:"missed"`           // live hosts that did not get it
-	Relays   int     `json:"relays,omitempty"` // hosts that only passed it on
-	// CachedShare is how much of the body those kept for others, in the mean.
+	// Missed counts the live hosts that did not receive the body.
+	Missed int `json:"missed"`
+	// Relays counts the hosts that only relay.
+	Relays int `json:"relays,omitempty"`
+	// CachedShare is the mean share of the body in the caches of the hosts that only relay.
 	CachedShare float64 `json:"cached_share,omitempty"`
 	WallSeconds float64 `json:"wall_s,omitempty"`
 }

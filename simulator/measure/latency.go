@@ -15,14 +15,14 @@ type Latency struct {
 	Max   float64 `json:"max_ms"`
 }
 
-// Point is one point of a cumulative distribution: a share of the hosts had it
-// within so many milliseconds.
+// Point is one point of a cumulative distribution: a share of the hosts had the update
+// within Ms milliseconds.
 type Point struct {
 	Ms    float64 `json:"ms"`
 	Share float64 `json:"share"`
 }
 
-// cdfPoints is how many points a distribution is shown with.
+// cdfPoints is the number of points of a distribution.
 const cdfPoints = 101
 
 // Never marks a host that an update has not reached.
@@ -39,7 +39,7 @@ func Blank(n int) []int32 {
 
 func ms(micros int32) float64 { return float64(micros) / 1000 }
 
-// LatencyOf sorts the microseconds given and summarizes them.
+// LatencyOf sorts durations in microseconds and summarizes them.
 func LatencyOf(micros []int32) Latency {
 	if len(micros) == 0 {
 		return Latency{}
@@ -49,12 +49,14 @@ func LatencyOf(micros []int32) Latency {
 	return Latency{Count: len(micros), P50: at(0.5), P90: at(0.9), P99: at(0.99), P999: at(0.999), Max: at(1)}
 }
 
-// rank is the place, in n sorted values, of the least that a share q do not exceed.
+// rank returns the index, in n sorted values, of the smallest value that is at least as
+// large as a share q of the values. Example: rank(0.99, 200) is 197, the 198th value.
 func rank(q float64, n int) int {
 	return min(max(int(q*float64(n)+0.999999)-1, 0), n-1)
 }
 
-// CDFOf reads a distribution off sorted microseconds, of which whole would be all.
+// CDFOf returns the distribution of sorted durations in microseconds. whole is the number of
+// hosts; hosts without the update have no duration, so the distribution may end below 1.
 func CDFOf(sorted []int32, whole int) []Point {
 	if len(sorted) == 0 {
 		return nil

@@ -14,43 +14,63 @@ import (
 	"banyan/simulator/world"
 )
 
-// Meter follows the updates of a run: when each host had each, and how many hosts
-// have the newest of every config.
+// Meter follows the updates of a run: when each host had each update, and how many hosts
+// have the newest epoch of every config.
 type Meter struct {
 	w       *world.World
 	updates []*Update
 	byEpoch map[epochKey]*Update
-	newest  map[record.PointerKey]uint64 // epoch committed last
-	have    map[record.PointerKey]int    // agents that have it on disk
-	history xxhash.Digest                // of every effect, in order
+	// newest holds the epoch that was committed last.
+	newest map[record.PointerKey]uint64
+	// have counts the agents that have the newest epoch on disk.
+	have map[record.PointerKey]int
+	// history is a hash of every effect in order.
+	history xxhash.Digest
 	effects uint64
 }
 
+// epochKey names one epoch of a pointer.
 type epochKey struct {
 	pointer record.PointerKey
 	epoch   uint64
 }
 
-// Update is one move of a config's pointers, and when each host had it.
+// Update is one move of a config's pointers.
 type Update struct {
-	Change   world.Change
-	Began    step.Time
-	rollback bool    // it names an older version
-	Verified []int32 // by host, µs since began; Never
+	Change world.Change
+	Began  step.Time
+	// rollback is true if the change names an older version.
+	rollback bool
+	// Verified and Applied hold, by host, the µs from Began to the check of the pointer's
+	// signature and to the durable apply; Never for a host that has not done so.
+	Verified []int32
 	Applied  []int32
-	Missing  int // agents that have not applied it
+	// Missing counts the subscribing agents that have not applied the update.
+	Missing int
 }
 
+// NewMeter returns a meter that follows the updates of w from now on.
 func NewMeter(w *world.World) *Meter {
-	m := &Meter{w: w, byEpoch: map[epochKey]*Update{}, newest: map[record.PointerKey]uint64{}, have: map[record.PointerKey]int{}}
+	m := &Meter{
+		w:       w,
+		byEpoch: map[epochKey]*Update{},
+		newest:  map[record.PointerKey]uint64{},
+		have:    map[record.PointerKey]int{},
+	}
 	m.history.Reset()
 	w.Watch(world.Watcher{Committed: m.committed, Verified: m.verified, Applied: m.applied})
 	return m
 }
 
-// Move moves a config's pointers and follows what comes of it.
+// Move moves the pointers of a config and follows the update.
 func (m *Meter) Move(c world.Change, rollback bool) *Update {
-	u := &Update{Change: c, Began: m.w.Now(), rollback: rollback, Verified: Blank(m.w.Hosts()), Applied: Blank(m.w.Hosts())}
+	u := &Update{
+		Change:   c,
+		Began:    m.w.Now(),
+		rollback: rollback,
+		Verified: Blank(m.w.Hosts()),
+		Applied:  Blank(m.w.Hosts()),
+	}
 	m.updates = append(m.updates, u)
 	m.w.Move(c)
 	return u
@@ -108,8 +128,8 @@ func (m *Meter) History() string { return fmt.Sprintf("%016x", m.history.Sum64()
 // Effects returns how many effects there were.
 func (m *Meter) Effects() uint64 { return m.effects }
 
-// Coverage is the share of agents, over all configs, that have the newest epoch
-// on disk, whether they are up or not.
+// Coverage returns the share of agents, over all configs, that have the newest epoch on
+// disk. Agents that are down count too.
 func (m *Meter) Coverage() float64 {
 	have, all := 0, 0
 	for key := range m.newest {
@@ -122,8 +142,8 @@ func (m *Meter) Coverage() float64 {
 	return float64(have) / float64(all)
 }
 
-// missed counts, at the end, the configs of agents that are up and do not run the
-// newest epoch.
+// missed counts the pairs of a config and a live agent in which the agent does not have the
+// newest epoch of the config.
 func (m *Meter) missed() (n int) {
 	for i := range m.w.Agents() {
 		h := m.w.Host(i)
@@ -139,7 +159,7 @@ func (m *Meter) missed() (n int) {
 	return n
 }
 
-// keysOf lists the pointers of a host's region.
+// keysOf returns the pointers of a host's region, in no order.
 func (m *Meter) keysOf(h *world.Host) (keys []record.PointerKey) {
 	for key := range m.newest {
 		if key.Region == h.Region() {
@@ -149,7 +169,8 @@ func (m *Meter) keysOf(h *world.Host) (keys []record.PointerKey) {
 	return keys
 }
 
-// collect gathers what the updates that match measured: all of it, and by region.
+// collect gathers the latencies of the updates that match: all of them, and by region. of
+// returns the latencies of one update.
 func (m *Meter) collect(matches func(*Update) bool, of func(*Update) []int32) (all []int32, byRegion [][]int32) {
 	byRegion = make([][]int32, m.w.Regions())
 	for _, u := range m.updates {

@@ -11,7 +11,7 @@ import (
 	"banyan/simulator/world"
 )
 
-// Run is a fleet that has joined, and what is measured of its updates.
+// Run is a fleet in which every agent has a parent, and the measurements of its updates.
 type Run struct {
 	World *world.World
 	Meter *Meter
@@ -26,7 +26,7 @@ type Run struct {
 // ErrStopped is returned for a run that ended early because Config.Done was closed.
 var ErrStopped = errors.New("the run was stopped")
 
-// joinLimit is how much virtual time a fleet has to join.
+// joinLimit is the virtual time within which a fleet must join.
 const joinLimit = 10 * time.Minute
 
 // Begin makes a fleet and lets it join. running names the configs whose version 1 every
@@ -63,7 +63,7 @@ func (r *Run) Traffic() []world.Traffic {
 	return all
 }
 
-// UpdateLimit is how much virtual time an update of the plain run has.
+// UpdateLimit is the virtual time within which every host must have an update.
 const UpdateLimit = 2 * time.Minute
 
 // Fleet measures a new version and its rollback on a fleet that runs another version and
@@ -127,7 +127,9 @@ func (r *Run) Report() *Report {
 	}
 	all, byRegion := m.collect(publishes, appliedOf)
 	out.Rest = LatencyOf(all)
-	out.P50, out.P99, out.Max = out.Rest.P50, out.Rest.P99, out.Rest.Max
+	out.P50 = out.Rest.P50
+	out.P99 = out.Rest.P99
+	out.Max = out.Rest.Max
 	out.CDF = CDFOf(all, len(all))
 	for i, name := range cfg.Network.Matrix.Regions {
 		if cfg.Agents[i] > 0 {
@@ -146,7 +148,7 @@ func (r *Run) Report() *Report {
 	return out
 }
 
-// Roles of hosts, in the order in which they are reported.
+// Roles of hosts, in the order of reports.
 const (
 	RoleLeader      = "leader"
 	RoleCoordinator = "coordinator"

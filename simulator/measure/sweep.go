@@ -11,13 +11,13 @@ import (
 	"banyan/simulator/world"
 )
 
-// Sweep is a set of fleets to be simulated: each size with each fan-out.
+// Sweep is a set of fleets: every size in Nodes with every fan-out in Fanouts.
 type Sweep struct {
 	Nodes   []int
 	Fanouts []int
 }
 
-// SweepRow is what one of them came to.
+// SweepRow is the result of one fleet of a sweep.
 type SweepRow struct {
 	Nodes    int           `json:"nodes"`
 	Fanout   int           `json:"fanout"`
@@ -26,36 +26,44 @@ type SweepRow struct {
 	P99      float64       `json:"p99_ms"`
 	Rollback float64       `json:"rollback_p99_ms"`
 	RootCPU  time.Duration `json:"coordinator_cpu_per_update_ns"`
-	RelayCPU time.Duration `json:"relay_cpu_per_update_ns"` // the busiest relay's
+	// RelayCPU is the processor time of the busiest relay.
+	RelayCPU time.Duration `json:"relay_cpu_per_update_ns"`
 	RootSent int64         `json:"coordinator_bytes_per_update"`
-	Bytes    int64         `json:"bytes_per_update"` // of all hosts
-	Best     bool          `json:"best"`             // of its size
-	Missed   int           `json:"missed"`
+	// Bytes is the number of bytes that all hosts send.
+	Bytes int64 `json:"bytes_per_update"`
+	// Best marks the best fan-out of each size.
+	Best   bool `json:"best"`
+	Missed int  `json:"missed"`
 }
 
-// maxSweep bounds the number of fleets in a sweep.
+// maxSweep is the largest number of fleets in a sweep.
 const maxSweep = 400
 
-// Sizes spreads so many fleet sizes from one to another, each as many times larger
-// than the last.
+// Sizes returns steps fleet sizes from from to to, in geometric progression. Example:
+// Sizes(1000, 100000, 3) is 1000, 10000, 100000.
 func Sizes(from, to, steps int) ([]int, error) {
-	if from < 1 || to < from || to > world.MaxAgents || steps < 1 {
-		return nil, fmt.Errorf("%w: sizes from %d to %d; 1 to %d, growing, are possible", record.ErrInvalid, from, to, world.MaxAgents)
+	if from < 1 || to < from || to > world.MaxAgents {
+		return nil, fmt.Errorf("%w: fleet sizes from %d to %d; the smallest is 1, the largest %d",
+			record.ErrInvalid, from, to, world.MaxAgents)
+	}
+	if steps < 1 {
+		return nil, fmt.Errorf("%w: %d fleet sizes; at least 1 is needed", record.ErrInvalid, steps)
 	}
 	if steps == 1 || from == to {
 		return []int{to}, nil
 	}
 	var all []int
 	for i := range steps {
-		all = append(all, int(math.Round(float64(from)*math.Pow(float64(to)/float64(from), float64(i)/float64(steps-1)))))
+		share := float64(i) / float64(steps-1)
+		all = append(all, int(math.Round(float64(from)*math.Pow(float64(to)/float64(from), share))))
 	}
 	return slices.Compact(all), nil
 }
 
-// Run simulates each fleet, smallest first; say is told of each as it is done.
+// Run simulates each fleet, in the order of s.Nodes, and calls say with each result.
 func (s Sweep) Run(base world.Config, say func(SweepRow)) ([]SweepRow, error) {
 	if n := len(s.Nodes) * len(s.Fanouts); n == 0 || n > maxSweep {
-		return nil, fmt.Errorf("%w: a sweep of %d fleets; 1 to %d are possible", record.ErrInvalid, n, maxSweep)
+		return nil, fmt.Errorf("%w: a sweep of %d fleets; it must have 1 to %d", record.ErrInvalid, n, maxSweep)
 	}
 	regions := len(base.Agents)
 	var rows []SweepRow
@@ -79,17 +87,26 @@ func (s Sweep) Run(base world.Config, say func(SweepRow)) ([]SweepRow, error) {
 
 func sweepRow(r *Report) SweepRow {
 	updates := max(r.Updates, 1)
-	row := SweepRow{Nodes: r.Nodes, Fanout: r.Fanout, Depth: r.Depth, P50: r.P50, P99: r.P99, Rollback: r.Rollback.P99,
-		RootCPU: r.Capacity.CoordinatorCPU, RootSent: r.Capacity.CoordinatorBytes, Missed: r.Missed,
-		RelayCPU: Role(r.Roles, RoleRelay).Busiest.CPU / time.Duration(updates)}
+	row := SweepRow{
+		Nodes:    r.Nodes,
+		Fanout:   r.Fanout,
+		Depth:    r.Depth,
+		P50:      r.P50,
+		P99:      r.P99,
+		Rollback: r.Rollback.P99,
+		RootCPU:  r.Capacity.CoordinatorCPU,
+		RootSent: r.Capacity.CoordinatorBytes,
+		Missed:   r.Missed,
+		RelayCPU: Role(r.Roles, RoleRelay).Busiest.CPU / time.Duration(updates),
+	}
 	for _, t := range r.Roles {
 		row.Bytes += t.Total.Bytes / int64(updates)
 	}
 	return row
 }
 
-// best marks the fan-out that is fastest; of those within 1% of it, the one whose
-// busiest host works least.
+// best marks one row as the best: among the rows whose P99 is within 1% of the lowest P99,
+// the row whose busiest host spends the least processor time.
 func best(rows []SweepRow) {
 	fastest := slices.MinFunc(rows, func(a, b SweepRow) int { return cmp.Compare(a.P99, b.P99) }).P99
 	pick := -1
