@@ -79,7 +79,7 @@ func (c *Capacity) limits(cfg *world.Config, r *Report) []Limit {
 	join := cfg.Costs.Connect + 2*cfg.Costs.Receive + 2*cfg.Costs.Send
 	rejoin := fmt.Sprintf("a region that restarts as one joins within %s", planRestart)
 	all := []Limit{
-		perAgent("places in one coordinator's tree", largest, mesh.DefaultMaxAgents),
+		perAgent("places in one coordinator's tree", largest, tree.DefaultMaxAgents),
 		perAgent(rejoin, largest, float64(planRestart)/float64(join)),
 		perRate("the busiest coordinator's processor, half of one core", c.CoordinatorCPU.Seconds(), planHeadroom),
 		perRate("the busiest coordinator's link, half of it", float64(c.CoordinatorBytes)*8, planHeadroom*link),
