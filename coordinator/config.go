@@ -6,92 +6,124 @@ import (
 	"net"
 	"time"
 
+	"banyan/internal/embeddb"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
+	"banyan/versionstore"
 )
 
-// Defaults of Config.
 const (
-	// DefaultHeadInterval is the time between two heads.
+	// DefaultHeadInterval is the default time between two heads.
 	DefaultHeadInterval = 3 * time.Second
-	// DefaultPushLimit is the largest body that is pushed behind its announcement, in bytes.
+	// DefaultPushLimit is the default maximum size of a body that is pushed behind its
+	// announcement, in bytes.
 	DefaultPushLimit = 16 << 10
-	// DefaultMaxBody is the largest body a coordinator takes, in bytes.
+	// DefaultMaxBody is the default maximum size of a body, in bytes.
 	DefaultMaxBody = record.MaxBody
-	// partialAge is how long what has come of a body is kept that did not go on coming.
+	// defaultDiskReserve is the default number of bytes that must stay free on disk.
+	defaultDiskReserve = 32 << 20
+	// partialAge is the time for which a partial body is kept after its last shard came.
 	partialAge = 24 * time.Hour
-	// indexBlock is how many agent indices a coordinator reserves when it starts.
+	// indexBlock is the number of agent indices that a coordinator reserves at its start.
 	indexBlock = tree.DefaultMaxAgents
-	// censusDelay gathers changes in the number of agents before the leader is told.
+	// censusDelay is the time from a change in the number of agents to the census that
+	// the leader gets. Changes within this time are sent together.
 	censusDelay = 100 * time.Millisecond
 )
 
-// Config says how a coordinator runs. A zero value means the default where one is named.
+// Config is how a coordinator runs. A zero value means the default, where the field names
+// a default.
 type Config struct {
 	// Identity is the coordinator's certificate and trust policy.
 	Identity *identity.Bundle
-	// ActivationKeys sign pointers and heads. A leader needs one for each region
-	// that it moves pointers of; a follower needs none.
+	// ActivationKeys sign pointers and heads. A leader needs a key for each region whose
+	// pointers it moves. A follower needs none.
 	ActivationKeys []record.Key
-	// DataDir holds the store and the blobs.
+	// DataDir is the directory of the store and the blobs.
 	DataDir string
+	// OpenStore opens the version store in a directory and keeps reserve bytes of the disk
+	// free. The default is the embedded store.
+	OpenStore func(dir string, reserve int64) (versionstore.Replica, error)
 	// Listen is the UDP address of the mesh; default ":7400".
 	Listen string
-	// Advertise is the address that other coordinators dial; default the bound one, with
-	// the host the leader is reached from if Listen names none.
+	// Advertise is the mesh address that other coordinators dial. The default is the bound
+	// address; if Listen names no host, a follower advertises the host from which it
+	// reaches the leader.
 	Advertise string
 	// API is the TCP address of the control API; default ":7401".
 	API string
-	// Metrics is the TCP address of /metrics and /healthz, without TLS; "" for nowhere.
+	// Metrics is the TCP address of /metrics and /healthz, without TLS; empty means that
+	// metrics are not served.
 	Metrics string
-	// Leader, on a follower, is the mesh address of the coordinator it follows.
+	// Leader is the mesh address of the coordinator to follow; empty means that this
+	// coordinator leads.
 	Leader string
-	// LeaderAPI, on a follower, is where the leader's control API is, host:port.
+	// LeaderAPI is the control API of the coordinator to follow, host:port.
 	LeaderAPI string
-	// Cell tells coordinators of one region apart, 0 to tree.MaxCells-1.
+	// Cell distinguishes the coordinators of one region: 0 to tree.MaxCells-1.
 	Cell int
-	// Gossip and GossipWAN are the addresses, TCP and UDP, of the region's gossip pool and
-	// of the coordinators'; "" for none. GossipJoin are other coordinators' of the latter.
-	Gossip, GossipWAN string
-	GossipJoin        []string
-	// GossipAdvertise is the host at which others reach both; default the bound one.
+	// Gossip is the address, TCP and UDP, of the region's gossip pool; empty means none.
+	Gossip string
+	// GossipWAN is the address, TCP and UDP, of the gossip pool of all coordinators; empty
+	// means none.
+	GossipWAN string
+	// GossipJoin are the GossipWAN addresses of other coordinators.
+	GossipJoin []string
+	// GossipAdvertise is the host at which others reach both pools; default the bound
+	// host.
 	GossipAdvertise string
-	// Fanout of the region's tree; default tree.DefaultFanout.
+	// Fanout is the number of children of a node in the tree; default tree.DefaultFanout.
 	Fanout int
-	// MaxDepth is how many hops the deepest agent may be from the coordinator; 0: no limit.
+	// MaxDepth is the maximum number of hops from the coordinator to an agent; zero means
+	// no limit.
 	MaxDepth int
 	// HeadInterval is the time between two heads; default 3 s.
 	HeadInterval time.Duration
-	// PushLimit is the largest body that is pushed behind its announcement instead of
-	// being asked for, in bytes; default 16 KiB, at most wire.MaxPush, negative for none.
+	// PushLimit is the maximum size of a body that is pushed behind its announcement, in
+	// bytes; default 16 KiB, at most wire.MaxPush. Negative means that nothing is pushed.
 	PushLimit int64
-	// MaxBody is the largest body taken, in bytes; default 1 GiB.
+	// MaxBody is the maximum size of a body, in bytes; default 1 GiB.
 	MaxBody int64
-	// MaxUpload and MaxDownload are rates of bodies, in bytes a second, over all links;
-	// 0: no limit.
-	MaxUpload, MaxDownload int64
-	// DiskReserve is how many bytes must stay free on disk; default 32 MiB.
+	// MaxUpload is the maximum rate at which bodies are sent over all links together, in
+	// bytes per second; zero means no limit.
+	MaxUpload int64
+	// MaxDownload is the maximum rate at which bodies are received over all links together,
+	// in bytes per second; zero means no limit.
+	MaxDownload int64
+	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB.
 	DiskReserve int64
 	// TwoPersons are prefixes of configs whose rollouts a second person must approve.
 	TwoPersons []string
-	// OnStep, if set, is called before and after each step of a rollout is committed: for
-	// tests that stop the coordinator there.
-	OnStep func(config string, step uint64, committed bool)
-	// KeepAlive and IdleTimeout of links; defaults of transport.Config.
-	KeepAlive, IdleTimeout time.Duration
-	// PacketConn, if set, is the socket to use instead of binding Listen.
+	// KeepAlive is the time between two keep-alives of a link; the default is that of
+	// transport.Config.
+	KeepAlive time.Duration
+	// IdleTimeout is the time after which a silent link is closed; the default is that of
+	// transport.Config.
+	IdleTimeout time.Duration
+	// PacketConn is a socket to use instead of binding Listen; nil means none.
 	PacketConn net.PacketConn
-	// Version of the program, for status.
+	// Version is the version of the program, which the status reports.
 	Version string
-	// Log takes what the coordinator has to say; default none.
+	// Log is the logger; nil discards all messages.
 	Log *slog.Logger
 }
 
+// OpenEmbedded opens the embedded version store. It is the default of Config.OpenStore.
+func OpenEmbedded(dir string, reserve int64) (versionstore.Replica, error) {
+	store, err := versionstore.OpenBadger(dir, embeddb.Options{Reserve: reserve})
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// complete checks the config and fills in the defaults.
 func (c *Config) complete() error {
 	if c.Identity.Identity.Role != identity.RoleCoordinator {
-		return fmt.Errorf("%w: identity %s is not a coordinator's; issue one with 'banyan cert coordinator'", record.ErrInvalid, c.Identity.Identity)
+		return fmt.Errorf("%w: identity %s is not a coordinator's; issue one with 'banyan cert coordinator'",
+			record.ErrInvalid, c.Identity.Identity)
 	}
 	if c.DataDir == "" {
 		return fmt.Errorf("%w: a data directory is needed", record.ErrInvalid)
@@ -111,7 +143,10 @@ func (c *Config) complete() error {
 		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, wire.MaxPush)
 	}
 	setDefault(&c.MaxBody, DefaultMaxBody)
-	setDefault(&c.DiskReserve, 32<<20)
+	setDefault(&c.DiskReserve, defaultDiskReserve)
+	if c.OpenStore == nil {
+		c.OpenStore = OpenEmbedded
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -126,26 +161,31 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// activationKeys finds for each region of the policy the key to sign with.
+// activationKeys returns the activation key of each region, by region. Every configured key
+// must serve a region, and a leader needs the key of its own region.
 func activationKeys(cfg Config) (map[string]record.Key, error) {
 	keys := map[string]record.Key{}
 	if cfg.Leader != "" {
 		return keys, nil
 	}
+	policy := cfg.Identity.Policy
 	for _, key := range cfg.ActivationKeys {
 		used := false
-		for _, region := range cfg.Identity.Policy.Regions() {
-			if cfg.Identity.Policy.MayActivate(key.ID, region) {
-				keys[region], used = key, true
+		for _, region := range policy.Regions() {
+			if policy.MayActivate(key.ID, region) {
+				keys[region] = key
+				used = true
 			}
 		}
 		if !used {
-			return nil, fmt.Errorf("activation key %s: %w: the trust policy lists it for no region", key.ID, record.ErrUnknownKey)
+			return nil, fmt.Errorf("activation key %s: %w: the trust policy lists it for no region",
+				key.ID, record.ErrUnknownKey)
 		}
 	}
 	region := cfg.Identity.Identity.Region
 	if _, ok := keys[region]; !ok {
-		return nil, fmt.Errorf("%w: no activation key for region %s; a leader needs one, a follower needs the leader's address", record.ErrInvalid, region)
+		return nil, fmt.Errorf("%w: no activation key for region %s; a leader needs one, a follower needs the leader's address",
+			record.ErrInvalid, region)
 	}
 	return keys, nil
 }

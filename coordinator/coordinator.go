@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
-	"banyan/internal/embeddb"
+	"banyan/coordinator/ledger"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
@@ -26,109 +26,215 @@ import (
 	"banyan/versionstore"
 )
 
-// Coordinator is the root of a region's tree.
+// Coordinator is the root of a region's tree. It owns the stores, the sockets and the
+// goroutines; the work is done by the parts below.
 type Coordinator struct {
-	cfg      Config
-	log      *slog.Logger
-	region   string
-	keys     map[string]record.Key // by region
-	store    *versionstore.Badger
-	blobs    *versionstore.FileBlobs
-	shards   *shardstore.Store
-	library  *library
-	replica  *replica    // nil: this coordinator leads
-	leader   *api.Client // of a follower
-	ep       *transport.Endpoint
-	node     *mesh.Node
-	driver   *transport.Driver
+	cfg    Config
+	log    *slog.Logger
+	region string
+
+	store   versionstore.Replica
+	blobs   *versionstore.FileBlobs
+	shards  *shardstore.Store
+	library *library
+
+	ledger   *ledger.Ledger
 	tracker  *tracker
 	surveys  *surveys
 	rollouts *rollouts
+	server   *server
 	metrics  *coordinatorMetrics
-	api      net.Listener
-	metric   net.Listener
 
-	pools   pools
-	running atomic.Bool // ctx is set
+	replica *replica    // nil if this coordinator leads
+	leader  *api.Client // nil if this coordinator leads
 
+	ep     *transport.Endpoint
+	node   *mesh.Node
+	driver *transport.Driver
+	pools  pools
+	api    net.Listener
+	metric net.Listener // nil if metrics are not served
+
+	ctx       context.Context // of Run; set before running
+	running   atomic.Bool
+	censusDue atomic.Bool // a census will be sent within censusDelay
+
+	// Values of the node for other goroutines.
 	children atomic.Int64
 	attached atomic.Bool
 	agents   atomic.Int64
-	headTime atomic.Int64
-	// censusDue: a census is about to be sent.
-	censusDue atomic.Bool
-	ctx       context.Context // of Run
-	writes    sync.Mutex      // pointers are moved one at a time; the store's CAS guards against others
+	headTime atomic.Int64 // of the newest head, in microseconds since the Unix epoch
 }
 
-// Open opens the stores and binds the sockets. If Run is not called, Close must be.
+// Open opens the stores and binds the sockets. The caller must call Run or Close.
 func Open(cfg Config) (_ *Coordinator, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	c := &Coordinator{cfg: cfg, log: cfg.Log, region: cfg.Identity.Identity.Region, tracker: newTracker(), surveys: newSurveys()}
-	c.rollouts = newRollouts(c)
-	c.metrics = newMetrics(c)
+	c := &Coordinator{
+		cfg:     cfg,
+		log:     cfg.Log,
+		region:  cfg.Identity.Identity.Region,
+		tracker: newTracker(),
+		metrics: newMetrics(),
+	}
+	c.surveys = newSurveys(c.tracker)
 	defer func() {
 		if err != nil {
 			c.Close()
 		}
 	}()
-	if c.keys, err = activationKeys(cfg); err != nil {
-		return nil, err
-	}
-	if c.store, err = versionstore.OpenBadger(filepath.Join(cfg.DataDir, "store"), embeddb.Options{Reserve: cfg.DiskReserve}); err != nil {
-		return nil, err
-	}
-	if c.blobs, err = versionstore.OpenFileBlobs(filepath.Join(cfg.DataDir, "blobs"), cfg.DiskReserve); err != nil {
-		return nil, err
-	}
-	c.library = &library{store: c.store, blobs: c.blobs}
-	if c.shards, err = shardstore.Open(filepath.Join(cfg.DataDir, "partial"), cfg.DiskReserve, c.library.load); err != nil {
-		return nil, err
-	}
-	if err := c.shards.Prune(partialAge); err != nil {
+	if err := c.openStores(); err != nil {
 		return nil, err
 	}
 	if !c.Leads() {
-		c.leader = api.NewClient(cfg.LeaderAPI, cfg.Identity)
-		c.replica = &replica{
-			policy:  cfg.Identity.Policy,
-			library: c.library,
-			store:   c.store,
-			shards:  c.shards,
-			leader:  c.leader,
-			tracker: c.tracker,
-			log:     c.log,
-		}
+		c.follow()
 	}
-	c.ep, err = transport.Open(transport.Config{Listen: cfg.Listen, Identity: cfg.Identity, PacketConn: cfg.PacketConn,
-		KeepAlive: cfg.KeepAlive, IdleTimeout: cfg.IdleTimeout, Limits: transport.NewLimits(cfg.MaxUpload, cfg.MaxDownload)})
-	if err != nil {
-		return nil, err
-	}
-	if c.api, err = listenTCP("control API", cfg.API); err != nil {
-		return nil, err
-	}
-	if cfg.Metrics != "" {
-		if c.metric, err = listenTCP("metrics", cfg.Metrics); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.openGossip(); err != nil {
+	c.assemble()
+	if err := c.openSockets(); err != nil {
 		return nil, err
 	}
 	if err := c.makeNode(); err != nil {
 		return nil, err
 	}
 	c.driver = transport.NewDriver(c.node, c.ep, c.handlers(), c.log)
+	c.surveys.driver = c.driver
+	c.server.fleet.driver = c.driver
+	c.server.versions.driver = c.driver
 	return c, nil
+}
+
+// openStores opens the version store, the blobs and the partial bodies.
+func (c *Coordinator) openStores() (err error) {
+	keys, err := activationKeys(c.cfg)
+	if err != nil {
+		return err
+	}
+	c.store, err = c.cfg.OpenStore(filepath.Join(c.cfg.DataDir, "store"), c.cfg.DiskReserve)
+	if err != nil {
+		return err
+	}
+	c.ledger = ledger.New(ledger.Config{Store: c.store, Keys: keys, Metrics: c.metrics.set, Log: c.log})
+	c.blobs, err = versionstore.OpenFileBlobs(filepath.Join(c.cfg.DataDir, "blobs"), c.cfg.DiskReserve)
+	if err != nil {
+		return err
+	}
+	c.library = &library{store: c.ledger, blobs: c.blobs}
+	c.shards, err = shardstore.Open(filepath.Join(c.cfg.DataDir, "partial"), c.cfg.DiskReserve, c.library.load)
+	if err != nil {
+		return err
+	}
+	return c.shards.Prune(partialAge)
+}
+
+// follow makes the parts that only a follower has.
+func (c *Coordinator) follow() {
+	c.leader = api.NewClient(c.cfg.LeaderAPI, c.cfg.Identity)
+	c.replica = &replica{
+		policy:  c.cfg.Identity.Policy,
+		library: c.library,
+		store:   c.store,
+		shards:  c.shards,
+		leader:  c.leader,
+		tracker: c.tracker,
+		log:     c.log,
+	}
+}
+
+// assemble makes the rollout controller and the control API over the ledger.
+func (c *Coordinator) assemble() {
+	policy := c.Policy()
+	self := c.cfg.Identity.Identity
+	started := time.Now()
+	holds := &holds{ledger: c.ledger, twoPersons: c.cfg.TwoPersons}
+	plans := &plans{ledger: c.ledger, tracker: c.tracker, policy: policy}
+	sizes := &sizes{ledger: c.ledger, tracker: c.tracker, name: self.Name, log: c.log, started: started}
+	c.rollouts = &rollouts{
+		ledger:    c.ledger,
+		tracker:   c.tracker,
+		holds:     holds,
+		sizes:     sizes,
+		metrics:   c.metrics,
+		log:       c.log,
+		censusAge: max(minCensusAge, censusIntervals*c.cfg.HeadInterval),
+		started:   started,
+		wake:      make(chan struct{}, 1),
+		active:    map[string]*active{},
+	}
+	requests := &requests{
+		ledger:   c.ledger,
+		rollouts: c.rollouts,
+		holds:    holds,
+		plans:    plans,
+		sizes:    sizes,
+		tracker:  c.tracker,
+		policy:   policy,
+	}
+	c.server = &server{
+		versions: versionHandlers{
+			ledger:  c.ledger,
+			uploads: &uploads{store: c.ledger, blobs: c.blobs, library: c.library, maxBody: c.cfg.MaxBody},
+			library: c.library,
+			blobs:   c.blobs,
+			surveys: c.surveys,
+			holds:   holds,
+			policy:  policy,
+			log:     c.log,
+		},
+		pointers: pointerHandlers{ledger: c.ledger, requests: requests, holds: holds, tracker: c.tracker, policy: policy},
+		rollouts: rolloutHandlers{ledger: c.ledger, requests: requests, rollouts: c.rollouts, holds: holds, policy: policy},
+		plans:    planHandlers{plans: plans},
+		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.awake, log: c.log},
+		fleet: fleetHandlers{
+			ledger:  c.ledger,
+			tracker: c.tracker,
+			self:    self,
+			leads:   c.Leads(),
+			version: c.cfg.Version,
+			log:     c.log,
+		},
+		bundle:    c.cfg.Identity,
+		leaderAPI: c.cfg.LeaderAPI,
+		attached:  c.attached.Load,
+		seconds:   c.metrics.request,
+		log:       c.log,
+	}
+	c.addGauges()
+}
+
+// openSockets binds the sockets of the mesh, the control API, the metrics and the gossip
+// pools.
+func (c *Coordinator) openSockets() (err error) {
+	c.ep, err = transport.Open(transport.Config{
+		Listen:      c.cfg.Listen,
+		Identity:    c.cfg.Identity,
+		PacketConn:  c.cfg.PacketConn,
+		KeepAlive:   c.cfg.KeepAlive,
+		IdleTimeout: c.cfg.IdleTimeout,
+		Limits:      transport.NewLimits(c.cfg.MaxUpload, c.cfg.MaxDownload),
+	})
+	if err != nil {
+		return err
+	}
+	c.api, err = listenTCP("control API", c.cfg.API)
+	if err != nil {
+		return err
+	}
+	if c.cfg.Metrics != "" {
+		c.metric, err = listenTCP("metrics", c.cfg.Metrics)
+		if err != nil {
+			return err
+		}
+	}
+	c.pools, err = openPools(&c.cfg, c.hint, c.doubt)
+	return err
 }
 
 func listenTCP(what, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s on tcp %s: %w; stop the other process or choose another port", what, address, transport.ErrPortInUse)
+		return nil, fmt.Errorf("%s on tcp %s: %w; stop the other process or choose another port",
+			what, address, transport.ErrPortInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -136,19 +242,22 @@ func listenTCP(what, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// Leads tells whether this coordinator owns the store.
+// Leads reports whether this coordinator leads.
 func (c *Coordinator) Leads() bool { return c.cfg.Leader == "" }
 
-// Policy is the trust policy that the coordinator verifies with.
+// Policy returns the trust policy that the coordinator verifies with.
 func (c *Coordinator) Policy() *record.Policy { return c.cfg.Identity.Policy }
 
-// MeshAddr is where agents and followers dial.
+// MeshAddr returns the UDP address that agents and followers dial.
 func (c *Coordinator) MeshAddr() string { return c.ep.Addr().String() }
 
-// APIAddr is where the control API listens.
+// APIAddr returns the TCP address of the control API.
 func (c *Coordinator) APIAddr() string { return c.api.Addr().String() }
 
-// MetricsAddr is where /metrics listens; "" if nowhere.
+// GossipWANAddr returns the address of the wide-area gossip pool; "" if there is none.
+func (c *Coordinator) GossipWANAddr() string { return c.pools.wanAddr() }
+
+// MetricsAddr returns the TCP address of /metrics; "" if metrics are not served.
 func (c *Coordinator) MetricsAddr() string {
 	if c.metric == nil {
 		return ""
@@ -156,15 +265,19 @@ func (c *Coordinator) MetricsAddr() string {
 	return c.metric.Addr().String()
 }
 
+// makeNode makes the root of the tree. A follower's node starts from the replica; a leader's
+// node gets everything from the watch of the store.
 func (c *Coordinator) makeNode() error {
 	ctx := context.Background()
 	first, err := c.store.ReserveIndices(ctx, c.region, indexBlock)
 	if err != nil {
 		return err
 	}
-	advertise := cmp.Or(c.cfg.Advertise, c.ep.Addr().String())
+	bound := c.ep.Addr().String()
+	advertise := cmp.Or(c.cfg.Advertise, bound)
 	if !c.Leads() {
-		if advertise, err = transport.Advertised(c.cfg.Advertise, c.ep.Addr().String(), c.cfg.Leader); err != nil {
+		advertise, err = transport.Advertised(c.cfg.Advertise, bound, c.cfg.Leader)
+		if err != nil {
 			return err
 		}
 	}
@@ -178,10 +291,10 @@ func (c *Coordinator) makeNode() error {
 				FirstIndex: first + uint32(c.cfg.Cell)<<tree.CellBits,
 				MaxAgents:  indexBlock,
 			},
-			Gossip: c.gossipAddrs(),
+			Gossip: c.pools.regionAddrs(),
 		},
 		HoldsAll: c.Leads(),
-		Verifier: c.cfg.Identity.Policy,
+		Verifier: c.Policy(),
 		Seed:     rand.Uint64(),
 	}
 	if !c.Leads() {
@@ -189,12 +302,12 @@ func (c *Coordinator) makeNode() error {
 	}
 	c.node = mesh.NewNode(cfg)
 	if c.Leads() {
-		return nil // the watch tells the node everything
+		return nil
 	}
 	return c.replica.restore(ctx, c.node, c.cfg.Identity.Identity.Name, c.region)
 }
 
-// Run serves until ctx ends.
+// Run serves until ctx ends or a part fails, and then closes the coordinator.
 func (c *Coordinator) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.ctx = ctx
@@ -203,18 +316,16 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
-	group.Go(func() { c.serveAPI(ctx) })
+	group.Go(func() { c.server.run(ctx, c.api) })
 	if c.metric != nil {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}
 	if c.Leads() {
 		group.Go(func() {
-			if err := c.feed(ctx); err != nil {
+			if err := c.newFeed().run(ctx); err != nil {
 				cancel(err)
 			}
 		})
-	}
-	if c.Leads() {
 		group.Go(func() {
 			if err := c.rollouts.run(ctx); err != nil {
 				cancel(err)
@@ -222,23 +333,69 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		})
 	}
 	group.Go(func() { c.beat(ctx) })
-	if c.pools.region != nil || c.pools.wan != nil {
-		group.Go(func() { c.spread(ctx) })
+	if c.pools.any() {
+		group.Go(func() { c.newSpreader().run(ctx) })
 	}
 	c.log.Info("coordinator runs", "mesh", c.MeshAddr(), "api", c.APIAddr(), "leads", c.Leads())
 	c.driver.Run(ctx)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	cause := context.Cause(ctx)
+	if cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
 }
 
-// beat sends heads, or a follower's census, at the head interval.
+func (c *Coordinator) newFeed() *feed {
+	return &feed{
+		store:     c.store,
+		library:   c.library,
+		driver:    c.driver,
+		tracker:   c.tracker,
+		pushLimit: c.cfg.PushLimit,
+		alone:     func() bool { return c.children.Load() == 0 && c.agents.Load() == 0 },
+		log:       c.log,
+		pushed:    map[record.PointerKey]uint64{},
+	}
+}
+
+func (c *Coordinator) newSpreader() *spreader {
+	regions := []string{c.region}
+	if c.Leads() {
+		regions = c.Policy().Regions()
+	}
+	return &spreader{
+		pools:   c.pools,
+		driver:  c.driver,
+		join:    c.cfg.GossipJoin,
+		region:  c.region,
+		regions: regions,
+		leads:   c.Leads(),
+	}
+}
+
+// hint passes a gossiped revision of a follower's region to the node, which asks the leader
+// if it lacks that revision. It is called by the gossip pools.
+func (c *Coordinator) hint(region string, revision uint64) {
+	if region == c.region && !c.Leads() && c.running.Load() {
+		c.driver.Input(c.ctx, step.Input{Kind: step.InHint, Revision: revision})
+	}
+}
+
+// doubt passes the failure of a relay to the planner. It is called by the gossip pool of the
+// region.
+func (c *Coordinator) doubt(name string) {
+	c.metrics.failed.Inc()
+	if c.running.Load() {
+		c.driver.Input(c.ctx, step.Input{Kind: step.InDoubt, Name: name})
+	}
+}
+
+// beat sends heads, and a follower's census, at the head interval.
 func (c *Coordinator) beat(ctx context.Context) {
 	ticker := time.NewTicker(c.cfg.HeadInterval)
 	defer ticker.Stop()
 	for {
-		c.driver.Decide(ctx, c.headsOrCensus)
+		c.driver.Decide(ctx, c.headsAndCensus)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -247,18 +404,16 @@ func (c *Coordinator) beat(ctx context.Context) {
 	}
 }
 
-// headsOrCensus runs in the driver's goroutine, so that a head and the pointers
-// it vouches for leave in the right order.
-func (c *Coordinator) headsOrCensus(n *mesh.Node) []step.Input {
+// headsAndCensus returns the inputs of one beat: a census and, if this coordinator leads, a
+// signed head of each region. It runs in the driver's goroutine, so that a head leaves
+// after the pointers that it vouches for.
+func (c *Coordinator) headsAndCensus(n *mesh.Node) []step.Input {
 	c.children.Store(int64(n.Children()))
-	if !c.Leads() {
-		return []step.Input{{Kind: step.InCensus}}
-	}
 	inputs := []step.Input{{Kind: step.InCensus}}
 	now := time.Now().UnixMicro()
-	for region, key := range c.keys {
+	for _, region := range c.ledger.Regions() {
 		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
-		raw, err := record.SignHead(head, key)
+		raw, err := c.ledger.SignHead(head)
 		if err != nil {
 			c.log.Error("head not signed", "of", region, "error", err)
 			continue
@@ -268,7 +423,7 @@ func (c *Coordinator) headsOrCensus(n *mesh.Node) []step.Input {
 	return inputs
 }
 
-// Close releases what Open took. Run does so itself.
+// Close releases what Open opened. Run calls it.
 func (c *Coordinator) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{c.api, c.metric} {
@@ -276,7 +431,8 @@ func (c *Coordinator) Close() error {
 			l.Close()
 		}
 	}
-	errs = append(errs, c.closeGossip())
+	errs = append(errs, c.pools.close())
+	c.pools = pools{}
 	if c.ep != nil {
 		errs = append(errs, c.ep.Close())
 		c.ep = nil

@@ -4,23 +4,40 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
+	"banyan/transport"
 	"banyan/versionstore"
 )
 
-// feed passes every pointer in the store, old and new, to the node.
-func (c *Coordinator) feed(ctx context.Context) error {
-	pushed := map[record.PointerKey]uint64{}
-	err := c.store.Watch(ctx, 0, func(e versionstore.Event) error {
+// feed passes every pointer in a leader's store, old and new, to its node.
+type feed struct {
+	store     versionstore.Store
+	library   *library
+	driver    *transport.Driver
+	tracker   *tracker
+	pushLimit int64
+	// alone reports whether no agent and no coordinator is attached.
+	alone func() bool
+	log   *slog.Logger
+
+	// pushed is the newest version that was pushed behind a pointer.
+	pushed map[record.PointerKey]uint64
+}
+
+// run watches the store until ctx ends.
+func (f *feed) run(ctx context.Context) error {
+	err := f.store.Watch(ctx, 0, func(e versionstore.Event) error {
 		if e.Pointer == nil {
 			return nil
 		}
-		c.tracker.moved(e.Pointer.Pointer)
-		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: e.Pointer.Pointer}
-		c.driver.Input(ctx, step.Input{Kind: step.InPublish, Announcement: a, Push: c.pushFor(ctx, a.Pointer, pushed)})
+		p := e.Pointer.Pointer
+		f.tracker.moved(p)
+		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: p}
+		f.driver.Input(ctx, step.Input{Kind: step.InPublish, Announcement: a, Push: f.pushFor(ctx, p)})
 		return ctx.Err()
 	})
 	if ctx.Err() != nil {
@@ -29,36 +46,38 @@ func (c *Coordinator) feed(ctx context.Context) error {
 	return fmt.Errorf("watch the store: %w", err)
 }
 
-// pushFor returns the version that a pointer names for the first time, if it is
-// small; pushed holds the newest named so far. Older ones are on the hosts, but
-// for a few, which fetch them.
-func (c *Coordinator) pushFor(ctx context.Context, p record.Pointer, pushed map[record.PointerKey]uint64) *wire.Push {
+// pushFor returns the version to push behind a pointer: the newest version that the
+// pointer names, if the body is small and was not pushed in this region before. It returns
+// nil for an older version, which almost every host has, and while nobody is attached:
+// after a start, Watch reports every pointer in the store.
+func (f *feed) pushFor(ctx context.Context, p record.Pointer) *wire.Push {
 	key := p.Key()
 	version := max(p.Baseline, p.Candidate)
-	if version <= pushed[key] {
+	if version <= f.pushed[key] {
 		return nil
 	}
-	pushed[key] = version
-	if c.children.Load() == 0 && c.agents.Load() == 0 {
-		return nil // at the start the watch tells of all there is
+	f.pushed[key] = version
+	if f.alone() {
+		return nil
 	}
-	push, err := c.loadPush(ctx, p.Config, version)
+	push, err := f.load(ctx, p.Config, version)
 	if err != nil {
-		c.log.Warn("version not pushed; agents will fetch it", "config", p.Config, "version", version, "error", err)
+		f.log.Warn("version not pushed; agents will fetch it", "config", p.Config, "version", version, "error", err)
 		return nil
 	}
 	return push
 }
 
-func (c *Coordinator) loadPush(ctx context.Context, config string, version uint64) (*wire.Push, error) {
-	v, err := c.store.Version(ctx, config, version)
+// load returns a version with its body, or nil if the body is larger than pushLimit.
+func (f *feed) load(ctx context.Context, config string, version uint64) (*wire.Push, error) {
+	v, err := f.store.Version(ctx, config, version)
 	if err != nil {
 		return nil, err
 	}
-	if v.Manifest.BodySize > c.cfg.PushLimit {
+	if v.Manifest.BodySize > f.pushLimit {
 		return nil, nil
 	}
-	r, err := c.library.OpenBody(ctx, v.Manifest)
+	r, err := f.library.OpenBody(ctx, v.Manifest)
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,85 +18,99 @@ import (
 	"banyan/rollout"
 )
 
-// Limits of gates that are asked elsewhere.
 const (
+	// gateTimeout is the maximum duration of one request to a gate.
 	gateTimeout = 10 * time.Second
-	maxAnswer   = 1 << 20
+	// queryTimeout is the maximum duration of a query within Prometheus. It is shorter
+	// than gateTimeout, so that Prometheus can answer what went wrong.
+	queryTimeout = "8s"
+	// maxAnswer is the maximum size of an answer that is read, in bytes.
+	maxAnswer = 1 << 20
+	// quotedSamples is the maximum number of samples in the detail of an answer.
+	quotedSamples = 3
 )
+
+// gateClient follows no redirects: it asks the address that the plan names and no other.
+var gateClient = &http.Client{
+	Timeout:       gateTimeout,
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // asker asks the gates of one wave, each at its own interval, while the wave bakes.
 type asker struct {
-	part   string
-	state  *rollout.State
-	wake   func()
+	part   string        // identifies the wave
+	state  rollout.State // when the wave began to bake
+	wake   func()        // called after each answer
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 
 	mu    sync.Mutex
-	known map[string]rollout.Answer // guarded by mu
+	known map[string]rollout.Answer // newest answer by gate; guarded by mu
 }
 
-// gateClient follows no redirects: a gate is where the plan says.
-var gateClient = &http.Client{Timeout: gateTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-
-func startAsker(ctx context.Context, part string, s *rollout.State, wake func()) *asker {
+// startAsker starts to ask the gates of the wave in progress.
+func startAsker(ctx context.Context, part string, s rollout.State, wake func()) *asker {
 	ctx, cancel := context.WithCancel(ctx)
-	frozen := *s
-	a := &asker{part: part, state: &frozen, wake: wake, cancel: cancel, known: map[string]rollout.Answer{}}
-	g := s.Gates()
-	for _, q := range g.Queries {
+	a := &asker{part: part, state: s, wake: wake, cancel: cancel, known: map[string]rollout.Answer{}}
+	gates := s.Gates()
+	for _, q := range gates.Queries {
 		a.group.Go(func() {
-			a.repeat(ctx, q.Name, time.Duration(q.Every), q.Strikes, func(ctx context.Context) rollout.Answer { return a.query(ctx, q) })
+			a.repeat(ctx, q.Name, time.Duration(q.Every), q.Strikes, func() rollout.Answer { return a.query(ctx, q) })
 		})
 	}
-	for _, h := range g.Webhooks {
+	for _, h := range gates.Webhooks {
 		a.group.Go(func() {
-			a.repeat(ctx, h.Name, time.Duration(h.Every), h.Strikes, func(ctx context.Context) rollout.Answer { return a.call(ctx, h) })
+			a.repeat(ctx, h.Name, time.Duration(h.Every), h.Strikes, func() rollout.Answer { return a.call(ctx, h) })
 		})
 	}
 	return a
 }
 
-// stop ends the asking and waits for what is under way. A nil asker has nothing to end.
+// stop cancels the requests in flight and waits for their end. A nil asker does nothing.
 func (a *asker) stop() {
-	if a != nil {
-		a.cancel()
-		a.group.Wait()
+	if a == nil {
+		return
 	}
+	a.cancel()
+	a.group.Wait()
 }
 
-// answers are the newest answers by gate.
+// answers returns the newest answers by gate. A nil asker has none.
 func (a *asker) answers() map[string]rollout.Answer {
-	known := map[string]rollout.Answer{}
-	if a != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for name, answer := range a.known {
-			known[name] = answer
-		}
+	if a == nil {
+		return map[string]rollout.Answer{}
 	}
-	return known
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.known)
 }
 
-// repeat asks one gate. It must fail strikes times in a row to fail.
-func (a *asker) repeat(ctx context.Context, name string, every time.Duration, strikes int, ask func(context.Context) rollout.Answer) {
+// repeat asks one gate at an interval until ctx ends. The gate fails after strikes failures
+// in a row; with fewer its answer is unknown.
+func (a *asker) repeat(
+	ctx context.Context,
+	name string,
+	every time.Duration,
+	strikes int,
+	ask func() rollout.Answer,
+) {
 	ticker := time.NewTicker(max(every, 10*time.Millisecond))
 	defer ticker.Stop()
-	for failed := 0; ; {
-		answer := ask(ctx)
+	failed := 0
+	for {
+		answer := ask()
 		if ctx.Err() != nil {
 			return
 		}
 		if answer.Verdict == rollout.Fail {
-			if failed++; failed < strikes {
-				answer = rollout.Answer{Verdict: rollout.Unknown, Detail: fmt.Sprintf("%s (%d of %d in a row)", answer.Detail, failed, strikes)}
-			}
+			failed++
 		} else {
 			failed = 0
 		}
-		a.mu.Lock()
-		a.known[name] = answer
-		a.mu.Unlock()
+		if failed > 0 && failed < strikes {
+			answer = unknown("%s (%d of %d in a row)", answer.Detail, failed, strikes)
+		}
+		a.set(name, answer)
 		a.wake()
 		select {
 		case <-ticker.C:
@@ -104,15 +120,20 @@ func (a *asker) repeat(ctx context.Context, name string, every time.Duration, st
 	}
 }
 
-func unknown(format string, args ...any) rollout.Answer {
-	return rollout.Answer{Verdict: rollout.Unknown, Detail: fmt.Sprintf(format, args...)}
+// set makes answer the newest answer of a gate.
+func (a *asker) set(name string, answer rollout.Answer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known[name] = answer
 }
 
-// query asks Prometheus, by its HTTP API's instant queries.
+// query asks Prometheus by an instant query of its HTTP API.
 func (a *asker) query(ctx context.Context, q rollout.Query) rollout.Answer {
-	expression := strings.NewReplacer("$CONFIG", a.state.Config, "$VERSION", strconv.FormatUint(a.state.Version, 10)).Replace(q.Query)
-	form := url.Values{"query": {expression}, "timeout": {"8s"}}
-	status, raw, err := post(ctx, strings.TrimSuffix(q.URL, "/")+"/api/v1/query", "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
+	version := strconv.FormatUint(a.state.Version, 10)
+	expression := strings.NewReplacer("$CONFIG", a.state.Config, "$VERSION", version).Replace(q.Query)
+	form := url.Values{"query": {expression}, "timeout": {queryTimeout}}
+	target := strings.TrimSuffix(q.URL, "/") + "/api/v1/query"
+	status, raw, err := post(ctx, target, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
 	if err != nil {
 		return unknown("%s", err)
 	}
@@ -123,13 +144,52 @@ func (a *asker) query(ctx context.Context, q rollout.Query) rollout.Answer {
 	if len(values) == 0 {
 		return unknown("%q has no samples", expression)
 	}
+	quoted := values[:min(len(values), quotedSamples)]
 	if !q.Holds(values) {
-		return rollout.Answer{Verdict: rollout.Fail, Detail: fmt.Sprintf("%q is %v, want %s", expression, values[:min(len(values), 3)], q.Condition)}
+		return rollout.Answer{
+			Verdict: rollout.Fail,
+			Detail:  fmt.Sprintf("%q is %v, want %s", expression, quoted, q.Condition),
+		}
 	}
-	return rollout.Answer{Verdict: rollout.Pass, Detail: fmt.Sprint(values[:min(len(values), 3)])}
+	return rollout.Answer{Verdict: rollout.Pass, Detail: fmt.Sprint(quoted)}
 }
 
-// samples reads the values of a scalar or vector from Prometheus's answer.
+// call asks a webhook by POST.
+func (a *asker) call(ctx context.Context, h rollout.Webhook) rollout.Answer {
+	body, err := json.Marshal(map[string]any{
+		"config":  a.state.Config,
+		"version": a.state.Version,
+		"rollout": a.state.ID,
+		"group":   a.state.Group + 1,
+		"wave":    a.state.Wave + 1,
+		"waves":   len(a.state.Plan.Waves),
+		"plan":    a.state.Plan.Name,
+	})
+	if err != nil {
+		return unknown("%s", err)
+	}
+	status, raw, err := post(ctx, h.URL, "application/json", bytes.NewReader(body))
+	switch {
+	case err != nil:
+		return unknown("%s", err)
+	case status >= 200 && status < 300:
+		return rollout.Answer{Verdict: rollout.Pass}
+	case status == http.StatusServiceUnavailable:
+		return unknown("%s is not ready to answer", h.URL)
+	}
+	return rollout.Answer{Verdict: rollout.Fail, Detail: fmt.Sprintf("%s answers %d: %.200s", h.URL, status, raw)}
+}
+
+// unknown returns the answer of a gate that could not be asked or did not decide.
+func unknown(format string, args ...any) rollout.Answer {
+	return rollout.Answer{Verdict: rollout.Unknown, Detail: fmt.Sprintf(format, args...)}
+}
+
+// sample is a sample of Prometheus: a time, and the value as a string.
+type sample [2]any
+
+// samples returns the values in Prometheus's answer to an instant query, which must be a
+// scalar or a vector.
 func samples(raw []byte) ([]float64, error) {
 	var answer struct {
 		Status string `json:"status"`
@@ -143,59 +203,45 @@ func samples(raw []byte) ([]float64, error) {
 		return nil, err
 	}
 	if answer.Status != "success" {
-		return nil, fmt.Errorf("%s", answer.Error)
+		return nil, errors.New(answer.Error)
 	}
-	var pairs [][2]any
+	var all []sample
 	switch answer.Data.Type {
 	case "scalar":
-		pairs = make([][2]any, 1)
-		if err := json.Unmarshal(answer.Data.Result, &pairs[0]); err != nil {
+		all = make([]sample, 1)
+		if err := json.Unmarshal(answer.Data.Result, &all[0]); err != nil {
 			return nil, err
 		}
 	case "vector":
 		var series []struct {
-			Value [2]any `json:"value"`
+			Value sample `json:"value"`
 		}
 		if err := json.Unmarshal(answer.Data.Result, &series); err != nil {
 			return nil, err
 		}
 		for _, s := range series {
-			pairs = append(pairs, s.Value)
+			all = append(all, s.Value)
 		}
 	default:
-		return nil, fmt.Errorf("a %s, where a vector or scalar is needed", answer.Data.Type)
+		return nil, fmt.Errorf("the result is a %s, want a vector or a scalar", answer.Data.Type)
 	}
+	return valuesOf(all)
+}
+
+func valuesOf(all []sample) ([]float64, error) {
 	var values []float64
-	for _, p := range pairs {
-		text, _ := p[1].(string)
+	for _, s := range all {
+		text, _ := s[1].(string)
 		v, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return nil, fmt.Errorf("sample %v is no number", p[1])
+			return nil, fmt.Errorf("sample %v is not a number", s[1])
 		}
 		values = append(values, v)
 	}
 	return values, nil
 }
 
-// call asks a webhook.
-func (a *asker) call(ctx context.Context, h rollout.Webhook) rollout.Answer {
-	body, err := json.Marshal(map[string]any{"config": a.state.Config, "version": a.state.Version, "rollout": a.state.ID,
-		"group": a.state.Group + 1, "wave": a.state.Wave + 1, "waves": len(a.state.Plan.Waves), "plan": a.state.Plan.Name})
-	if err != nil {
-		return unknown("%s", err)
-	}
-	status, raw, err := post(ctx, h.URL, "application/json", bytes.NewReader(body))
-	switch {
-	case err != nil:
-		return unknown("%s", err)
-	case status >= 200 && status < 300:
-		return rollout.Answer{Verdict: rollout.Pass}
-	case status == http.StatusServiceUnavailable:
-		return unknown("%s is not ready to tell", h.URL)
-	}
-	return rollout.Answer{Verdict: rollout.Fail, Detail: fmt.Sprintf("%s answers %d: %.200s", h.URL, status, raw)}
-}
-
+// post sends a POST request and returns the status and the body of the answer.
 func post(ctx context.Context, target, contentType string, body io.Reader) (int, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, body)
 	if err != nil {

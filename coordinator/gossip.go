@@ -3,96 +3,117 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"banyan/mesh"
-	"banyan/mesh/step"
+	"banyan/transport"
 	"banyan/transport/gossip"
 )
 
-// pools are the coordinator's memberships: of its region's pool, with the upper
-// relays, and of the wide-area pool of coordinators.
+const (
+	// gossipInterval is the time between two looks at the revisions, which are gossiped if
+	// they grew.
+	gossipInterval = 250 * time.Millisecond
+	// joinEvery is the number of looks between two attempts to join the wide-area pool.
+	joinEvery = 20
+)
+
+// pools are the gossip pools that a coordinator belongs to: the pool of its region, with
+// the upper relays, and the wide-area pool of all coordinators. The zero value has none.
 type pools struct {
-	region, wan *gossip.Pool
+	region *gossip.Pool // nil if there is none
+	wan    *gossip.Pool // nil if there is none
+	log    *slog.Logger
 }
 
-// openGossip starts what is configured. Without a gossip key there is none.
-func (c *Coordinator) openGossip() (err error) {
-	id := c.cfg.Identity.Identity
-	if c.cfg.Identity.Gossip == nil {
-		if c.cfg.Gossip != "" || c.cfg.GossipWAN != "" {
-			c.log.Warn("no gossip: the bundle has no gossip key; 'banyan init' of this version makes one")
+// openPools opens the configured pools. Without a gossip key it opens none.
+func openPools(cfg *Config, onRevision func(region string, revision uint64), onFailed func(name string)) (p pools, err error) {
+	p.log = cfg.Log
+	id := cfg.Identity.Identity
+	if cfg.Identity.Gossip == nil {
+		if cfg.Gossip != "" || cfg.GossipWAN != "" {
+			p.log.Warn("no gossip: the identity bundle has no gossip key; 'banyan init' of this version makes one")
 		}
+		return p, nil
+	}
+	common := gossip.Config{
+		Name:       id.Name,
+		Advertise:  cfg.GossipAdvertise,
+		Key:        cfg.Identity.Gossip,
+		Log:        cfg.Log,
+		OnRevision: onRevision,
+	}
+	if cfg.Gossip != "" {
+		region := common
+		region.Pool = id.Region
+		region.Listen = cfg.Gossip
+		region.OnFailed = onFailed
+		p.region, err = gossip.Open(region)
+		if err != nil {
+			return p, err
+		}
+	}
+	if cfg.GossipWAN != "" {
+		wan := common
+		wan.Pool = gossip.WAN
+		wan.Listen = cfg.GossipWAN
+		wan.Wide = true
+		p.wan, err = gossip.Open(wan)
+	}
+	return p, err
+}
+
+// any reports whether there is a pool.
+func (p pools) any() bool { return p.region != nil || p.wan != nil }
+
+// regionAddrs returns where agents reach the pool of the region; nil if there is none.
+func (p pools) regionAddrs() []string {
+	if p.region == nil {
 		return nil
 	}
-	cfg := gossip.Config{Name: id.Name, Advertise: c.cfg.GossipAdvertise, Key: c.cfg.Identity.Gossip, Log: c.log, OnRevision: c.hint}
-	if c.cfg.Gossip != "" {
-		region := cfg
-		region.Pool, region.Listen, region.OnFailed = id.Region, c.cfg.Gossip, c.doubt
-		if c.pools.region, err = gossip.Open(region); err != nil {
-			return err
-		}
-	}
-	if c.cfg.GossipWAN != "" {
-		wan := cfg
-		wan.Pool, wan.Listen, wan.Wide = gossip.WAN, c.cfg.GossipWAN, true
-		if c.pools.wan, err = gossip.Open(wan); err != nil {
-			return err
-		}
-	}
-	return nil
+	return []string{p.region.Addr()}
 }
 
-// GossipWANAddr is where other coordinators find the wide-area pool; "" if there is none.
-func (c *Coordinator) GossipWANAddr() string {
-	if c.pools.wan == nil {
+// wanAddr returns where coordinators reach the wide-area pool; "" if there is none.
+func (p pools) wanAddr() string {
+	if p.wan == nil {
 		return ""
 	}
-	return c.pools.wan.Addr()
+	return p.wan.Addr()
 }
 
-// gossipAddrs is where agents find the region's pool.
-func (c *Coordinator) gossipAddrs() []string {
-	if c.pools.region == nil {
-		return nil
+// close leaves and closes the pools.
+func (p pools) close() error {
+	var errs []error
+	for _, pool := range []*gossip.Pool{p.region, p.wan} {
+		if pool != nil {
+			errs = append(errs, pool.Leave(), pool.Close())
+		}
 	}
-	return []string{c.pools.region.Addr()}
+	return errors.Join(errs...)
 }
 
-// hint tells a follower's node that its region is at a revision.
-func (c *Coordinator) hint(region string, revision uint64) {
-	if region == c.region && !c.Leads() && c.running.Load() {
-		c.driver.Input(c.ctx, step.Input{Kind: step.InHint, Revision: revision})
-	}
+// spreader gossips the revisions that a coordinator knows.
+type spreader struct {
+	pools   pools
+	driver  *transport.Driver
+	join    []string // wide-area pool addresses of other coordinators
+	region  string   // of this coordinator
+	regions []string // whose revisions are gossiped: all of a leader's, a follower's own
+	leads   bool
 }
 
-// doubt tells the planner that a relay died.
-func (c *Coordinator) doubt(name string) {
-	c.metrics.failed.Inc()
-	if !c.running.Load() {
-		return
-	}
-	c.driver.Input(c.ctx, step.Input{Kind: step.InDoubt, Name: name})
-}
-
-// gossipInterval is how often revisions are looked at, to be spread if they grew.
-const gossipInterval = 250 * time.Millisecond
-
-// spread joins the pools and tells them the revisions that this coordinator knows: a
-// leader all regions', a follower its own's.
-func (c *Coordinator) spread(ctx context.Context) {
+// run joins the wide-area pool and gossips revisions until ctx ends.
+func (s *spreader) run(ctx context.Context) {
 	ticker := time.NewTicker(gossipInterval)
 	defer ticker.Stop()
-	joined := len(c.cfg.GossipJoin) == 0
+	joined := len(s.join) == 0 || s.pools.wan == nil
 	for n := 0; ; n++ {
-		if !joined && n%20 == 0 && c.pools.wan != nil {
-			if err := c.pools.wan.Join(c.cfg.GossipJoin); err != nil {
-				c.log.Warn("other coordinators do not gossip yet", "error", err)
-			} else {
-				joined = true
-			}
+		if !joined && n%joinEvery == 0 {
+			joined = s.tryJoin()
 		}
-		c.announceRevisions(ctx)
+		s.announce(ctx)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -101,36 +122,38 @@ func (c *Coordinator) spread(ctx context.Context) {
 	}
 }
 
-func (c *Coordinator) announceRevisions(ctx context.Context) {
+// tryJoin reports whether another coordinator answered.
+func (s *spreader) tryJoin() bool {
+	err := s.pools.wan.Join(s.join)
+	if err != nil {
+		s.pools.log.Warn("other coordinators do not gossip yet", "error", err)
+	}
+	return err == nil
+}
+
+// announce gossips the revisions of the node. A pool ignores a revision that has not grown.
+func (s *spreader) announce(ctx context.Context) {
 	revisions := map[string]uint64{}
-	c.driver.Do(ctx, func(n *mesh.Node) {
-		for _, region := range c.cfg.Identity.Policy.Regions() {
-			if r := n.Revision(region); r > 0 && (c.Leads() || region == c.region) {
-				revisions[region] = r
-			}
+	s.driver.Do(ctx, func(n *mesh.Node) {
+		for _, region := range s.regions {
+			revisions[region] = n.Revision(region)
 		}
 	})
 	for region, revision := range revisions {
-		if region == c.region && c.pools.region != nil {
-			if err := c.pools.region.Announce(region, revision); err != nil {
-				c.log.Warn("revision not gossiped", "error", err)
-			}
+		if revision == 0 {
+			continue
 		}
-		if c.pools.wan != nil && c.Leads() {
-			if err := c.pools.wan.Announce(region, revision); err != nil {
-				c.log.Warn("revision not gossiped", "error", err)
-			}
+		if region == s.region && s.pools.region != nil {
+			s.warn(s.pools.region.Announce(region, revision))
+		}
+		if s.leads && s.pools.wan != nil {
+			s.warn(s.pools.wan.Announce(region, revision))
 		}
 	}
 }
 
-func (c *Coordinator) closeGossip() error {
-	var errs []error
-	for _, p := range []*gossip.Pool{c.pools.region, c.pools.wan} {
-		if p != nil {
-			errs = append(errs, p.Leave(), p.Close())
-		}
+func (s *spreader) warn(err error) {
+	if err != nil {
+		s.pools.log.Warn("revision not gossiped", "error", err)
 	}
-	c.pools = pools{}
-	return errors.Join(errs...)
 }

@@ -4,27 +4,40 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
 	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
 	"banyan/record"
-	"banyan/transport/identity"
-	"banyan/versionstore"
 )
 
-// Holds: a freeze stops every rollout in its scope from going forward; a lock stops
-// whatever a hand may do to one config. Neither stops a failed gate from taking a version
-// back, and a freeze does not stop a person from doing so.
+const (
+	// kindHold is the kind of the documents that holds are stored in.
+	kindHold = "hold"
+	// maxHolds is the maximum number of holds that are listed.
+	maxHolds = 1000
+)
 
-const kindHold = "hold"
+// hold is a freeze or a lock, as it is stored. A freeze stops every rollout in its scope
+// from going forward, and people from starting one. A lock stops people from changing one
+// config at all. Neither stops a failed gate from taking a version back, and a freeze does
+// not stop a person from doing so.
+type hold struct {
+	Scope  string    `json:"scope"` // a prefix of configs, or "*"; for a lock, a config
+	Region string    `json:"region,omitempty"`
+	Lock   bool      `json:"lock,omitempty"`
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until,omitzero"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+}
 
-// maxHolds bounds how many there are.
-const maxHolds = 1000
+// String describes the hold for error texts and for the history of a rollout.
+func (h hold) String() string { return apiHold(h).String() }
 
-// holdName names a hold's document.
-func holdName(h api.Hold) string {
+// name returns the name of the hold's document.
+func (h hold) name() string {
 	scope := h.Scope
 	if h.Lock {
 		scope = "=" + scope
@@ -32,83 +45,19 @@ func holdName(h api.Hold) string {
 	return scope + " " + h.Region
 }
 
-// holds lists those in force over a config in any of the regions.
-func (c *Coordinator) holds(ctx context.Context, config string, regions []string) ([]api.Hold, error) {
-	all, err := c.allHolds(ctx)
-	return slices.DeleteFunc(all, func(h api.Hold) bool {
-		covers := h.Scope == "*" || record.InScope(config, h.Scope)
-		if h.Lock {
-			covers = h.Scope == config
-		}
-		return !covers || h.Region != "" && !slices.Contains(regions, h.Region)
-	}), err
+// covers reports whether the hold applies to config in any of regions.
+func (h hold) covers(config string, regions []string) bool {
+	if h.Region != "" && !slices.Contains(regions, h.Region) {
+		return false
+	}
+	if h.Lock {
+		return h.Scope == config
+	}
+	return h.Scope == "*" || record.InScope(config, h.Scope)
 }
 
-// allHolds lists the holds that have not expired.
-func (c *Coordinator) allHolds(ctx context.Context) ([]api.Hold, error) {
-	documents, err := c.store.List(ctx, kindHold, "", maxHolds)
-	if err != nil {
-		return nil, err
-	}
-	holds := []api.Hold{}
-	for _, d := range documents {
-		var h api.Hold
-		if err := json.Unmarshal(d.Raw, &h); err != nil {
-			return nil, fmt.Errorf("hold %s: %w", d.Name, err)
-		}
-		if h.Until.IsZero() || time.Now().Before(h.Until) {
-			holds = append(holds, h)
-		}
-	}
-	return holds, nil
-}
-
-// permit refuses a change by hand that a hold forbids. Back tells that it takes a version
-// back.
-func (c *Coordinator) permit(ctx context.Context, config string, regions []string, back bool) error {
-	holds, err := c.holds(ctx, config, regions)
-	if err != nil {
-		return err
-	}
-	for _, h := range holds {
-		if h.Lock || !back {
-			hint := "lift it with 'banyan freeze --lift " + h.Scope + "' when it is over"
-			if h.Lock {
-				hint = "'banyan unlock " + h.Scope + "' opens it"
-			}
-			return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: hint}
-		}
-	}
-	return nil
-}
-
-func (c *Coordinator) getHolds(r *http.Request, _ identity.Identity) (any, error) {
-	holds, err := c.allHolds(r.Context())
-	return map[string]any{"holds": holds}, err
-}
-
-func (c *Coordinator) postHold(r *http.Request, caller identity.Identity) (any, error) {
-	var h api.Hold
-	if err := decodeRequest(r, &h); err != nil {
-		return nil, err
-	}
-	h.By, h.At = caller.Name, time.Now()
-	if err := c.checkHold(h); err != nil {
-		return nil, err
-	}
-	raw, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.replaceDocument(r.Context(), kindHold, holdName(h), raw, caller.Name); err != nil {
-		return nil, err
-	}
-	c.log.Warn("hold", "scope", h.Scope, "lock", h.Lock, "reason", h.Reason, "until", h.Until, "by", h.By)
-	c.rollouts.awake()
-	return h, nil
-}
-
-func (c *Coordinator) checkHold(h api.Hold) error {
+// check reports why a new hold can't be stored. known are the regions of the fleet.
+func (h hold) check(known []string) error {
 	if h.Scope != "*" || h.Lock {
 		if err := record.ValidateConfig(h.Scope); err != nil {
 			return err
@@ -116,39 +65,86 @@ func (c *Coordinator) checkHold(h api.Hold) error {
 	}
 	switch {
 	case h.Reason == "" || len(h.Reason) > record.MaxMessage:
-		return fmt.Errorf("%w: a hold needs a reason, of at most %d bytes", record.ErrInvalid, record.MaxMessage)
+		return fmt.Errorf("%w: a hold needs a reason of at most %d bytes", record.ErrInvalid, record.MaxMessage)
 	case !h.Until.IsZero() && !h.Until.After(time.Now()):
-		return fmt.Errorf("%w: the hold would be over since %s", record.ErrInvalid, h.Until.Format(time.RFC3339))
-	case h.Region != "" && !slices.Contains(c.Policy().Regions(), h.Region):
-		return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", record.ErrInvalid, h.Region, c.Policy().Regions())
+		return fmt.Errorf("%w: the hold would have ended at %s", record.ErrInvalid, h.Until.Format(time.RFC3339))
+	case h.Region != "" && !slices.Contains(known, h.Region):
+		return unknownRegion(h.Region, known)
 	}
 	return nil
 }
 
-func (c *Coordinator) deleteHold(r *http.Request, caller identity.Identity) (any, error) {
-	q := r.URL.Query()
-	h := api.Hold{Scope: q.Get("scope"), Region: q.Get("region"), Lock: q.Get("lock") == "true"}
-	err := c.replaceDocument(r.Context(), kindHold, holdName(h), nil, caller.Name)
-	c.log.Warn("hold lifted", "scope", h.Scope, "lock", h.Lock, "by", caller.Name)
-	c.rollouts.awake()
-	return nil, err
+func unknownRegion(region string, known []string) error {
+	return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", record.ErrInvalid, region, known)
 }
 
-// replaceDocument writes a document whatever stands there; with no raw it removes it, and
-// it must be there.
-func (c *Coordinator) replaceDocument(ctx context.Context, kind, name string, raw []byte, by string) error {
-	c.writes.Lock()
-	defer c.writes.Unlock()
-	held, err := c.store.Document(ctx, kind, name)
-	if err != nil && (raw == nil || toAPIError(err).Code != api.CodeNotFound) {
+// holds are the freezes and locks in the store.
+type holds struct {
+	ledger *ledger.Ledger
+	// twoPersons are the prefixes of configs whose rollouts a second person must approve.
+	twoPersons []string
+}
+
+// all returns the holds that have not expired.
+func (s *holds) all(ctx context.Context) ([]hold, error) {
+	documents, err := s.ledger.List(ctx, kindHold, "", maxHolds)
+	if err != nil {
+		return nil, err
+	}
+	var all []hold
+	for _, d := range documents {
+		var h hold
+		if err := json.Unmarshal(d.Raw, &h); err != nil {
+			return nil, fmt.Errorf("hold %s: %w", d.Name, err)
+		}
+		if h.Until.IsZero() || time.Now().Before(h.Until) {
+			all = append(all, h)
+		}
+	}
+	return all, nil
+}
+
+// over returns the holds that apply to config in any of regions.
+func (s *holds) over(ctx context.Context, config string, regions []string) ([]hold, error) {
+	all, err := s.all(ctx)
+	return slices.DeleteFunc(all, func(h hold) bool { return !h.covers(config, regions) }), err
+}
+
+// permit refuses a person's change of config if a hold forbids the change. back is true if
+// the change takes a version back or pauses a rollout, which a freeze allows.
+func (s *holds) permit(ctx context.Context, config string, regions []string, back bool) error {
+	over, err := s.over(ctx, config, regions)
+	if err != nil {
 		return err
 	}
-	write := versionstore.DocumentWrite{Kind: kind, Name: name, Raw: raw, IfSeq: held.Seq}
-	_, err = c.store.Commit(ctx, versionstore.Transaction{By: by, Documents: []versionstore.DocumentWrite{write}})
-	return err
+	for _, h := range over {
+		if !h.Lock && back {
+			continue
+		}
+		hint := "lift the freeze with 'banyan freeze --lift " + h.Scope + "' when it is over"
+		if h.Lock {
+			hint = "'banyan unlock " + h.Scope + "' opens the lock"
+		}
+		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: hint}
+	}
+	return nil
 }
 
-// needsTwo tells whether a second person must approve rollouts of a config.
-func (c *Coordinator) needsTwo(config string) bool {
-	return slices.ContainsFunc(c.cfg.TwoPersons, func(prefix string) bool { return record.InScope(config, prefix) })
+// needsTwo reports whether a second person must approve the rollouts of config.
+func (s *holds) needsTwo(config string) bool {
+	return slices.ContainsFunc(s.twoPersons, func(prefix string) bool { return record.InScope(config, prefix) })
+}
+
+// put stores a hold and replaces the hold with the same scope, region and kind.
+func (s *holds) put(ctx context.Context, h hold) error {
+	raw, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return s.ledger.ReplaceDocument(ctx, kindHold, h.name(), raw, h.By)
+}
+
+// lift removes the hold with the scope, region and kind of h.
+func (s *holds) lift(ctx context.Context, h hold, by string) error {
+	return s.ledger.RemoveDocument(ctx, kindHold, h.name(), by)
 }

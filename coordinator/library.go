@@ -16,7 +16,7 @@ import (
 // library has the versions of a coordinator: manifests in the store, forms in the blobs. It
 // implements body.Library.
 type library struct {
-	store versionstore.Store
+	store versionstore.Reader
 	blobs *versionstore.FileBlobs
 }
 

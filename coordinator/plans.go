@@ -2,158 +2,151 @@ package coordinator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"regexp"
 	"strings"
 
 	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
 	"banyan/record"
 	"banyan/rollout"
-	"banyan/transport/identity"
 	"banyan/versionstore"
 )
 
-// Kinds of the store's documents that plans are kept in.
 const (
-	kindPlan    = "plan"         // by name, as they were written
-	kindDefault = "plan-default" // names of plans, by prefix of configs
-	maxPlans    = 1000
+	// kindPlan is the kind of the documents that hold the texts of plans, by plan name.
+	kindPlan = "plan"
+	// kindDefault is the kind of the documents that hold the name of the default plan, by
+	// prefix of configs.
+	kindDefault = "plan-default"
+	// maxPlans is the maximum number of plans, and of defaults, that are listed.
+	maxPlans = 1000
+	// anyConfig is the prefix of all configs.
+	anyConfig = "*"
 )
 
 var planName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
-// planFor finds the plan of a rollout: the one that came with the request, the named one,
-// the default of the longest prefix, or the built-in one.
-func (c *Coordinator) planFor(ctx context.Context, config string, in api.StartRollout) (rollout.Plan, error) {
+// plans are the stored plans and the default plans.
+type plans struct {
+	ledger  *ledger.Ledger
+	tracker *tracker
+	policy  *record.Policy
+}
+
+// forRollout returns the plan of a rollout of config: the plan in the request, the plan
+// that the request names, the default plan of the longest prefix, or the zero Plan.
+func (p *plans) forRollout(ctx context.Context, config string, in api.StartRollout) (rollout.Plan, error) {
 	switch {
 	case in.Immediate && (in.Plan != "" || in.PlanName != ""):
-		return rollout.Plan{}, fmt.Errorf("%w: immediate, with a plan; choose one", record.ErrInvalid)
+		return rollout.Plan{}, fmt.Errorf("%w: the request is immediate and has a plan; choose one", record.ErrInvalid)
 	case in.Immediate:
 		return rollout.Plan{Immediate: true}, nil
 	case in.Plan != "":
 		return rollout.ParsePlan([]byte(in.Plan))
 	case in.PlanName != "":
-		return c.planNamed(ctx, in.PlanName)
+		return p.named(ctx, in.PlanName)
 	}
+	return p.defaultOf(ctx, config)
+}
+
+// defaultOf returns the default plan of the longest prefix of config. For "a/b" it looks at
+// "a/b", "a" and "*".
+func (p *plans) defaultOf(ctx context.Context, config string) (rollout.Plan, error) {
 	for prefix := config; ; {
-		d, err := c.store.Document(ctx, kindDefault, prefix)
+		d, err := p.ledger.Document(ctx, kindDefault, prefix)
 		if err == nil {
-			return c.planNamed(ctx, string(d.Raw))
+			return p.named(ctx, string(d.Raw))
 		}
 		if !errors.Is(err, versionstore.ErrNotFound) {
 			return rollout.Plan{}, err
 		}
-		if prefix == "*" {
+		if prefix == anyConfig {
 			return rollout.Plan{}, nil
 		}
-		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
-			prefix = prefix[:i]
+		slash := strings.LastIndexByte(prefix, '/')
+		if slash < 0 {
+			prefix = anyConfig
 		} else {
-			prefix = "*"
+			prefix = prefix[:slash]
 		}
 	}
 }
 
-func (c *Coordinator) planNamed(ctx context.Context, name string) (rollout.Plan, error) {
-	d, err := c.store.Document(ctx, kindPlan, name)
+// named returns a stored plan.
+func (p *plans) named(ctx context.Context, name string) (rollout.Plan, error) {
+	d, err := p.ledger.Document(ctx, kindPlan, name)
 	if err != nil {
 		return rollout.Plan{}, err
 	}
-	p, err := rollout.ParsePlan(d.Raw)
-	p.Name = name
-	return p, err
+	plan, err := rollout.ParsePlan(d.Raw)
+	plan.Name = name
+	return plan, err
 }
 
-// checkFleet refuses a plan that names regions or labels which the fleet has not.
-func (c *Coordinator) checkFleet(p rollout.Plan) error {
-	var labels map[string]int
-	c.tracker.with(func(f *rollout.Tracker) { labels = f.Labels() })
-	return p.CheckFleet(c.Policy().Regions(), labels)
+// parse reads a plan and checks that the fleet has its regions and labels.
+func (p *plans) parse(text []byte) (rollout.Plan, error) {
+	plan, err := rollout.ParsePlan(text)
+	if err != nil {
+		return plan, err
+	}
+	return plan, p.checkFleet(plan)
 }
 
-func (c *Coordinator) getPlans(r *http.Request, _ identity.Identity) (any, error) {
-	plans, err := c.store.List(r.Context(), kindPlan, "", maxPlans)
+// checkFleet refuses a plan with a region or a label that the fleet does not have.
+func (p *plans) checkFleet(plan rollout.Plan) error {
+	return plan.CheckFleet(p.policy.Regions(), p.tracker.labels())
+}
+
+// all returns the documents of the plans and of the defaults.
+func (p *plans) all(ctx context.Context) (texts, defaults []versionstore.Document, err error) {
+	texts, err = p.ledger.List(ctx, kindPlan, "", maxPlans)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defaults, err := c.store.List(r.Context(), kindDefault, "", maxPlans)
+	defaults, err = p.ledger.List(ctx, kindDefault, "", maxPlans)
+	return texts, defaults, err
+}
+
+// put stores a plan under a name.
+func (p *plans) put(ctx context.Context, name string, text []byte, by string) error {
+	if _, err := p.parse(text); err != nil {
+		return err
+	}
+	return p.ledger.ReplaceDocument(ctx, kindPlan, name, text, by)
+}
+
+// remove removes a plan, unless it is a default.
+func (p *plans) remove(ctx context.Context, name, by string) error {
+	_, defaults, err := p.all(ctx)
 	if err != nil {
-		return nil, err
-	}
-	out := api.Plans{Plans: []api.Plan{}, Defaults: map[string]string{}}
-	for _, d := range plans {
-		out.Plans = append(out.Plans, api.Plan{Name: d.Name, Text: string(d.Raw), By: d.By, At: d.At})
+		return err
 	}
 	for _, d := range defaults {
-		out.Defaults[d.Name] = string(d.Raw)
-	}
-	return out, nil
-}
-
-func (c *Coordinator) putPlan(r *http.Request, caller identity.Identity) (any, error) {
-	name := r.PathValue("name")
-	if !planName.MatchString(name) {
-		return nil, fmt.Errorf("%w: plan name %q; use lower-case letters, digits and hyphens, at most 63", record.ErrInvalid, name)
-	}
-	if r.Method == http.MethodDelete {
-		defaults, err := c.store.List(r.Context(), kindDefault, "", maxPlans)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range defaults {
-			if string(d.Raw) == name {
-				return nil, &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("plan %s is the default of %s", name, d.Name), Hint: "give that prefix another default first, or none"}
+		if string(d.Raw) == name {
+			return &api.Error{
+				Code:    api.CodeRejected,
+				Message: fmt.Sprintf("plan %s is the default of %s", name, d.Name),
+				Hint:    "give that prefix another default first, or none",
 			}
 		}
-		return nil, c.replaceDocument(r.Context(), kindPlan, name, nil, caller.Name)
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, rollout.MaxPlan))
-	if err != nil {
-		return nil, err
-	}
-	plan, err := rollout.ParsePlan(raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.checkFleet(plan); err != nil {
-		return nil, err
-	}
-	return nil, c.replaceDocument(r.Context(), kindPlan, name, raw, caller.Name)
+	return p.ledger.RemoveDocument(ctx, kindPlan, name, by)
 }
 
-// putDefault makes a plan the default of a prefix, or none with an empty name.
-func (c *Coordinator) putDefault(r *http.Request, caller identity.Identity) (any, error) {
-	var in api.PlanDefault
-	if err := decodeRequest(r, &in); err != nil {
-		return nil, err
-	}
-	if in.Prefix != "*" {
+// setDefault makes a stored plan the default of a prefix. An empty name removes the default.
+func (p *plans) setDefault(ctx context.Context, in api.PlanDefault, by string) error {
+	if in.Prefix != anyConfig {
 		if err := record.ValidateConfig(in.Prefix); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if in.Plan == "" {
-		return nil, c.replaceDocument(r.Context(), kindDefault, in.Prefix, nil, caller.Name)
+		return p.ledger.RemoveDocument(ctx, kindDefault, in.Prefix, by)
 	}
-	if _, err := c.planNamed(r.Context(), in.Plan); err != nil {
-		return nil, err
+	if _, err := p.named(ctx, in.Plan); err != nil {
+		return err
 	}
-	return nil, c.replaceDocument(r.Context(), kindDefault, in.Prefix, []byte(in.Plan), caller.Name)
-}
-
-// postLint checks a plan against this fleet.
-func (c *Coordinator) postLint(r *http.Request, _ identity.Identity) (any, error) {
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, rollout.MaxPlan))
-	if err != nil {
-		return nil, err
-	}
-	plan, err := rollout.ParsePlan(raw)
-	if err != nil {
-		return nil, err
-	}
-	return json.RawMessage(`{}`), c.checkFleet(plan)
+	return p.ledger.ReplaceDocument(ctx, kindDefault, in.Prefix, []byte(in.Plan), by)
 }

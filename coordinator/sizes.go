@@ -4,63 +4,111 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
+	"banyan/coordinator/ledger"
+	"banyan/mesh/wire"
 	"banyan/rollout"
 )
 
-// Sizes: how many agents each region has, and what they subscribe to, is remembered, so
-// that a leader that has just started, and has heard of few, knows what to wait for.
-
+// The document that sizes are stored in.
 const (
 	kindSizes = "sizes"
 	sizesName = "agents"
-	// sizesEvery is the time between two writes, of sizes that changed.
+	// sizesEvery is the minimum time between two writes of the document.
 	sizesEvery = 10 * time.Second
 )
 
-// rememberSizes writes down how many agents there are, if that is due. Only run calls it.
-func (c *Coordinator) rememberSizes(ctx context.Context) {
-	r := c.rollouts
-	if time.Since(r.sized) < sizesEvery || time.Since(r.started) < sizesEvery {
+// sizes remembers the number of agents of each region across restarts. A leader that has
+// just started has heard of few agents; the stored sizes say how many to expect.
+type sizes struct {
+	ledger  *ledger.Ledger
+	tracker *tracker
+	name    string // the coordinator, as the writer
+	log     *slog.Logger
+	started time.Time
+	written time.Time // of the last write, or attempt; used by remember only
+}
+
+// storedSize is the stored form of a rollout.Size.
+type storedSize struct {
+	Agents    int              `json:"agents"`
+	Audiences []storedAudience `json:"audiences,omitempty"`
+}
+
+// storedAudience is the stored form of a wire.Audience.
+type storedAudience struct {
+	Subscriptions wire.Subscriptions `json:"subscriptions"`
+	Agents        uint32             `json:"agents"`
+}
+
+func storedSizes(sizes map[string]rollout.Size) map[string]storedSize {
+	stored := map[string]storedSize{}
+	for region, size := range sizes {
+		s := storedSize{Agents: size.Agents}
+		for _, a := range size.Audiences {
+			s.Audiences = append(s.Audiences, storedAudience(a))
+		}
+		stored[region] = s
+	}
+	return stored
+}
+
+// size is the inverse of storedSizes for one region.
+func (s storedSize) size() rollout.Size {
+	size := rollout.Size{Agents: s.Agents}
+	for _, a := range s.Audiences {
+		size.Audiences = append(size.Audiences, wire.Audience(a))
+	}
+	return size
+}
+
+// remember stores the present sizes, if sizesEvery has passed and they changed. It must not
+// be called concurrently.
+func (s *sizes) remember(ctx context.Context) {
+	if time.Since(s.written) < sizesEvery || time.Since(s.started) < sizesEvery {
 		return
 	}
-	r.sized = time.Now()
-	raw, err := json.Marshal(c.tracker.sizes())
+	s.written = time.Now()
+	raw, err := json.Marshal(storedSizes(s.tracker.sizes()))
 	if err != nil {
 		return
 	}
-	if d, err := c.store.Document(ctx, kindSizes, sizesName); err == nil && bytes.Equal(d.Raw, raw) {
+	d, err := s.ledger.Document(ctx, kindSizes, sizesName)
+	if err == nil && bytes.Equal(d.Raw, raw) {
 		return
 	}
-	if err := c.replaceDocument(ctx, kindSizes, sizesName, raw, c.cfg.Identity.Identity.Name); err != nil && ctx.Err() == nil {
-		c.log.Warn("number of agents not remembered", "error", err)
+	err = s.ledger.ReplaceDocument(ctx, kindSizes, sizesName, raw, s.name)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("number of agents not remembered", "error", err)
 	}
 }
 
-// expected is how many subscribers of a config each region has, or had lately if it has
-// fewer now.
-func (c *Coordinator) expected(ctx context.Context, config string) map[string]int {
+// expected returns the number of subscribers of config, by region. During the first
+// sizesEvery after a start, a region counts at least its stored size.
+func (s *sizes) expected(ctx context.Context, config string) map[string]int {
 	agents := map[string]int{}
-	for region, size := range c.tracker.sizes() {
+	for region, size := range s.tracker.sizes() {
 		agents[region] = size.Subscribers(config)
 	}
-	if time.Since(c.rollouts.started) < sizesEvery {
-		for region, size := range c.sizes(ctx) {
-			agents[region] = max(agents[region], size.Subscribers(config))
-		}
+	if time.Since(s.started) >= sizesEvery {
+		return agents
+	}
+	for region, size := range s.stored(ctx) {
+		agents[region] = max(agents[region], size.size().Subscribers(config))
 	}
 	return agents
 }
 
-// sizes are the sizes that the regions were known to have lately.
-func (c *Coordinator) sizes(ctx context.Context) map[string]rollout.Size {
-	sizes := map[string]rollout.Size{}
-	d, err := c.store.Document(ctx, kindSizes, sizesName)
-	if err == nil {
-		err = json.Unmarshal(d.Raw, &sizes)
-	}
+// stored returns the stored sizes; nil if there are none, or if they can't be read.
+func (s *sizes) stored(ctx context.Context) map[string]storedSize {
+	d, err := s.ledger.Document(ctx, kindSizes, sizesName)
 	if err != nil {
+		return nil
+	}
+	var sizes map[string]storedSize
+	if json.Unmarshal(d.Raw, &sizes) != nil {
 		return nil
 	}
 	return sizes

@@ -2,9 +2,7 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -16,43 +14,86 @@ import (
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
-	"banyan/transport/identity"
+	"banyan/transport"
 	"banyan/versionstore"
 )
 
-// A survey finds out which agents hold which part of a version, by asking all of them.
-// What they say is not proven: nothing is decided by it.
-
 const (
-	surveyWait    = 3 * time.Second  // for answers, if nobody says otherwise
-	maxSurveyWait = 30 * time.Second // and at the most
-	maxHoldings   = 1 << 20          // answers that are kept
+	// surveyWait is the default time to wait for the answers of a survey.
+	surveyWait = 3 * time.Second
+	// maxSurveyWait is the maximum time to wait for the answers of a survey.
+	maxSurveyWait = 30 * time.Second
+	// maxHoldings is the maximum number of answers that are kept.
+	maxHoldings = 1 << 20
 )
 
-// surveys takes the answers of the survey under way: there is one at a time.
+// surveys asks every agent which part of a version it holds. An answer proves nothing, and
+// no decision depends on one. One survey runs at a time.
 type surveys struct {
-	turn chan struct{} // held by who surveys
+	driver  *transport.Driver
+	tracker *tracker
+	turn    chan struct{} // holds a value while a survey runs
+	changed chan struct{} // holds a value after new answers
 
 	mu      sync.Mutex
-	id      uint64                     // guarded by mu, like all below
-	answers int                        // that came
-	heard   map[string]*roaring.Bitmap // agents that have answered, by region
-	holders []api.Holder               // but for those that hold nothing
-	changed chan struct{}              // there is something new
+	id      uint64                     // of the survey that runs; guarded by mu
+	answers int                        // guarded by mu
+	heard   map[string]*roaring.Bitmap // agents that answered, by region; guarded by mu
+	holders []holder                   // agents that hold something; guarded by mu
 }
 
-func newSurveys() *surveys {
-	return &surveys{turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+// holder is an agent and what it holds of a version.
+type holder struct {
+	region string
+	wire.Holding
 }
 
+func newSurveys(t *tracker) *surveys {
+	return &surveys{tracker: t, turn: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+}
+
+// run asks for the version v and returns when every agent in the tree has answered, or
+// after wait.
+func (s *surveys) run(ctx context.Context, v record.VersionKey, wait time.Duration) (api.Holders, error) {
+	out := api.Holders{Config: v.Config, Version: v.Version, Regions: map[string]api.Heard{}}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return out, ctx.Err()
+	}
+	if !s.driver.Input(ctx, step.Input{Kind: step.InSurvey, Want: v, Request: s.begin()}) {
+		return out, versionstore.ErrClosed
+	}
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for waiting := true; waiting && !s.allHeard(&out); {
+		select {
+		case <-s.changed:
+		case <-deadline.C:
+			waiting = false
+		case <-ctx.Done():
+			return out, ctx.Err()
+		}
+	}
+	for _, h := range s.end() {
+		out.Holders = append(out.Holders, apiHolder(h))
+	}
+	return out, nil
+}
+
+// begin forgets the last survey and returns the id of a new one.
 func (s *surveys) begin() (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id, s.answers, s.heard, s.holders = rand.Uint64(), 0, map[string]*roaring.Bitmap{}, nil
+	s.id = rand.Uint64()
+	s.answers = 0
+	s.heard = map[string]*roaring.Bitmap{}
+	s.holders = nil
 	return s.id
 }
 
-// hear takes answers; those of a survey that has ended are of no use.
+// hear adds answers. Answers to a survey that has ended are dropped.
 func (s *surveys) hear(m *wire.Holdings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +109,7 @@ func (s *surveys) hear(m *wire.Holdings) {
 	for _, h := range m.Held {
 		heard.Add(h.Agent)
 		if h.Whole || h.Of > 0 {
-			s.holders = append(s.holders, api.Holder{Region: m.Region, Holding: h})
+			s.holders = append(s.holders, holder{m.Region, h})
 		}
 	}
 	select {
@@ -77,7 +118,22 @@ func (s *surveys) hear(m *wire.Holdings) {
 	}
 }
 
-// count is how many agents of each region have answered.
+// allHeard counts the answers into out and reports whether every agent has answered.
+func (s *surveys) allHeard(out *api.Holders) bool {
+	all := true
+	heard := s.count()
+	for region, size := range s.tracker.sizes() {
+		out.Regions[region] = api.Heard{
+			Agents:      size.Agents,
+			Subscribers: size.Subscribers(out.Config),
+			Heard:       heard[region],
+		}
+		all = all && heard[region] >= size.Agents
+	}
+	return all
+}
+
+// count returns the number of agents that answered, by region.
 func (s *surveys) count() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,68 +144,15 @@ func (s *surveys) count() map[string]int {
 	return counts
 }
 
-// end returns who holds something, by region and name.
-func (s *surveys) end() []api.Holder {
+// end ends the survey and returns the holders, by region and name.
+func (s *surveys) end() []holder {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	holders := s.holders
-	s.id, s.holders = 0, nil
-	slices.SortFunc(holders, func(a, b api.Holder) int {
-		return strings.Compare(a.Region+"\x00"+a.Name, b.Region+"\x00"+b.Name)
+	s.id = 0
+	s.holders = nil
+	slices.SortFunc(holders, func(a, b holder) int {
+		return strings.Compare(a.region+"\x00"+a.Name, b.region+"\x00"+b.Name)
 	})
 	return holders
-}
-
-// getHolders answers who holds what of a version.
-func (c *Coordinator) getHolders(r *http.Request, _ identity.Identity) (any, error) {
-	v, err := c.version(r)
-	if err != nil {
-		return nil, err
-	}
-	wait := surveyWait
-	if text := r.URL.Query().Get("wait"); text != "" {
-		if wait, err = time.ParseDuration(text); err != nil || wait <= 0 || wait > maxSurveyWait {
-			return nil, fmt.Errorf("%w: wait of %q: give a duration of at most %s, such as 3s", record.ErrInvalid, text, maxSurveyWait)
-		}
-	}
-	return c.survey(r.Context(), record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, wait)
-}
-
-// survey asks all agents what they hold of a version, and waits until all that are
-// attached have answered, or for so long.
-func (c *Coordinator) survey(ctx context.Context, v record.VersionKey, wait time.Duration) (api.Holders, error) {
-	s := c.surveys
-	out := api.Holders{Config: v.Config, Version: v.Version, Regions: map[string]api.Heard{}}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return out, ctx.Err()
-	}
-	if !c.driver.Input(ctx, step.Input{Kind: step.InSurvey, Want: v, Request: s.begin()}) {
-		return out, versionstore.ErrClosed
-	}
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for waiting := true; waiting && !c.allHeard(&out); {
-		select {
-		case <-s.changed:
-		case <-deadline.C:
-			waiting = false
-		case <-ctx.Done():
-			return out, ctx.Err()
-		}
-	}
-	out.Holders = s.end()
-	return out, nil
-}
-
-// allHeard counts who has answered, and tells whether that is everyone.
-func (c *Coordinator) allHeard(out *api.Holders) bool {
-	all, heard := true, c.surveys.count()
-	for region, size := range c.tracker.sizes() {
-		out.Regions[region] = api.Heard{Agents: size.Agents, Subscribers: size.Subscribers(out.Config), Heard: heard[region]}
-		all = all && heard[region] >= size.Agents
-	}
-	return all
 }

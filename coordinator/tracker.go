@@ -13,77 +13,108 @@ import (
 	"banyan/rollout"
 )
 
-// Limits of what is kept of drift.
 const (
+	// maxDrift is the maximum number of drifts that are kept.
 	maxDrift = 10_000
-	// driftAge is how long a drift is listed that nobody tells of any more; agents repeat
-	// themselves each time they look.
+	// driftAge is the time for which a drift is listed after its last report. An agent
+	// reports a drift each time it looks at its files.
 	driftAge = 10 * time.Minute
 )
 
-// tracker is what is known of the fleet: who has applied what, who is in quarantine,
-// whose files drift.
+// tracker is what the coordinator knows of the fleet: acknowledgements, censuses, the
+// quarantine, and files that drift. Methods are safe for concurrent use.
 type tracker struct {
-	mu    sync.Mutex
-	fleet *rollout.Tracker        // guarded by mu
-	drift map[driftKey]*api.Drift // guarded by mu
+	mu     sync.Mutex
+	fleet  *rollout.Tracker    // guarded by mu
+	drifts map[driftKey]*drift // guarded by mu
 }
 
 type driftKey struct{ region, agent, config string }
 
-func newTracker() *tracker {
-	return &tracker{fleet: rollout.NewTracker(), drift: map[driftKey]*api.Drift{}}
+// drift is a file on a host whose content is not the applied version.
+type drift struct {
+	Agent    string
+	Region   string
+	Config   string
+	Version  uint64 // the applied version
+	Repaired bool
+	Since    time.Time // first report
+	Seen     time.Time // newest report
 }
 
-// with runs fn with what is known of the fleet.
+func newTracker() *tracker {
+	return &tracker{fleet: rollout.NewTracker(), drifts: map[driftKey]*drift{}}
+}
+
+// with calls fn with the lock held.
 func (t *tracker) with(fn func(f *rollout.Tracker)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	fn(t.fleet)
 }
 
+// moved starts to count acknowledgements for the pointer's epoch.
 func (t *tracker) moved(p record.Pointer) { t.with(func(f *rollout.Tracker) { f.Moved(p) }) }
 
-// drifted takes news of a file that is not what was applied.
-func (t *tracker) drifted(m *wire.Drift) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	key := driftKey{m.Region, m.Name, m.Config}
-	now := time.Now()
-	maps.DeleteFunc(t.drift, func(_ driftKey, d *api.Drift) bool { return now.Sub(d.Seen) > driftAge })
-	switch d := t.drift[key]; {
-	case m.State == wire.DriftGone:
-		delete(t.drift, key)
-	case d != nil:
-		d.Version, d.Seen, d.Repaired = m.Version, now, m.State == wire.DriftRepaired
-	case len(t.drift) < maxDrift:
-		t.drift[key] = &api.Drift{Agent: m.Name, Region: m.Region, Config: m.Config, Version: m.Version, Since: now, Seen: now,
-			Repaired: m.State == wire.DriftRepaired}
-	}
-}
-
-// drifts lists files that are not what was applied, or were put right lately.
-func (t *tracker) drifts() []api.Drift {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make([]api.Drift, 0, len(t.drift))
-	for _, d := range t.drift {
-		if time.Since(d.Seen) <= driftAge {
-			all = append(all, *d)
-		}
-	}
-	slices.SortFunc(all, func(a, b api.Drift) int {
-		return cmp.Or(cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Config, b.Config))
-	})
-	return all
-}
-
+// sizes returns the number of agents, and their subscriptions, by region.
 func (t *tracker) sizes() (sizes map[string]rollout.Size) {
 	t.with(func(f *rollout.Tracker) { sizes = f.Sizes() })
 	return sizes
 }
 
-// status fills in what is known of a pointer's epoch.
+// labels returns the number of agents that carry each label, by "key=value".
+func (t *tracker) labels() (labels map[string]int) {
+	t.with(func(f *rollout.Tracker) { labels = f.Labels() })
+	return labels
+}
+
+// quarantined returns the agents in quarantine, by name.
+func (t *tracker) quarantined() (agents []rollout.Quarantined) {
+	t.with(func(f *rollout.Tracker) { agents = f.Quarantined() })
+	return agents
+}
+
+// drifted adds an agent's report on one file.
+func (t *tracker) drifted(m *wire.Drift) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(t.drifts, func(_ driftKey, d *drift) bool { return now.Sub(d.Seen) > driftAge })
+	key := driftKey{m.Region, m.Name, m.Config}
+	if m.State == wire.DriftGone {
+		delete(t.drifts, key)
+		return
+	}
+	d := t.drifts[key]
+	if d == nil {
+		if len(t.drifts) >= maxDrift {
+			return
+		}
+		d = &drift{Agent: m.Name, Region: m.Region, Config: m.Config, Since: now}
+		t.drifts[key] = d
+	}
+	d.Version = m.Version
+	d.Repaired = m.State == wire.DriftRepaired
+	d.Seen = now
+}
+
+// allDrifts returns the drifts reported within driftAge, by agent and config.
+func (t *tracker) allDrifts() []drift {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]drift, 0, len(t.drifts))
+	for _, d := range t.drifts {
+		if time.Since(d.Seen) <= driftAge {
+			all = append(all, *d)
+		}
+	}
+	slices.SortFunc(all, func(a, b drift) int {
+		return cmp.Or(cmp.Compare(a.Agent, b.Agent), cmp.Compare(a.Config, b.Config))
+	})
+	return all
+}
+
+// status fills in the counts for the epoch of s.
 func (t *tracker) status(s *api.RegionStatus, config string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,12 +123,12 @@ func (t *tracker) status(s *api.RegionStatus, config string) {
 	if e == nil {
 		return
 	}
-	s.Applied, s.Running, s.Failed = e.Applied.GetCardinality(), e.Running.GetCardinality(), e.Failed.GetCardinality()
+	s.Applied = e.Applied.GetCardinality()
+	s.Running = e.Running.GetCardinality()
+	s.Failed = e.Failed.GetCardinality()
 	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000
 	s.MinMs = float64(e.Latency.Quantile(0)) / 1000
 	s.MaxMs = float64(e.Latency.Quantile(1)) / 1000
-	for _, f := range e.Failures {
-		s.Failures = append(s.Failures, api.Failure{Agent: f.Name, Reason: f.Reason, Attempts: f.Attempts})
-	}
+	s.Failures = apiFailures(e.Failures)
 }

@@ -14,6 +14,8 @@ import (
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/rollout"
+	"banyan/versionstore"
+	"banyan/versionstore/storetest"
 )
 
 const canaryPlan = "waves: [{labels: {canary: true}, bake: 300ms}, {share: 50%, bake: 100ms}, {share: 100%, bake: 100ms}]\ngates: {minSuccess: 100%, timeout: 30s}\n"
@@ -81,8 +83,9 @@ func TestNoHostRunsWhatIsNotStagedEverywhere(t *testing.T) {
 func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 	var (
 		mu     sync.Mutex
-		target uint64 // the step, of the config "a"
-		before bool
+		target uint64 // the step of config "a" at which the leader dies; 0 for none
+		before bool   // the leader dies before the commit
+		stored uint64 // the newest step that was committed
 		die    func()
 	)
 	s := newStage(t, 6, func(c *Config) {
@@ -90,14 +93,20 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 			if region != "eu" {
 				return
 			}
-			cc.OnStep = func(config string, step uint64, committed bool) {
+			cc.OpenStore = observedStore(func(config string, step uint64, committed bool) {
 				mu.Lock()
 				defer mu.Unlock()
-				if config == "a" && step == target && committed != before {
-					target = 0
-					die() // its context is at its end: nothing more is committed
+				if config != "a" {
+					return
 				}
-			}
+				if committed {
+					stored = step
+				}
+				if step == target && committed != before {
+					target = 0
+					die() // the context of its commits ends: nothing more is committed
+				}
+			})
 		}
 	})
 	die = func() { s.StopCoordinator("eu") }
@@ -106,7 +115,11 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 	s.ends("a", rollout.Done)
 
 	// Once without harm, to count the steps and to see where it ends.
-	seqOf := func() uint64 { return s.stepsOf("a") }
+	seqOf := func() uint64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return stored
+	}
 	first := seqOf()
 	plan := "waves: [{labels: {canary: true}, bake: 100ms}, {share: 100%, bake: 100ms}]\ngates: {minSuccess: 100%, timeout: 1m}\n"
 	s.rollOut("a", s.publish("a", "two"), plan)
@@ -120,7 +133,7 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 		for _, early := range []bool{true, false} {
 			version := s.publish("a", fmt.Sprintf("step %d %t", step, early))
 			mu.Lock()
-			target, before = seqOf()+step, early
+			target, before = stored+step, early
 			mu.Unlock()
 			_, err := s.Client.StartRollout(s.ctx, "a", api.StartRollout{Version: version, Plan: plan})
 			mu.Lock()
@@ -170,13 +183,22 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 	}
 }
 
-// stepsOf is how many steps of all rollouts of a config were committed.
-func (s *stage) stepsOf(config string) uint64 {
-	seq, err := s.Coordinators[0].RolloutSteps(s.ctx, config)
-	if err != nil {
-		s.t.Fatal(err)
+// observedStore returns a coordinator's OpenStore that calls onStep before and after each
+// commit of a rollout's step.
+func observedStore(onStep func(config string, step uint64, committed bool)) func(string, int64) (versionstore.Replica, error) {
+	return func(dir string, reserve int64) (versionstore.Replica, error) {
+		store, err := coordinator.OpenEmbedded(dir, reserve)
+		if err != nil {
+			return nil, err
+		}
+		return storetest.Observed{Replica: store, OnCommit: func(t versionstore.Transaction, committed bool) {
+			for _, d := range t.Documents {
+				if d.Kind == "rollout" {
+					onStep(d.Name, d.IfSeq+1, committed)
+				}
+			}
+		}}, nil
 	}
-	return seq
 }
 
 func TestWhatPeopleAskOfRollouts(t *testing.T) {
@@ -265,7 +287,7 @@ func TestWhatPeopleAskOfRollouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := s.ends("a", rollout.Aborted); r.Decided.IsZero() || r.Recovered.IsZero() {
-		t.Errorf("when it was decided and when all were back is not known: %+v", r.State)
+		t.Errorf("when it was decided and when all were back is not known: %+v", r)
 	}
 
 	// Who starts a rollout of a guarded config can't approve it, nor go around it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,10 @@ const asBanyan = "BANYAN_TEST_RUN_AS_BANYAN"
 func TestMain(m *testing.M) {
 	if os.Getenv(asBanyan) != "" {
 		os.Unsetenv(asBanyan)
+		if store := killingStore(); store != nil {
+			a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, openStore: store}
+			os.Exit(a.run(context.Background(), os.Args[1:]))
+		}
 		main()
 	}
 	os.Exit(m.Run())

@@ -11,25 +11,37 @@ import (
 	"testing"
 	"time"
 
+	"banyan/coordinator"
 	"banyan/coordinator/api"
 	"banyan/rollout"
+	"banyan/versionstore"
+	"banyan/versionstore/storetest"
 )
 
 // killAt, in the environment of a coordinator that a test runs, is the step of a rollout
 // at which it kills itself: "3 before" or "3 after" the commit.
 const killAt = "BANYAN_TEST_KILL_AT"
 
-func init() {
+// killingStore returns an OpenStore of a coordinator whose process kills itself before or
+// after a step of a rollout, as the value of killAt says; nil if killAt is not set.
+func killingStore() func(string, int64) (versionstore.Replica, error) {
 	at := strings.Fields(os.Getenv(killAt))
 	if len(at) != 2 {
-		return
+		return nil
 	}
 	os.Unsetenv(killAt)
-	onRolloutStep = func(_ string, step uint64, committed bool) {
-		if strconv.FormatUint(step, 10) == at[0] && committed == (at[1] == "after") {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // until it arrives
+	kill := func(t versionstore.Transaction, committed bool) {
+		for _, d := range t.Documents {
+			step := strconv.FormatUint(d.IfSeq+1, 10)
+			if d.Kind == "rollout" && step == at[0] && committed == (at[1] == "after") {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {} // until the signal arrives
+			}
 		}
+	}
+	return func(dir string, reserve int64) (versionstore.Replica, error) {
+		store, err := coordinator.OpenEmbedded(dir, reserve)
+		return storetest.Observed{Replica: store, OnCommit: kill}, err
 	}
 }
 

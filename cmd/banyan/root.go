@@ -19,12 +19,15 @@ import (
 	"banyan/coordinator/api"
 	"banyan/record"
 	"banyan/transport/identity"
+	"banyan/versionstore"
 )
 
 // app is what every command has at hand.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	// openStore opens the version store of a coordinator; nil means the embedded store.
+	openStore func(dir string, reserve int64) (versionstore.Replica, error)
 
 	// Values of the global flags.
 	configFile  string
@@ -39,14 +42,18 @@ type app struct {
 
 // run runs a command line and returns its exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	return (&app{stdin: stdin, stdout: stdout, stderr: stderr}).run(ctx, args)
+}
+
+// run runs a command line and returns its exit code.
+func (a *app) run(ctx context.Context, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	if err := root.ExecuteContext(ctx); err != nil {
-		return report(stderr, err, a.output == "json")
+		return report(a.stderr, err, a.output == "json")
 	}
 	return exitDone
 }

@@ -20,9 +20,6 @@ import (
 	"banyan/transport/identity"
 )
 
-// onRolloutStep is for tests that kill a coordinator at a step of a rollout.
-var onRolloutStep func(config string, step uint64, committed bool)
-
 func newCoordinator(a *app) *cobra.Command {
 	var (
 		cfg      coordinator.Config
@@ -52,7 +49,8 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 				}
 				cfg.ActivationKeys = append(cfg.ActivationKeys, key)
 			}
-			cfg.Version, cfg.OnStep = version, onRolloutStep
+			cfg.Version = version
+			cfg.OpenStore = a.openStore
 			c, err := coordinator.Open(cfg)
 			if err != nil {
 				return err

@@ -1,14 +1,23 @@
-// Package api is the control API as its users see it: the types that travel as
-// JSON, and a [Client]. docs/openapi.yaml describes the same for other languages.
+// Package api is the control API: the types that travel as JSON, and a [Client].
+// docs/openapi.yaml describes the same API for other languages.
 //
-// The CLI is a user of this package and of nothing below it.
+// Entry points: [NewClient], then the methods of [Client]. [Client.Publish] stores a new
+// version; [Client.StartRollout] brings it live; [Client.Rollback] takes it back.
+//
+// A request that the coordinator refuses returns an [*Error], whose code says what kind of
+// refusal it is. If no coordinator answers, the error wraps [ErrUnreachable].
+//
+// The package owns its JSON types. The coordinator copies what it stores into them, so
+// that a change of what is stored does not change the API. Manifests, pointers and plans
+// are the exception: they are public formats of the packages record and rollout.
+//
+// The command-line interface uses this package and nothing below it.
 package api
 
 import (
 	"errors"
 	"time"
 
-	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -18,19 +27,23 @@ type Version struct {
 	PublishedBy string    `json:"published_by"`
 	StoredAt    time.Time `json:"stored_at"`
 	Revision    uint64    `json:"revision"`
-	Signed      []byte    `json:"signed"` // the manifest as signed, COSE_Sign1
-}
-
-// PutVersion is the request that stores a version, whose body was uploaded before.
-type PutVersion struct {
+	// Signed is the signed manifest, COSE_Sign1.
 	Signed []byte `json:"signed"`
 }
 
-// Activate is the request that moves a config's pointers.
+// PutVersion is the request that stores a version. Its body must be uploaded before.
+type PutVersion struct {
+	// Signed is the signed manifest, COSE_Sign1.
+	Signed []byte `json:"signed"`
+}
+
+// Activate is the request that moves the pointers of a config.
 type Activate struct {
-	Version uint64   `json:"version"`
-	Regions []string `json:"regions,omitempty"` // none: all
-	// IfEpoch, where it names a region, refuses the move if that region's epoch is another.
+	Version uint64 `json:"version"`
+	// Regions are the regions to move; empty means all.
+	Regions []string `json:"regions,omitempty"`
+	// IfEpoch maps a region to the epoch that its pointer must be at. If the pointer of
+	// any of these regions is at another epoch, no pointer moves.
 	IfEpoch map[string]uint64 `json:"if_epoch,omitempty"`
 }
 
@@ -40,78 +53,106 @@ type Pointer struct {
 	MovedBy  string    `json:"moved_by"`
 	MovedAt  time.Time `json:"moved_at"`
 	Revision uint64    `json:"revision"`
-	Signed   []byte    `json:"signed"`
+	// Signed is the signed pointer, COSE_Sign1.
+	Signed []byte `json:"signed"`
 }
 
-// Activated answers Activate.
+// Activated is the answer to Activate and Rollback.
 type Activated struct {
 	Pointers []Pointer `json:"pointers"`
 }
 
-// Failure is why an agent did not apply.
+// Failure is the reason for which an agent did not apply a version.
 type Failure struct {
 	Agent    string `json:"agent"`
 	Reason   string `json:"reason"`
 	Attempts uint32 `json:"attempts,omitempty"`
 }
 
-// RegionStatus says how far a region has come with a config's pointer.
+// RegionStatus is the progress of a region with the current pointer of a config. The
+// times are from the pointer's signature to the durable apply on a host.
 type RegionStatus struct {
-	Region    string    `json:"region"`
-	Epoch     uint64    `json:"epoch"`
-	Version   uint64    `json:"version"`             // the baseline
-	Candidate uint64    `json:"candidate,omitempty"` // that a rollout brings
-	Wave      string    `json:"wave,omitempty"`      // who runs it, or "staged"
-	Agents    int       `json:"agents"`              // subscribers in the tree now
-	Applied   uint64    `json:"applied"`             // acknowledged this epoch
-	Failed    uint64    `json:"failed"`
-	Running   uint64    `json:"running_candidate"`
-	MinMs     float64   `json:"min_ms"`
-	P50Ms     float64   `json:"p50_ms"` // from the pointer's signature to the durable apply
-	P99Ms     float64   `json:"p99_ms"`
-	MaxMs     float64   `json:"max_ms"`
-	MovedAt   time.Time `json:"moved_at"`
-	Failures  []Failure `json:"failures,omitempty"`
+	Region string `json:"region"`
+	Epoch  uint64 `json:"epoch"`
+	// Version is the pointer's baseline.
+	Version uint64 `json:"version"`
+	// Candidate is the version that a rollout brings; 0 if there is none.
+	Candidate uint64 `json:"candidate,omitempty"`
+	// Wave describes the agents that run the candidate, or is "staged".
+	Wave string `json:"wave,omitempty"`
+	// Agents is the number of subscribers in the tree now.
+	Agents int `json:"agents"`
+	// Applied is the number of agents that acknowledged the epoch.
+	Applied uint64    `json:"applied"`
+	Failed  uint64    `json:"failed"`
+	Running uint64    `json:"running_candidate"`
+	MinMs   float64   `json:"min_ms"`
+	P50Ms   float64   `json:"p50_ms"`
+	P99Ms   float64   `json:"p99_ms"`
+	MaxMs   float64   `json:"max_ms"`
+	MovedAt time.Time `json:"moved_at"`
+	// Failures are some of the agents that failed.
+	Failures []Failure `json:"failures,omitempty"`
 }
 
-// ConfigStatus answers how a config stands.
+// ConfigStatus is the progress of every region with a config.
 type ConfigStatus struct {
-	Config  string         `json:"config"`
+	Config string `json:"config"`
+	// Last is the newest version, whether or not a region runs it.
 	Last    uint64         `json:"last_version"`
 	Regions []RegionStatus `json:"regions"`
 }
 
 // Agent is one agent of the coordinator's region.
 type Agent struct {
-	Index    uint32            `json:"index"`
-	Name     string            `json:"name"`
-	Addr     string            `json:"addr"`
-	Relay    bool              `json:"relay"`
-	Labels   map[string]string `json:"labels,omitempty"`
-	Parent   string            `json:"parent"`
-	Depth    int               `json:"depth"`
-	Children int               `json:"children"`
-	Attached bool              `json:"attached"`
-	Confined bool              `json:"quarantined,omitempty"`
-	Accuser  string            `json:"accuser,omitempty"` // who left it because it withheld
-	// Subscriptions are the scopes of what it applies; absent: everything.
+	Index  uint32            `json:"index"`
+	Name   string            `json:"name"`
+	Addr   string            `json:"addr"`
+	Relay  bool              `json:"relay"`
+	Labels map[string]string `json:"labels,omitempty"`
+	// Parent is the name of the parent agent; empty if the parent is the coordinator.
+	Parent string `json:"parent"`
+	// Depth is the number of hops from the coordinator.
+	Depth    int `json:"depth"`
+	Children int `json:"children"`
+	// Attached is false if the agent left and has not come back.
+	Attached bool `json:"attached"`
+	// Confined is true if the agent is in quarantine.
+	Confined bool `json:"quarantined,omitempty"`
+	// Accuser is the child that left this agent because it withheld an announcement.
+	Accuser string `json:"accuser,omitempty"`
+	// Subscriptions are the scopes of the configs that the agent applies. A nil slice
+	// means every config; an empty slice means none.
 	Subscriptions []string `json:"subscriptions,omitzero"`
 }
 
-// Holder is an agent and what it holds of a version.
+// Holder is an agent and the part of a version that it holds.
 type Holder struct {
 	Region string `json:"region"`
-	wire.Holding
+	Name   string `json:"agent"`
+	// Whole is true if the agent has the whole body and has verified it.
+	Whole bool `json:"whole,omitempty"`
+	// Form is the index of the form whose shards the agent holds.
+	Form uint8 `json:"form"`
+	// Shards is the number of shards that the agent holds.
+	Shards uint32 `json:"shards"`
+	// Of is the number of data shards of the form.
+	Of uint32 `json:"of"`
+	// Cached is true if the agent holds the shards for other agents only.
+	Cached bool `json:"cached,omitempty"`
 }
 
-// Heard is how many agents of a region were asked what they hold, and how many answered.
+// Heard is the number of agents of a region that were asked, and that answered.
 type Heard struct {
-	Agents      int `json:"agents"`      // in the tree
-	Subscribers int `json:"subscribers"` // of them, to the config
-	Heard       int `json:"heard"`
+	// Agents is the number of agents in the tree.
+	Agents int `json:"agents"`
+	// Subscribers is the number of agents in the tree that subscribe to the config.
+	Subscribers int `json:"subscribers"`
+	// Heard is the number of agents that answered.
+	Heard int `json:"heard"`
 }
 
-// Holders answers who holds what of a version: those that hold something.
+// Holders are the agents that hold a version or a part of it.
 type Holders struct {
 	Config  string           `json:"config"`
 	Version uint64           `json:"version"`
@@ -119,43 +160,80 @@ type Holders struct {
 	Holders []Holder         `json:"holders"`
 }
 
-// CoordinatorStatus is what a coordinator says of itself.
+// CoordinatorStatus is how a coordinator describes itself.
 type CoordinatorStatus struct {
-	Name     string         `json:"name"`
-	Region   string         `json:"region"`
-	Leads    bool           `json:"leads"` // false: it follows another
-	Attached bool           `json:"attached"`
-	Revision uint64         `json:"revision"`
-	Agents   map[string]int `json:"agents"` // by region, as far as this coordinator knows
-	Version  string         `json:"version"`
+	Name   string `json:"name"`
+	Region string `json:"region"`
+	// Leads is false if the coordinator follows another.
+	Leads    bool   `json:"leads"`
+	Attached bool   `json:"attached"`
+	Revision uint64 `json:"revision"`
+	// Agents is the number of agents by region, as far as this coordinator knows.
+	Agents map[string]int `json:"agents"`
+	// Version is the version of the program.
+	Version string `json:"version"`
+}
+
+// Quarantined is an agent in quarantine.
+type Quarantined struct {
+	Index  uint32 `json:"index"`
+	Name   string `json:"agent"`
+	Config string `json:"config"`
+	// Epoch is the epoch that the agent failed to apply.
+	Epoch  uint64 `json:"epoch"`
+	Reason string `json:"reason"`
+	// Millis is the time in quarantine when the agent was counted, in milliseconds.
+	Millis uint64    `json:"millis"`
+	Region string    `json:"region"`
+	Since  time.Time `json:"since"`
+}
+
+// Drift is a file on a host whose content is not the applied version.
+type Drift struct {
+	Agent  string `json:"agent"`
+	Region string `json:"region"`
+	Config string `json:"config"`
+	// Version is the version that was applied.
+	Version  uint64    `json:"version"`
+	Repaired bool      `json:"repaired"`
+	Since    time.Time `json:"since"`
+	// Seen is the time of the newest report.
+	Seen time.Time `json:"seen"`
 }
 
 // The codes of an Error.
 const (
-	CodeInvalid     = "invalid"     // the request can't be understood
-	CodeRejected    = "rejected"    // validation or policy refuses it
-	CodeForbidden   = "forbidden"   // the certificate's role does not allow it
-	CodeNotFound    = "not_found"   //
-	CodeConflict    = "conflict"    // another write came first
-	CodeTooLarge    = "too_large"   //
-	CodeUnavailable = "unavailable" // try again later or elsewhere
-	CodeInternal    = "internal"    //
+	// CodeInvalid means that the request is malformed.
+	CodeInvalid = "invalid"
+	// CodeRejected means that validation or policy refuses the request.
+	CodeRejected = "rejected"
+	// CodeForbidden means that the role of the certificate does not allow the request.
+	CodeForbidden = "forbidden"
+	CodeNotFound  = "not_found"
+	// CodeConflict means that another write came first.
+	CodeConflict = "conflict"
+	CodeTooLarge = "too_large"
+	// CodeUnavailable means that the request may succeed later, or at another coordinator.
+	CodeUnavailable = "unavailable"
+	CodeInternal    = "internal"
 )
 
-// Error is what a request that failed answers.
+// Error is the answer to a request that failed.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
-	Line    int    `json:"line,omitempty"` // of the draft, if it was rejected there
+	// Hint says what to do; empty if there is nothing to add.
+	Hint string `json:"hint,omitempty"`
+	// Line is the line of a rejected draft, from 1; 0 if the error has no place.
+	Line int `json:"line,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }
 
-// ErrUnreachable is wrapped when no coordinator answers.
+// ErrUnreachable means that no coordinator answered.
 var ErrUnreachable = errors.New("coordinator unreachable")
 
-// IsCode tells whether err is an *Error with that code.
+// IsCode reports whether err is or wraps an *Error with the given code.
 func IsCode(err error, code string) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code == code

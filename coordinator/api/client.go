@@ -10,37 +10,46 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"banyan/record"
 	"banyan/transport/identity"
 )
 
-// maxResponse bounds what a client reads of a JSON answer.
+// maxResponse is the maximum size of a JSON answer that a client reads, in bytes.
 const maxResponse = 64 << 20
 
-// Client speaks to a coordinator's control API.
+// Client sends requests to the control API of one coordinator. Its methods are safe for
+// concurrent use.
 type Client struct {
 	base string
 	http *http.Client
 }
 
-// NewClient makes a client of the coordinator at address, host:port, that
-// authenticates with the bundle's certificate.
+// NewClient returns a client of the coordinator at address, host:port. The client
+// authenticates with the certificate of bundle.
 func NewClient(address string, bundle *identity.Bundle) *Client {
-	transport := &http.Transport{TLSClientConfig: bundle.ClientTLS(), ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 4,
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 60 * time.Second}
+	transport := &http.Transport{
+		TLSClientConfig:       bundle.ClientTLS(),
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   4,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 60 * time.Second,
+	}
 	return &Client{base: "https://" + address, http: &http.Client{Transport: transport}}
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
+// configPath returns the path of a config's resource, such as "/versions".
 func configPath(config, rest string) string {
 	return "/v1/configs/" + url.PathEscape(config) + rest
 }
 
-// do sends a request and decodes the answer into out, unless that is nil.
+// do sends a request and decodes the JSON answer into out. If out is nil, do discards the
+// answer.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader, size int64, out any) error {
 	response, err := c.send(ctx, method, path, body, size)
 	if err != nil {
@@ -57,6 +66,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, si
 	return nil
 }
 
+// send sends a request whose body has the given size; size 0 means unknown or no body.
 func (c *Client) send(ctx context.Context, method, path string, body io.Reader, size int64) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
@@ -68,7 +78,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	return c.roundTrip(request)
 }
 
-// roundTrip sends a request and makes an error of an answer that tells of one.
+// roundTrip sends a request. A status of 300 or more becomes an *Error.
 func (c *Client) roundTrip(request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -103,12 +113,12 @@ func (c *Client) putJSON(ctx context.Context, method, path string, in, out any) 
 	return c.do(ctx, method, path, bytes.NewReader(encoded), int64(len(encoded)), out)
 }
 
-// Status asks the coordinator how it stands.
+// Status returns how the coordinator describes itself.
 func (c *Client) Status(ctx context.Context) (s CoordinatorStatus, err error) {
 	return s, c.get(ctx, "/v1/status", &s)
 }
 
-// Agents lists the agents of the coordinator's region.
+// Agents returns the agents of the coordinator's region, by name.
 func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
 	var out struct {
 		Agents []Agent `json:"agents"`
@@ -116,7 +126,7 @@ func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
 	return out.Agents, c.get(ctx, "/v1/agents", &out)
 }
 
-// Configs lists the names of configs at or below prefix.
+// Configs returns the names of the configs at or below prefix; "" means all.
 func (c *Client) Configs(ctx context.Context, prefix string) ([]string, error) {
 	var all []string
 	for after := ""; ; {
@@ -136,8 +146,8 @@ func (c *Client) Configs(ctx context.Context, prefix string) ([]string, error) {
 	}
 }
 
-// PutBody uploads the bytes of a form. They are opened anew for each coordinator that
-// the request is sent on to.
+// PutBody uploads the bytes of a form. A coordinator that follows redirects the upload to
+// its leader, so PutBody may call open more than once.
 func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, open func() (io.ReadCloser, error)) error {
 	if size == 0 {
 		open = func() (io.ReadCloser, error) { return http.NoBody, nil }
@@ -150,7 +160,8 @@ func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, 
 	if err != nil {
 		return err
 	}
-	request.ContentLength, request.GetBody = size, open
+	request.ContentLength = size
+	request.GetBody = open
 	response, err := c.roundTrip(request)
 	if err != nil {
 		return err
@@ -158,22 +169,23 @@ func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, 
 	return response.Body.Close()
 }
 
-// PutVersion stores a signed manifest, whose body was uploaded before.
+// PutVersion stores a signed manifest. Its forms must be uploaded before.
 func (c *Client) PutVersion(ctx context.Context, config string, signed []byte) (v Version, err error) {
 	return v, c.putJSON(ctx, http.MethodPost, configPath(config, "/versions"), PutVersion{signed}, &v)
 }
 
-// Version reads a version; 0 is the last.
+// Version returns a version; version 0 means the newest.
 func (c *Client) Version(ctx context.Context, config string, version uint64) (v Version, err error) {
 	return v, c.get(ctx, configPath(config, "/versions/"+versionName(version)), &v)
 }
 
-// Holders asks all agents what they hold of a version (0: the last), and waits for their
-// answers, up to 30 s.
+// Holders asks every agent for the part of a version that it holds, and waits for the
+// answers. Version 0 means the newest. wait is at most 30 s.
 func (c *Client) Holders(ctx context.Context, config string, version uint64, wait time.Duration) (h Holders, err error) {
 	return h, c.get(ctx, configPath(config, "/versions/"+versionName(version)+"/holders?wait="+wait.String()), &h)
 }
 
+// versionName returns the name of a version in a path: "7", or "last" for version 0.
 func versionName(version uint64) string {
 	if version == 0 {
 		return "last"
@@ -181,7 +193,7 @@ func versionName(version uint64) string {
 	return strconv.FormatUint(version, 10)
 }
 
-// History lists versions, newest first.
+// History returns at most limit versions, newest first.
 func (c *Client) History(ctx context.Context, config string, limit int) ([]Version, error) {
 	var out struct {
 		Versions []Version `json:"versions"`
@@ -189,8 +201,8 @@ func (c *Client) History(ctx context.Context, config string, limit int) ([]Versi
 	return out.Versions, c.get(ctx, configPath(config, "/versions?limit="+strconv.Itoa(limit)), &out)
 }
 
-// Body opens the body of a version; the caller closes it. Its bytes are not
-// verified: hold them against the version's manifest.
+// Body opens the body of a version. The caller must close it, and must compare its hash
+// with the version's manifest: Body verifies nothing.
 func (c *Client) Body(ctx context.Context, config string, version uint64) (io.ReadCloser, error) {
 	response, err := c.send(ctx, http.MethodGet, configPath(config, "/versions/"+versionName(version)+"/body"), nil, 0)
 	if err != nil {
@@ -199,7 +211,8 @@ func (c *Client) Body(ctx context.Context, config string, version uint64) (io.Re
 	return response.Body, nil
 }
 
-// Blob downloads the bytes of a form as they are stored, unverified.
+// Blob opens the encoded bytes of a form. The caller must close it, and must verify the
+// hash.
 func (c *Client) Blob(ctx context.Context, digest record.Digest) (io.ReadCloser, error) {
 	response, err := c.send(ctx, http.MethodGet, "/v1/bodies/"+digest.String(), nil, 0)
 	if err != nil {
@@ -208,24 +221,24 @@ func (c *Client) Blob(ctx context.Context, digest record.Digest) (io.ReadCloser,
 	return response.Body, nil
 }
 
-// Activate moves pointers.
+// Activate moves the pointers of a config at once, without a rollout.
 func (c *Client) Activate(ctx context.Context, config string, a Activate) ([]Pointer, error) {
 	var out Activated
 	return out.Pointers, c.putJSON(ctx, http.MethodPost, configPath(config, "/pointers"), a, &out)
 }
 
-// Pointers lists the pointers of a config, by region.
+// Pointers returns the pointers of a config, by region.
 func (c *Client) Pointers(ctx context.Context, config string) ([]Pointer, error) {
 	var out Activated
 	return out.Pointers, c.get(ctx, configPath(config, "/pointers"), &out)
 }
 
-// ConfigStatus asks how far a config's pointers have been applied.
+// ConfigStatus returns the progress of every region with a config.
 func (c *Client) ConfigStatus(ctx context.Context, config string) (s ConfigStatus, err error) {
 	return s, c.get(ctx, configPath(config, "/status"), &s)
 }
 
-// Schema reads the schema attached to a config; nil if it has none.
+// Schema returns the JSON Schema of a config; nil if the config has none.
 func (c *Client) Schema(ctx context.Context, config string) ([]byte, error) {
 	response, err := c.send(ctx, http.MethodGet, configPath(config, "/schema"), nil, 0)
 	var e *Error
@@ -239,10 +252,113 @@ func (c *Client) Schema(ctx context.Context, config string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(response.Body, maxResponse))
 }
 
-// PutSchema attaches a schema to a config; an empty one removes it.
+// PutSchema sets the JSON Schema of a config; an empty schema removes it.
 func (c *Client) PutSchema(ctx context.Context, config string, schema []byte) error {
 	if len(schema) == 0 {
 		return c.do(ctx, http.MethodDelete, configPath(config, "/schema"), nil, 0, nil)
 	}
 	return c.do(ctx, http.MethodPut, configPath(config, "/schema"), bytes.NewReader(schema), int64(len(schema)), nil)
+}
+
+// StartRollout starts a rollout of a version.
+func (c *Client) StartRollout(ctx context.Context, config string, in StartRollout) (r Rollout, err error) {
+	return r, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollouts"), in, &r)
+}
+
+// Rollout returns the newest rollout of a config.
+func (c *Client) Rollout(ctx context.Context, config string) (r Rollout, err error) {
+	return r, c.get(ctx, configPath(config, "/rollout"), &r)
+}
+
+// Rollouts returns the rollouts of config, newest first. With an empty config it returns
+// the newest rollout of every config.
+func (c *Client) Rollouts(ctx context.Context, config string) ([]Rollout, error) {
+	var out struct {
+		Rollouts []Rollout `json:"rollouts"`
+	}
+	path := "/v1/rollouts"
+	if config != "" {
+		path = configPath(config, "/rollouts")
+	}
+	return out.Rollouts, c.get(ctx, path, &out)
+}
+
+// AskRollout sends a request to the newest rollout of a config: rollout.Pause, Resume,
+// Promote, Abort, Undo or Approve.
+func (c *Client) AskRollout(ctx context.Context, config, what string, in RolloutRequest) (r Rollout, err error) {
+	return r, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollout/"+what), in, &r)
+}
+
+// Rollback takes a config back and returns the moved pointers. If a rollout is in progress
+// and no version and no regions are named, Rollback aborts the rollout.
+func (c *Client) Rollback(ctx context.Context, config string, in Rollback) ([]Pointer, error) {
+	var out Activated
+	return out.Pointers, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
+}
+
+// Plans returns the stored plans and the defaults.
+func (c *Client) Plans(ctx context.Context) (p Plans, err error) {
+	return p, c.get(ctx, "/v1/plans", &p)
+}
+
+// PutPlan stores a plan; an empty text removes the plan.
+func (c *Client) PutPlan(ctx context.Context, name, text string) error {
+	path := "/v1/plans/" + url.PathEscape(name)
+	if text == "" {
+		return c.do(ctx, http.MethodDelete, path, nil, 0, nil)
+	}
+	return c.do(ctx, http.MethodPut, path, strings.NewReader(text), int64(len(text)), nil)
+}
+
+// SetDefaultPlan makes a plan the default of a prefix of configs.
+func (c *Client) SetDefaultPlan(ctx context.Context, d PlanDefault) error {
+	return c.putJSON(ctx, http.MethodPut, "/v1/plan-defaults", d, nil)
+}
+
+// LintPlan checks that a plan is valid and fits the fleet.
+func (c *Client) LintPlan(ctx context.Context, text string) error {
+	return c.do(ctx, http.MethodPost, "/v1/plans", strings.NewReader(text), int64(len(text)), nil)
+}
+
+// Holds returns the freezes and locks in force.
+func (c *Client) Holds(ctx context.Context) ([]Hold, error) {
+	var out struct {
+		Holds []Hold `json:"holds"`
+	}
+	return out.Holds, c.get(ctx, "/v1/holds", &out)
+}
+
+// Hold freezes a scope or locks a config.
+func (c *Client) Hold(ctx context.Context, h Hold) (out Hold, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, "/v1/holds", h, &out)
+}
+
+// Lift ends the hold with the scope, region and kind of h.
+func (c *Client) Lift(ctx context.Context, h Hold) error {
+	q := url.Values{"scope": {h.Scope}, "region": {h.Region}}
+	if h.Lock {
+		q.Set("lock", "true")
+	}
+	return c.do(ctx, http.MethodDelete, "/v1/holds?"+q.Encode(), nil, 0, nil)
+}
+
+// Quarantined returns the agents in quarantine, by name.
+func (c *Client) Quarantined(ctx context.Context) ([]Quarantined, error) {
+	var out struct {
+		Agents []Quarantined `json:"agents"`
+	}
+	return out.Agents, c.get(ctx, "/v1/quarantine", &out)
+}
+
+// Release takes an agent of the coordinator's region out of quarantine.
+func (c *Client) Release(ctx context.Context, agent string) error {
+	return c.do(ctx, http.MethodDelete, "/v1/quarantine/"+url.PathEscape(agent), nil, 0, nil)
+}
+
+// Drifts returns the files whose content is not the applied version.
+func (c *Client) Drifts(ctx context.Context) ([]Drift, error) {
+	var out struct {
+		Drifts []Drift `json:"drifts"`
+	}
+	return out.Drifts, c.get(ctx, "/v1/drift", &out)
 }

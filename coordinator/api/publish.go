@@ -14,25 +14,27 @@ import (
 	"banyan/record"
 )
 
-// Draft is what a publisher wants to become the next version of a config.
+// Draft is the next version of a config before it is published.
 type Draft struct {
 	Config string
-	// Body is the draft, or File the name of a file that holds it: that one is never
-	// read into memory as a whole, unless its content type is one that is checked.
-	Body        []byte
+	// Body is the content, if File is empty.
+	Body []byte
+	// File is the name of the file with the content. Publish reads it as a stream, unless
+	// its content type has to be validated.
 	File        string
 	ContentType string
 	Message     string
-	// Parent, if not 0, is the version the draft was made from: publishing fails
-	// with a conflict if it is no longer the last.
+	// Parent is the version that the draft was made from. If it is not the newest
+	// version, Publish fails with a conflict. 0 means the newest version.
 	Parent uint64
-	// Progress, if set, is told of bytes sent, of all that are to be sent.
+	// Progress, if not nil, is called during the upload with the number of bytes sent and
+	// the number of bytes to send.
 	Progress func(sent, total int64)
 }
 
-// Publish validates a draft, signs it as the version after the last, and stores
-// it. It does not activate it. If another publisher comes first the error has
-// CodeConflict and names who.
+// Publish validates a draft, signs it as the next version, and stores it. It does not
+// activate the version. If another publisher came first, the error has CodeConflict and
+// names the other publisher.
 func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version, error) {
 	if err := record.ValidateConfig(d.Config); err != nil {
 		return Version{}, err
@@ -73,7 +75,7 @@ func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version,
 	return c.PutVersion(ctx, d.Config, signed)
 }
 
-// toFile writes a draft that is in memory into a file of dir.
+// toFile writes a draft in memory to a file in dir.
 func (d *Draft) toFile(dir string) error {
 	if d.File != "" {
 		return nil
@@ -82,7 +84,8 @@ func (d *Draft) toFile(dir string) error {
 	return os.WriteFile(d.File, d.Body, 0o600)
 }
 
-// baseFor fetches the version that a delta would be made to; nil if that could not pay.
+// baseFor fetches the base of a delta, which is version last. It returns nil if the delta
+// would not be worth its cost, or if the draft was made from another version.
 func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Base, error) {
 	info, err := os.Stat(d.File)
 	if err != nil {
@@ -103,14 +106,26 @@ func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Bas
 	return &forms.Base{Version: last.Version, Body: body}, err
 }
 
-// sign makes the forms of a draft, and its signed manifest.
-func (d *Draft) sign(dir string, base *forms.Base, key record.Key) ([]byte, record.Manifest, []forms.Made, error) {
+// sign makes the forms of a draft in dir, and its signed manifest.
+func (d *Draft) sign(
+	dir string,
+	base *forms.Base,
+	key record.Key,
+) ([]byte, record.Manifest, []forms.Made, error) {
 	made, size, sum, err := forms.Make(dir, d.File, base)
 	if err != nil {
 		return nil, record.Manifest{}, nil, err
 	}
-	m := record.Manifest{Config: d.Config, Version: d.Parent + 1, Parent: d.Parent, BodySize: size, BodySHA256: sum,
-		ContentType: d.ContentType, Message: d.Message, TimeMillis: time.Now().UnixMilli()}
+	m := record.Manifest{
+		Config:      d.Config,
+		Version:     d.Parent + 1,
+		Parent:      d.Parent,
+		BodySize:    size,
+		BodySHA256:  sum,
+		ContentType: d.ContentType,
+		Message:     d.Message,
+		TimeMillis:  time.Now().UnixMilli(),
+	}
 	for i := range made {
 		m.Forms = append(m.Forms, made[i].Form)
 	}
@@ -118,7 +133,7 @@ func (d *Draft) sign(dir string, base *forms.Base, key record.Key) ([]byte, reco
 	return signed, m, made, err
 }
 
-// upload sends the forms.
+// upload sends the forms of a draft.
 func (c *Client) upload(ctx context.Context, d Draft, made []forms.Made) error {
 	p := &progress{tell: d.Progress}
 	for i := range made {
@@ -136,13 +151,14 @@ func (c *Client) upload(ctx context.Context, d Draft, made []forms.Made) error {
 	return nil
 }
 
-// progress tells how much of an upload has been read. A request that is sent on to the
-// leader may be read anew before the first reading has ended.
+// progress counts the bytes of an upload that were read. After a redirect to the leader
+// the same bytes are read again, possibly before the first reading has ended, so the
+// count is limited to total.
 type progress struct {
-	tell  func(sent, total int64)
+	tell  func(sent, total int64) // may be nil
 	total int64
 
-	mu   sync.Mutex // held while tell runs, too
+	mu   sync.Mutex // held during calls of tell
 	sent int64      // guarded by mu
 }
 
@@ -162,8 +178,8 @@ func (f progressFile) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Sign makes and signs the manifest of a draft that follows version parent, without a
-// delta, and stores nothing.
+// Sign returns the manifest of a draft as the version after parent, signed and as a value.
+// It makes no delta and stores nothing.
 func Sign(d Draft, parent uint64, key record.Key) ([]byte, record.Manifest, error) {
 	dir, err := os.MkdirTemp("", "banyan-sign-")
 	if err != nil {

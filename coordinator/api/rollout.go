@@ -1,9 +1,6 @@
 package api
 
 import (
-	"context"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -12,32 +9,132 @@ import (
 
 // StartRollout is the request that brings a version live.
 type StartRollout struct {
-	Version   uint64   `json:"version"`
-	Regions   []string `json:"regions,omitempty"`   // none: all
-	Plan      string   `json:"plan,omitempty"`      // its text, YAML or JSON
-	PlanName  string   `json:"plan_name,omitempty"` // of one that is stored
-	Immediate bool     `json:"immediate,omitempty"` // no staging, no waves, no gates
-	Message   string   `json:"message,omitempty"`
+	Version uint64 `json:"version"`
+	// Regions are the regions to reach; empty means those of the plan, or all.
+	Regions []string `json:"regions,omitempty"`
+	// Plan is the text of a plan, YAML or JSON.
+	Plan string `json:"plan,omitempty"`
+	// PlanName is the name of a stored plan.
+	PlanName string `json:"plan_name,omitempty"`
+	// Immediate skips staging, waves and gates.
+	Immediate bool   `json:"immediate,omitempty"`
+	Message   string `json:"message,omitempty"`
 }
 
-// RolloutRequest is what a person asks of a rollout under way; see the package rollout.
+// RolloutRequest is what a person asks of a rollout in progress.
 type RolloutRequest struct {
 	Message string `json:"message,omitempty"`
-	Full    bool   `json:"full,omitempty"`
-	// IfRollout, unless 0, refuses it if another rollout is the newest.
+	// Full applies to a promotion: it skips the gates of all further waves, too.
+	Full bool `json:"full,omitempty"`
+	// IfRollout is the number that the newest rollout must have; 0 means any.
 	IfRollout uint64 `json:"if_rollout,omitempty"`
 }
 
-// Rollout is a rollout and where it is.
+// Rollout is a rollout and its progress.
 type Rollout struct {
-	rollout.State
-	Title string                    `json:"title"`
-	Seen  map[string]rollout.Region `json:"seen,omitempty"` // of the fleet, by region
+	// ID numbers the rollouts of a config, from 1.
+	ID      uint64       `json:"id"`
+	Config  string       `json:"config"`
+	Version uint64       `json:"version"`
+	Plan    rollout.Plan `json:"plan"`
+	// By is the person who started the rollout.
+	By      string `json:"by"`
+	Message string `json:"message,omitempty"`
+
+	Status rollout.Status `json:"status"`
+	// Why is the reason for the status.
+	Why string `json:"why,omitempty"`
+	// End is the status that follows "returning".
+	End rollout.Status `json:"end,omitempty"`
+
+	// Group is the index in Plan.Regions of the regions in progress.
+	Group int `json:"group"`
+	// Wave is the index in Plan.Waves of the wave in progress.
+	Wave int `json:"wave"`
+	// Part is the part of the wave in progress; empty if the rollout has not begun.
+	Part rollout.Part `json:"part"`
+	// Spent is the time spent in this part, in nanoseconds.
+	Spent time.Duration `json:"spent_ns"`
+	// Overdue is the time for which gates have given no answer, by gate.
+	Overdue map[string]time.Duration `json:"overdue_ns,omitempty"`
+	// Skipped is true if a person promoted the rollout past the gates of this part.
+	Skipped bool `json:"skipped,omitempty"`
+	// Full is true if a person promoted the rollout past all further gates.
+	Full bool `json:"full,omitempty"`
+
+	Regions map[string]*RolloutRegion `json:"regions"`
+	// Approver is the second person, if a second person had to approve.
+	Approver string `json:"approver,omitempty"`
+
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended,omitzero"`
+	// Decided is the time of the decision to take the version back.
+	Decided time.Time `json:"decided,omitzero"`
+	// Recovered is the time at which every host in the tree was back.
+	Recovered time.Time `json:"recovered,omitzero"`
+	// Exposed is the maximum number of agents that ran the version at once.
+	Exposed int            `json:"exposed"`
+	Log     []RolloutEntry `json:"log"`
+
+	// Title is the progress in a few words.
+	Title string `json:"title"`
+	// Seen is the present state of the agents, by region; empty after the end.
+	Seen map[string]RolloutView `json:"seen,omitempty"`
+}
+
+// RolloutRegion is a region's part of a rollout.
+type RolloutRegion struct {
+	// Baseline is the version that the region ran before; 0 means none.
+	Baseline uint64 `json:"baseline"`
+	// Began is the first epoch of the rollout; 0 means that the region is untouched.
+	Began uint64 `json:"began"`
+	// Epoch is the newest epoch that the rollout wrote.
+	Epoch uint64 `json:"epoch"`
+	// Left is true if the rollout no longer moves the pointer of the region.
+	Left bool `json:"left,omitempty"`
+	// Agents is the number of agents that the rollout expects in the region.
+	Agents int `json:"agents"`
+	// InWave is the number of agents that the rollout expects in the wave.
+	InWave int `json:"in_wave"`
+	// Counted is the epoch for which InWave was counted.
+	Counted uint64 `json:"counted,omitempty"`
+}
+
+// RolloutEntry is a line in the history of a rollout.
+type RolloutEntry struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+}
+
+// RolloutView is the present state of a region's agents, for the pointer of a rollout.
+type RolloutView struct {
+	// Epoch is the pointer's epoch in the store.
+	Epoch uint64 `json:"Epoch"`
+	// Known is true if every coordinator of the region counted its agents for Epoch.
+	Known bool `json:"Known"`
+	// Placed is the number of subscribers in the tree.
+	Placed int `json:"Placed"`
+	// Agents is the number of subscribers that count, which leaves out the quarantined.
+	Agents int `json:"Agents"`
+	// InWave is the number of agents that must run the candidate.
+	InWave int `json:"InWave"`
+	// Applied is the number of agents that applied or staged the epoch.
+	Applied int `json:"Applied"`
+	// Running is the number of agents that run the candidate.
+	Running int `json:"Running"`
+	// Failed is the number of agents that failed and have not recovered.
+	Failed int `json:"Failed"`
+	// Skew is the time between the first and the last apply.
+	Skew time.Duration `json:"Skew"`
+	// Reasons are the reasons of some failures.
+	Reasons []string `json:"Reasons"`
 }
 
 // Rollback is the request to take a config back.
 type Rollback struct {
-	To      uint64   `json:"to,omitempty"` // 0: what ran before
+	// To is the version to go back to; 0 means the version that ran before.
+	To uint64 `json:"to,omitempty"`
+	// Regions are the regions to take back; empty means all that run the config.
 	Regions []string `json:"regions,omitempty"`
 	Message string   `json:"message,omitempty"`
 }
@@ -50,35 +147,42 @@ type Plan struct {
 	At   time.Time `json:"at"`
 }
 
-// Plans are all stored plans, and which is the default of which prefix of configs.
+// Plans are the stored plans, and the default plans by prefix of configs.
 type Plans struct {
 	Plans    []Plan            `json:"plans"`
 	Defaults map[string]string `json:"defaults"`
 }
 
-// PlanDefault makes a plan the default of a prefix; with no plan the prefix has none.
+// PlanDefault is the request that makes a plan the default of a prefix of configs.
 type PlanDefault struct {
-	Prefix string `json:"prefix"` // "*": all configs
-	Plan   string `json:"plan"`
+	// Prefix is a prefix of configs; "*" means all configs.
+	Prefix string `json:"prefix"`
+	// Plan is the name of a stored plan; empty removes the default of the prefix.
+	Plan string `json:"plan"`
 }
 
-// Hold is a freeze of a scope, or a lock of one config.
+// Hold is a freeze of a scope or a lock of one config.
 type Hold struct {
-	Scope  string    `json:"scope"` // a prefix of configs, or "*"; of a lock, a config
-	Region string    `json:"region,omitempty"`
-	Lock   bool      `json:"lock,omitempty"`
-	Reason string    `json:"reason"`
-	Until  time.Time `json:"until,omitzero"` // zero: until it is lifted
-	By     string    `json:"by"`
-	At     time.Time `json:"at"`
+	// Scope is a prefix of configs, or "*" for all; for a lock, the name of a config.
+	Scope string `json:"scope"`
+	// Region limits the hold to one region; empty means all.
+	Region string `json:"region,omitempty"`
+	// Lock is true for a lock and false for a freeze.
+	Lock   bool   `json:"lock,omitempty"`
+	Reason string `json:"reason"`
+	// Until is the end of the hold; zero means until someone lifts it.
+	Until time.Time `json:"until,omitzero"`
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
 }
 
-// String tells what holds, why and until when.
+// String describes the hold: "frozen in eu by alice until 2026-03-01T12:00:00Z: sale".
 func (h Hold) String() string {
 	var b strings.Builder
-	if b.WriteString("frozen"); h.Lock {
-		b.Reset()
+	if h.Lock {
 		b.WriteString("locked")
+	} else {
+		b.WriteString("frozen")
 	}
 	if h.Region != "" {
 		b.WriteString(" in " + h.Region)
@@ -88,119 +192,4 @@ func (h Hold) String() string {
 		b.WriteString(" until " + h.Until.UTC().Format(time.RFC3339))
 	}
 	return b.String() + ": " + h.Reason
-}
-
-// Quarantined is an agent that keeps failing.
-type Quarantined = rollout.Quarantined
-
-// Drift is a file on a host that is not what was applied.
-type Drift struct {
-	Agent    string    `json:"agent"`
-	Region   string    `json:"region"`
-	Config   string    `json:"config"`
-	Version  uint64    `json:"version"` // that was applied
-	Repaired bool      `json:"repaired"`
-	Since    time.Time `json:"since"`
-	Seen     time.Time `json:"seen"`
-}
-
-// StartRollout begins a rollout of a version.
-func (c *Client) StartRollout(ctx context.Context, config string, in StartRollout) (r Rollout, err error) {
-	return r, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollouts"), in, &r)
-}
-
-// Rollout asks how the newest rollout of a config stands.
-func (c *Client) Rollout(ctx context.Context, config string) (r Rollout, err error) {
-	return r, c.get(ctx, configPath(config, "/rollout"), &r)
-}
-
-// Rollouts lists rollouts of a config, newest first; of "", the newest of every config.
-func (c *Client) Rollouts(ctx context.Context, config string) ([]Rollout, error) {
-	var out struct {
-		Rollouts []Rollout `json:"rollouts"`
-	}
-	path := "/v1/rollouts"
-	if config != "" {
-		path = configPath(config, "/rollouts")
-	}
-	return out.Rollouts, c.get(ctx, path, &out)
-}
-
-// AskRollout asks the newest rollout of a config for something: rollout.Pause and so on, or
-// "undo".
-func (c *Client) AskRollout(ctx context.Context, config, what string, in RolloutRequest) (r Rollout, err error) {
-	return r, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollout/"+what), in, &r)
-}
-
-// Rollback takes a config back.
-func (c *Client) Rollback(ctx context.Context, config string, in Rollback) ([]Pointer, error) {
-	var out Activated
-	return out.Pointers, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
-}
-
-// Plans lists the stored plans.
-func (c *Client) Plans(ctx context.Context) (p Plans, err error) {
-	return p, c.get(ctx, "/v1/plans", &p)
-}
-
-// PutPlan stores a plan; an empty text removes it.
-func (c *Client) PutPlan(ctx context.Context, name, text string) error {
-	path := "/v1/plans/" + url.PathEscape(name)
-	if text == "" {
-		return c.do(ctx, http.MethodDelete, path, nil, 0, nil)
-	}
-	return c.do(ctx, http.MethodPut, path, strings.NewReader(text), int64(len(text)), nil)
-}
-
-// SetDefaultPlan makes a plan the default of a prefix of configs.
-func (c *Client) SetDefaultPlan(ctx context.Context, d PlanDefault) error {
-	return c.putJSON(ctx, http.MethodPut, "/v1/plan-defaults", d, nil)
-}
-
-// LintPlan holds a plan against the fleet.
-func (c *Client) LintPlan(ctx context.Context, text string) error {
-	return c.do(ctx, http.MethodPost, "/v1/plans", strings.NewReader(text), int64(len(text)), nil)
-}
-
-// Holds lists freezes and locks.
-func (c *Client) Holds(ctx context.Context) ([]Hold, error) {
-	var out struct {
-		Holds []Hold `json:"holds"`
-	}
-	return out.Holds, c.get(ctx, "/v1/holds", &out)
-}
-
-// Hold freezes a scope or locks a config.
-func (c *Client) Hold(ctx context.Context, h Hold) (out Hold, err error) {
-	return out, c.putJSON(ctx, http.MethodPost, "/v1/holds", h, &out)
-}
-
-// Lift ends a hold.
-func (c *Client) Lift(ctx context.Context, h Hold) error {
-	q := url.Values{"scope": {h.Scope}, "region": {h.Region}}
-	if h.Lock {
-		q.Set("lock", "true")
-	}
-	return c.do(ctx, http.MethodDelete, "/v1/holds?"+q.Encode(), nil, 0, nil)
-}
-
-// Quarantined lists the agents in quarantine.
-func (c *Client) Quarantined(ctx context.Context) ([]Quarantined, error) {
-	var out struct {
-		Agents []Quarantined `json:"agents"`
-	}
-	return out.Agents, c.get(ctx, "/v1/quarantine", &out)
-}
-
-// Release takes an agent of the coordinator's own region out of quarantine.
-func (c *Client) Release(ctx context.Context, agent string) error {
-	return c.do(ctx, http.MethodDelete, "/v1/quarantine/"+url.PathEscape(agent), nil, 0, nil)
-}
-
-// Drifts lists files that are not what was applied.
-func (c *Client) Drifts(ctx context.Context) ([]Drift, error) {
-	var out struct {
-		Drifts []Drift `json:"drifts"`
-	}
-	return out.Drifts, c.get(ctx, "/v1/drift", &out)
 }

@@ -1,0 +1,123 @@
+package coordinator
+
+import (
+	"banyan/coordinator/api"
+	"banyan/mesh/tree"
+	"banyan/mesh/wire"
+	"banyan/rollout"
+	"banyan/versionstore"
+)
+
+// The functions of this file copy what the coordinator stores and counts into the JSON types
+// of the control API. No other file does.
+
+func apiVersion(v versionstore.Version) api.Version {
+	return api.Version{
+		Manifest:    v.Manifest,
+		PublishedBy: v.By,
+		StoredAt:    v.At,
+		Revision:    v.Revision,
+		Signed:      v.Raw,
+	}
+}
+
+func apiPointer(p versionstore.PointerState) api.Pointer {
+	return api.Pointer{
+		Pointer:  p.Pointer,
+		MovedBy:  p.By,
+		MovedAt:  p.At,
+		Revision: p.Revision,
+		Signed:   p.Raw,
+	}
+}
+
+func apiPointers(states []versionstore.PointerState) *api.Activated {
+	out := &api.Activated{Pointers: []api.Pointer{}}
+	for _, p := range states {
+		out.Pointers = append(out.Pointers, apiPointer(p))
+	}
+	return out
+}
+
+// apiRollout returns the answer for a rollout; seen holds the view of its regions.
+func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
+	out := api.Rollout{
+		ID:        s.ID,
+		Config:    s.Config,
+		Version:   s.Version,
+		Plan:      s.Plan,
+		By:        s.By,
+		Message:   s.Message,
+		Status:    s.Status,
+		Why:       s.Why,
+		End:       s.End,
+		Group:     s.Group,
+		Wave:      s.Wave,
+		Part:      s.Part,
+		Spent:     s.Spent,
+		Overdue:   s.Overdue,
+		Skipped:   s.Skipped,
+		Full:      s.Full,
+		Regions:   map[string]*api.RolloutRegion{},
+		Approver:  s.Approver,
+		Started:   s.Started,
+		Ended:     s.Ended,
+		Decided:   s.Decided,
+		Recovered: s.Recovered,
+		Exposed:   s.Exposed,
+		Title:     s.Title(),
+	}
+	for name, r := range s.Regions {
+		region := api.RolloutRegion(*r)
+		out.Regions[name] = &region
+	}
+	for _, e := range s.Log {
+		out.Log = append(out.Log, api.RolloutEntry(e))
+	}
+	if len(seen) > 0 {
+		out.Seen = map[string]api.RolloutView{}
+	}
+	for name, r := range seen {
+		out.Seen[name] = api.RolloutView(r)
+	}
+	return out
+}
+
+func apiQuarantined(q rollout.Quarantined) api.Quarantined {
+	return api.Quarantined{
+		Index:  q.Index,
+		Name:   q.Name,
+		Config: q.Config,
+		Epoch:  q.Epoch,
+		Reason: q.Reason,
+		Millis: q.Millis,
+		Region: q.Region,
+		Since:  q.Since,
+	}
+}
+
+func apiAgent(p tree.AgentPlace) api.Agent { return api.Agent(p) }
+
+func apiHolder(h holder) api.Holder {
+	return api.Holder{
+		Region: h.region,
+		Name:   h.Name,
+		Whole:  h.Whole,
+		Form:   h.Form,
+		Shards: h.Shards,
+		Of:     h.Of,
+		Cached: h.Cached,
+	}
+}
+
+func apiDrift(d drift) api.Drift { return api.Drift(d) }
+
+func apiHold(h hold) api.Hold { return api.Hold(h) }
+
+func apiFailures(failures []wire.Failure) []api.Failure {
+	var out []api.Failure
+	for _, f := range failures {
+		out = append(out, api.Failure{Agent: f.Name, Reason: f.Reason, Attempts: f.Attempts})
+	}
+	return out
+}

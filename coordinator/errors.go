@@ -1,0 +1,95 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/draft"
+	"banyan/internal/diskspace"
+	"banyan/record"
+	"banyan/rollout"
+	"banyan/versionstore"
+)
+
+// statusOf is the HTTP status for each code of an api.Error.
+var statusOf = map[string]int{
+	api.CodeInvalid:     http.StatusBadRequest,
+	api.CodeRejected:    http.StatusUnprocessableEntity,
+	api.CodeForbidden:   http.StatusForbidden,
+	api.CodeNotFound:    http.StatusNotFound,
+	api.CodeConflict:    http.StatusConflict,
+	api.CodeTooLarge:    http.StatusRequestEntityTooLarge,
+	api.CodeUnavailable: http.StatusServiceUnavailable,
+	api.CodeInternal:    http.StatusInternalServerError,
+}
+
+// fail answers a request with an error.
+func fail(w http.ResponseWriter, e *api.Error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(statusOf[e.Code])
+	json.NewEncoder(w).Encode(map[string]any{"error": e})
+}
+
+// coded lists the errors that become an api.Error with their own message. The first match
+// counts.
+var coded = []struct {
+	err  error
+	code string
+	hint string
+}{
+	{record.ErrTooLarge, api.CodeTooLarge, ""},
+	{versionstore.ErrNotFound, api.CodeNotFound, ""},
+	{record.ErrUnknownKey, api.CodeRejected, hintTrust},
+	{record.ErrScope, api.CodeRejected, hintTrust},
+	{record.ErrSignature, api.CodeRejected, hintTrust},
+	{record.ErrChecksum, api.CodeRejected, hintTrust},
+	{ledger.ErrNoKey, api.CodeRejected, "give the key to this coordinator, or ask the coordinator that has it"},
+	{rollout.ErrNotPossible, api.CodeConflict, ""},
+	{rollout.ErrPlan, api.CodeRejected, "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"},
+	{record.ErrInvalid, api.CodeInvalid, ""},
+	{record.ErrMalformed, api.CodeInvalid, ""},
+	{diskspace.ErrFull, api.CodeUnavailable, "make room on the coordinator's disk"},
+}
+
+const hintTrust = "the trust policy says which keys may sign what"
+
+// toAPIError returns the error that the caller gets for err: its kind, a message, and a
+// hint where there is something to do.
+func toAPIError(err error) *api.Error {
+	var (
+		ready     *api.Error
+		conflict  *versionstore.ConflictError
+		rejection *draft.Rejection
+		tooLong   *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &ready):
+		return ready
+	case errors.As(err, &conflict):
+		return &api.Error{
+			Code:    api.CodeConflict,
+			Message: err.Error(),
+			Hint:    "read the newest version, merge, and publish again",
+		}
+	case errors.As(err, &rejection):
+		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Line: rejection.Line}
+	case errors.As(err, &tooLong):
+		return &api.Error{
+			Code:    api.CodeTooLarge,
+			Message: fmt.Sprintf("the request has more than %d bytes", tooLong.Limit),
+		}
+	case errors.Is(err, versionstore.ErrClosed), errors.Is(err, context.Canceled):
+		return &api.Error{Code: api.CodeUnavailable, Message: "the coordinator is stopping"}
+	}
+	for _, c := range coded {
+		if errors.Is(err, c.err) {
+			return &api.Error{Code: c.code, Message: err.Error(), Hint: c.hint}
+		}
+	}
+	return &api.Error{Code: api.CodeInternal, Message: err.Error()}
+}

@@ -1,0 +1,115 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/tree"
+	"banyan/rollout"
+	"banyan/transport"
+	"banyan/transport/identity"
+	"banyan/versionstore"
+)
+
+// fleetHandlers answer requests about coordinators and agents.
+type fleetHandlers struct {
+	ledger  *ledger.Ledger
+	tracker *tracker
+	driver  *transport.Driver
+	self    identity.Identity
+	leads   bool
+	version string // of the program
+	log     *slog.Logger
+}
+
+// getStatus describes this coordinator.
+func (h *fleetHandlers) getStatus(r *http.Request, _ identity.Identity) (any, error) {
+	revision, err := h.ledger.Revision(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	agents := map[string]int{}
+	for region, size := range h.tracker.sizes() {
+		agents[region] = size.Agents
+	}
+	attached := false
+	running := h.driver.Do(r.Context(), func(n *mesh.Node) {
+		agents[h.self.Region] = n.Planner().Placed()
+		attached = n.Attached()
+	})
+	if !running {
+		return nil, versionstore.ErrClosed
+	}
+	return api.CoordinatorStatus{
+		Name:     h.self.Name,
+		Region:   h.self.Region,
+		Leads:    h.leads,
+		Attached: attached,
+		Revision: revision,
+		Agents:   agents,
+		Version:  h.version,
+	}, nil
+}
+
+// getAgents returns the agents of this coordinator's tree, by name.
+func (h *fleetHandlers) getAgents(r *http.Request, _ identity.Identity) (any, error) {
+	var places []tree.AgentPlace
+	running := h.driver.Do(r.Context(), func(n *mesh.Node) { places = n.Planner().Agents() })
+	if !running {
+		return nil, versionstore.ErrClosed
+	}
+	slices.SortFunc(places, func(a, b tree.AgentPlace) int { return cmp.Compare(a.Name, b.Name) })
+	agents := make([]api.Agent, len(places))
+	for i, p := range places {
+		agents[i] = apiAgent(p)
+	}
+	return map[string]any{"agents": agents}, nil
+}
+
+// getQuarantine returns the agents in quarantine.
+func (h *fleetHandlers) getQuarantine(*http.Request, identity.Identity) (any, error) {
+	agents := []api.Quarantined{}
+	for _, q := range h.tracker.quarantined() {
+		agents = append(agents, apiQuarantined(q))
+	}
+	return map[string]any{"agents": agents}, nil
+}
+
+// deleteQuarantine releases an agent of this coordinator's tree.
+func (h *fleetHandlers) deleteQuarantine(r *http.Request, caller identity.Identity) (any, error) {
+	name := r.PathValue("agent")
+	all := h.tracker.quarantined()
+	i := slices.IndexFunc(all, func(q rollout.Quarantined) bool { return q.Name == name })
+	if i < 0 {
+		return nil, &api.Error{
+			Code:    api.CodeNotFound,
+			Message: fmt.Sprintf("agent %q is not in quarantine here", name),
+		}
+	}
+	if region := all[i].Region; region != h.self.Region {
+		return nil, &api.Error{
+			Code:    api.CodeRejected,
+			Message: fmt.Sprintf("agent %s is in region %s, and this coordinator is in region %s", name, region, h.self.Region),
+			Hint:    "ask the coordinator of that region, with --coordinator",
+		}
+	}
+	h.log.Info("released by hand", "agent", name, "by", caller.Name)
+	h.driver.Input(r.Context(), step.Input{Kind: step.InRelease, Name: name})
+	return nil, nil
+}
+
+// getDrift returns the files whose content is not the applied version.
+func (h *fleetHandlers) getDrift(*http.Request, identity.Identity) (any, error) {
+	drifts := []api.Drift{}
+	for _, d := range h.tracker.allDrifts() {
+		drifts = append(drifts, apiDrift(d))
+	}
+	return map[string]any{"drifts": drifts}, nil
+}

@@ -1,0 +1,15 @@
+// Package ledger is the only writer of a coordinator's version store.
+//
+// Entry points: [New], then [Ledger.Update] to move pointers and write documents, and the
+// methods of [versionstore.Reader] to read.
+//
+//	Update: take the write lock ─► read ─► decide ─► Writer.Commit: sign, store, count, log
+//
+// Promises: updates run one after another, so what an update reads stays true until its
+// commit. A commit stores all of its pointers and documents or none. Only the ledger signs
+// with activation keys.
+//
+// The write lock orders the writers of one process. Against writers of other processes
+// the store compares epochs and sequences, and Commit returns a
+// *versionstore.ConflictError.
+package ledger

@@ -1,0 +1,303 @@
+package ledger_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"banyan/coordinator/ledger"
+	"banyan/internal/embeddb"
+	"banyan/record"
+	"banyan/versionstore"
+	"banyan/versionstore/storetest"
+)
+
+// fixture is a ledger with keys for eu and us, over a store that holds two versions of "a".
+type fixture struct {
+	*ledger.Ledger
+	t       *testing.T
+	store   versionstore.Store
+	metrics *metrics.Set
+}
+
+func newFixture(t *testing.T) *fixture {
+	store, err := versionstore.OpenBadger(t.TempDir(), embeddb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return newFixtureOver(t, store)
+}
+
+func newFixtureOver(t *testing.T, store versionstore.Store) *fixture {
+	set := metrics.NewSet()
+	l := ledger.New(ledger.Config{
+		Store:   store,
+		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1}), "us": record.KeyFromSeed([32]byte{2})},
+		Metrics: set,
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	sign := storetest.NewSigner()
+	for n := uint64(1); n <= 2; n++ {
+		m, raw, _ := sign.Manifest(t, "a", n)
+		if _, err := l.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &fixture{l, t, store, set}
+}
+
+func move(region string, epoch, version uint64) record.Pointer {
+	return record.Pointer{Config: "a", Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive}
+}
+
+func document(text string, seq uint64) versionstore.DocumentWrite {
+	return versionstore.DocumentWrite{Kind: "rollout", Name: "a", Raw: []byte(text), IfSeq: seq}
+}
+
+func (f *fixture) commit(moves []record.Pointer, documents ...versionstore.DocumentWrite) (states []versionstore.PointerState, err error) {
+	err = f.Update(func(w *ledger.Writer) error {
+		states, err = w.Commit(f.t.Context(), "alice", moves, documents...)
+		return err
+	})
+	return states, err
+}
+
+func (f *fixture) counter(name string) uint64 { return f.metrics.GetOrCreateCounter(name).Get() }
+
+// policyOf returns a trust policy by which key n+1 activates region n.
+func policyOf(t *testing.T, regions ...string) *record.Policy {
+	root := record.KeyFromSeed([32]byte{9})
+	document := record.PolicyDocument{
+		Version:    1,
+		ExpiresSec: 1 << 40,
+		Publishers: []record.PublisherEntry{{Name: "dev", Public: root.Public(), Scopes: []string{"*"}}},
+	}
+	for i, region := range regions {
+		key := record.KeyFromSeed([32]byte{byte(i + 1)})
+		document.Activators = append(document.Activators, record.ActivatorEntry{Name: region, Public: key.Public(), Regions: []string{region}})
+	}
+	raw, err := record.SignPolicy(document, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, err := record.OpenPolicy(raw, []ed25519.PublicKey{root.Public()}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return policy
+}
+
+func TestACommitSignsStoresAndCounts(t *testing.T) {
+	f := newFixture(t)
+	states, err := f.commit([]record.Pointer{move("eu", 1, 1), move("us", 1, 1)}, document("one", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := policyOf(t, "eu", "us")
+	for i, region := range []string{"eu", "us"} {
+		if _, err := policy.VerifyPointer(states[i].Raw); err != nil {
+			t.Errorf("%s: %v", region, err)
+		}
+		stored, err := f.Pointer(t.Context(), "a", region)
+		if err != nil || stored.Revision != states[i].Revision || stored.By != "alice" || stored.Pointer.TimeMicros == 0 {
+			t.Errorf("%s: stored %+v, %v; the commit returned %+v", region, stored, err, states[i])
+		}
+	}
+	if d, err := f.Document(t.Context(), "rollout", "a"); err != nil || string(d.Raw) != "one" || d.Seq != 1 {
+		t.Errorf("document %+v, %v", d, err)
+	}
+	if n := f.counter("banyan_coordinator_pointer_moves_total"); n != 2 {
+		t.Errorf("%d moves counted", n)
+	}
+	if n := f.counter("banyan_coordinator_versions_total"); n != 2 {
+		t.Errorf("%d versions counted", n)
+	}
+}
+
+func TestAConflictStoresNothing(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.commit([]record.Pointer{move("eu", 1, 1)}, document("one", 0)); err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range map[string]func() error{
+		"an epoch that another writer took": func() error {
+			_, err := f.commit([]record.Pointer{move("us", 1, 1), move("eu", 1, 2)}, document("two", 1))
+			return err
+		},
+		"a document that another writer wrote": func() error {
+			_, err := f.commit([]record.Pointer{move("us", 1, 1)}, document("two", 0))
+			return err
+		},
+		"a region without a key": func() error {
+			_, err := f.commit([]record.Pointer{move("us", 1, 1), move("ap", 1, 1)}, document("two", 1))
+			return err
+		},
+		"a version that is not stored": func() error {
+			_, err := f.commit([]record.Pointer{move("us", 1, 9)}, document("two", 1))
+			return err
+		},
+	} {
+		if err := try(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		pointers, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu", "us"}))
+		if err != nil || pointers["eu"].Epoch != 1 || pointers["us"].Epoch != 0 {
+			t.Errorf("%s: pointers %v, %v", name, pointers, err)
+		}
+		if d, err := f.Document(t.Context(), "rollout", "a"); err != nil || string(d.Raw) != "one" {
+			t.Errorf("%s: document %q, %v", name, d.Raw, err)
+		}
+		if n := f.counter("banyan_coordinator_pointer_moves_total"); n != 1 {
+			t.Errorf("%s: %d moves counted", name, n)
+		}
+	}
+}
+
+// Every writer reads the epoch and moves to the next one. Updates run one after another, so no
+// writer gets a conflict and every epoch is taken once.
+func TestConcurrentUpdatesDoNotConflict(t *testing.T) {
+	f := newFixture(t)
+	const writers, rounds = 8, 5
+	var group sync.WaitGroup
+	for n := range writers {
+		group.Go(func() {
+			for range rounds {
+				err := f.Update(func(w *ledger.Writer) error {
+					now, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu"}))
+					if err != nil {
+						return err
+					}
+					_, err = w.Commit(t.Context(), fmt.Sprint("writer ", n), []record.Pointer{move("eu", now["eu"].Epoch+1, 1)})
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				if err := f.ReplaceDocument(t.Context(), "hold", "x", []byte("y"), "tester"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if p, err := f.Pointer(t.Context(), "a", "eu"); err != nil || p.Pointer.Epoch != writers*rounds {
+		t.Errorf("epoch %d, %v; want %d", p.Pointer.Epoch, err, writers*rounds)
+	}
+	if d, err := f.Document(t.Context(), "hold", "x"); err != nil || d.Seq != writers*rounds {
+		t.Errorf("sequence %d, %v; want %d", d.Seq, err, writers*rounds)
+	}
+}
+
+// Two processes share a store: each has a ledger and a lock of its own. The store decides.
+func TestOfTwoLedgersOverOneStoreOneWins(t *testing.T) {
+	f := newFixture(t)
+	other := ledger.New(ledger.Config{
+		Store:   f.store,
+		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
+		Metrics: metrics.NewSet(),
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	err := f.Update(func(w *ledger.Writer) error {
+		err := other.Update(func(w *ledger.Writer) error {
+			_, err := w.Commit(t.Context(), "the other", []record.Pointer{move("eu", 1, 1)})
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		_, err = w.Commit(t.Context(), "alice", []record.Pointer{move("eu", 1, 2)})
+		return err
+	})
+	var conflict *versionstore.ConflictError
+	if !errors.As(err, &conflict) || conflict.By != "the other" {
+		t.Errorf("got %v, want a conflict with the other ledger", err)
+	}
+}
+
+// failing is a store whose disk is full.
+type failing struct{ versionstore.Store }
+
+var errDiskFull = errors.New("disk full")
+
+func (failing) Commit(context.Context, versionstore.Transaction) (uint64, error) {
+	return 0, errDiskFull
+}
+
+func TestAFailedCommitFreesTheLock(t *testing.T) {
+	good := newFixture(t)
+	l := ledger.New(ledger.Config{
+		Store:   failing{good.store},
+		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
+		Metrics: metrics.NewSet(),
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	for range 2 {
+		if err := l.ReplaceDocument(t.Context(), "hold", "x", []byte("y"), "tester"); !errors.Is(err, errDiskFull) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestAWriterEndsWithItsUpdate(t *testing.T) {
+	f := newFixture(t)
+	var kept *ledger.Writer
+	if err := f.Update(func(w *ledger.Writer) error { kept = w; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a commit after the update, without the lock, did not panic")
+		}
+	}()
+	kept.Commit(t.Context(), "mallory", nil)
+}
+
+func TestDocumentsAreReplacedAndRemoved(t *testing.T) {
+	f := newFixture(t)
+	if err := f.RemoveDocument(t.Context(), "plan", "none", "alice"); !errors.Is(err, versionstore.ErrNotFound) {
+		t.Errorf("removing a document that does not exist: %v", err)
+	}
+	for _, text := range []string{"one", "two"} {
+		if err := f.ReplaceDocument(t.Context(), "plan", "p", []byte(text), "alice"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d, err := f.Document(t.Context(), "plan", "p"); err != nil || string(d.Raw) != "two" || d.By != "alice" {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if err := f.RemoveDocument(t.Context(), "plan", "p", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Document(t.Context(), "plan", "p"); !errors.Is(err, versionstore.ErrNotFound) {
+		t.Errorf("removed document: %v", err)
+	}
+}
+
+func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
+	f := newFixture(t)
+	if got := f.Regions(); !slices.Equal(got, []string{"eu", "us"}) || !f.HasKey("eu") || f.HasKey("ap") {
+		t.Errorf("regions %v", got)
+	}
+	raw, err := f.SignHead(record.Head{Region: "eu", Revision: 3, TimeMicros: 1})
+	if err != nil || len(raw) == 0 {
+		t.Errorf("head of eu: %v", err)
+	}
+	if _, err := f.SignHead(record.Head{Region: "ap", Revision: 3, TimeMicros: 1}); !errors.Is(err, ledger.ErrNoKey) || !strings.Contains(err.Error(), "ap") {
+		t.Errorf("head of a region without a key: %v", err)
+	}
+	pointers, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu"}))
+	if err != nil || !maps.Equal(map[string]uint64{"eu": pointers["eu"].Epoch}, map[string]uint64{"eu": 0}) {
+		t.Errorf("a region without a pointer: %v, %v", pointers, err)
+	}
+}

@@ -1,0 +1,112 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"banyan/rollout"
+	"banyan/versionstore"
+)
+
+const (
+	// kindRollout is the kind of the documents that hold the newest rollout of a config, by
+	// the name of the config.
+	kindRollout = "rollout"
+	// kindHistory is the kind of the documents that hold the rollouts before, by config and
+	// number.
+	kindHistory = "rollout-history"
+	// keptHistory is the number of rollouts before the newest that are kept for a config.
+	keptHistory = 20
+)
+
+// newestRollout returns the newest rollout of config and the sequence of its document.
+func newestRollout(ctx context.Context, store versionstore.Reader, config string) (s rollout.State, seq uint64, err error) {
+	d, err := store.Document(ctx, kindRollout, config)
+	if err != nil {
+		return s, 0, err
+	}
+	s, err = decodeRollout(d)
+	return s, d.Seq, err
+}
+
+// newestRollouts returns the newest rollout of every config, by config.
+func newestRollouts(ctx context.Context, store versionstore.Reader) ([]rollout.State, error) {
+	documents, err := store.List(ctx, kindRollout, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	return decodeRollouts(documents)
+}
+
+// rolloutsOf returns the rollouts of config, newest first.
+func rolloutsOf(ctx context.Context, store versionstore.Reader, config string) ([]rollout.State, error) {
+	var documents []versionstore.Document
+	newest, err := store.Document(ctx, kindRollout, config)
+	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
+		return nil, err
+	}
+	if err == nil {
+		documents = append(documents, newest)
+	}
+	history, err := store.List(ctx, kindHistory, config+" ", 0)
+	if err != nil {
+		return nil, err
+	}
+	slices.Reverse(history)
+	return decodeRollouts(append(documents, history...))
+}
+
+func decodeRollouts(documents []versionstore.Document) ([]rollout.State, error) {
+	var states []rollout.State
+	for _, d := range documents {
+		s, err := decodeRollout(d)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, s)
+	}
+	return states, nil
+}
+
+func decodeRollout(d versionstore.Document) (s rollout.State, err error) {
+	if err := json.Unmarshal(d.Raw, &s); err != nil {
+		return s, fmt.Errorf("rollout of %s: %w", d.Name, err)
+	}
+	return s, nil
+}
+
+// writeOf returns the write that replaces the newest rollout of a config by s. seq is the
+// sequence of the document before the write; 0 if there is none.
+func writeOf(s rollout.State, seq uint64) (versionstore.DocumentWrite, error) {
+	raw, err := json.Marshal(s)
+	return versionstore.DocumentWrite{Kind: kindRollout, Name: s.Config, Raw: raw, IfSeq: seq}, err
+}
+
+// archiveOf returns the writes that move a rollout to the history, and that remove the
+// rollout before keptHistory others.
+func archiveOf(ctx context.Context, store versionstore.Reader, s rollout.State) ([]versionstore.DocumentWrite, error) {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	writes := []versionstore.DocumentWrite{{Kind: kindHistory, Name: historyName(s.Config, s.ID), Raw: raw}}
+	if s.ID <= keptHistory {
+		return writes, nil
+	}
+	stale, err := store.Document(ctx, kindHistory, historyName(s.Config, s.ID-keptHistory))
+	if errors.Is(err, versionstore.ErrNotFound) {
+		return writes, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	remove := versionstore.DocumentWrite{Kind: kindHistory, Name: stale.Name, IfSeq: stale.Seq}
+	return append(writes, remove), nil
+}
+
+// historyName returns the document name of a rollout in the history. Names of a config sort
+// by number.
+func historyName(config string, id uint64) string { return fmt.Sprintf("%s %010d", config, id) }

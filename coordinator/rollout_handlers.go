@@ -1,0 +1,140 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/record"
+	"banyan/rollout"
+	"banyan/transport/identity"
+)
+
+// rolloutHandlers answer requests about rollouts.
+type rolloutHandlers struct {
+	ledger   *ledger.Ledger
+	requests *requests
+	rollouts *rollouts
+	holds    *holds
+	policy   *record.Policy
+}
+
+// personal are the requests that a person may make of a rollout.
+var personal = []string{
+	rollout.Pause,
+	rollout.Resume,
+	rollout.Promote,
+	rollout.Abort,
+	rollout.Undo,
+	rollout.Approve,
+}
+
+// permittedInFreeze are the requests that a freeze allows.
+var permittedInFreeze = []string{rollout.Abort, rollout.Undo, rollout.Pause}
+
+// post starts a rollout.
+func (h *rolloutHandlers) post(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var in api.StartRollout
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	s, err := h.requests.start(r.Context(), config, in, caller.Name)
+	if err != nil {
+		return nil, err
+	}
+	return h.describe(r.Context(), s), nil
+}
+
+// postRequest carries out a request on the newest rollout of a config.
+func (h *rolloutHandlers) postRequest(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var in api.RolloutRequest
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	what := r.PathValue("request")
+	if !slices.Contains(personal, what) {
+		return nil, fmt.Errorf("%w: request %q of a rollout; use one of %v", record.ErrInvalid, what, personal)
+	}
+	back := slices.Contains(permittedInFreeze, what)
+	if err := h.holds.permit(r.Context(), config, h.policy.Regions(), back); err != nil {
+		return nil, err
+	}
+	request := rollout.Request{What: what, By: caller.Name, Message: in.Message, Full: in.Full}
+	s, err := h.requests.ask(r.Context(), config, request, in.IfRollout)
+	if err != nil {
+		return nil, err
+	}
+	return h.describe(r.Context(), s), nil
+}
+
+// getNewest returns the newest rollout of a config.
+func (h *rolloutHandlers) getNewest(r *http.Request, _ identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := newestRollout(r.Context(), h.ledger, config)
+	if err != nil {
+		return nil, err
+	}
+	return h.describe(r.Context(), s), nil
+}
+
+// getAll returns the newest rollout of every config.
+func (h *rolloutHandlers) getAll(r *http.Request, _ identity.Identity) (any, error) {
+	states, err := newestRollouts(r.Context(), h.ledger)
+	if err != nil {
+		return nil, err
+	}
+	return h.describeAll(r.Context(), states), nil
+}
+
+// getHistory returns the rollouts of a config, newest first.
+func (h *rolloutHandlers) getHistory(r *http.Request, _ identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	states, err := rolloutsOf(r.Context(), h.ledger, config)
+	if err != nil {
+		return nil, err
+	}
+	return h.describeAll(r.Context(), states), nil
+}
+
+func (h *rolloutHandlers) describeAll(ctx context.Context, states []rollout.State) any {
+	rollouts := []api.Rollout{}
+	for _, s := range states {
+		rollouts = append(rollouts, h.describe(ctx, s))
+	}
+	return map[string]any{"rollouts": rollouts}
+}
+
+// describe returns the answer for a rollout. If the rollout has not ended, the answer has
+// what is seen of the agents in each region that has a pointer.
+func (h *rolloutHandlers) describe(ctx context.Context, s rollout.State) api.Rollout {
+	s = h.rollouts.refresh(s)
+	if s.Status.Over() {
+		return apiRollout(s, nil)
+	}
+	pointers := map[string]record.Pointer{}
+	for region := range maps.Keys(s.Regions) {
+		p, err := h.ledger.Pointer(ctx, s.Config, region)
+		if err == nil {
+			pointers[region] = p.Pointer
+		}
+	}
+	return apiRollout(s, h.rollouts.seen(s, pointers))
+}

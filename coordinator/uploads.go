@@ -1,0 +1,108 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"banyan/coordinator/api"
+	"banyan/draft"
+	"banyan/forms"
+	"banyan/record"
+	"banyan/versionstore"
+)
+
+// uploads checks what publishers upload. The CLI makes the same checks; the coordinator
+// makes them again because another program may have uploaded.
+type uploads struct {
+	store   versionstore.Reader
+	blobs   versionstore.Blobs
+	library *library
+	maxBody int64 // in bytes
+}
+
+// checkSize refuses a body or a form over the limit.
+func (u *uploads) checkSize(size int64) error {
+	if size > u.maxBody {
+		return fmt.Errorf("%w: a body of %d bytes, the limit of this coordinator is %d", record.ErrTooLarge, size, u.maxBody)
+	}
+	return nil
+}
+
+// check verifies the uploaded forms against the manifest, and validates the body against
+// its content type and the schema of the config.
+func (u *uploads) check(ctx context.Context, m record.Manifest) error {
+	for _, f := range m.Forms {
+		if err := u.checkForm(ctx, m, f); err != nil {
+			return err
+		}
+	}
+	schema, err := u.store.Schema(ctx, m.Config)
+	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
+		return err
+	}
+	return draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) { return u.read(ctx, m) })
+}
+
+// read returns the body of a version whose first form was uploaded.
+func (u *uploads) read(ctx context.Context, m record.Manifest) ([]byte, error) {
+	r, err := u.library.OpenBody(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// checkForm verifies the bytes of an uploaded form, its shard index, and that it decodes to
+// the body of m.
+func (u *uploads) checkForm(ctx context.Context, m record.Manifest, f record.Form) error {
+	r, size, err := u.blobs.Open(ctx, f.SHA256)
+	if errors.Is(err, versionstore.ErrNotFound) {
+		return &api.Error{
+			Code:    api.CodeRejected,
+			Message: fmt.Sprintf("body %s was not uploaded", f.SHA256),
+			Hint:    "PUT /v1/bodies/{sha256} comes first",
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if size != f.Size {
+		return fmt.Errorf("%w: the manifest says %d bytes, the uploaded body has %d", record.ErrInvalid, f.Size, size)
+	}
+	if _, err := forms.Verify(f, r); err != nil {
+		return err
+	}
+	if f.Encoding == record.EncodingIdentity {
+		return nil
+	}
+	base, err := u.baseOf(ctx, m, f)
+	if err != nil {
+		return err
+	}
+	encoded, _, err := u.blobs.Open(ctx, f.SHA256)
+	if err != nil {
+		return err
+	}
+	defer encoded.Close()
+	return forms.Decode(m, f, encoded, base, io.Discard)
+}
+
+// baseOf returns the body that f is a delta to; nil if f is no delta.
+func (u *uploads) baseOf(ctx context.Context, m record.Manifest, f record.Form) ([]byte, error) {
+	if f.Base == 0 {
+		return nil, nil
+	}
+	v, err := u.store.Version(ctx, m.Config, f.Base)
+	if err != nil {
+		return nil, err
+	}
+	if v.Manifest.BodySize > record.MaxDelta {
+		return nil, fmt.Errorf("%w: a delta to version %d, which has %d bytes; the limit is %d",
+			record.ErrInvalid, f.Base, v.Manifest.BodySize, record.MaxDelta)
+	}
+	return u.read(ctx, v.Manifest)
+}

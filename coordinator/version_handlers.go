@@ -1,0 +1,255 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/draft"
+	"banyan/mesh/step"
+	"banyan/record"
+	"banyan/transport"
+	"banyan/transport/identity"
+	"banyan/versionstore"
+)
+
+// maxHistory is the maximum number of versions that a listing returns.
+const maxHistory = 1000
+
+// versionHandlers answer requests about configs, versions, bodies and schemas.
+type versionHandlers struct {
+	ledger  *ledger.Ledger
+	uploads *uploads
+	library *library
+	blobs   versionstore.Blobs
+	surveys *surveys
+	holds   *holds
+	driver  *transport.Driver
+	policy  *record.Policy
+	log     *slog.Logger
+}
+
+// getConfigs lists names of configs, a page at a time.
+func (h *versionHandlers) getConfigs(r *http.Request, _ identity.Identity) (any, error) {
+	q := r.URL.Query()
+	configs, err := h.ledger.Configs(r.Context(), q.Get("prefix"), q.Get("after"), versionstore.MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{
+		"configs": append([]string{}, configs...),
+		"more":    len(configs) == versionstore.MaxPage,
+	}, nil
+}
+
+// getAll lists versions of a config, newest first.
+func (h *versionHandlers) getAll(r *http.Request, _ identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	limit := min(numberOf(r, "limit"), maxHistory)
+	versions, err := h.ledger.History(r.Context(), config, numberOf(r, "before"), int(cmp.Or(limit, maxHistory)))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Version, len(versions))
+	for i, v := range versions {
+		out[i] = apiVersion(v)
+	}
+	return map[string]any{"versions": out}, nil
+}
+
+// numberOf returns a number in the query of a request; 0 if there is none.
+func numberOf(r *http.Request, name string) uint64 {
+	n, _ := strconv.ParseUint(r.URL.Query().Get(name), 10, 64)
+	return n
+}
+
+// find returns the version that a request names.
+func (h *versionHandlers) find(r *http.Request) (versionstore.Version, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return versionstore.Version{}, err
+	}
+	number, err := versionOf(r)
+	if err != nil {
+		return versionstore.Version{}, err
+	}
+	return h.ledger.Version(r.Context(), config, number)
+}
+
+func (h *versionHandlers) get(r *http.Request, _ identity.Identity) (any, error) {
+	v, err := h.find(r)
+	if err != nil {
+		return nil, err
+	}
+	return apiVersion(v), nil
+}
+
+// getBody sends the body of a version.
+func (h *versionHandlers) getBody(w http.ResponseWriter, r *http.Request) {
+	v, err := h.find(r)
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	body, err := h.library.OpenBody(r.Context(), v.Manifest)
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	defer body.Close()
+	w.Header().Set("Content-Type", cmp.Or(v.Manifest.ContentType, "application/octet-stream"))
+	w.Header().Set("Content-Length", strconv.FormatInt(v.Manifest.BodySize, 10))
+	w.Header().Set("Banyan-Version", strconv.FormatUint(v.Manifest.Version, 10))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if _, err := io.Copy(w, body); err != nil {
+		h.log.Warn("body not sent", "config", v.Manifest.Config, "version", v.Manifest.Version, "error", err)
+	}
+}
+
+// getBlob sends the stored bytes of a form to a coordinator that follows.
+func (h *versionHandlers) getBlob(w http.ResponseWriter, r *http.Request) {
+	digest, err := record.ParseDigest(r.PathValue("digest"))
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	blob, size, err := h.blobs.Open(r.Context(), digest)
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	defer blob.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(w, blob); err != nil {
+		h.log.Warn("blob not sent", "digest", digest, "error", err)
+	}
+}
+
+// putBody stores the uploaded bytes of a form.
+func (h *versionHandlers) putBody(r *http.Request, _ identity.Identity) (any, error) {
+	digest, err := record.ParseDigest(r.PathValue("digest"))
+	if err != nil {
+		return nil, err
+	}
+	if r.ContentLength < 0 {
+		return nil, &api.Error{
+			Code:    api.CodeInvalid,
+			Message: fmt.Sprintf("upload of %s: Content-Length is required", digest),
+		}
+	}
+	if err := h.uploads.checkSize(r.ContentLength); err != nil {
+		return nil, err
+	}
+	return nil, h.blobs.Put(r.Context(), digest, r.ContentLength, r.Body)
+}
+
+// post verifies, validates and stores a version.
+func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var in api.PutVersion
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	m, publisher, err := h.policy.VerifyManifest(in.Signed)
+	if err != nil {
+		return nil, err
+	}
+	if m.Config != config {
+		return nil, fmt.Errorf("%w: the manifest is for %s, the request for %s", record.ErrInvalid, m.Config, config)
+	}
+	ctx := r.Context()
+	if err := h.uploads.checkSize(m.BodySize); err != nil {
+		return nil, err
+	}
+	if err := h.holds.permit(ctx, config, h.policy.Regions(), true); err != nil {
+		return nil, err
+	}
+	if err := h.uploads.check(ctx, m); err != nil {
+		return nil, err
+	}
+	by := fmt.Sprintf("%s (key %s)", publisher.Name, record.IDOf(publisher.Public))
+	revision, err := h.ledger.PutManifest(ctx, m, in.Signed, by)
+	if err != nil {
+		return nil, err
+	}
+	stored := record.VersionKey{Config: config, Version: m.Version}
+	h.driver.Input(ctx, step.Input{Kind: step.InStored, Want: stored})
+	return apiVersion(versionstore.Version{
+		Manifest: m,
+		Raw:      in.Signed,
+		By:       by,
+		At:       time.Now(),
+		Revision: revision,
+	}), nil
+}
+
+// getHolders asks every agent for the part of a version that it holds.
+func (h *versionHandlers) getHolders(r *http.Request, _ identity.Identity) (any, error) {
+	v, err := h.find(r)
+	if err != nil {
+		return nil, err
+	}
+	wait := surveyWait
+	text := r.URL.Query().Get("wait")
+	if text != "" {
+		wait, err = time.ParseDuration(text)
+		if err != nil || wait <= 0 || wait > maxSurveyWait {
+			return nil, fmt.Errorf("%w: wait of %q; give a duration of at most %s, such as 3s", record.ErrInvalid, text, maxSurveyWait)
+		}
+	}
+	return h.surveys.run(r.Context(), record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, wait)
+}
+
+// getSchema sends the JSON Schema of a config.
+func (h *versionHandlers) getSchema(w http.ResponseWriter, r *http.Request) {
+	config, err := configOf(r)
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	schema, err := h.ledger.Schema(r.Context(), config)
+	if err != nil {
+		fail(w, toAPIError(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/schema+json")
+	w.Write(schema)
+}
+
+// putSchema sets the JSON Schema of a config.
+func (h *versionHandlers) putSchema(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, versionstore.MaxSchema))
+	if err != nil {
+		return nil, err
+	}
+	if err := draft.CheckSchema(schema); err != nil {
+		return nil, err
+	}
+	return nil, h.ledger.PutSchema(r.Context(), config, schema, caller.Name)
+}
+
+// deleteSchema removes the JSON Schema of a config.
+func (h *versionHandlers) deleteSchema(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.ledger.PutSchema(r.Context(), config, nil, caller.Name)
+}
