@@ -14,7 +14,8 @@ import (
 	"banyan/record"
 )
 
-// Driver runs one mesh.Node over an endpoint.
+// Driver runs one mesh.Node over an endpoint: it gives the node its inputs and carries out the
+// outputs.
 type Driver struct {
 	node     *mesh.Node
 	ep       *Endpoint
@@ -22,9 +23,9 @@ type Driver struct {
 	log      *slog.Logger
 	start    time.Time
 	inbox    chan func()
-	stores   chan *wire.Push // pushed versions on their way to disk
-	slots    chan struct{}   // for shards in memory
-	done     sync.WaitGroup
+	stores   chan *wire.Push // pushed versions that wait for the disk
+	slots    chan struct{}   // one for each shard in memory
+	done     sync.WaitGroup  // goroutines of the driver
 
 	// Owned by the goroutine of Run.
 	ctx      context.Context
@@ -32,19 +33,30 @@ type Driver struct {
 	requests map[uint64]request
 	nextID   uint64
 	out      []step.Output
-	lastMsg  wire.Message // the message framed last, so that one sent to many is encoded once
-	lastBuf  []byte
+	lastMsg  wire.Message // the message that was encoded last; sent to many, it is encoded once
+	lastBuf  []byte       // the frame of lastMsg
 }
 
-// NewDriver makes a driver; Run starts it. The endpoint stays the caller's to close.
+// NewDriver makes a driver; Run starts it. The caller closes the endpoint.
 func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Driver {
-	return &Driver{node: node, ep: ep, handlers: h, log: log, start: time.Now(),
-		inbox: make(chan func(), inboxSize), stores: make(chan *wire.Push, storeQueue), slots: make(chan struct{}, maxReceiving), links: map[step.PeerID]*Link{}, requests: map[uint64]request{}}
+	return &Driver{
+		node:     node,
+		ep:       ep,
+		handlers: h,
+		log:      log,
+		start:    time.Now(),
+		inbox:    make(chan func(), inboxSize),
+		stores:   make(chan *wire.Push, storeQueue),
+		slots:    make(chan struct{}, maxReceiving),
+		links:    map[step.PeerID]*Link{},
+		requests: map[uint64]request{},
+	}
 }
 
+// now returns the node's time: the time since the driver was made.
 func (d *Driver) now() step.Time { return step.Time(time.Since(d.start)) }
 
-// Run drives the node until ctx ends, then waits for its goroutines.
+// Run drives the node until ctx ends. It returns when the driver's goroutines have ended.
 func (d *Driver) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer d.done.Wait()
@@ -79,14 +91,14 @@ func (d *Driver) Run(ctx context.Context) {
 	}
 }
 
-// Input feeds the node from outside the driver. It blocks while the inbox is
-// full, and reports false if the driver has ended.
+// Input gives the node an input, in the driver's goroutine. It blocks while the inbox is
+// full. It returns false if ctx ends first.
 func (d *Driver) Input(ctx context.Context, in step.Input) bool {
 	return d.post(ctx, func() { d.step(in) })
 }
 
-// Decide runs fn with the node in the driver's goroutine and feeds the node the
-// inputs it returns, with nothing between the two.
+// Decide calls fn in the driver's goroutine and gives the node the inputs that fn returns. No
+// other input comes between.
 func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []step.Input) bool {
 	return d.post(ctx, func() {
 		for _, in := range fn(d.node) {
@@ -95,15 +107,20 @@ func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []step.Input)
 	})
 }
 
-// Evicted tells the node, some time soon, that a body is no longer held.
+// Evicted queues the input that a version is no longer on disk.
 func (d *Driver) Evicted(v record.VersionKey) {
-	d.postSelf(func() { d.step(step.Input{Kind: step.InEvicted, Want: v}) })
+	d.feed(step.Input{Kind: step.InEvicted, Want: v})
 }
 
-// Do runs fn with the node, in the driver's goroutine, and waits for it.
+// Do calls fn in the driver's goroutine and waits for its end. It returns false if ctx ends
+// first.
 func (d *Driver) Do(ctx context.Context, fn func(n *mesh.Node)) bool {
 	finished := make(chan struct{})
-	if !d.post(ctx, func() { fn(d.node); close(finished) }) {
+	call := func() {
+		fn(d.node)
+		close(finished)
+	}
+	if !d.post(ctx, call) {
 		return false
 	}
 	select {
@@ -123,9 +140,13 @@ func (d *Driver) post(ctx context.Context, fn func()) bool {
 	}
 }
 
-// postSelf is post for the driver's own goroutines.
+// postSelf is post for the goroutines of the driver.
 func (d *Driver) postSelf(fn func()) bool { return d.post(d.ctx, fn) }
 
+// feed queues an input from a goroutine of the driver.
+func (d *Driver) feed(in step.Input) { d.postSelf(func() { d.step(in) }) }
+
+// step gives the node an input and carries out its outputs. It runs in the goroutine of Run.
 func (d *Driver) step(in step.Input) {
 	out := d.node.Step(d.now(), in, d.out[:0])
 	d.out = nil // carryOut may step again
@@ -137,6 +158,7 @@ func (d *Driver) step(in step.Input) {
 	d.lastMsg = nil
 }
 
+// carryOut carries out an output of the node. It must not block.
 func (d *Driver) carryOut(o *step.Output) {
 	switch o.Op {
 	case step.OpSend:
@@ -149,18 +171,9 @@ func (d *Driver) carryOut(o *step.Output) {
 		}
 		d.handlers.Observe(*o)
 	case step.OpAwaitDrain:
-		if l, peer := d.links[o.Peer], o.Peer; l != nil {
-			drained := func() { d.postSelf(func() { d.step(step.Input{Kind: step.InDrained, Peer: peer}) }) }
-			if l.onDrained(drained) {
-				d.done.Go(drained)
-			}
-		}
+		d.awaitDrain(o.Peer)
 	case step.OpStore:
-		select {
-		case d.stores <- o.Push:
-		default: // the disk is behind: the node fetches it when its retry comes
-			d.step(storeQueueFull(o.Push))
-		}
+		d.store(o.Push)
 	case step.OpFetch:
 		d.fetch(o)
 	case step.OpServe:
@@ -173,23 +186,40 @@ func (d *Driver) carryOut(o *step.Output) {
 		want := o.Want
 		d.done.Go(func() { d.handlers.Receiver.Abandon(want) })
 	case step.OpDeny:
-		if r, ok := d.requests[o.Request]; ok {
-			delete(d.requests, o.Request)
-			reason := o.Reason
-			d.done.Go(func() { r.deny(reason) })
-		}
+		d.deny(o.Request, o.Reason)
 	case step.OpActivate:
-		a, version := o.Announcement, o.Version
-		d.handlers.Pointers.Activate(a, version, func(reason string, latency int64) {
-			d.postSelf(func() {
-				d.step(step.Input{Kind: step.InActivated, Announcement: a, Version: version, Reason: reason, LatencyMicros: latency})
-			})
-		})
+		d.activate(o.Announcement, o.Version)
 	default:
 		d.handlers.Observe(*o)
 	}
 }
 
+// awaitDrain feeds InDrained when every message to peer has left.
+func (d *Driver) awaitDrain(peer step.PeerID) {
+	l := d.links[peer]
+	if l == nil {
+		return
+	}
+	drained := func() { d.feed(step.Input{Kind: step.InDrained, Peer: peer}) }
+	if l.onDrained(drained) {
+		d.done.Go(drained)
+	}
+}
+
+// activate has the pointer applied, and feeds the outcome.
+func (d *Driver) activate(a *wire.Announcement, version uint64) {
+	d.handlers.Pointers.Activate(a, version, func(reason string, latencyMicros int64) {
+		d.feed(step.Input{
+			Kind:          step.InActivated,
+			Announcement:  a,
+			Version:       version,
+			Reason:        reason,
+			LatencyMicros: latencyMicros,
+		})
+	})
+}
+
+// send queues a message on the link to a peer. It cuts the link if too much waits there.
 func (d *Driver) send(to step.PeerID, m wire.Message) {
 	l := d.links[to]
 	if l == nil {
@@ -201,9 +231,11 @@ func (d *Driver) send(to step.PeerID, m wire.Message) {
 			d.log.Error("message not sent", "error", err)
 			return
 		}
-		d.lastMsg, d.lastBuf = m, f
+		d.lastMsg = m
+		d.lastBuf = f
 	}
-	switch err := l.sendFrame(d.lastBuf); {
+	err := l.sendFrame(d.lastBuf)
+	switch {
 	case errors.Is(err, errCongested):
 		d.step(step.Input{Kind: step.InCongested, Peer: to})
 	case err != nil:
@@ -212,6 +244,7 @@ func (d *Driver) send(to step.PeerID, m wire.Message) {
 	}
 }
 
+// accept adopts the links that peers dial.
 func (d *Driver) accept() {
 	for {
 		l, err := d.ep.Accept(d.ctx)
@@ -225,6 +258,7 @@ func (d *Driver) accept() {
 	}
 }
 
+// connect dials addr and adopts the link.
 func (d *Driver) connect(addr string) {
 	d.done.Go(func() {
 		ctx, cancel := context.WithTimeout(d.ctx, handshakeTimeout)
@@ -232,19 +266,20 @@ func (d *Driver) connect(addr string) {
 		l, err := d.ep.Dial(ctx, addr)
 		if err != nil {
 			d.log.Debug("dial failed", "addr", addr, "error", err)
-			d.postSelf(func() { d.step(step.Input{Kind: step.InConnectFailed, Addr: addr, Reason: err.Error()}) })
+			d.feed(step.Input{Kind: step.InConnectFailed, Addr: addr, Reason: err.Error()})
 			return
 		}
-		if !d.postSelf(func() {
+		adopted := d.postSelf(func() {
 			id := d.adopt(l)
 			d.step(step.Input{Kind: step.InConnected, Peer: id, Addr: addr, Identity: l.id.Mesh()})
-		}) {
+		})
+		if !adopted {
 			l.Close("shutting down")
 		}
 	})
 }
 
-// adopt gives a link its id and starts to read from it.
+// adopt gives a link its id and starts to read it.
 func (d *Driver) adopt(l *Link) step.PeerID {
 	d.nextID++
 	id := step.PeerID(d.nextID)
@@ -252,28 +287,27 @@ func (d *Driver) adopt(l *Link) step.PeerID {
 	d.done.Go(func() { d.read(id, l) })
 	d.done.Go(func() {
 		l.requests(d.ctx, func(r request) {
-			d.postSelf(func() {
-				d.nextID++
-				r.peer = id
-				d.requests[d.nextID] = r
-				d.step(step.Input{Kind: step.InRequest, Peer: id, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
-			})
+			r.peer = id
+			d.postSelf(func() { d.requested(r) })
 		})
 	})
 	return id
 }
 
-// read feeds the link's messages to the node, then tells it that the link is gone.
+// read gives the node the messages of a link, and then the end of the link.
 func (d *Driver) read(id step.PeerID, l *Link) {
-	err := l.messages(d.ctx, func() {
+	readShards := func() {
 		if d.handlers.Receiver == nil {
 			return
 		}
 		d.done.Go(func() {
-			l.receiveShards(d.ctx, d.slots, func(key record.FormKey, n int, shard []byte) { d.putShard(id, l, key, n, shard) })
+			l.receiveShards(d.ctx, d.slots, func(key record.FormKey, n int, shard []byte) {
+				d.putShard(id, l, key, n, shard)
+			})
 		})
-	}, func(m wire.Message) {
-		d.postSelf(func() { d.step(step.Input{Kind: step.InReceived, Peer: id, Message: m}) })
+	}
+	err := l.messages(d.ctx, readShards, func(m wire.Message) {
+		d.feed(step.Input{Kind: step.InReceived, Peer: id, Message: m})
 	})
 	reason := err.Error()
 	l.Close("read: " + reason)

@@ -17,26 +17,26 @@ import (
 // ALPN is the protocol name that peers negotiate.
 const ALPN = "banyan/1"
 
-// Config opens an endpoint. Zero durations mean the defaults.
+// Config says how an endpoint is opened. Listen and Identity are required.
 type Config struct {
 	// Listen is the UDP address to bind, host:port; port 0 chooses one.
 	Listen string
-	// Identity is who this process is.
+	// Identity has the certificate and the trust policy of this process.
 	Identity *identity.Bundle
 	// KeepAlive is the time between keep-alives on an idle link; default 1.5 s.
 	KeepAlive time.Duration
-	// IdleTimeout is how long a silent link lives; default 5 s.
+	// IdleTimeout is the time after which a silent link ends; default 5 s.
 	IdleTimeout time.Duration
-	// Limits, if set, are the rates of bodies and shards, of all links together.
+	// Limits are the rates of bodies and shards over all links together; default none.
 	Limits *Limits
-	// PacketConn, if set, is used instead of binding Listen. The endpoint closes it.
+	// PacketConn is used instead of binding Listen, if it is set. The endpoint closes it.
 	PacketConn net.PacketConn
 }
 
-// ErrPortInUse is wrapped when another process has the address.
+// ErrPortInUse is wrapped when another process has bound the address.
 var ErrPortInUse = errors.New("address already in use")
 
-// Endpoint is a process's one UDP socket, for listening and dialing.
+// Endpoint is the UDP socket of a process, for listening and dialing.
 type Endpoint struct {
 	cfg      Config
 	conn     net.PacketConn
@@ -44,7 +44,7 @@ type Endpoint struct {
 	listener *quic.Listener
 
 	mu    sync.Mutex
-	links map[*Link]struct{} // guarded by mu; nil once closed
+	links map[*Link]struct{} // nil after Close; guarded by mu
 }
 
 // Open binds the socket and starts to listen.
@@ -63,8 +63,8 @@ func Open(cfg Config) (*Endpoint, error) {
 		}
 	}
 	e := &Endpoint{cfg: cfg, conn: conn, links: map[*Link]struct{}{}}
-	// The same key after a restart: peers of a process that was killed learn of it
-	// at their next packet instead of after the idle timeout (RFC 9000 §10.3).
+	// The key is the same after a restart. So the peers of a killed process notice at their
+	// next packet that the connection is lost, and not after the idle timeout (RFC 9000 §10.3).
 	key, err := cfg.Identity.Derive("stateless reset")
 	if err != nil {
 		conn.Close()
@@ -93,7 +93,7 @@ func listenUDP(address string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", address, err)
 	}
-	// A burst to many children should wait in the socket, not be lost; the system may grant less.
+	// A burst to many children must wait in the socket's buffer. The system may grant less.
 	_ = conn.SetReadBuffer(4 << 20)
 	_ = conn.SetWriteBuffer(4 << 20)
 	return conn, nil
@@ -116,7 +116,7 @@ func (e *Endpoint) quicConfig() *quic.Config {
 // Addr is the address the socket is bound to.
 func (e *Endpoint) Addr() net.Addr { return e.conn.LocalAddr() }
 
-// Identity is who this process is.
+// Identity is the identity of this process.
 func (e *Endpoint) Identity() identity.Identity { return e.cfg.Identity.Identity }
 
 // Dial connects to the node at address.
@@ -132,8 +132,8 @@ func (e *Endpoint) Dial(ctx context.Context, address string) (*Link, error) {
 	return e.newLink(conn)
 }
 
-// Accept returns the next link that a peer dialed. Peers without an identity
-// that belongs in the tree are turned away.
+// Accept returns the next link that a peer has dialed. It refuses peers whose identity does
+// not belong in the tree.
 func (e *Endpoint) Accept(ctx context.Context) (*Link, error) {
 	for {
 		conn, err := e.listener.Accept(ctx)
@@ -146,10 +146,11 @@ func (e *Endpoint) Accept(ctx context.Context) (*Link, error) {
 	}
 }
 
+// newLink checks the identity of the peer and starts a link.
 func (e *Endpoint) newLink(conn *quic.Conn) (*Link, error) {
 	id, err := identity.PeerOf(conn.ConnectionState().TLS)
 	if err == nil && id.Role == identity.RoleClient {
-		err = fmt.Errorf("%w: %s may use the control API alone", identity.ErrIdentity, id)
+		err = fmt.Errorf("%w: %s may use the control API only", identity.ErrIdentity, id)
 	}
 	if err != nil {
 		conn.CloseWithError(closeRefused, "identity refused")
@@ -175,7 +176,7 @@ func (e *Endpoint) newLink(conn *quic.Conn) (*Link, error) {
 	return l, nil
 }
 
-// Close tells every peer, closes the links and the socket.
+// Close closes every link, with a reason for the peer, and then the socket.
 func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	links := e.links
@@ -192,8 +193,9 @@ func (e *Endpoint) Close() error {
 	return errors.Join(err, e.conn.Close())
 }
 
-// Advertised is the address that others should dial: the one configured, the one bound,
-// or, if that names no host, the one from which a peer is reached.
+// Advertised returns the address that other hosts should dial: the configured address, or the
+// bound address. If the bound address names no host, the host is the one from which peer is
+// reached.
 func Advertised(configured, bound, peer string) (string, error) {
 	if configured != "" {
 		return configured, nil
@@ -205,8 +207,8 @@ func Advertised(configured, bound, peer string) (string, error) {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		return bound, nil
 	}
-	// A UDP "connection" sends nothing; it asks the system which of this host's
-	// addresses leads to the peer.
+	// Dial sends no packet over UDP. It asks the system which of this host's addresses leads
+	// to the peer.
 	conn, err := net.Dial("udp", peer)
 	if err != nil {
 		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)

@@ -8,46 +8,50 @@ import (
 
 // Limits of the transport.
 const (
-	// SoftQueue is how many bytes of messages may wait for one link before a child is
-	// sent no more until they have left.
+	// SoftQueue is the number of bytes of messages on one link past which the node sends a
+	// child nothing more until the queue is empty.
 	SoftQueue = 64 << 10
-	// MaxQueue is how many may wait in any case: beyond, the link is cut.
+	// MaxQueue is the number of bytes of messages on one link past which the link is cut.
 	MaxQueue = 1 << 20
-	// MaxRequests is how many bodies a peer may ask for at once.
+	// MaxRequests is the number of versions that a peer may ask for at once.
 	MaxRequests = 64
-	// MaxShardStreams is how many shards of one peer may be on their way here at once.
-	// All of them fit the window of a connection, so that one that waits for its turn to
-	// be read holds up no other.
+	// MaxShardStreams is the number of shards of one peer that may be on their way here at
+	// once. All of them fit the window of a connection, so a shard that waits to be read
+	// does not hold up another.
 	MaxShardStreams  = 3
 	connectionWindow = (MaxShardStreams + 1) * record.MaxShardBytes
-	// maxReceiving is how many shards of all peers are in memory at once.
+	// maxReceiving is the number of shards of all peers that are in memory at once.
 	maxReceiving = 64
-	// maxHave is how many versions an asker tells that it has.
+	// maxHave is the number of versions in bodyRequest.Have.
 	maxHave = 8
-	// copyBuffer is by how much a body is read and sent, in bytes.
+	// copyBuffer is the number of bytes of a body that are read and sent at a time.
 	copyBuffer = 32 << 10
-	// minRate is what a peer must send of a body in the long run, in bytes a second.
+	// minRate is the lowest rate at which a peer may send a body, in bytes a second.
 	minRate = 1 << 10
 	// maxHeader is the largest header of a body stream, in bytes.
 	maxHeader = 8 << 10
-	// MaxMessageRate and MaxByteRate are how much of messages is read from one link in
-	// a second, in the long run. Past that the link is read more slowly, and QUIC's flow
+	// MaxMessageRate and MaxByteRate are the messages and bytes that are read from one link
+	// in a second, in the long run. Past them the link is read more slowly, and QUIC's flow
 	// control holds the peer back.
 	MaxMessageRate = 20_000
 	MaxByteRate    = 32 << 20
-	// storeQueue is how many pushed versions may wait for the disk.
+	// keptBuffer is the largest buffer, in bytes, that a link keeps for its next message.
+	// The larger buffer of a catch-up is freed.
+	keptBuffer = 64 << 10
+	// storeQueue is the number of pushed versions that may wait for the disk.
 	storeQueue = 128
-	// storeWorkers is how many of them are written at once.
+	// storeWorkers is the number of pushed versions that are written at once.
 	storeWorkers = 2
-	// inboxSize is how many inputs may wait for a driver; past it, links stop reading.
+	// inboxSize is the number of inputs that may wait for a driver. Past it, links are not
+	// read.
 	inboxSize = 1024
 )
 
-// Defaults of Config.
+// Defaults of Config, and timeouts.
 const (
 	defaultKeepAlive   = 1500 * time.Millisecond
-	defaultIdleTimeout = 5 * time.Second // three keep-alives missed
+	defaultIdleTimeout = 5 * time.Second // three keep-alives are missed
 	handshakeTimeout   = 3 * time.Second
-	// bodyTimeout bounds how long a body request may go without progress.
+	// bodyTimeout is the time that a body stream may go without progress.
 	bodyTimeout = 30 * time.Second
 )

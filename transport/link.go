@@ -22,15 +22,15 @@ const (
 	closeRefused quic.ApplicationErrorCode = 1
 )
 
-// messageUrgency puts the stream of messages ahead of every body stream.
+// messageUrgency is the priority of the message stream, ahead of every body stream.
 const messageUrgency = 0
 
 var (
-	// ErrFrame: a frame is longer than a message may be.
+	// ErrFrame is returned for a frame that is longer than a message may be.
 	ErrFrame = errors.New("frame too long")
-	// ErrQueueFull: the peer does not read what it is sent.
+	// ErrQueueFull is returned when MaxQueue bytes wait for a peer that does not read.
 	ErrQueueFull = errors.New("send queue is full")
-	// errCongested: the frame is queued, and the queue has passed SoftQueue.
+	// errCongested is returned when a frame is queued and the queue passes SoftQueue.
 	errCongested = errors.New("send queue grows")
 )
 
@@ -40,14 +40,15 @@ type Link struct {
 	id   identity.Identity
 	out  *quic.SendStream
 
-	limits  *Limits
+	limits *Limits
+	ready  chan struct{}  // has room for one signal: frames are queued
+	done   sync.WaitGroup // goroutines of the link
+
 	mu      sync.Mutex
-	queue   [][]byte // encoded frames, guarded by mu
-	queued  int      // their bytes
-	writing bool     // a batch is on its way out, guarded by mu
-	drained func()   // to be called once all has left, guarded by mu; nil for none
-	ready   chan struct{}
-	done    sync.WaitGroup
+	queue   [][]byte // encoded frames; guarded by mu
+	queued  int      // bytes of the queue and of the batch that is being written; guarded by mu
+	writing bool     // a batch is being written; guarded by mu
+	drained func()   // called when the queue is empty; nil for none; guarded by mu
 }
 
 func startLink(conn *quic.Conn, id identity.Identity, limits *Limits) (*Link, error) {
@@ -61,15 +62,16 @@ func startLink(conn *quic.Conn, id identity.Identity, limits *Limits) (*Link, er
 	return l, nil
 }
 
-// Identity is who the peer is.
+// Identity is the identity of the peer.
 func (l *Link) Identity() identity.Identity { return l.id }
 
-// RemoteAddr is where the peer is.
+// RemoteAddr is the address of the peer.
 func (l *Link) RemoteAddr() string { return l.conn.RemoteAddr().String() }
 
-// Close ends the link and tells the peer why.
+// Close ends the link and sends the reason to the peer.
 func (l *Link) Close(reason string) { l.conn.CloseWithError(closeNormal, reason) }
 
+// wait returns when the goroutines of a closed link have ended.
 func (l *Link) wait() { l.done.Wait() }
 
 // frame encodes a message with its length before it: four bytes, big-endian.
@@ -82,8 +84,7 @@ func frame(m wire.Message) ([]byte, error) {
 	return b, nil
 }
 
-// Send queues a message. It does not block; if the peer is so slow that MaxQueue
-// bytes wait, it returns ErrQueueFull.
+// Send queues a message. It does not block. It returns ErrQueueFull if MaxQueue bytes wait.
 func (l *Link) Send(m wire.Message) error {
 	f, err := frame(m)
 	if err != nil {
@@ -95,6 +96,8 @@ func (l *Link) Send(m wire.Message) error {
 	return nil
 }
 
+// sendFrame queues an encoded message. It returns errCongested if the frame is queued and the
+// queue passes SoftQueue.
 func (l *Link) sendFrame(f []byte) error {
 	l.mu.Lock()
 	if l.queued+len(f) > MaxQueue {
@@ -115,18 +118,19 @@ func (l *Link) sendFrame(f []byte) error {
 	return nil
 }
 
-// onDrained has fn called, once, when all that is queued has been handed to QUIC;
-// or reports true, and has not, if that is so now.
+// onDrained arranges for fn to be called once, when every queued frame has been handed to
+// QUIC. If no frame is queued, onDrained returns true and does not call fn.
 func (l *Link) onDrained(fn func()) (idle bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if idle = len(l.queue) == 0 && !l.writing; !idle {
-		l.drained = fn
+	if len(l.queue) == 0 && !l.writing {
+		return true
 	}
-	return idle
+	l.drained = fn
+	return false
 }
 
-// write sends what is queued, many frames in one write, until the link ends.
+// write sends the queued frames, many in one write, until the link ends.
 func (l *Link) write() {
 	var batch []byte
 	for {
@@ -137,7 +141,8 @@ func (l *Link) write() {
 		}
 		l.mu.Lock()
 		frames := l.queue
-		l.queue, l.writing = nil, len(frames) > 0
+		l.queue = nil
+		l.writing = len(frames) > 0
 		l.mu.Unlock()
 		batch = batch[:0]
 		for _, f := range frames {
@@ -147,13 +152,13 @@ func (l *Link) write() {
 			return
 		}
 		l.written(len(batch))
-		if cap(batch) > 64<<10 {
-			batch = nil // a catch-up's worth is not kept for the next announcement
+		if cap(batch) > keptBuffer {
+			batch = nil
 		}
 	}
 }
 
-// written notes that bytes have left, and tells who waits for that.
+// written subtracts n bytes from the queue and calls drained if the queue is empty.
 func (l *Link) written(n int) {
 	l.mu.Lock()
 	l.queued -= n
@@ -170,9 +175,9 @@ func (l *Link) written(n int) {
 	}
 }
 
-// messages reads messages and hands each to fn until the link ends, or a frame
-// or message is not well-formed. It calls open when it has the stream that carries
-// them: those that come after that carry shards.
+// messages calls fn for each message of the peer until the link ends, or a frame or message
+// is not well-formed. It calls open when the message stream is open: every stream that the
+// peer opens afterwards carries a shard.
 func (l *Link) messages(ctx context.Context, open func(), fn func(wire.Message)) error {
 	in, err := l.conn.AcceptUniStream(ctx)
 	if err != nil {
@@ -189,7 +194,8 @@ func (l *Link) messages(ctx context.Context, open func(), fn func(wire.Message))
 	}, fn)
 }
 
-// readMessages hands on messages from r; pace is asked before each, and may wait.
+// readMessages calls fn for each message in r. It calls pace with the size of each message
+// before it reads the message; pace may wait.
 func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Message)) error {
 	var header [4]byte
 	var body []byte
@@ -216,7 +222,7 @@ func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Messa
 			return err
 		}
 		fn(m)
-		if cap(body) > 64<<10 {
+		if cap(body) > keptBuffer {
 			body = nil
 		}
 	}

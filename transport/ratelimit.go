@@ -7,13 +7,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits are the rates at which bodies and shards leave and reach this host, over all
-// its links together. Messages are never held back by them. A nil Limits is none.
+// Limits are the rates at which bodies and shards leave and reach this host over all links
+// together. Messages are not limited. A nil *Limits limits nothing.
 type Limits struct {
-	up, down *rate.Limiter // nil: no limit
+	up   *rate.Limiter // nil: no limit
+	down *rate.Limiter // nil: no limit
 }
 
-// NewLimits makes limits of bytes a second; 0 is none.
+// NewLimits makes limits of upload and download bytes a second; 0 means no limit.
 func NewLimits(upload, download int64) *Limits {
 	return &Limits{up: limiter(upload), down: limiter(download)}
 }
@@ -25,6 +26,7 @@ func limiter(bytes int64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(bytes), copyBuffer)
 }
 
+// writer returns a writer to w at the upload rate.
 func (l *Limits) writer(ctx context.Context, w io.Writer) io.Writer {
 	if l == nil || l.up == nil {
 		return struct{ io.Writer }{w}
@@ -32,6 +34,7 @@ func (l *Limits) writer(ctx context.Context, w io.Writer) io.Writer {
 	return &limitedWriter{ctx, w, l.up}
 }
 
+// reader returns a reader of r at the download rate.
 func (l *Limits) reader(ctx context.Context, r io.Reader) io.Reader {
 	if l == nil || l.down == nil {
 		return r

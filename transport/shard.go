@@ -14,20 +14,10 @@ import (
 	"banyan/record"
 )
 
-// shardHeader opens a stream that carries one shard: its bytes follow, to the end of
-// the stream.
-type shardHeader struct {
-	Config  string `cbor:"1,keyasint"`
-	Version uint64 `cbor:"2,keyasint"`
-	Form    uint8  `cbor:"3,keyasint"`
-	Number  uint32 `cbor:"4,keyasint"`
-}
+// shardBuffers are buffers for shards that are received and sent.
+var shardBuffers = sync.Pool{New: func() any { return new([record.MaxShardBytes]byte) }}
 
-func (h *shardHeader) key() record.FormKey {
-	return record.FormKey{VersionKey: record.VersionKey{Config: h.Config, Version: h.Version}, Form: h.Form}
-}
-
-// sendShard sends a shard; it returns when all of it has been handed to QUIC.
+// sendShard sends a shard. It returns when every byte has been handed to QUIC.
 func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard []byte) error {
 	opening, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
@@ -36,7 +26,9 @@ func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard [
 		return err
 	}
 	s.SetWriteDeadline(time.Now().Add(bodyTimeout))
-	if err = writeHeader(s, shardHeader{key.Config, key.Version, key.Form, uint32(n)}); err == nil {
+	h := shardHeader{Config: key.Config, Version: key.Version, Form: key.Form, Number: uint32(n)}
+	err = writeHeader(s, h)
+	if err == nil {
 		_, err = l.limits.writer(ctx, s).Write(shard)
 	}
 	if err != nil {
@@ -46,11 +38,8 @@ func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard [
 	return s.Close()
 }
 
-// shardBuffers keeps buffers for shards that come in and go out.
-var shardBuffers = sync.Pool{New: func() any { return new([record.MaxShardBytes]byte) }}
-
-// receiveShards hands every shard that the peer sends to fn until the link ends. fn
-// must not keep the bytes. slots bounds how many are in memory.
+// receiveShards calls fn for each shard that the peer sends, until the link ends. fn must not
+// keep the bytes. The capacity of slots is the number of shards that may be in memory.
 func (l *Link) receiveShards(ctx context.Context, slots chan struct{}, fn func(key record.FormKey, n int, shard []byte)) {
 	for {
 		s, err := l.conn.AcceptUniStream(ctx)
@@ -76,6 +65,7 @@ func (l *Link) receiveShards(ctx context.Context, slots chan struct{}, fn func(k
 	}
 }
 
+// readShard reads a header and the shard behind it, which has n bytes.
 func (l *Link) readShard(ctx context.Context, s *quic.ReceiveStream, buf []byte) (h shardHeader, n int, err error) {
 	s.SetReadDeadline(time.Now().Add(bodyTimeout))
 	if err := readHeader(s, &h); err != nil {
@@ -86,7 +76,7 @@ func (l *Link) readShard(ctx context.Context, s *quic.ReceiveStream, buf []byte)
 	}
 	n, err = io.ReadFull(l.limits.reader(ctx, s), buf)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
+		err = nil // the shard is shorter than the largest one
 	}
 	return h, n, err
 }

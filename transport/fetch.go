@@ -1,0 +1,99 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"banyan/body"
+	"banyan/mesh"
+	"banyan/record"
+)
+
+// DeniedError is a peer's refusal to serve a version.
+type DeniedError struct{ Reason string }
+
+func (e *DeniedError) Error() string { return "peer refused: " + e.Reason }
+
+// localError is a failure of this host to store what a peer has sent.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+// fetch asks the peer for a version and calls take with the offer. The peer must send
+// something every bodyTimeout, and minRate bytes a second in the long run. An error of take
+// is a localError unless the peer caused it.
+func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error) error {
+	s, err := l.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.CancelRead(0)
+	q := bodyRequest{
+		Config:   want.Config,
+		Version:  want.Version,
+		Have:     wish.Have[:min(len(wish.Have), maxHave)],
+		Choice:   wish.Choice,
+		FormOnly: wish.FormOnly,
+	}
+	if err := writeHeader(s, q); err != nil {
+		return err
+	}
+	s.Close()
+	r := &progressReader{s: s}
+	var h bodyHeader
+	if err := readHeader(r, &h); err != nil {
+		return err
+	}
+	if h.Reason != "" {
+		return &DeniedError{h.Reason}
+	}
+	if h.Size < 0 || h.Size > record.MaxBody || h.What > body.ContentIndex || h.Form >= record.MaxForms {
+		return fmt.Errorf("%w: offer of %d bytes", record.ErrTooLarge, h.Size)
+	}
+	r.began = time.Now()
+	err = take(body.Offer{
+		Signed: h.Manifest,
+		What:   h.What,
+		Form:   h.Form,
+		Size:   h.Size,
+		Bytes:  l.limits.reader(ctx, r),
+	})
+	if err != nil && r.err == nil && refusalReason(err) == "" {
+		return &localError{err}
+	}
+	return err
+}
+
+// fetchReason returns why a fetch failed, for metrics and acknowledgements.
+func fetchReason(ctx context.Context, l *Link, err error) string {
+	if l.conn.Context().Err() != nil || ctx.Err() != nil {
+		return mesh.ReasonLinkLost
+	}
+	var local *localError
+	if errors.As(err, &local) {
+		return "store: " + err.Error()
+	}
+	var denied *DeniedError
+	if errors.As(err, &denied) {
+		return "denied: " + denied.Reason
+	}
+	if reason := refusalReason(err); reason != "" {
+		return reason
+	}
+	return "fetch: " + err.Error()
+}
+
+// refusalReason returns the label, for metrics and acknowledgements, of an error that the
+// peer caused; "" for any other error.
+func refusalReason(err error) string {
+	if errors.Is(err, body.ErrMismatch) {
+		return "mismatch"
+	}
+	if reason := record.Reason(err); reason != "other" {
+		return reason
+	}
+	return ""
+}

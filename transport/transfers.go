@@ -1,0 +1,253 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"banyan/body"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// errLinkLost is the reason of a shard that is to be sent over a link that has ended.
+var errLinkLost = errors.New("the link is lost")
+
+// fetch asks a peer for a version, stores what the peer offers, and feeds the outcome.
+func (d *Driver) fetch(o *step.Output) {
+	f := &fetching{
+		peer:   o.Peer,
+		link:   d.links[o.Peer],
+		want:   o.Want,
+		wish:   body.Wish{Choice: o.Choice, FormOnly: o.Cached},
+		cached: o.Cached,
+	}
+	if f.cached {
+		f.wish.Have = d.requests[o.Request].wish.Have // the form is fetched for that request
+	}
+	d.done.Go(func() { d.feed(d.runFetch(f)) })
+}
+
+// fetching is a fetch under way.
+type fetching struct {
+	peer   step.PeerID
+	link   *Link // nil: the link has ended
+	want   record.VersionKey
+	wish   body.Wish
+	cached bool // the version is fetched for other hosts
+}
+
+// runFetch carries out a fetch and returns its outcome.
+func (d *Driver) runFetch(f *fetching) step.Input {
+	outcome := step.Input{Kind: step.InFetched, Want: f.want, Choice: f.wish.Choice}
+	if f.link == nil {
+		outcome.Reason = mesh.ReasonLinkLost
+		return outcome
+	}
+	if !f.cached && d.handlers.Bases != nil {
+		f.wish.Have = d.handlers.Bases(f.want.Config)
+	}
+	err := f.link.fetch(d.ctx, f.want, f.wish, func(o body.Offer) error {
+		d.feed(step.Input{Kind: step.InAnswered, Want: f.want, Choice: f.wish.Choice})
+		return d.take(&outcome, o, f.cached)
+	})
+	if err != nil {
+		return d.fetchFailed(f, err)
+	}
+	return outcome
+}
+
+// take stores what a peer offers and completes the outcome.
+func (d *Driver) take(outcome *step.Input, o body.Offer, cached bool) (err error) {
+	if o.What != body.ContentIndex && !cached {
+		outcome.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, outcome.Want, o)
+		return err
+	}
+	outcome.Kind = step.InIndexed
+	outcome.Form = o.Form
+	if cached {
+		outcome.Info, outcome.Shards, err = d.handlers.Cache.CacheForm(d.ctx, outcome.Want, outcome.Choice, o)
+	} else {
+		outcome.Info, outcome.Shards, err = d.handlers.Receiver.BeginForm(d.ctx, outcome.Want, o)
+	}
+	return err
+}
+
+// fetchFailed returns the outcome of a failed fetch, and reports a refused offer to Observe.
+func (d *Driver) fetchFailed(f *fetching, err error) step.Input {
+	reason := fetchReason(d.ctx, f.link, err)
+	d.log.Warn("fetch failed", "config", f.want.Config, "version", f.want.Version,
+		"from", f.link.id.Name, "reason", reason, "error", err)
+	if refusal := refusalReason(err); refusal != "" {
+		report := step.Output{Op: step.OpRefused, Peer: f.peer, Name: f.link.id.Name, Reason: refusal}
+		d.postSelf(func() { d.handlers.Observe(report) })
+	}
+	return step.Input{
+		Kind:   step.InFetched,
+		Want:   f.want,
+		Choice: f.wish.Choice,
+		Reason: reason,
+		Local:  errors.As(err, new(*localError)),
+		Denied: errors.As(err, new(*DeniedError)),
+	}
+}
+
+// store queues a pushed version for the disk. If the queue is full, the node is told that the
+// version was not stored, and fetches it at its next retry.
+func (d *Driver) store(p *wire.Push) {
+	select {
+	case d.stores <- p:
+	default:
+		d.step(step.Input{
+			Kind:   step.InFetched,
+			Want:   record.VersionKey{Config: p.Config, Version: p.Version},
+			Reason: "store: queue is full",
+			Local:  true,
+		})
+	}
+}
+
+// storePushed stores pushed versions, one after another, until the driver ends.
+func (d *Driver) storePushed() {
+	for {
+		select {
+		case p := <-d.stores:
+			d.feed(d.runStore(p))
+		case <-d.ctx.Done():
+			return
+		}
+	}
+}
+
+// runStore stores a pushed version and returns the outcome.
+func (d *Driver) runStore(p *wire.Push) step.Input {
+	want := record.VersionKey{Config: p.Config, Version: p.Version}
+	o := body.Offer{Signed: p.Manifest, What: body.ContentBody, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}
+	outcome := step.Input{Kind: step.InFetched, Want: want, Local: true}
+	forms, err := d.handlers.Receiver.StoreBody(d.ctx, want, o)
+	if err != nil {
+		d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
+		outcome.Reason = "store: " + err.Error()
+	}
+	outcome.Forms = forms
+	return outcome
+}
+
+// requested gives the node a peer's request for a version.
+func (d *Driver) requested(r request) {
+	d.nextID++
+	d.requests[d.nextID] = r
+	d.step(step.Input{Kind: step.InRequest, Peer: r.peer, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
+}
+
+// deny refuses a request.
+func (d *Driver) deny(id uint64, reason string) {
+	r, ok := d.requests[id]
+	if !ok {
+		return
+	}
+	delete(d.requests, id)
+	d.done.Go(func() { r.deny(reason) })
+}
+
+// serve sends a peer the version that it asked for. If another form should be fetched first,
+// the node gets the request again, for that form.
+func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice) {
+	r, ok := d.requests[id]
+	if !ok {
+		return
+	}
+	delete(d.requests, id)
+	wish := r.wish
+	wish.Choice = choice
+	d.done.Go(func() {
+		o, err := d.handlers.Bodies.OpenBody(d.ctx, want, wish)
+		var other *body.OtherFormError
+		if errors.As(err, &other) && choice == wire.AnyForm {
+			d.postSelf(func() { d.requestAgain(id, r, other.Form) })
+			return
+		}
+		if err != nil {
+			d.log.Warn("version not served", "config", want.Config, "version", want.Version, "error", err)
+			r.deny(err.Error())
+			return
+		}
+		if c, ok := o.Bytes.(io.Closer); ok {
+			defer c.Close()
+		}
+		if err := r.serve(d.ctx, o); err != nil {
+			d.log.Debug("version not served", "config", want.Config, "version", want.Version, "error", err)
+		}
+	})
+}
+
+// requestAgain gives the node a request again, limited to one form.
+func (d *Driver) requestAgain(id uint64, r request, form uint8) {
+	d.requests[id] = r
+	d.step(step.Input{
+		Kind:    step.InRequest,
+		Peer:    r.peer,
+		Request: id,
+		Want:    r.want,
+		Choice:  wire.OnlyForm(form),
+	})
+}
+
+// sendShard sends a shard to a peer, and feeds InSent when the shard has left.
+func (d *Driver) sendShard(to step.PeerID, key record.FormKey, n int) {
+	l := d.links[to]
+	d.done.Go(func() {
+		sent := step.Input{Kind: step.InSent, Peer: to, Key: key, Shard: n}
+		if err := d.runSendShard(l, key, n); err != nil {
+			sent.Reason = err.Error()
+			d.log.Debug("shard not sent", "config", key.Config, "version", key.Version, "shard", n, "error", err)
+		}
+		d.feed(sent)
+	})
+}
+
+func (d *Driver) runSendShard(l *Link, key record.FormKey, n int) error {
+	if l == nil {
+		return errLinkLost
+	}
+	buf := shardBuffers.Get().(*[record.MaxShardBytes]byte)
+	defer shardBuffers.Put(buf)
+	shard, err := d.handlers.Bodies.GetShard(key, n, buf[:])
+	if err != nil {
+		return err
+	}
+	return l.sendShard(d.ctx, key, n, shard)
+}
+
+// putShard stores a shard that a peer has sent, and feeds InShard.
+func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, shard []byte) {
+	in := step.Input{Kind: step.InShard, Peer: from, Key: key, Shard: n}
+	restored, err := d.handlers.Receiver.PutShard(key, n, shard)
+	in.Restored = restored
+	switch {
+	case err == nil:
+	case refusalReason(err) != "":
+		in.Reason = mesh.ReasonPoison
+		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n, "from", l.id.Name, "error", err)
+	default:
+		in.Reason = "store: " + err.Error()
+		in.Local = true
+	}
+	d.feed(in)
+}
+
+// assemble makes the body of a complete form, and feeds the outcome.
+func (d *Driver) assemble(key record.FormKey) {
+	d.done.Go(func() {
+		outcome := step.Input{Kind: step.InFetched, Want: key.VersionKey, Key: key, Local: true}
+		forms, err := d.handlers.Receiver.Assemble(d.ctx, key)
+		if err != nil {
+			outcome.Reason = "store: " + err.Error()
+			d.log.Warn("body not assembled", "config", key.Config, "version", key.Version, "error", err)
+		}
+		outcome.Forms = forms
+		d.feed(outcome)
+	})
+}
