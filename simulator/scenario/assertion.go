@@ -12,17 +12,18 @@ import (
 	"banyan/simulator/measure"
 )
 
-// Assertion is what must hold of a report, such as "p99 < 2s" or "missed == 0".
+// Assertion is a condition on a report, such as "p99 < 2s" or "missed == 0".
 type Assertion struct {
-	Text  string  `json:"text"`
-	Value float64 `json:"value"` // what the report says: milliseconds, a count or a share
+	Text string `json:"text"`
+	// Value is the value of the metric: milliseconds, a count or a share.
+	Value float64 `json:"value"`
 	Holds bool    `json:"holds"`
 
 	metric, op string
 	limit      float64
 }
 
-// metrics are what assertions can be about. Latencies are in milliseconds.
+// metrics holds the values that assertions can compare. Latencies are in milliseconds.
 var metrics = map[string]func(*Report) float64{
 	"p50":            func(r *Report) float64 { return r.P50 },
 	"p99":            func(r *Report) float64 { return r.P99 },
@@ -72,18 +73,22 @@ var operators = map[string]func(a, b float64) bool{
 func parseAssertion(text string) (Assertion, error) {
 	parts := strings.Fields(text)
 	if len(parts) != 3 {
-		return Assertion{}, fmt.Errorf("%w: assertion %q: write METRIC OPERATOR VALUE, such as \"p99 < 2s\"", record.ErrInvalid, text)
+		return Assertion{}, fmt.Errorf("%w: assertion %q: write METRIC OPERATOR VALUE, such as \"p99 < 2s\"",
+			record.ErrInvalid, text)
 	}
 	a := Assertion{Text: text, metric: parts[0], op: parts[1]}
 	if metrics[a.metric] == nil {
-		return a, fmt.Errorf("%w: assertion %q: no metric %q; there are %s", record.ErrInvalid, text, a.metric, strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
+		return a, fmt.Errorf("%w: assertion %q: no metric %q; the metrics are %s",
+			record.ErrInvalid, text, a.metric, strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
 	}
 	if operators[a.op] == nil {
-		return a, fmt.Errorf("%w: assertion %q: no operator %q; there are <, <=, ==, >= and >", record.ErrInvalid, text, a.op)
+		return a, fmt.Errorf("%w: assertion %q: no operator %q; the operators are <, <=, ==, >= and >",
+			record.ErrInvalid, text, a.op)
 	}
 	var err error
-	if a.limit, err = parseLimit(parts[2]); err != nil {
-		return a, fmt.Errorf("%w: assertion %q: %q is no number, duration or share", record.ErrInvalid, text, parts[2])
+	a.limit, err = parseLimit(parts[2])
+	if err != nil {
+		return a, fmt.Errorf("%w: assertion %q: %q is not a number, a duration or a share", record.ErrInvalid, text, parts[2])
 	}
 	return a, nil
 }
@@ -99,8 +104,8 @@ func parseLimit(text string) (float64, error) {
 	return strconv.ParseFloat(text, 64)
 }
 
-// hold tells what the report says of an assertion. One that nothing was measured
-// for does not hold.
+// hold evaluates the assertion on a report. An assertion does not hold if nothing was
+// measured for its metric.
 func (a Assertion) hold(r *Report) Assertion {
 	a.Value = metrics[a.metric](r)
 	a.Holds = operators[a.op](a.Value, a.limit)

@@ -14,29 +14,45 @@ import (
 	"banyan/simulator/world"
 )
 
-// RolloutDef is a version that goes out by a plan, and what is wrong with it.
+// RolloutDef is a rollout in a scenario: a version, the plan of its rollout, and what is
+// wrong with the version.
 type RolloutDef struct {
-	At          quantity.Duration  `yaml:"at"`
-	Config      string             `yaml:"config"`
-	Waves       []quantity.Percent `yaml:"waves"`       // of the fleet, growing
-	Bake        quantity.Duration  `yaml:"bake"`        // how long a wave must be well before the next
-	MaxFailures quantity.Percent   `yaml:"maxFailures"` // of a wave; more roll back
-	Sequential  bool               `yaml:"sequential"`  // one region after the other
-	Refusing    quantity.Percent   `yaml:"refusing"`    // of the hosts: their check command refuses the version
-	Breaking    quantity.Percent   `yaml:"breaking"`    // of the hosts that run it: their health shows it after a while
-	After       quantity.Duration  `yaml:"after"`       // how long after
-	Look        quantity.Duration  `yaml:"look"`        // time between two looks at hosts' health; default 5s
-	Body        quantity.Size      `yaml:"body"`
+	At     quantity.Duration `yaml:"at"`
+	Config string            `yaml:"config"`
+	// Waves are growing shares of the fleet; the last is 100%.
+	Waves []quantity.Percent `yaml:"waves"`
+	// Bake is how long a wave must be healthy before the next wave.
+	Bake quantity.Duration `yaml:"bake"`
+	// MaxFailures is the share of a wave above which failures cause a rollback.
+	MaxFailures quantity.Percent `yaml:"maxFailures"`
+	// Sequential rolls out one region after the other.
+	Sequential bool `yaml:"sequential"`
+	// Refusing is the share of hosts whose check command refuses the version.
+	Refusing quantity.Percent `yaml:"refusing"`
+	// Breaking is the share of hosts that the version makes unhealthy.
+	Breaking quantity.Percent `yaml:"breaking"`
+	// After is the time from the apply at a host to the moment at which the host becomes
+	// unhealthy.
+	After quantity.Duration `yaml:"after"`
+	// Look is the time between two looks at the health of hosts; default 5s.
+	Look quantity.Duration `yaml:"look"`
+	Body quantity.Size     `yaml:"body"`
 }
 
-// healthGate is the gate by which what monitoring sees of hosts comes into a rollout.
+// healthGate is the name of the gate that reports the health of hosts to a rollout, as
+// monitoring does.
 const healthGate = "health"
 
-// Plan is the plan that the definition describes.
+// Plan returns the rollout's plan.
 func (d *RolloutDef) Plan(regions []string) (rollout.Plan, error) {
 	p := rollout.Plan{Gates: rollout.Gates{MinSuccess: 1 - d.MaxFailures}}
 	if d.Breaking > 0 {
-		p.Gates.Webhooks = []rollout.Webhook{{Name: healthGate, URL: "http://health", Every: d.look(), Limit: quantity.Duration(time.Minute)}}
+		p.Gates.Webhooks = []rollout.Webhook{{
+			Name:  healthGate,
+			URL:   "http://health",
+			Every: d.look(),
+			Limit: quantity.Duration(time.Minute),
+		}}
 	}
 	for _, share := range d.Waves {
 		p.Waves = append(p.Waves, rollout.Wave{Share: share, Bake: d.Bake})
@@ -69,32 +85,38 @@ func (d *RolloutDef) check() error {
 	return nil
 }
 
-// RolloutResult is how a rollout went.
+// RolloutResult is the result of a rollout.
 type RolloutResult struct {
 	Config     string `json:"config"`
 	Plan       string `json:"plan"`
 	Status     string `json:"status"`
 	RolledBack bool   `json:"rolled_back"`
 	Why        string `json:"why,omitempty"`
-	Reached    string `json:"reached"` // the last wave
-	Refused    int    `json:"refused"` // hosts whose check refused it
-	Exposed    int    `json:"exposed"` // hosts that ran it
-	// ExposedShare of the fleet ran it.
+	// Reached is the share of the last wave that began.
+	Reached string `json:"reached"`
+	// Refused counts the hosts whose check command refused the version.
+	Refused int `json:"refused"`
+	// Exposed counts the hosts that ran the version.
+	Exposed int `json:"exposed"`
+	// ExposedShare is the share of the fleet that ran the version.
 	ExposedShare float64 `json:"exposed_share"`
-	// DetectSeconds is from the first host that ran or refused it to the decision.
+	// DetectSeconds is the time from the first host that ran or refused the version to the
+	// decision to roll back.
 	DetectSeconds float64 `json:"detect_s"`
-	// RecoverySeconds is from the decision to the last exposed host's return.
+	// RecoverySeconds is the time from the decision to the return of the last host.
 	RecoverySeconds float64 `json:"recovery_s"`
-	Seconds         float64 `json:"duration_s"` // from the start to the end, or to the recovery
-	Steps           int     `json:"steps"`      // transactions of the controller
+	// Seconds is the time from the start to the end, or to the return of the last host.
+	Seconds float64 `json:"duration_s"`
+	// Steps counts the transactions of the controller.
+	Steps int `json:"steps"`
 }
 
 // censusPace is the time between two censuses of a coordinator. In production each head
 // carries a census, and DefaultHeadInterval is 3 s.
 const censusPace = 3 * time.Second
 
-// simulated is a rollout under way: the controller that a coordinator runs, and what is
-// wrong with the version.
+// simulated is a rollout in progress: the controller that a coordinator runs in production,
+// and the hosts that the version breaks.
 type simulated struct {
 	r    *run
 	def  RolloutDef
@@ -117,10 +139,19 @@ type simulated struct {
 	running, exposed, broken               map[int32]bool
 }
 
-// startRollout arranges a rollout at its time.
+// startRollout schedules rollout number n of a run. The hosts that refuse the version follow
+// from the seed and n.
 func startRollout(r *run, def RolloutDef, n int) *simulated {
-	o := &simulated{r: r, def: def, rand: rand.New(rand.NewPCG(r.w.Config().Seed, uint64(n)+0x726f6c6c)), refusing: map[int32]bool{},
-		refused: map[int32]bool{}, running: map[int32]bool{}, exposed: map[int32]bool{}, broken: map[int32]bool{}}
+	o := &simulated{
+		r:        r,
+		def:      def,
+		rand:     rand.New(rand.NewPCG(r.w.Config().Seed, uint64(n)+0x726f6c6c)),
+		refusing: map[int32]bool{},
+		refused:  map[int32]bool{},
+		running:  map[int32]bool{},
+		exposed:  map[int32]bool{},
+		broken:   map[int32]bool{},
+	}
 	for i := range r.w.Agents() {
 		if o.rand.Float64() < float64(def.Refusing) {
 			o.refusing[i] = true
@@ -140,10 +171,12 @@ func startRollout(r *run, def RolloutDef, n int) *simulated {
 	return o
 }
 
-// begin starts the rollout over what the config's pointers name now.
+// begin starts the rollout on top of the current pointers of the config.
 func (o *simulated) begin() {
 	w := o.r.w
-	version, pointers, agents := uint64(0), map[string]record.Pointer{}, map[string]int{}
+	version := uint64(0)
+	pointers := map[string]record.Pointer{}
+	agents := map[string]int{}
 	for _, region := range w.Config().Network.Matrix.Regions {
 		if a := w.Current(o.def.Config, region); a != nil {
 			pointers[region] = a.Pointer
@@ -174,7 +207,7 @@ func (o *simulated) begin() {
 	o.census()
 }
 
-// wall is the time that histories show.
+// wall returns the virtual time as a time.Time.
 func (o *simulated) wall() time.Time { return time.Unix(0, int64(o.r.w.Now())).UTC() }
 
 // tick wakes the controller at regular intervals.
@@ -185,7 +218,8 @@ func (o *simulated) tick() {
 	}
 }
 
-// census has every coordinator count its agents now and then, as heads make a real one do.
+// census makes every coordinator count its agents at intervals. In production a coordinator
+// counts its agents with each head.
 func (o *simulated) census() {
 	if o.driver.Over() {
 		return
@@ -199,7 +233,7 @@ func (o *simulated) census() {
 	w.At(w.Now().Add(censusPace), o.census)
 }
 
-// hear takes what reaches the leader.
+// hear handles acknowledgements and censuses that reach the leader.
 func (o *simulated) hear(out *step.Output) {
 	o.restart()
 	switch out.Op {
@@ -216,7 +250,7 @@ func (o *simulated) hear(out *step.Output) {
 	}
 }
 
-// restart loses what a leader that died had in memory.
+// restart resets the memory of the controller if the leader has restarted.
 func (o *simulated) restart() {
 	w := o.r.w
 	boots := w.Host(0).Boots()
@@ -231,7 +265,7 @@ func (o *simulated) restart() {
 	}
 }
 
-// wake arranges for a step of the controller.
+// wake schedules a step of the controller.
 func (o *simulated) wake() {
 	if o.driver.Over() {
 		return
@@ -242,7 +276,7 @@ func (o *simulated) wake() {
 	}
 }
 
-// step decides, and sends the transaction on its way to the store's quorum.
+// step lets the controller decide, and begins the transaction that stores the decision.
 func (o *simulated) step() {
 	w := o.r.w
 	now := time.Duration(w.Now())
@@ -291,11 +325,17 @@ func (o *simulated) commit(moves []rollout.Move) {
 	o.wake()
 }
 
+// view returns what the controller knows of the fleet.
 func (o *simulated) view() rollout.View {
 	w := o.r.w
 	state := o.driver.State()
-	v := rollout.View{Now: o.wall(), Regions: map[string]rollout.Region{}, Uptime: time.Duration(w.Now() - o.upSince),
-		Answers: map[string]rollout.Answer{healthGate: {Verdict: o.look(state.Asks()), Detail: "hosts are not well"}}}
+	health := rollout.Answer{Verdict: o.look(state.Asks()), Detail: "hosts are not healthy"}
+	v := rollout.View{
+		Now:     o.wall(),
+		Regions: map[string]rollout.Region{},
+		Uptime:  time.Duration(w.Now() - o.upSince),
+		Answers: map[string]rollout.Answer{healthGate: health},
+	}
 	for region, s := range state.Regions {
 		p := record.Pointer{Config: o.def.Config, Region: region}
 		if a := w.Current(o.def.Config, region); a != nil {
@@ -315,14 +355,15 @@ func (o *simulated) look(asked bool) rollout.Verdict {
 	}
 	if now := o.r.w.Now(); now-o.looked >= step.Time(o.def.look()) {
 		o.looked = now
-		if o.health = rollout.Pass; float64(len(o.broken)) > float64(o.def.MaxFailures)*float64(len(o.running)) {
+		o.health = rollout.Pass
+		if float64(len(o.broken)) > float64(o.def.MaxFailures)*float64(len(o.running)) {
 			o.health = rollout.Fail
 		}
 	}
 	return o.health
 }
 
-// applied hears of every effect: hosts take the version up, and leave it.
+// applied is called for every effect. It follows which hosts run the version.
 func (o *simulated) applied(a world.Applied) {
 	if a.Config != o.def.Config || o.began == 0 {
 		return
@@ -341,7 +382,8 @@ func (o *simulated) applied(a world.Applied) {
 	if o.running[a.Host] {
 		return
 	}
-	o.running[a.Host], o.exposed[a.Host] = true, true
+	o.running[a.Host] = true
+	o.exposed[a.Host] = true
 	if o.rand.Float64() < float64(o.def.Breaking) {
 		o.r.w.At(o.r.w.Now().Add(time.Duration(o.def.After)), func() {
 			if o.running[a.Host] {
@@ -351,7 +393,7 @@ func (o *simulated) applied(a world.Applied) {
 	}
 }
 
-// touch notes the first effect of the version.
+// touch records the time of the first effect of the version.
 func (o *simulated) touch() {
 	if o.first == 0 {
 		o.first = o.r.w.Now()
@@ -364,9 +406,18 @@ func (o *simulated) result() RolloutResult {
 		stored = o.driver.Stored()
 	}
 	all := float64(max(o.r.w.Hosts()-o.r.w.Regions(), 1))
-	out := RolloutResult{Config: o.def.Config, Plan: o.def.title(), Status: string(stored.Status), Why: stored.Why,
-		RolledBack: o.decided != 0, Refused: len(o.refused), Exposed: len(o.exposed), ExposedShare: float64(len(o.exposed)) / all,
-		Reached: o.def.Waves[stored.Wave].String(), Steps: o.steps}
+	out := RolloutResult{
+		Config:       o.def.Config,
+		Plan:         o.def.title(),
+		Status:       string(stored.Status),
+		RolledBack:   o.decided != 0,
+		Why:          stored.Why,
+		Reached:      o.def.Waves[stored.Wave].String(),
+		Refused:      len(o.refused),
+		Exposed:      len(o.exposed),
+		ExposedShare: float64(len(o.exposed)) / all,
+		Steps:        o.steps,
+	}
 	end := max(o.done, o.recovered)
 	if o.decided != 0 {
 		out.DetectSeconds = time.Duration(o.decided - o.first).Seconds()
@@ -377,7 +428,7 @@ func (o *simulated) result() RolloutResult {
 	return out
 }
 
-// title shows a plan in a few words.
+// title describes the plan in a few words: "1% → 100%, baking 1m".
 func (d *RolloutDef) title() string {
 	var waves []string
 	for _, wave := range d.Waves {

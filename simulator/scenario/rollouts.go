@@ -8,24 +8,29 @@ import (
 	"banyan/simulator/world"
 )
 
-// Rollouts compares plans on one fleet: how many hosts a bad version reaches under each,
-// how soon it is gone, and how long a good one takes.
+// Rollouts says how CompareRollouts compares plans: with a bad version, and then with a
+// good version.
 type Rollouts struct {
-	Breaking quantity.Percent  // of the hosts that run the bad version: their health shows it
-	After    quantity.Duration // how long after they took it up
-	Look     quantity.Duration // time between two looks at hosts' health
-	Body     quantity.Size
-	Plans    []RolloutDef // those to compare; nil: RolloutPlans
+	// Breaking is the share of hosts that the bad version makes unhealthy.
+	Breaking quantity.Percent
+	// After is the time from the apply at a host to the moment at which the host becomes
+	// unhealthy.
+	After quantity.Duration
+	// Look is the time between two looks at the health of hosts.
+	Look quantity.Duration
+	Body quantity.Size
+	// Plans are the plans to compare; nil means RolloutPlans.
+	Plans []RolloutDef
 }
 
-// RolloutRow is how one plan fared.
+// RolloutRow is the result of one plan.
 type RolloutRow struct {
 	Plan string        `json:"plan"`
 	Bad  RolloutResult `json:"bad"`
 	Good RolloutResult `json:"good"`
 }
 
-// RolloutPlans are plans that people use.
+// RolloutPlans returns common plans, from all hosts at once to five waves.
 func RolloutPlans() []RolloutDef {
 	minute := quantity.Duration(time.Minute)
 	return []RolloutDef{
@@ -39,11 +44,11 @@ func RolloutPlans() []RolloutDef {
 	}
 }
 
-// rolloutLimit is how much virtual time a rollout has.
+// rolloutLimit is the virtual time within which a rollout must end.
 const rolloutLimit = 6 * time.Hour
 
-// CompareRollouts rolls out, by each plan, a bad version and then a good one, on one fleet
-// that runs another. say is told of each.
+// CompareRollouts rolls out, with each plan, a bad version and then a good version, on one
+// fleet. It calls say with each result.
 func CompareRollouts(cfg world.Config, c Rollouts, say func(RolloutRow)) ([]RolloutRow, error) {
 	const config = "edge/proxy"
 	if c.Plans == nil {
@@ -55,11 +60,16 @@ func CompareRollouts(cfg world.Config, c Rollouts, say func(RolloutRow)) ([]Roll
 	}
 	var rows []RolloutRow
 	for i, def := range c.Plans {
-		def.Config, def.MaxFailures, def.After, def.Look, def.Body = config, 0.01, c.After, c.Look, c.Body
+		def.Config = config
+		def.MaxFailures = 0.01
+		def.After = c.After
+		def.Look = c.Look
+		def.Body = c.Body
 		var results [2]RolloutResult
-		for k, breaking := range []quantity.Percent{c.Breaking, 1e-9} { // the good one is looked at too
+		for k, breaking := range []quantity.Percent{c.Breaking, 1e-9} { // the gate also looks at the good version
 			def.Breaking = breaking
-			if results[k], err = r.rollOut(def, 2*i+k); err != nil {
+			results[k], err = r.rollOut(def, 2*i+k)
+			if err != nil {
 				return rows, err
 			}
 		}
@@ -70,7 +80,7 @@ func CompareRollouts(cfg world.Config, c Rollouts, say func(RolloutRow)) ([]Roll
 	return rows, nil
 }
 
-// rollOut runs one rollout to its end.
+// rollOut runs rollout number n to its end.
 func (r *run) rollOut(def RolloutDef, n int) (RolloutResult, error) {
 	def.At = quantity.Duration(r.w.Now()-r.Start) + quantity.Duration(time.Second)
 	o := startRollout(r, def, n)

@@ -8,8 +8,8 @@ import (
 	"banyan/simulator/world"
 )
 
-// Report is what a scenario found: the measurements of its fleet, and how its faults,
-// rollouts and assertions went.
+// Report is the result of a scenario: the measurements of the fleet, the timeline, and the
+// results of the rollouts and assertions.
 type Report struct {
 	Scenario string `json:"scenario,omitempty"`
 	About    string `json:"about,omitempty"`
@@ -27,19 +27,21 @@ func (r *Report) Failed() (failed []Assertion) {
 
 // Sample is the state of the fleet at a moment.
 type Sample struct {
-	Second   float64 `json:"s"` // since the run began
+	// Second is the time since the fleet had joined.
+	Second   float64 `json:"s"`
 	Coverage float64 `json:"coverage"`
-	Up       float64 `json:"up"` // share of the agents
+	// Up is the share of agents that are up.
+	Up float64 `json:"up"`
 }
 
-// Note is something that happened, for the timeline.
+// Note is an event on the timeline.
 type Note struct {
 	Second float64 `json:"s"`
 	Text   string  `json:"text"`
 	Fault  bool    `json:"fault,omitempty"`
 }
 
-// run is a fleet on its way through a scenario.
+// run is a fleet that goes through a scenario.
 type run struct {
 	*measure.Run
 	w        *world.World
@@ -60,6 +62,18 @@ func begin(cfg world.Config, running ...string) (*run, error) {
 // second returns the virtual time since the fleet had joined, in seconds.
 func (r *run) second() float64 { return time.Duration(r.w.Now() - r.Start).Seconds() }
 
+// sample adds the state of the fleet to the timeline.
+func (r *run) sample() {
+	up, _ := r.w.Attached()
+	agents := max(r.w.Hosts()-r.w.Regions(), 1)
+	r.timeline = append(r.timeline, Sample{
+		Second:   r.second(),
+		Coverage: r.Meter.Coverage(),
+		Up:       float64(up) / float64(agents),
+	})
+}
+
+// note adds an event to the timeline. fault is true for a fault or a failed rollout.
 func (r *run) note(text string, fault bool) {
 	r.notes = append(r.notes, Note{r.second(), text, fault})
 }

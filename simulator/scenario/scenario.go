@@ -29,11 +29,11 @@ var scenarioSchema []byte
 //go:embed scenarios/*.yaml
 var library embed.FS
 
-// maxScenario is the largest scenario file, in bytes.
+// maxScenario is the size of the largest scenario file, in bytes.
 const maxScenario = 1 << 20
 
-// Scenario is a fleet, what happens to it, and what must come of it: a YAML file
-// that scenario.schema.json describes.
+// Scenario is a fleet, the traffic and the faults on the fleet, and the assertions about the
+// result. It is written as a YAML file, which scenario.schema.json describes.
 type Scenario struct {
 	Name     string            `yaml:"name"`
 	About    string            `yaml:"about"`
@@ -42,18 +42,22 @@ type Scenario struct {
 	Fleet    FleetPart         `yaml:"fleet"`
 	Network  NetworkPart       `yaml:"network"`
 	Costs    *CostsPart        `yaml:"costs"`
-	Traffic  []Traffics        `yaml:"traffic"`
+	Traffic  []TrafficPart     `yaml:"traffic"`
 	Faults   []FaultPart       `yaml:"faults"`
 	Rollouts []RolloutDef      `yaml:"rollouts"`
 	Assert   []string          `yaml:"assert"`
 
-	dir string // where its files are
+	// dir is the directory of the files that the scenario names.
+	dir string
 }
 
 // FleetPart is the fleet of a scenario.
 type FleetPart struct {
-	Agents    int               `yaml:"agents"`  // in all, shared out evenly
-	Regions   int               `yaml:"regions"` // the first so many of the matrix
+	// Agents is the number of agents, spread evenly over the regions.
+	Agents int `yaml:"agents"`
+	// Regions limits the matrix to its first regions; 0 means all.
+	Regions int `yaml:"regions"`
+	// ByRegion adds agents to single regions.
 	ByRegion  map[string]int    `yaml:"byRegion"`
 	Zones     int               `yaml:"zones"`
 	Fanout    int               `yaml:"fanout"`
@@ -64,17 +68,23 @@ type FleetPart struct {
 
 // NetworkPart is the network of a scenario.
 type NetworkPart struct {
-	Matrix      string             `yaml:"matrix"` // a preset, or a CSV file beside the scenario
-	Loss        quantity.Percent   `yaml:"loss"`
-	Jitter      quantity.Percent   `yaml:"jitter"`
-	Link        quantity.Bandwidth `yaml:"link"` // of a host, each way
-	Up          quantity.Bandwidth `yaml:"up"`   // of a host, where it differs from link
-	Down        quantity.Bandwidth `yaml:"down"`
+	// Matrix is a preset, or a CSV file whose path is relative to the scenario.
+	Matrix string           `yaml:"matrix"`
+	Loss   quantity.Percent `yaml:"loss"`
+	Jitter quantity.Percent `yaml:"jitter"`
+	// Link is the rate of a host's link in each direction; 0 means no limit.
+	Link quantity.Bandwidth `yaml:"link"`
+	// Up and Down are the rates at which a host sends and receives; default Link.
+	Up   quantity.Bandwidth `yaml:"up"`
+	Down quantity.Bandwidth `yaml:"down"`
+	// Coordinator is the rate of a coordinator's link; 0 means the rates of a host.
 	Coordinator quantity.Bandwidth `yaml:"coordinator"`
-	Voters      []string           `yaml:"voters"` // regions whose stores vote; default three zones of the first
+	// Voters are the regions whose stores vote on a commit; default three zones of the
+	// first region.
+	Voters []string `yaml:"voters"`
 }
 
-// CostsPart overrides processor times.
+// CostsPart overrides fields of world.Costs. A zero field keeps the default.
 type CostsPart struct {
 	Receive quantity.Duration `yaml:"receive"`
 	Send    quantity.Duration `yaml:"send"`
@@ -84,18 +94,21 @@ type CostsPart struct {
 	Store   quantity.Duration `yaml:"store"`
 }
 
-// Traffics is a stream of updates.
-type Traffics struct {
-	At       quantity.Duration `yaml:"at"`
-	Config   string            `yaml:"config"`
-	Configs  int               `yaml:"configs"` // spread over so many configs, named with a number behind
-	Every    quantity.Duration `yaml:"every"`
-	Count    int               `yaml:"count"`
-	Body     quantity.Size     `yaml:"body"`
-	Rollback bool              `yaml:"rollback"` // to the version before
+// TrafficPart is a stream of updates.
+type TrafficPart struct {
+	At     quantity.Duration `yaml:"at"`
+	Config string            `yaml:"config"`
+	// Configs spreads the updates over several configs, named Config-0, Config-1 and so
+	// on, in turn.
+	Configs int               `yaml:"configs"`
+	Every   quantity.Duration `yaml:"every"`
+	Count   int               `yaml:"count"`
+	Body    quantity.Size     `yaml:"body"`
+	// Rollback moves the config back to the version before the newest.
+	Rollback bool `yaml:"rollback"`
 }
 
-// FaultPart is a world.Fault as it is written.
+// FaultPart is a world.Fault in YAML, which may repeat.
 type FaultPart struct {
 	At     quantity.Duration `yaml:"at"`
 	For    quantity.Duration `yaml:"for"`
@@ -104,8 +117,10 @@ type FaultPart struct {
 	To     string            `yaml:"to"`
 	OneWay bool              `yaml:"oneWay"`
 	Factor float64           `yaml:"factor"`
-	Times  int               `yaml:"times"` // it happens again so often in all, Every so much later
-	Every  quantity.Duration `yaml:"every"`
+	// Times is how often the fault happens; Every is the time from one beginning to the
+	// next.
+	Times int               `yaml:"times"`
+	Every quantity.Duration `yaml:"every"`
 }
 
 func (f FaultPart) fault() world.Fault {
@@ -120,8 +135,7 @@ func (f FaultPart) fault() world.Fault {
 	}
 }
 
-// Library lists the scenarios that come with the simulator, by name, with what
-// each is about.
+// Library returns the scenarios that come with the simulator: the text of About by name.
 func Library() map[string]string {
 	entries, err := fs.ReadDir(library, "scenarios")
 	if err != nil {
@@ -132,14 +146,14 @@ func Library() map[string]string {
 		name := strings.TrimSuffix(e.Name(), ".yaml")
 		s, err := Load(name)
 		if err != nil {
-			panic(err) // TestTheLibraryIsValid
+			panic(err) // TestTheLibraryIsValid loads every scenario
 		}
 		all[name] = s.About
 	}
 	return all
 }
 
-// Load reads a scenario: one of the library by its name, or a file.
+// Load reads a scenario: the scenario of the library with that name, or else a file.
 func Load(name string) (*Scenario, error) {
 	raw, err := library.ReadFile("scenarios/" + name + ".yaml")
 	if err == nil {
@@ -162,7 +176,7 @@ func Load(name string) (*Scenario, error) {
 	return s, nil
 }
 
-// Names lists the scenarios that come with the simulator, in order.
+// Names returns the names of the scenarios that come with the simulator, sorted.
 func Names() []string {
 	entries, _ := fs.ReadDir(library, "scenarios")
 	var names []string
@@ -172,8 +186,8 @@ func Names() []string {
 	return names
 }
 
-// Parse reads a scenario and holds it against its schema and against
-// itself; dir is where files that it names are looked for.
+// Parse reads a scenario from YAML and checks the scenario: against the schema, and that its
+// parts fit together. The paths of files that the scenario names are relative to dir.
 func Parse(raw []byte, dir string) (*Scenario, error) {
 	if len(raw) > maxScenario {
 		return nil, fmt.Errorf("%w: a scenario of %d bytes", record.ErrTooLarge, len(raw))
@@ -194,7 +208,8 @@ func Parse(raw []byte, dir string) (*Scenario, error) {
 	return s, s.check(cfg)
 }
 
-// inScenario tells of what is wrong with a file as something wrong with a scenario.
+// inScenario turns the rejection of a draft into an error about a scenario, with its place in
+// the file.
 func inScenario(err error) error {
 	var r *draft.Rejection
 	if !errors.As(err, &r) {
@@ -203,7 +218,7 @@ func inScenario(err error) error {
 	return fmt.Errorf("%w: %s", record.ErrInvalid, r.At())
 }
 
-// Config is the fleet and its network.
+// Config returns the configuration of the fleet and its network.
 func (s *Scenario) Config() (world.Config, error) {
 	matrix, err := world.OpenMatrix(s.Network.Matrix, s.dir)
 	if err != nil {
@@ -214,15 +229,24 @@ func (s *Scenario) Config() (world.Config, error) {
 			return world.Config{}, err
 		}
 	}
-	cfg := world.Config{Seed: s.Seed, Zones: s.Fleet.Zones, Fanout: s.Fleet.Fanout, Heads: time.Duration(s.Fleet.Heads),
-		SlowShare: float64(s.Fleet.Slow), ClockSkew: time.Duration(s.Fleet.ClockSkew)}
-	if cfg.Heads == 0 {
-		cfg.Heads = world.DefaultHeads
-	}
 	n := s.Network
-	cfg.Network = world.Network{Matrix: matrix, Loss: float64(n.Loss), Jitter: float64(n.Jitter),
-		UpBps: float64(cmp.Or(n.Up, n.Link)), DownBps: float64(cmp.Or(n.Down, n.Link)), RootBps: float64(n.Coordinator)}
-	cfg.Agents = world.Uniform(s.Fleet.Agents, len(matrix.Regions))
+	cfg := world.Config{
+		Seed:      s.Seed,
+		Agents:    world.Uniform(s.Fleet.Agents, len(matrix.Regions)),
+		Zones:     s.Fleet.Zones,
+		Fanout:    s.Fleet.Fanout,
+		Heads:     cmp.Or(time.Duration(s.Fleet.Heads), world.DefaultHeads),
+		SlowShare: float64(s.Fleet.Slow),
+		ClockSkew: time.Duration(s.Fleet.ClockSkew),
+		Network: world.Network{
+			Matrix:  matrix,
+			Loss:    float64(n.Loss),
+			Jitter:  float64(n.Jitter),
+			UpBps:   float64(cmp.Or(n.Up, n.Link)),
+			DownBps: float64(cmp.Or(n.Down, n.Link)),
+			RootBps: float64(n.Coordinator),
+		},
+	}
 	for region, agents := range s.Fleet.ByRegion {
 		i := matrix.Index(region)
 		if i < 0 {
@@ -237,25 +261,28 @@ func (s *Scenario) Config() (world.Config, error) {
 		}
 		cfg.Voters = append(cfg.Voters, i)
 	}
-	if c := s.Costs; c != nil {
-		cfg.Costs = world.DefaultCosts()
-		for _, o := range []struct {
-			field *time.Duration
-			value quantity.Duration
-		}{{&cfg.Costs.Receive, c.Receive}, {&cfg.Costs.Send, c.Send}, {&cfg.Costs.Verify, c.Verify},
-			{&cfg.Costs.Connect, c.Connect}, {&cfg.Costs.Apply, c.Apply}, {&cfg.Costs.Store, c.Store}} {
-			if o.value != 0 {
-				*o.field = time.Duration(o.value)
-			}
-		}
+	if s.Costs != nil {
+		cfg.Costs = s.Costs.costs()
 	}
 	return cfg, cfg.Complete()
 }
 
-// maxSamples bounds what a run remembers: updates times hosts.
+// costs returns the default costs with the fields of c that are not zero.
+func (c *CostsPart) costs() world.Costs {
+	costs := world.DefaultCosts()
+	costs.Receive = cmp.Or(time.Duration(c.Receive), costs.Receive)
+	costs.Send = cmp.Or(time.Duration(c.Send), costs.Send)
+	costs.Verify = cmp.Or(time.Duration(c.Verify), costs.Verify)
+	costs.Connect = cmp.Or(time.Duration(c.Connect), costs.Connect)
+	costs.Apply = cmp.Or(time.Duration(c.Apply), costs.Apply)
+	costs.Store = cmp.Or(time.Duration(c.Store), costs.Store)
+	return costs
+}
+
+// maxSamples is the largest number of latencies that a run keeps: updates times agents.
 const maxSamples = 200_000_000
 
-// check holds the parts of a scenario against each other.
+// check returns an error if the parts of a scenario do not fit together.
 func (s *Scenario) check(cfg world.Config) error {
 	updates := 0
 	for _, t := range s.Traffic {
@@ -272,18 +299,11 @@ func (s *Scenario) check(cfg world.Config) error {
 		agents += n
 	}
 	if updates*agents > maxSamples {
-		return fmt.Errorf("%w: %d updates of %d agents are more than a run can follow; at most %d of both multiplied", record.ErrInvalid, updates, agents, maxSamples)
+		return fmt.Errorf("%w: %d updates times %d agents is more than a run can follow; the product may be at most %d",
+			record.ErrInvalid, updates, agents, maxSamples)
 	}
-	for _, f := range s.Faults {
-		if err := f.fault().Check(&cfg); err != nil {
-			return err
-		}
-		if f.Times > 1 && f.Every <= 0 {
-			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", record.ErrInvalid, f.fault(), f.Times)
-		}
-		if time.Duration(f.At) > time.Duration(s.Duration) {
-			return fmt.Errorf("%w: fault %q begins after the end of the run", record.ErrInvalid, f.fault())
-		}
+	if err := s.checkFaults(&cfg); err != nil {
+		return err
 	}
 	for i := range s.Rollouts {
 		if err := s.Rollouts[i].check(); err != nil {
@@ -298,11 +318,28 @@ func (s *Scenario) check(cfg world.Config) error {
 	return nil
 }
 
-// timelineSamples is how often a run looks at the state of the fleet.
+// checkFaults returns an error if a fault is not possible on the fleet of cfg, or begins
+// after the end of the run.
+func (s *Scenario) checkFaults(cfg *world.Config) error {
+	for _, f := range s.Faults {
+		if err := f.fault().Check(cfg); err != nil {
+			return err
+		}
+		if f.Times > 1 && f.Every <= 0 {
+			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", record.ErrInvalid, f.fault(), f.Times)
+		}
+		if time.Duration(f.At) > time.Duration(s.Duration) {
+			return fmt.Errorf("%w: fault %q begins after the end of the run", record.ErrInvalid, f.fault())
+		}
+	}
+	return nil
+}
+
+// timelineSamples is the number of samples of a run's timeline.
 const timelineSamples = 240
 
-// Run runs the scenario and says whether its assertions hold. It ends early, with
-// measure.ErrStopped, when done is closed.
+// Run runs the scenario and evaluates its assertions. It returns measure.ErrStopped if done
+// is closed before the end.
 func (s *Scenario) Run(done <-chan struct{}) (*Report, error) {
 	cfg, err := s.Config()
 	if err != nil {
@@ -321,8 +358,7 @@ func (s *Scenario) Run(done <-chan struct{}) (*Report, error) {
 	step := max(time.Duration(s.Duration)/timelineSamples, time.Millisecond)
 	for end := r.Start.Add(time.Duration(s.Duration)); r.w.Now() < end && !r.w.Stopped(); {
 		r.w.Run(min(r.w.Now().Add(step), end))
-		up, _ := r.w.Attached()
-		r.timeline = append(r.timeline, Sample{r.second(), r.Meter.Coverage(), float64(up) / float64(max(r.w.Hosts()-r.w.Regions(), 1))})
+		r.sample()
 	}
 	if r.w.Stopped() {
 		return nil, measure.ErrStopped
@@ -346,7 +382,7 @@ func (s *Scenario) Run(done <-chan struct{}) (*Report, error) {
 	return report, nil
 }
 
-// schedule arranges the traffic and the faults.
+// schedule schedules the traffic and the faults of the scenario on a run.
 func (s *Scenario) schedule(r *run) {
 	versions := map[string]uint64{}
 	for _, t := range s.Traffic {
@@ -355,22 +391,8 @@ func (s *Scenario) schedule(r *run) {
 			if t.Configs > 1 {
 				config += "-" + strconv.Itoa(i%t.Configs)
 			}
-			at := r.Start.Add(time.Duration(t.At) + time.Duration(i)*time.Duration(t.Every))
-			r.w.At(at, func() {
-				version := versions[config] + 1
-				if t.Rollback {
-					version = max(versions[config], 2) - 1
-				} else {
-					versions[config] = version
-					if t.Body > 0 {
-						r.w.SetBodySize(record.VersionKey{Config: config, Version: version}, int64(t.Body))
-					}
-				}
-				r.Meter.Move(world.Change{Config: config, Version: version}, t.Rollback)
-				if t.Count <= 5 {
-					r.note(fmt.Sprintf("%s: version %d", config, version), false)
-				}
-			})
+			at := time.Duration(t.At) + time.Duration(i)*time.Duration(t.Every)
+			r.w.At(r.Start.Add(at), func() { t.update(r, config, versions) })
 		}
 	}
 	for i, f := range s.Faults {
@@ -379,5 +401,26 @@ func (s *Scenario) schedule(r *run) {
 			again.At += time.Duration(n) * time.Duration(f.Every)
 			r.w.Strike(again, r.Start, i+n*len(s.Faults), func(text string) { r.note(text, true) })
 		}
+	}
+}
+
+// maxNoted is the number of updates of a stream up to which each update is a note on the
+// timeline.
+const maxNoted = 5
+
+// update performs one update of config. versions holds the newest version of each config.
+func (t *TrafficPart) update(r *run, config string, versions map[string]uint64) {
+	version := versions[config] + 1
+	if t.Rollback {
+		version = max(versions[config], 2) - 1
+	} else {
+		versions[config] = version
+		if t.Body > 0 {
+			r.w.SetBodySize(record.VersionKey{Config: config, Version: version}, int64(t.Body))
+		}
+	}
+	r.Meter.Move(world.Change{Config: config, Version: version}, t.Rollback)
+	if t.Count <= maxNoted {
+		r.note(fmt.Sprintf("%s: version %d", config, version), false)
 	}
 }
