@@ -4,18 +4,19 @@ import (
 	"fmt"
 	"time"
 
-	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/simulator/world"
 )
 
-// referee holds a world against the invariants of the design, as it runs and when
-// it has come to rest. Numbers in what it says are those of docs/architecture.md.
+// referee checks a world against the invariants of docs/architecture.md: every commit and
+// every effect when it happens, and the whole fleet at rest. The numbers in violations are
+// those of the invariants.
 type referee struct {
-	w          *world.World
-	committed  map[epochKey]*record.Pointer
-	last       map[effectKey]uint64 // epoch applied last, through restarts
+	w         *world.World
+	committed map[epochKey]*record.Pointer
+	// last holds the epoch that each host applied last. It outlives restarts and disks.
+	last       map[effectKey]uint64
 	violations []string
 }
 
@@ -25,126 +26,213 @@ type epochKey struct {
 	epoch   uint64
 }
 
+// effectKey names a config on a host.
 type effectKey struct {
 	host   int32
 	config string
 }
 
-// maxViolations is how many violations a referee tells of.
+// maxViolations is the number of violations that a referee keeps.
 const maxViolations = 20
 
+// newReferee returns a referee that watches w from now on.
 func newReferee(w *world.World) *referee {
-	r := &referee{w: w, committed: map[epochKey]*record.Pointer{}, last: map[effectKey]uint64{}}
+	r := &referee{
+		w:         w,
+		committed: map[epochKey]*record.Pointer{},
+		last:      map[effectKey]uint64{},
+	}
 	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied})
 	return r
 }
 
 func (r *referee) violate(format string, args ...any) {
-	if len(r.violations) < maxViolations {
-		r.violations = append(r.violations, fmt.Sprintf("at %.3fs: ", time.Duration(r.w.Now()).Seconds())+fmt.Sprintf(format, args...))
+	if len(r.violations) == maxViolations {
+		return
 	}
+	at := fmt.Sprintf("at %.3fs: ", time.Duration(r.w.Now()).Seconds())
+	r.violations = append(r.violations, at+fmt.Sprintf(format, args...))
 }
 
+// commits checks a committed pointer: its epoch is new, and follows the epoch before.
 func (r *referee) commits(a *wire.Announcement) {
 	p := &a.Pointer
-	key := epochKey{record.PointerKey{Config: p.Config, Region: p.Region}, p.Epoch}
+	key := epochKey{p.Key(), p.Epoch}
 	if r.committed[key] != nil {
 		r.violate("invariant 4: epoch %d of %s in %s was won twice", p.Epoch, p.Config, p.Region)
 	}
-	if p.Epoch > 1 && r.committed[epochKey{key.pointer, p.Epoch - 1}] == nil {
+	if p.Epoch > 1 && r.committed[epochKey{p.Key(), p.Epoch - 1}] == nil {
 		r.violate("invariant 4: epoch %d of %s in %s follows no epoch", p.Epoch, p.Config, p.Region)
 	}
 	r.committed[key] = p
 }
 
+// applied checks an effect: the epoch was committed, gives the host that version, and is
+// higher than the epoch before; and the body of the version is on the host's disk.
 func (r *referee) applied(a world.Applied) {
 	h := r.w.Host(a.Host)
 	p := r.committed[epochKey{record.PointerKey{Config: a.Config, Region: h.Region()}, a.Epoch}]
-	on := effectKey{a.Host, a.Config}
-	switch {
-	case p == nil:
+	if p == nil {
 		r.violate("invariant 1: %s applied %s epoch %d, which nobody committed", h.Name(), a.Config, a.Epoch)
 		return
-	case a.Version != p.VersionFor(h.Name(), nil):
-		r.violate("invariant 1: %s applied version %d of %s under epoch %d, which gives it %d", h.Name(), a.Version, a.Config, a.Epoch, p.VersionFor(h.Name(), nil))
-	case a.Epoch <= r.last[on]:
-		r.violate("invariant 2: %s applied %s epoch %d after %d", h.Name(), a.Config, a.Epoch, r.last[on])
 	}
-	if !h.Holds(record.VersionKey{Config: a.Config, Version: a.Version}) && a.Version != 0 {
+	on := effectKey{a.Host, a.Config}
+	if want := p.VersionFor(h.Name(), nil); a.Version != want {
+		r.violate("invariant 1: %s applied version %d of %s under epoch %d, which names version %d",
+			h.Name(), a.Version, a.Config, a.Epoch, want)
+	} else if a.Epoch <= r.last[on] {
+		r.violate("invariant 2: %s applied %s epoch %d after epoch %d", h.Name(), a.Config, a.Epoch, r.last[on])
+	}
+	if a.Version != 0 && !h.Holds(record.VersionKey{Config: a.Config, Version: a.Version}) {
 		r.violate("invariant 3: %s applied %s version %d without its body", h.Name(), a.Config, a.Version)
 	}
 	r.last[on] = a.Epoch
 }
 
-// atRest checks what must hold once faults have ended and time has passed.
+// atRest checks the fleet after the quiet phase.
 func (r *referee) atRest() {
 	w := r.w
-	newest := map[string]uint64{} // revision by region
-	for _, a := range w.Pointers() {
-		newest[a.Pointer.Region] = max(newest[a.Pointer.Region], a.Revision)
-		if r.committed[epochKey{record.PointerKey{Config: a.Pointer.Config, Region: a.Pointer.Region}, a.Pointer.Epoch}] == nil {
-			r.violate("invariant 5: the store lost %s epoch %d in %s", a.Pointer.Config, a.Pointer.Epoch, a.Pointer.Region)
-		}
-	}
-	for i := range w.Agents() {
-		r.agentAtRest(i, newest)
-	}
-	for _, a := range w.Pointers() {
-		r.acksAtRest(a)
-	}
-}
-
-func (r *referee) agentAtRest(i int32, newest map[string]uint64) {
-	w := r.w
-	h := w.Host(i)
-	if h.Down() || !h.Node().Attached() {
-		r.violate("invariant 7: %s is down or has no parent", h.Name())
-		return
-	}
-	for at, hops := i, 0; !w.IsCoordinator(at); hops++ {
-		parent, ok := w.Parent(at)
-		if !ok || hops > w.Hosts() {
-			r.violate("the tree: no path leads from %s to a coordinator", h.Name())
-			break
-		}
-		at = parent
-	}
-	if n := h.Node().Children(); n > wire.MaxChildren {
-		r.violate("invariant 8: %s has %d children", h.Name(), n)
+	want := map[string]*target{}
+	for _, region := range w.Config().Network.Matrix.Regions {
+		want[region] = newTarget(w.Config())
 	}
 	for _, a := range w.Pointers() {
 		p := &a.Pointer
-		if p.Region != h.Region() {
-			continue
-		}
-		if epoch, ok := h.AppliedEpoch(p.Config); !ok || epoch != p.Epoch {
-			r.violate("invariant 7: %s has %s at epoch %d, the store is at %d", h.Name(), p.Config, r.last[effectKey{i, p.Config}], p.Epoch)
+		want[p.Region].add(a)
+		if r.committed[epochKey{p.Key(), p.Epoch}] == nil {
+			r.violate("invariant 5: the store has %s epoch %d in %s, which was not committed", p.Config, p.Epoch, p.Region)
 		}
 	}
-	if h.RelayOnly() && h.Bodies() > 0 {
-		r.violate("subscriptions: %s holds %d bodies, and subscribes to nothing", h.Name(), h.Bodies())
+	for i := range w.Agents() {
+		r.judge(observe(w, i), want[w.Host(i).Region()])
 	}
-	if used := h.Node().CacheUsed(); used > w.Config().CacheLimit {
-		r.violate("subscriptions: %s keeps %d bytes for others, its limit is %d", h.Name(), used, w.Config().CacheLimit)
-	}
-	if got := h.Node().Watermark(); got != newest[h.Region()] {
-		r.violate("invariant 7: %s is at revision %d, the store at %d", h.Name(), got, newest[h.Region()])
-	}
-	if age := w.Now() - step.Time(h.Node().Head().TimeMicros*1000); w.Config().Heads > 0 && time.Duration(age) > 4*w.Config().Heads+time.Second {
-		r.violate("invariant 6: the newest head of %s is %s old", h.Name(), time.Duration(age).Round(time.Millisecond))
+	for _, a := range w.Pointers() {
+		r.judgeAcks(a)
 	}
 }
 
-// acksAtRest checks that every agent's acknowledgement of the newest epoch came.
-func (r *referee) acksAtRest(a *wire.Announcement) {
-	w := r.w
-	p := &a.Pointer
-	want := w.Audience(p.Region)
-	got := uint64(0)
-	if e := w.Acked(p.Config, p.Region); e != nil && e.Epoch == p.Epoch {
-		got = e.Applied.GetCardinality()
+// target is the state that every agent of a region must have at rest.
+type target struct {
+	pointers   []*record.Pointer
+	revision   uint64
+	cacheLimit int64
+	// headAge is the largest age of an agent's newest head; 0 means no heads are sent.
+	headAge time.Duration
+}
+
+// newTarget returns the target of a region without pointers. A head may be lost a few times
+// in a row before it is late: four intervals and a second.
+func newTarget(cfg *world.Config) *target {
+	t := &target{cacheLimit: cfg.CacheLimit}
+	if cfg.Heads > 0 {
+		t.headAge = 4*cfg.Heads + time.Second
 	}
-	if got != uint64(want) {
+	return t
+}
+
+func (t *target) add(a *wire.Announcement) {
+	t.pointers = append(t.pointers, &a.Pointer)
+	t.revision = max(t.revision, a.Revision)
+}
+
+// agentState is the state of an agent at rest.
+type agentState struct {
+	name string
+	// attached is true if the agent is up and has a parent.
+	attached bool
+	// rooted is true if the path over the parents leads to a coordinator.
+	rooted    bool
+	children  int
+	epochs    map[string]uint64 // applied epochs, by config
+	relayOnly bool
+	bodies    int
+	cacheUsed int64
+	revision  uint64
+	headAge   time.Duration
+}
+
+// observe returns the state of agent i.
+func observe(w *world.World, i int32) agentState {
+	h := w.Host(i)
+	s := agentState{
+		name:      h.Name(),
+		attached:  !h.Down() && h.Node().Attached(),
+		epochs:    map[string]uint64{},
+		relayOnly: h.RelayOnly(),
+		bodies:    h.Bodies(),
+	}
+	if !s.attached {
+		return s
+	}
+	for _, a := range w.Pointers() {
+		if epoch, ok := h.AppliedEpoch(a.Pointer.Config); ok {
+			s.epochs[a.Pointer.Config] = epoch
+		}
+	}
+	s.rooted = rooted(w, i)
+	s.children = h.Node().Children()
+	s.cacheUsed = h.Node().CacheUsed()
+	s.revision = h.Node().Watermark()
+	s.headAge = time.Duration(w.Now()) - time.Duration(h.Node().Head().TimeMicros)*time.Microsecond
+	return s
+}
+
+// rooted reports whether the path over the parents of agent i leads to a coordinator. A path
+// of more hops than the fleet has hosts is a circle.
+func rooted(w *world.World, i int32) bool {
+	for range w.Hosts() {
+		parent, ok := w.Parent(i)
+		if !ok {
+			return false
+		}
+		if w.IsCoordinator(parent) {
+			return true
+		}
+		i = parent
+	}
+	return false
+}
+
+// judge compares the state of an agent with the target of its region.
+func (r *referee) judge(s agentState, want *target) {
+	if !s.attached {
+		r.violate("invariant 7: %s is down or has no parent", s.name)
+		return
+	}
+	if !s.rooted {
+		r.violate("the tree: no path leads from %s to a coordinator", s.name)
+	}
+	if s.children > wire.MaxChildren {
+		r.violate("invariant 8: %s has %d children", s.name, s.children)
+	}
+	for _, p := range want.pointers {
+		if epoch, ok := s.epochs[p.Config]; !ok || epoch != p.Epoch {
+			r.violate("invariant 7: %s has %s at epoch %d, the store is at epoch %d", s.name, p.Config, epoch, p.Epoch)
+		}
+	}
+	if s.relayOnly && s.bodies > 0 {
+		r.violate("subscriptions: %s holds %d bodies, and subscribes to nothing", s.name, s.bodies)
+	}
+	if s.cacheUsed > want.cacheLimit {
+		r.violate("subscriptions: the cache of %s holds %d bytes, its limit is %d", s.name, s.cacheUsed, want.cacheLimit)
+	}
+	if s.revision != want.revision {
+		r.violate("invariant 7: %s is at revision %d, the store at %d", s.name, s.revision, want.revision)
+	}
+	if want.headAge > 0 && s.headAge > want.headAge {
+		r.violate("invariant 6: the newest head of %s is %s old", s.name, s.headAge.Round(time.Millisecond))
+	}
+}
+
+// judgeAcks checks that every subscribing agent has acknowledged the newest epoch of a
+// pointer.
+func (r *referee) judgeAcks(a *wire.Announcement) {
+	p := &a.Pointer
+	got := 0
+	if e := r.w.Acked(p.Config, p.Region); e != nil && e.Epoch == p.Epoch {
+		got = int(e.Applied.GetCardinality())
+	}
+	if want := r.w.Audience(p.Region); got != want {
 		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s epoch %d", got, want, p.Region, p.Config, p.Epoch)
 	}
 }

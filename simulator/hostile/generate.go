@@ -1,0 +1,180 @@
+package hostile
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"banyan/mesh"
+	"banyan/simulator/world"
+)
+
+// Phases of a hostile history.
+const (
+	hostilePhase = 60 * time.Second
+	quietPhase   = 90 * time.Second
+)
+
+// tradedBody is the size of a body that hosts trade shard by shard, in bytes.
+const tradedBody = mesh.WholeLimit + 200_000
+
+// New makes the history of a seed. Each feature that was added after the first draws from a
+// random source of its own, so that the histories of older features stay the same.
+func New(seed uint64) *History {
+	r := rand.New(rand.NewPCG(seed, 0x686f7374696c65))
+	h := &History{Seed: seed, Config: randomFleet(seed, r)}
+	for range 4 + r.IntN(12) {
+		h.Faults = append(h.Faults, h.randomFault(r))
+	}
+	h.addLateRelays(rand.New(rand.NewPCG(seed, 0x6c617465)))
+	for range 3 + r.IntN(15) {
+		h.Updates = append(h.Updates, randomUpdate(r))
+	}
+	h.addBodies(rand.New(rand.NewPCG(seed, 0x626f6479)))
+	h.addRelayOnly(rand.New(rand.NewPCG(seed, 0x73756273)))
+	return h
+}
+
+// randomFleet returns a small fleet: one to three regions of 2 to 21 agents.
+func randomFleet(seed uint64, r *rand.Rand) world.Config {
+	regions := 1 + r.IntN(3)
+	agents := make([]int, regions)
+	for i := range agents {
+		agents[i] = 2 + r.IntN(20)
+	}
+	matrix, err := world.Preset(world.DefaultMatrix)
+	if err != nil {
+		panic(err) // the preset is embedded
+	}
+	matrix, err = matrix.First(regions)
+	if err != nil {
+		panic(err) // the preset has more than three regions
+	}
+	// The order of the draws is part of every history.
+	fanout := 1 + r.IntN(5)
+	idle := 2*time.Second + time.Duration(r.Int64N(int64(10*time.Second)))
+	loss := r.Float64() * 0.2 * float64(r.IntN(2))
+	jitter := r.Float64() * 0.5 * float64(r.IntN(2))
+	return world.Config{
+		Seed:    seed,
+		Agents:  agents,
+		Fanout:  fanout,
+		Heads:   time.Second,
+		Idle:    idle,
+		Join:    5 * time.Second,
+		Network: world.Network{Matrix: matrix, Loss: loss, Jitter: jitter},
+	}
+}
+
+// addLateRelays adds no, one or a few relays that are late.
+func (h *History) addLateRelays(r *rand.Rand) {
+	for r.IntN(3) == 0 {
+		f := h.agentFault(world.FaultLate, r)
+		f.Factor = 10 * r.Float64()
+		h.Faults = append(h.Faults, f)
+	}
+}
+
+// addBodies makes a quarter of the updates large, and adds no, one or a few agents that send
+// poisoned shards.
+func (h *History) addBodies(r *rand.Rand) {
+	for i := range h.Updates {
+		if r.IntN(4) == 0 {
+			h.Updates[i].Body = tradedBody
+		}
+	}
+	for r.IntN(3) == 0 {
+		h.Faults = append(h.Faults, h.agentFault(world.FaultPoison, r))
+	}
+}
+
+// addRelayOnly makes some agents of a third of the fleets subscribe to nothing. The cache of
+// such an agent may be too small for any shard.
+func (h *History) addRelayOnly(r *rand.Rand) {
+	if r.IntN(3) == 0 {
+		h.Config.RelayShare = 0.8 * r.Float64()
+		h.Config.CacheLimit = 1 + r.Int64N(2*tradedBody)
+	}
+}
+
+// agentFault returns a fault of one agent that ends before the quiet phase.
+func (h *History) agentFault(kind world.FaultKind, r *rand.Rand) world.Fault {
+	at := time.Duration(r.Int64N(int64(hostilePhase - time.Second)))
+	length := time.Duration(1 + r.Int64N(int64(hostilePhase-at)))
+	return world.Fault{At: at, For: length, Kind: kind, Target: h.randomAgent(r)}
+}
+
+// randomUpdate returns an update of one of four configs. A third of the updates has a
+// candidate, and a third has a body that is too large to be pushed.
+func randomUpdate(r *rand.Rand) Update {
+	u := Update{
+		At:     time.Duration(r.Int64N(int64(hostilePhase))),
+		Config: fmt.Sprintf("config-%d", r.IntN(4)),
+		Back:   r.IntN(4) == 0,
+		Body:   200,
+	}
+	if r.IntN(3) == 0 {
+		u.Percent = uint8(1 + r.IntN(99))
+	}
+	if r.IntN(3) == 0 {
+		u.Body = 50_000
+	}
+	return u
+}
+
+// earlyKinds is the number of world.FaultKinds from which randomFault draws. Later kinds
+// have functions of their own: addLateRelays and addBodies.
+const earlyKinds = 8
+
+// randomFault returns a fault that ends before the quiet phase. Half of the relays that
+// withhold, forge or replay never stop.
+func (h *History) randomFault(r *rand.Rand) world.Fault {
+	f := world.Fault{
+		At:   time.Duration(r.Int64N(int64(hostilePhase - time.Second))),
+		Kind: world.FaultKinds()[r.IntN(earlyKinds)],
+	}
+	f.For = time.Duration(1 + r.Int64N(int64(hostilePhase-f.At)))
+	f.Target = h.randomTarget(r)
+	switch f.Kind {
+	case world.FaultCut:
+		f.OneWay = r.IntN(2) == 0
+		if r.IntN(2) == 0 {
+			f.To = h.randomTarget(r)
+		}
+	case world.FaultSkew:
+		f.Factor = float64(r.IntN(7200) - 3600)
+	case world.FaultWithhold, world.FaultForge, world.FaultReplay:
+		f.Target = h.randomAgent(r)
+		if r.IntN(2) == 0 {
+			f.For = 0
+		}
+	case world.FaultDisk:
+		f.Target = h.randomAgent(r)
+	}
+	return f
+}
+
+// randomAgent returns the target of one agent.
+func (h *History) randomAgent(r *rand.Rand) string {
+	region := r.IntN(len(h.Config.Agents))
+	agent := r.IntN(h.Config.Agents[region])
+	return fmt.Sprintf("agent:%s/%d", h.Config.Network.Matrix.Regions[region], agent)
+}
+
+// randomTarget returns a target: in three of eight cases one agent.
+func (h *History) randomTarget(r *rand.Rand) string {
+	region := h.Config.Network.Matrix.Regions[r.IntN(len(h.Config.Agents))]
+	switch r.IntN(8) {
+	case 0:
+		return "leader"
+	case 1:
+		return "coordinator:" + region
+	case 2:
+		return fmt.Sprintf("zone:%s/%d", region, r.IntN(3))
+	case 3:
+		return fmt.Sprintf("agents:%d%%", 1+r.IntN(100))
+	case 4:
+		return fmt.Sprintf("relays:%d%%", 1+r.IntN(100))
+	}
+	return h.randomAgent(r)
+}
