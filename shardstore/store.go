@@ -1,92 +1,55 @@
-// Package shardstore keeps on disk the forms of bodies that are on their way to this
-// host, shard by shard, and hands out shards of those and of forms that are whole.
-//
-//	index ──Begin──► directory with manifest, index and a file with holes ◄──Put── shards
-//	                                  │                └──Get──► shards, for others
-//	                               Finish: checked and durable; its owner moves the file where it keeps bodies
-//
-// Entry point: [Open].
-//
-// Promises: what was put survives kill -9, and [Store.Begin] finds it again; at most
-// MaxOpen files are open; a shard that is damaged is neither taken nor given.
 package shardstore
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/bits-and-blooms/bitset"
-	"github.com/cespare/xxhash/v2"
 
 	"banyan/fec"
-	"banyan/internal/diskspace"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
-// MaxOpen is how many forms are open at once. Past it, whole ones that were not used
-// for the longest are closed; if all are on their way, another can't begin.
+// MaxOpen is the number of forms that are open at once. Past it, the complete form that was
+// used least recently is closed. If every open form is on its way, no other form can begin.
 const MaxOpen = 64
 
 var (
-	// ErrUnknown is returned for a form that was not begun, and that the owner has not.
+	// ErrUnknown is returned for a form that was not begun and that the owner does not have.
 	ErrUnknown = errors.New("form is not here")
 	// ErrBusy is returned when too many forms are on their way.
 	ErrBusy = errors.New("too many bodies are on their way")
 )
 
-// Loader opens a form that is whole, from where its owner keeps it.
+// Loader opens a complete form where its owner keeps it.
 type Loader func(key record.FormKey) (*os.File, record.Form, fec.Index, error)
 
-// Store keeps forms. It may be used by many at once.
+// Store keeps forms. It is safe for concurrent use.
 type Store struct {
-	dir     string
-	reserve int64
-	load    Loader
+	dir  directory
+	load Loader
 
 	mu   sync.Mutex
 	open map[record.FormKey]*entry // guarded by mu
 }
 
-type entry struct {
-	file   *fec.File
-	signed []byte // manifest; nil for a form that was loaded
-	index  []byte
-	dir    string // of one on its way; "": it is whole
-	used   time.Time
-}
-
-// Open opens the store in dir. A form is refused if it would leave fewer than reserve
-// bytes free.
+// Open opens the store in dir. The store refuses a form that would leave fewer than reserve
+// bytes free on disk.
 func Open(dir string, reserve int64, load Loader) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("shard store: %w", err)
 	}
-	return &Store{dir: dir, reserve: reserve, load: load, open: map[record.FormKey]*entry{}}, nil
+	return &Store{dir: directory{dir, reserve}, load: load, open: map[record.FormKey]*entry{}}, nil
 }
 
-const (
-	bytesFile = "bytes"
-	indexFile = "index"
-)
-
-// path is the directory of a form on its way. Names of configs may be long and have
-// slashes: their hash names them here, the version is in the name for who looks.
-func (s *Store) path(key record.FormKey) string {
-	sum := record.Sum([]byte(key.Config))
-	return filepath.Join(s.dir, hex.EncodeToString(sum[:8])+"-"+strconv.FormatUint(key.Version, 10)+"-"+strconv.Itoa(int(key.Form)))
-}
-
-// Begin makes room for a form, or finds what has come of it already. It returns which
-// shards are here.
+// Begin prepares to take the shards of a form. It returns the shards that are on disk
+// already.
 func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte) (*bitset.BitSet, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,58 +63,25 @@ func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte
 	if err := s.makeRoom(); err != nil {
 		return nil, err
 	}
-	dir := s.path(key)
-	if err := s.prepare(dir, index); err != nil {
+	e := &entry{dir: s.dir.path(key), signed: signed, index: index, used: time.Now()}
+	if err := s.dir.prepare(e.dir, index); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, bytesFile), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
+	if e.file, err = s.dir.open(e.dir, form, parsed); err != nil {
 		return nil, err
 	}
-	have, err := s.begin(key, form, parsed, signed, index, dir, f)
-	if err != nil {
-		f.Close()
-	}
-	return have, err
+	s.open[key] = e
+	return e.file.Have(), nil
 }
 
-func (s *Store) begin(key record.FormKey, form record.Form, parsed fec.Index, signed, index []byte, dir string, f *os.File) (*bitset.BitSet, error) {
-	file, err := fec.NewFile(f, form, parsed, false)
-	if err != nil {
-		return nil, err
-	}
-	have := file.Have()
-	missing := form.Size - int64(have.Count())*int64(form.Geometry.ShardBytes)
-	if err := diskspace.Check(dir, max(missing, 0), s.reserve); err != nil {
-		return nil, err
-	}
-	s.open[key] = &entry{file: file, signed: signed, index: index, dir: dir, used: time.Now()}
-	return have, nil
-}
-
-// prepare makes the directory of a form; what is there of another index goes.
-func (s *Store) prepare(dir string, index []byte) error {
-	sum := strconv.FormatUint(xxhash.Sum64(index), 16)
-	if held, err := os.ReadFile(filepath.Join(dir, indexFile)); err == nil && string(held) == sum {
-		return nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, indexFile), []byte(sum), 0o600)
-}
-
-// makeRoom closes the form not used for the longest, if as many are open as may be.
+// makeRoom closes the complete form that was used least recently, if MaxOpen forms are open.
 func (s *Store) makeRoom() error {
 	if len(s.open) < MaxOpen {
 		return nil
 	}
 	var oldest *record.FormKey
 	for key, e := range s.open {
-		if e.dir == "" && (oldest == nil || e.used.Before(s.open[*oldest].used)) {
+		if !e.onItsWay() && (oldest == nil || e.used.Before(s.open[*oldest].used)) {
 			oldest = &key
 		}
 	}
@@ -163,7 +93,8 @@ func (s *Store) makeRoom() error {
 	return nil
 }
 
-// find returns a form that is open, or opens it where its owner keeps it.
+// find returns an open form. If load is set, it opens a complete form where its owner keeps
+// the form.
 func (s *Store) find(key record.FormKey, load bool) (*fec.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +121,8 @@ func (s *Store) find(key record.FormKey, load bool) (*fec.File, error) {
 	return file, nil
 }
 
-// Put stores a shard of a form that was begun, and returns which others that restored.
+// Put stores a shard of a form on its way. It returns the other shards that this one
+// restored.
 func (s *Store) Put(key record.FormKey, n int, shard []byte) ([]int, error) {
 	file, err := s.find(key, false)
 	if err != nil {
@@ -199,8 +131,8 @@ func (s *Store) Put(key record.FormKey, n int, shard []byte) ([]int, error) {
 	return file.Put(n, shard)
 }
 
-// Get reads a shard into buf, which has room for record.MaxShardBytes, and returns the
-// part of it that the shard fills.
+// Get reads shard n into buf, which has record.MaxShardBytes bytes, and returns the part of
+// buf that the shard fills.
 func (s *Store) Get(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	file, err := s.find(key, true)
 	if err != nil {
@@ -210,8 +142,8 @@ func (s *Store) Get(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	return shard, file.Get(n, shard)
 }
 
-// Fill stores all of a form that was begun, and returns which shards are here: all, if
-// the bytes are the form's.
+// Fill stores the bytes of a form on its way in one piece. It returns the shards that are on
+// disk: every shard, if the bytes are those of the form.
 func (s *Store) Fill(key record.FormKey, form []byte) (*bitset.BitSet, error) {
 	file, err := s.find(key, false)
 	if err != nil {
@@ -232,12 +164,12 @@ func (s *Store) Fill(key record.FormKey, form []byte) (*bitset.BitSet, error) {
 	return file.Have(), nil
 }
 
-// OpenWhole opens the bytes of a form on its way of which all has come.
+// OpenWhole opens the bytes of a form on its way whose shards have all come.
 func (s *Store) OpenWhole(key record.FormKey) (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.open[key]
-	if e == nil || e.dir == "" || !e.file.Whole() {
+	if e == nil || !e.onItsWay() || !e.file.Whole() {
 		return nil, ErrUnknown
 	}
 	f, err := os.Open(filepath.Join(e.dir, bytesFile))
@@ -250,28 +182,20 @@ func (s *Store) OpenWhole(key record.FormKey) (io.ReadCloser, error) {
 	}{io.LimitReader(f, e.file.Form().Size), f}, nil
 }
 
-// Stored is how many bytes of shards have come of forms on their way.
+// Stored returns the number of bytes of shards of forms on their way.
 func (s *Store) Stored() (bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.open {
-		switch form := e.file.Form(); {
-		case e.dir == "":
-		case e.file.Whole():
-			bytes += form.Size
-		default:
-			have := e.file.Have()
-			for n, ok := have.NextSet(0); ok; n, ok = have.NextSet(n + 1) {
-				if !form.Geometry.IsPadding(form.Size, int(n)) {
-					bytes += int64(form.Geometry.ShardBytes)
-				}
-			}
+		if e.onItsWay() {
+			bytes += e.stored()
 		}
 	}
 	return bytes
 }
 
-// Offer is the manifest and the index of a form of a version that is on its way.
+// Offer returns the manifest and the index of a form of v that is on its way. choice limits
+// the search to one form. ok is false if no such form is on its way.
 func (s *Store) Offer(v record.VersionKey, choice wire.FormChoice) (form uint8, signed, index []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,14 +203,14 @@ func (s *Store) Offer(v record.VersionKey, choice wire.FormChoice) (form uint8, 
 		if !choice.Allows(form) {
 			continue
 		}
-		if e := s.open[record.FormKey{VersionKey: v, Form: form}]; e != nil && e.dir != "" {
+		if e := s.open[record.FormKey{VersionKey: v, Form: form}]; e != nil && e.onItsWay() {
 			return form, e.signed, e.index, true
 		}
 	}
 	return 0, nil, nil, false
 }
 
-// Index is the index of a form that is whole.
+// Index returns the index of a complete form.
 func (s *Store) Index(key record.FormKey) ([]byte, error) {
 	file, err := s.find(key, true)
 	if err != nil {
@@ -295,19 +219,20 @@ func (s *Store) Index(key record.FormKey) ([]byte, error) {
 	return file.Index().Bytes(), nil
 }
 
-// Finish checks a form that is complete and makes it durable. The caller moves the
-// file away, and then calls Keep.
+// Finish checks a form whose shards have all come and makes its file durable. The caller
+// moves the file at path to where it keeps forms, and then calls Keep.
 func (s *Store) Finish(key record.FormKey) (path string, index []byte, err error) {
 	s.mu.Lock()
 	e := s.open[key]
 	s.mu.Unlock()
-	if e == nil || e.dir == "" {
+	if e == nil || !e.onItsWay() {
 		return "", nil, ErrUnknown
 	}
 	return filepath.Join(e.dir, bytesFile), e.index, e.file.Finish()
 }
 
-// Keep goes on serving a form whose file was moved.
+// Keep deletes the directory of a form whose file was moved. The store goes on serving the
+// shards of the form.
 func (s *Store) Keep(key record.FormKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,11 +241,13 @@ func (s *Store) Keep(key record.FormKey) error {
 		return nil
 	}
 	dir := e.dir
-	e.dir, e.signed, e.index = "", nil, nil
+	e.dir = ""
+	e.signed = nil
+	e.index = nil
 	return os.RemoveAll(dir)
 }
 
-// Drop forgets the forms of a version, and what has come of them.
+// Drop closes the forms of a version and deletes the shards that have come.
 func (s *Store) Drop(v record.VersionKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,50 +258,25 @@ func (s *Store) Drop(v record.VersionKey) error {
 			e.file.Close()
 			delete(s.open, key)
 		}
-		errs = append(errs, os.RemoveAll(s.path(key)))
+		errs = append(errs, os.RemoveAll(s.dir.path(key)))
 	}
 	return errors.Join(errs...)
 }
 
-// Prune removes what has come of forms that are not open and have not been touched
-// for a while: nobody asks for them any more.
+// Prune deletes the shards of forms that are not open and to which no shard was added for
+// age.
 func (s *Store) Prune(age time.Duration) error {
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	open := map[string]bool{}
 	for _, e := range s.open {
 		open[e.dir] = true
 	}
-	for _, d := range entries {
-		path := filepath.Join(s.dir, d.Name())
-		if info, err := os.Stat(filepath.Join(path, bytesFile)); open[path] || err == nil && time.Since(info.ModTime()) < age {
-			continue
-		}
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.dir.prune(age, open)
 }
 
-// Size is how many bytes forms on their way take on disk.
-func (s *Store) Size() (bytes int64, err error) {
-	err = filepath.WalkDir(s.dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		info, err := d.Info()
-		if err == nil {
-			bytes += info.Size()
-		}
-		return err
-	})
-	return bytes, err
-}
+// Size returns the size on disk of the forms on their way, in bytes.
+func (s *Store) Size() (int64, error) { return s.dir.size() }
 
 // Close closes every file.
 func (s *Store) Close() error {

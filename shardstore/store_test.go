@@ -194,7 +194,7 @@ func TestPruneRemovesWhatNobodyAsksFor(t *testing.T) {
 	if err := s.Prune(0); err != nil {
 		t.Fatal(err)
 	}
-	if left := entries(t, dir); len(left) != 1 || left[0] != filepath.Base(s.path(key(2))) {
+	if left := entries(t, dir); len(left) != 1 || left[0] != filepath.Base(s.dir.path(key(2))) {
 		t.Errorf("left: %v", left)
 	}
 }
