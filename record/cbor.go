@@ -28,9 +28,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// decodeCanonical decodes payload into v and refuses it unless it is byte for
-// byte what encoding v gives. One record, one encoding: so a hash or a
-// signature over the bytes is one over the meaning.
+// decodeCanonical decodes payload into v. It refuses a payload that differs from the
+// canonical encoding of v: a record has exactly one encoding, so a hash or a signature over
+// the bytes is a hash or a signature over the meaning.
 func decodeCanonical(payload []byte, v any) error {
 	if err := strict.Unmarshal(payload, v); err != nil {
 		return fmt.Errorf("%w: %s", ErrMalformed, err)

@@ -13,7 +13,7 @@ type Digest [sha256.Size]byte
 // Sum hashes b.
 func Sum(b []byte) Digest { return sha256.Sum256(b) }
 
-// SumReader hashes what r gives until its end.
+// SumReader hashes the bytes of r up to its end.
 func SumReader(r io.Reader) (Digest, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {
@@ -22,7 +22,7 @@ func SumReader(r io.Reader) (Digest, error) {
 	return Digest(h.Sum(nil)), nil
 }
 
-// String gives the digest in lower-case hexadecimal.
+// String returns the digest in lower-case hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // ParseDigest reads 64 hexadecimal digits.
@@ -37,10 +37,10 @@ func ParseDigest(s string) (Digest, error) {
 	return d, nil
 }
 
-// MarshalText gives JSON the hexadecimal form.
+// MarshalText encodes the digest in hexadecimal.
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText decodes the output of MarshalText.
 func (d *Digest) UnmarshalText(text []byte) (err error) {
 	*d, err = ParseDigest(string(text))
 	return err

@@ -8,11 +8,11 @@ import (
 	"github.com/veraison/go-cose"
 )
 
-// kind separates the domains of signatures: it is the COSE content type, is
-// signed, and so a signature made for one kind of record can't serve another.
+// kind is a kind of record. Its content type is a signed COSE header, so a signature for a
+// record of one kind is never valid for a record of another kind.
 type kind struct {
 	contentType string
-	limit       int
+	limit       int // size of a signed record in bytes
 }
 
 var (
@@ -52,13 +52,13 @@ func seal(k kind, v any, key Key) ([]byte, error) {
 	return raw, nil
 }
 
-// envelope is a parsed and not yet verified COSE_Sign1.
+// envelope is a parsed COSE_Sign1 whose signature is not verified yet.
 type envelope struct {
 	msg   cose.Sign1Message
 	keyID KeyID
 }
 
-// open checks size, form, algorithm and kind of raw, and reads its key id.
+// open parses raw. It checks the size, the headers, the algorithm and the kind.
 func open(k kind, raw []byte) (*envelope, error) {
 	if len(raw) > k.limit {
 		return nil, fmt.Errorf("%w: %d bytes, the limit for %s is %d", ErrTooLarge, len(raw), k.contentType, k.limit)
@@ -69,7 +69,7 @@ func open(k kind, raw []byte) (*envelope, error) {
 	}
 	protected := e.msg.Headers.Protected
 	if len(protected) != 3 || len(e.msg.Headers.Unprotected) != 0 {
-		return nil, fmt.Errorf("%w: headers are not exactly algorithm, content type and key id, all protected", ErrMalformed)
+		return nil, fmt.Errorf("%w: the headers must be algorithm, content type and key id, all protected", ErrMalformed)
 	}
 	if alg, err := protected.Algorithm(); err != nil || alg != cose.AlgorithmEdDSA {
 		return nil, fmt.Errorf("%w: algorithm is not EdDSA", ErrMalformed)
@@ -97,6 +97,7 @@ func (e *envelope) verify(pub ed25519.PublicKey, v any) error {
 	return decodeCanonical(e.msg.Payload, v)
 }
 
+// decodeUnverified decodes a record without verifying its signature.
 func decodeUnverified(k kind, raw []byte, v any) error {
 	e, err := open(k, raw)
 	if err != nil {

@@ -2,27 +2,29 @@ package record
 
 import "errors"
 
-// The ways a record is refused. Errors of this package wrap one of them.
+// Reasons to refuse a record. Errors of this package wrap one of them.
 var (
-	// ErrInvalid: a field holds what it must not.
+	// ErrInvalid is wrapped if a field of a record has a value that is not allowed.
 	ErrInvalid = errors.New("invalid record")
-	// ErrTooLarge: the bytes exceed the limit for their kind.
+	// ErrTooLarge is wrapped if a record or a body exceeds its limit.
 	ErrTooLarge = errors.New("record too large")
-	// ErrMalformed: the bytes are not the canonical encoding of a record of the kind asked for.
+	// ErrMalformed is wrapped if bytes are not the canonical encoding of a record of the
+	// expected kind.
 	ErrMalformed = errors.New("malformed record")
-	// ErrUnknownKey: the key id is not in the policy for this kind of record.
+	// ErrUnknownKey is wrapped if the policy lists no such key for this kind of record.
 	ErrUnknownKey = errors.New("unknown key")
-	// ErrScope: the key is known and may not sign for this config or region.
+	// ErrScope is wrapped if the policy does not let the key sign for this config or region.
 	ErrScope = errors.New("outside the key's scope")
-	// ErrSignature: the signature does not verify.
+	// ErrSignature is wrapped if the signature does not verify.
 	ErrSignature = errors.New("bad signature")
-	// ErrChecksum: a body does not match its manifest.
+	// ErrChecksum is wrapped if a body, a form, a shard or an index does not match the
+	// manifest.
 	ErrChecksum = errors.New("checksum mismatch")
-	// ErrExpired: the trust policy is past its expiry.
+	// ErrExpired is wrapped if the trust policy has expired.
 	ErrExpired = errors.New("policy expired")
 )
 
-// reasons maps each refusal to the label that metrics and acknowledgements use.
+// reasons maps each refusal to its label in metrics and acknowledgements.
 var reasons = []struct {
 	err    error
 	reason string
@@ -37,8 +39,8 @@ var reasons = []struct {
 	{ErrInvalid, "invalid"},
 }
 
-// Reason names the refusal err wraps, as a short stable label such as
-// "bad_signature"; "other" if it wraps none of this package's.
+// Reason returns the label of the refusal that err wraps, such as "bad_signature". The label
+// is stable. Reason returns "other" if err wraps no error of this package.
 func Reason(err error) string {
 	for _, r := range reasons {
 		if errors.Is(err, r.err) {

@@ -11,24 +11,24 @@ import (
 	"os"
 )
 
-// KeyID names a public key: the first eight bytes of its SHA-256. It selects
-// the policy entry to verify under and is not itself a proof of anything; a
-// policy with two keys of one id is refused.
+// KeyID identifies a public key: the first eight bytes of its SHA-256. It selects the policy
+// entry for a verification and proves nothing by itself. A policy with two keys of the same
+// id is refused.
 type KeyID [8]byte
 
-// String gives the id in hexadecimal.
+// String returns the id in hexadecimal.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// MarshalText gives JSON the hexadecimal form.
+// MarshalText encodes the id in hexadecimal.
 func (id KeyID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// IDOf derives the id of a public key.
+// IDOf returns the id of a public key.
 func IDOf(pub ed25519.PublicKey) KeyID {
 	sum := sha256.Sum256(pub)
 	return KeyID(sum[:8])
 }
 
-// Key is a private Ed25519 key with its id at hand.
+// Key is a private Ed25519 key with the id of its public key.
 type Key struct {
 	ID      KeyID
 	private ed25519.PrivateKey
@@ -43,7 +43,7 @@ func GenerateKey() (Key, error) {
 	return keyOf(private), nil
 }
 
-// KeyFromSeed makes the key that a 32-byte seed determines; for test vectors.
+// KeyFromSeed returns the key of a 32-byte seed. It is for test vectors.
 func KeyFromSeed(seed [ed25519.SeedSize]byte) Key {
 	return keyOf(ed25519.NewKeyFromSeed(seed[:]))
 }
@@ -55,8 +55,8 @@ func keyOf(private ed25519.PrivateKey) Key {
 // Public returns the public half.
 func (k Key) Public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
 
-// Save writes the key to path as PKCS #8 PEM, readable by its owner alone. It
-// refuses to overwrite a file: a lost key cannot be had back.
+// Save writes the key to path as PKCS #8 PEM, readable by its owner only. It does not
+// overwrite a file, because an overwritten key is lost.
 func (k Key) Save(path string) error {
 	der, err := x509.MarshalPKCS8PrivateKey(k.private)
 	if err != nil {
@@ -73,7 +73,7 @@ func (k Key) Save(path string) error {
 	return f.Close()
 }
 
-// LoadKey reads a private key that Save, or openssl genpkey -algorithm ed25519, wrote.
+// LoadKey reads a private key that Save or "openssl genpkey -algorithm ed25519" has written.
 func LoadKey(path string) (Key, error) {
 	der, err := readPEM(path, "PRIVATE KEY")
 	if err != nil {
@@ -99,7 +99,7 @@ func SavePublic(path string, pub ed25519.PublicKey) error {
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
 }
 
-// LoadPublic reads what SavePublic wrote.
+// LoadPublic reads a public key that SavePublic has written.
 func LoadPublic(path string) (ed25519.PublicKey, error) {
 	der, err := readPEM(path, "PUBLIC KEY")
 	if err != nil {

@@ -1,6 +1,6 @@
 package record
 
-// configKey identifies a pointer: each region has its own pointer of each config.
+// PointerKey identifies a pointer: each region has a pointer of its own for each config.
 type PointerKey struct {
 	Config string
 	Region string

@@ -1,6 +1,6 @@
 package record
 
-// Limits on what a record may hold. They bound every decoder of this package.
+// Limits of records. They bound every decoder of this package.
 const (
 	// MaxConfigName is the longest config name, in bytes.
 	MaxConfigName = 128
@@ -12,15 +12,16 @@ const (
 	MaxMessage = 1024
 	// MaxContentType is the longest content type, in bytes.
 	MaxContentType = 100
-	// MaxWaveLabels bounds the labels of a wave: the sum of their bytes.
+	// MaxWaveLabels is the largest sum of the bytes of all labels of a wave.
 	MaxWaveLabels = 96
-	// MaxWaveSets is the most sets of labels in a wave.
+	// MaxWaveSets is the largest number of sets of labels in a wave.
 	MaxWaveSets = 4
 	// MaxManifest is the largest signed manifest, in bytes.
 	MaxManifest = 2048
 	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.
 	MaxAnnouncement = 512
-	// MaxPointer is the largest signed pointer: an announcement less its revision and framing.
+	// MaxPointer is the largest signed pointer, in bytes: an announcement without its
+	// revision and framing.
 	MaxPointer = MaxAnnouncement - 16
 	// MaxHead is the largest signed head, in bytes.
 	MaxHead = 256
@@ -28,14 +29,15 @@ const (
 	MaxPolicy = 1 << 20
 	// MaxBody is the largest body a manifest may describe, in bytes.
 	MaxBody = 1 << 30
-	// MaxShards is the most shards, data and parity together, a stripe may have.
+	// MaxShards is the largest number of shards of a stripe, data and parity together.
 	MaxShards = 255
 	// MaxShardBytes is the largest shard, in bytes.
 	MaxShardBytes = 256 << 10
-	// MaxIndex is the most shards a body may be cut into.
+	// MaxIndex is the largest number of shards of a form.
 	MaxIndex = 1 << 16
-	// MaxForms is the most forms a version may have.
+	// MaxForms is the largest number of forms of a version.
 	MaxForms = 2
-	// MaxDelta is the largest body, base or result, of a delta: both are held in memory.
+	// MaxDelta is the largest body of a delta, base or result, in bytes. Both are in memory
+	// while a delta is made or decoded.
 	MaxDelta = 16 << 20
 )

@@ -9,16 +9,16 @@ import (
 type Manifest struct {
 	Config      string `cbor:"1,keyasint" json:"config"`
 	Version     uint64 `cbor:"2,keyasint" json:"version"`
-	Parent      uint64 `cbor:"3,keyasint" json:"parent"` // the version it was made from; 0 for none
+	Parent      uint64 `cbor:"3,keyasint" json:"parent"` // the version that was edited; 0 for none
 	BodySize    int64  `cbor:"4,keyasint" json:"body_size"`
 	BodySHA256  Digest `cbor:"5,keyasint" json:"body_sha256"`
-	Forms       []Form `cbor:"6,keyasint" json:"forms"` // the first of them without a base
+	Forms       []Form `cbor:"6,keyasint" json:"forms"` // 1 to MaxForms; the first has no base
 	ContentType string `cbor:"7,keyasint" json:"content_type"`
 	Message     string `cbor:"8,keyasint" json:"message"`
 	TimeMillis  int64  `cbor:"9,keyasint" json:"time_ms"` // since the Unix epoch, by the publisher's clock
 }
 
-// Validate reports the first field that holds what it must not.
+// Validate checks the fields of the manifest.
 func (m Manifest) Validate() error {
 	if err := ValidateConfig(m.Config); err != nil {
 		return err
@@ -27,11 +27,13 @@ func (m Manifest) Validate() error {
 	case m.Version == 0:
 		return fmt.Errorf("%w: manifest of %s: versions start at 1", ErrInvalid, m.Config)
 	case m.Parent >= m.Version:
-		return fmt.Errorf("%w: manifest of %s version %d: parent %d is not older", ErrInvalid, m.Config, m.Version, m.Parent)
+		return fmt.Errorf("%w: manifest of %s version %d: parent %d is not an older version", ErrInvalid, m.Config, m.Version, m.Parent)
 	case m.BodySize < 0 || m.BodySize > MaxBody:
-		return fmt.Errorf("%w: manifest of %s version %d: body of %d bytes, the limit is %d", ErrInvalid, m.Config, m.Version, m.BodySize, MaxBody)
+		return fmt.Errorf("%w: manifest of %s version %d: body of %d bytes, the limit is %d",
+			ErrInvalid, m.Config, m.Version, m.BodySize, MaxBody)
 	case len(m.Forms) == 0 || len(m.Forms) > MaxForms || m.Forms[0].Base != 0:
-		return fmt.Errorf("%w: manifest of %s version %d: it needs 1 to %d forms, the first without a base", ErrInvalid, m.Config, m.Version, MaxForms)
+		return fmt.Errorf("%w: manifest of %s version %d: 1 to %d forms are required, the first without a base",
+			ErrInvalid, m.Config, m.Version, MaxForms)
 	case len(m.ContentType) > MaxContentType || !utf8.ValidString(m.ContentType):
 		return fmt.Errorf("%w: content type must be UTF-8 of at most %d bytes", ErrInvalid, MaxContentType)
 	case len(m.Message) > MaxMessage || !utf8.ValidString(m.Message):
@@ -53,8 +55,8 @@ func SignManifest(m Manifest, key Key) ([]byte, error) {
 	return seal(kindManifest, m, key)
 }
 
-// DecodeManifest reads a signed manifest without verifying it: for bytes that
-// were verified before they were stored.
+// DecodeManifest decodes a signed manifest without verifying its signature. It is for bytes
+// that were verified before they were stored.
 func DecodeManifest(raw []byte) (Manifest, error) {
 	var m Manifest
 	return m, decodeUnverified(kindManifest, raw, &m)

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// reservedSegments are the names that an agent gives to files beside a config's
-// children: a config of that name could not be laid out on disk.
+// reservedSegments are names of files that an agent writes into the directory of a config. A
+// config below it could not have such a name on disk.
 var reservedSegments = []string{"value", "meta.json"}
 
-// ValidateConfig reports why name cannot name a config. A config name is one or
-// more segments joined by slashes, each of letters, digits, '.', '_' and '-',
-// starting with a letter or digit: payments/limits.
+// ValidateConfig checks the name of a config. A name has one or more segments, joined by
+// slashes. A segment has letters, digits, '.', '_' and '-', and starts with a letter or
+// digit. For example: payments/limits.
 func ValidateConfig(name string) error {
 	if name == "" {
 		return fmt.Errorf("%w: config name is empty", ErrInvalid)
@@ -47,8 +47,8 @@ func validateSegment(s string) error {
 	return nil
 }
 
-// ValidateRegion reports why name cannot name a region: lower-case letters,
-// digits and '-', starting with a letter.
+// ValidateRegion checks the name of a region. A name has lower-case letters, digits and '-',
+// and starts with a letter.
 func ValidateRegion(name string) error {
 	if name == "" || len(name) > MaxRegionName {
 		return fmt.Errorf("%w: region name %q must have 1 to %d bytes", ErrInvalid, name, MaxRegionName)
@@ -68,8 +68,8 @@ func isAlphanumeric(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// ValidateScope reports why scope is none: it is the name of a config, which stands for
-// those below it too, or "*".
+// ValidateScope checks a scope: "*" for every config, or the name of a config, which stands
+// for that config and all configs below it.
 func ValidateScope(scope string) error {
 	if scope == "*" {
 		return nil
@@ -77,8 +77,8 @@ func ValidateScope(scope string) error {
 	return ValidateConfig(scope)
 }
 
-// InScope tells whether config lies under prefix: equal to it, or below it at a
-// slash. The prefix "*" covers every config.
+// InScope reports whether config equals prefix or lies below prefix. The prefix "*" covers
+// every config. For example, "pay/eu" is in the scope of "pay", and "payments" is not.
 func InScope(config, prefix string) bool {
 	if prefix == "*" {
 		return true

@@ -10,13 +10,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Phase says what a region's agents do about a pointer's versions.
+// Phase says what the agents of a region do with the versions of a pointer.
 type Phase uint8
 
+// The phases.
 const (
-	// PhaseActive: run Baseline, and Candidate where the wave says so.
+	// PhaseActive: agents in the wave run Candidate, all other agents run Baseline.
 	PhaseActive Phase = 1
-	// PhaseStage: fetch Candidate, and go on running Baseline.
+	// PhaseStage: every agent fetches Candidate and goes on running Baseline.
 	PhaseStage Phase = 2
 )
 
@@ -25,9 +26,11 @@ const WholeFleet = 10_000
 
 // Wave selects the agents that run the candidate.
 type Wave struct {
-	// Share of the agents, by a hash of their name, in hundredths of a percent: 0 to WholeFleet.
+	// Share is the share of the agents in hundredths of a percent, 0 to WholeFleet. A hash of
+	// an agent's name decides whether the agent is in the share.
 	Share uint16 `cbor:"1,keyasint" json:"share_bp"`
-	// Any selects agents that carry all labels of one of its sets, whatever the share.
+	// Any has sets of labels. An agent that has all labels of one set is in the wave, also if
+	// it is not in the share.
 	Any []map[string]string `cbor:"2,keyasint" json:"any,omitempty"`
 }
 
@@ -43,7 +46,7 @@ type Pointer struct {
 	TimeMicros int64  `cbor:"8,keyasint" json:"time_us"` // when it was signed, since the Unix epoch
 }
 
-// Validate reports the first field that holds what it must not.
+// Validate checks the fields of the pointer.
 func (p Pointer) Validate() error {
 	if err := ValidateConfig(p.Config); err != nil {
 		return err
@@ -65,7 +68,7 @@ func (p Pointer) Validate() error {
 	return nil
 }
 
-// Validate reports what a wave holds that it must not.
+// Validate checks the fields of the wave.
 func (w Wave) Validate() error {
 	labelBytes := 0
 	for _, set := range w.Any {
@@ -90,9 +93,8 @@ func (w Wave) Validate() error {
 // Key returns the key of the pointer: its config and region.
 func (p *Pointer) Key() PointerKey { return PointerKey{Config: p.Config, Region: p.Region} }
 
-// VersionFor tells which version the agent of that name and those labels runs;
-// 0 when the pointer gives it none (a candidate that has not reached it, over
-// no baseline).
+// VersionFor returns the version that an agent must run. It returns 0 if the pointer gives
+// the agent no version: there is no baseline, and the wave does not cover the agent.
 func (p Pointer) VersionFor(agent string, labels map[string]string) uint64 {
 	if p.Candidate != 0 && p.Phase == PhaseActive && p.Wave.Covers(p.Config, agent, labels) {
 		return p.Candidate
@@ -100,7 +102,7 @@ func (p Pointer) VersionFor(agent string, labels map[string]string) uint64 {
 	return p.Baseline
 }
 
-// Covers tells whether the agent of that name and those labels is in a wave of config.
+// Covers reports whether an agent is in the wave of config.
 func (w Wave) Covers(config, agent string, labels map[string]string) bool {
 	for _, set := range w.Any {
 		if containsAll(labels, set) {
@@ -110,7 +112,7 @@ func (w Wave) Covers(config, agent string, labels map[string]string) bool {
 	return WavePlace(config, agent) < uint32(w.Share)
 }
 
-// String shows a wave in a few words: "1% or canary=true".
+// String describes the wave, such as "1% or canary=true".
 func (w Wave) String() string {
 	var parts []string
 	if w.Share > 0 || len(w.Any) == 0 {
@@ -126,8 +128,10 @@ func (w Wave) String() string {
 	return strings.Join(parts, " or ")
 }
 
+// percent formats hundredths of a percent: 25 is "0.25%".
 func percent(share uint16) string { return strconv.FormatFloat(float64(share)/100, 'f', -1, 64) + "%" }
 
+// containsAll reports whether have has every label of want.
 func containsAll(have, want map[string]string) bool {
 	for k, v := range want {
 		if got, ok := have[k]; !ok || got != v {
@@ -137,10 +141,11 @@ func containsAll(have, want map[string]string) bool {
 	return true
 }
 
-// WavePlace is an agent's fixed place in the order in which waves reach the
-// agents of a config: 0 to 9999, in hundredths of a percent. It is the xxHash64
-// of the config, a zero byte and the agent's name, modulo 10000. The config is
-// part of it, so that the same hosts are not every config's canaries.
+// WavePlace returns the fixed place of an agent in the order in which waves reach the agents
+// of a config: 0 to 9999, in hundredths of a percent. A wave of 1% covers the places 0 to 99.
+//
+// The place is the xxHash64 of the config, a zero byte and the agent's name, modulo 10000.
+// The config is hashed too, so that the canaries of different configs are different hosts.
 func WavePlace(config, agent string) uint32 {
 	var d xxhash.Digest
 	d.Reset()
@@ -158,7 +163,7 @@ func SignPointer(p Pointer, key Key) ([]byte, error) {
 	return seal(kindPointer, p, key)
 }
 
-// Head says how far a region's store had come at a moment. An activation key signs it.
+// Head states the newest revision of a region and the time. An activation key signs it.
 type Head struct {
 	Region     string `cbor:"1,keyasint" json:"region"`
 	Revision   uint64 `cbor:"2,keyasint" json:"revision"` // of the region's newest pointer
@@ -174,22 +179,21 @@ func SignHead(h Head, key Key) ([]byte, error) {
 	return seal(kindHead, h, key)
 }
 
-// String shows a pointer in a line, for logs.
+// String describes the pointer in one line, for logs.
 func (p Pointer) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s@%s epoch %d: version %d", p.Config, p.Region, p.Epoch, p.Baseline)
-	if p.Candidate != 0 {
-		if fmt.Fprintf(&b, ", candidate %d", p.Candidate); p.Phase == PhaseStage {
-			b.WriteString(" staged")
-		} else {
-			fmt.Fprintf(&b, " at %s", p.Wave)
-		}
+	s := fmt.Sprintf("%s@%s epoch %d: version %d", p.Config, p.Region, p.Epoch, p.Baseline)
+	if p.Candidate == 0 {
+		return s
 	}
-	return b.String()
+	s += fmt.Sprintf(", candidate %d", p.Candidate)
+	if p.Phase == PhaseStage {
+		return s + " staged"
+	}
+	return s + fmt.Sprintf(" at %s", p.Wave)
 }
 
-// DecodePointer reads a signed pointer without verifying it: for bytes that
-// were verified before they were stored.
+// DecodePointer decodes a signed pointer without verifying its signature. It is for bytes
+// that were verified before they were stored.
 func DecodePointer(raw []byte) (Pointer, error) {
 	var p Pointer
 	return p, decodeUnverified(kindPointer, raw, &p)

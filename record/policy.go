@@ -21,7 +21,7 @@ type ActivatorEntry struct {
 	Regions []string          `cbor:"3,keyasint" json:"regions"`
 }
 
-// PolicyDocument is the trust policy as the root key signs it.
+// PolicyDocument is the content of a trust policy. The root key signs it.
 type PolicyDocument struct {
 	Version    uint64           `cbor:"1,keyasint" json:"version"`
 	ExpiresSec int64            `cbor:"2,keyasint" json:"expires_s"` // since the Unix epoch
@@ -29,7 +29,7 @@ type PolicyDocument struct {
 	Activators []ActivatorEntry `cbor:"4,keyasint" json:"activators"`
 }
 
-// Validate reports keys of a wrong size or a repeated id, and bad scopes.
+// Validate checks the sizes and the ids of the keys, the scopes and the regions.
 func (d PolicyDocument) Validate() error {
 	if d.Version == 0 {
 		return fmt.Errorf("%w: policy versions start at 1", ErrInvalid)
@@ -76,8 +76,8 @@ func SignPolicy(d PolicyDocument, root Key) ([]byte, error) {
 	return seal(kindPolicy, d, root)
 }
 
-// Policy is a verified trust policy: what everything else verifies under. It is
-// immutable and safe for concurrent use.
+// Policy is a verified trust policy. It verifies all other records. It is immutable and safe
+// for concurrent use.
 type Policy struct {
 	Document   PolicyDocument
 	Raw        []byte
@@ -85,7 +85,8 @@ type Policy struct {
 	activators map[KeyID]ActivatorEntry
 }
 
-// OpenPolicy verifies raw under one of the root keys, and that it has not expired.
+// OpenPolicy verifies a signed trust policy under one of the root keys. It refuses a policy
+// that has expired at the time now.
 func OpenPolicy(raw []byte, roots []ed25519.PublicKey, now time.Time) (*Policy, error) {
 	e, err := open(kindPolicy, raw)
 	if err != nil {
@@ -103,7 +104,8 @@ func OpenPolicy(raw []byte, roots []ed25519.PublicKey, now time.Time) (*Policy, 
 		return nil, fmt.Errorf("trust policy: %w", err)
 	}
 	if expires := time.Unix(p.Document.ExpiresSec, 0); now.After(expires) {
-		return nil, fmt.Errorf("trust policy version %d: %w at %s", p.Document.Version, ErrExpired, expires.UTC().Format(time.RFC3339))
+		return nil, fmt.Errorf("trust policy version %d: %w at %s",
+			p.Document.Version, ErrExpired, expires.UTC().Format(time.RFC3339))
 	}
 	for _, entry := range p.Document.Publishers {
 		p.publishers[IDOf(entry.Public)] = entry
@@ -114,8 +116,8 @@ func OpenPolicy(raw []byte, roots []ed25519.PublicKey, now time.Time) (*Policy, 
 	return p, nil
 }
 
-// VerifyManifest verifies raw as a manifest of a publisher whose scope covers
-// its config, and tells which publisher.
+// VerifyManifest verifies a signed manifest: a publisher must have signed it whose scope
+// covers the config. It returns the publisher too.
 func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
 	var m Manifest
 	e, err := open(kindManifest, raw)
@@ -124,7 +126,8 @@ func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
 	}
 	entry, ok := p.publishers[e.keyID]
 	if !ok {
-		return m, entry, fmt.Errorf("manifest: %w: %s is not a publisher's in policy version %d", ErrUnknownKey, e.keyID, p.Document.Version)
+		return m, entry, fmt.Errorf("manifest: %w: %s is not a publisher's key in policy version %d",
+			ErrUnknownKey, e.keyID, p.Document.Version)
 	}
 	if err := e.verify(entry.Public, &m); err != nil {
 		return Manifest{}, entry, fmt.Errorf("manifest: %w", err)
@@ -134,23 +137,25 @@ func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
 	}
 	inScope := func(prefix string) bool { return InScope(m.Config, prefix) }
 	if !slices.ContainsFunc(entry.Scopes, inScope) {
-		return Manifest{}, entry, fmt.Errorf("manifest: %w: publisher %q (%s) may not sign for %s", ErrScope, entry.Name, e.keyID, m.Config)
+		return Manifest{}, entry, fmt.Errorf("manifest: %w: publisher %q (%s) may not sign for %s",
+			ErrScope, entry.Name, e.keyID, m.Config)
 	}
 	return m, entry, nil
 }
 
-// VerifyManifestOf is VerifyManifest for one who asked for a certain version of a
-// config: a manifest of another, however well signed, is ErrInvalid.
+// VerifyManifestOf is VerifyManifest for a caller that has asked for a version of config. The
+// manifest of another version or config is refused with ErrInvalid.
 func (p *Policy) VerifyManifestOf(raw []byte, config string, version uint64) (Manifest, error) {
 	m, _, err := p.VerifyManifest(raw)
 	if err == nil && (m.Config != config || m.Version != version) {
-		err = fmt.Errorf("%w: asked for %s version %d, was sent %s version %d", ErrInvalid, config, version, m.Config, m.Version)
+		err = fmt.Errorf("%w: the manifest is of %s version %d, not of %s version %d",
+			ErrInvalid, m.Config, m.Version, config, version)
 	}
 	return m, err
 }
 
-// VerifyVersion verifies that manifest is a publisher's for that version, and body
-// the body that it names.
+// VerifyVersion verifies the manifest of a version, and that body is the body which the
+// manifest describes.
 func (p *Policy) VerifyVersion(config string, version uint64, manifest, body []byte) error {
 	m, err := p.VerifyManifestOf(manifest, config, version)
 	if err != nil {
@@ -162,7 +167,8 @@ func (p *Policy) VerifyVersion(config string, version uint64, manifest, body []b
 	return nil
 }
 
-// VerifyPointer verifies raw as a pointer of an activation key that serves its region.
+// VerifyPointer verifies a signed pointer: an activation key of its region must have signed
+// it.
 func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
 	var ptr Pointer
 	if err := p.verifyActivation(kindPointer, raw, &ptr, func() string { return ptr.Region }); err != nil {
@@ -171,7 +177,7 @@ func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
 	return ptr, ptr.Validate()
 }
 
-// VerifyHead verifies raw as a head of an activation key that serves its region.
+// VerifyHead verifies a signed head: an activation key of its region must have signed it.
 func (p *Policy) VerifyHead(raw []byte) (Head, error) {
 	var h Head
 	if err := p.verifyActivation(kindHead, raw, &h, func() string { return h.Region }); err != nil {
@@ -180,6 +186,8 @@ func (p *Policy) VerifyHead(raw []byte) (Head, error) {
 	return h, nil
 }
 
+// verifyActivation verifies a record of kind k and decodes it into v. region returns the
+// region of the decoded record.
 func (p *Policy) verifyActivation(k kind, raw []byte, v any, region func() string) error {
 	e, err := open(k, raw)
 	if err != nil {
@@ -198,17 +206,17 @@ func (p *Policy) verifyActivation(k kind, raw []byte, v any, region func() strin
 	return nil
 }
 
-// MayActivate tells whether the policy lets key sign pointers for region.
+// MayActivate reports whether key may sign pointers for region.
 func (p *Policy) MayActivate(key KeyID, region string) bool {
 	return slices.Contains(p.activators[key].Regions, region)
 }
 
-// MayPublish tells whether the policy lets key sign manifests for config.
+// MayPublish reports whether key may sign manifests for config.
 func (p *Policy) MayPublish(key KeyID, config string) bool {
 	return slices.ContainsFunc(p.publishers[key].Scopes, func(s string) bool { return InScope(config, s) })
 }
 
-// Regions lists, in order, the regions that some activation key serves.
+// Regions returns the regions that have an activation key, in order.
 func (p *Policy) Regions() []string {
 	var regions []string
 	for _, e := range p.Document.Activators {

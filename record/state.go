@@ -5,20 +5,20 @@ import (
 	"encoding/binary"
 )
 
-// State is a hash of a set of signed pointers, whatever their order: the sum of
-// their SHA-256 hashes, taken as four big-endian 64-bit words that each wrap
-// around. A head carries the state of its region, so that a host knows whether
-// what it was sent is all there is. Its zero value is the state of no pointer.
+// State is a hash of a set of signed pointers that does not depend on their order: the sum of
+// their SHA-256 hashes, taken as four big-endian 64-bit words that each wrap around. The zero
+// value is the state of the empty set. A head carries the state of its region, so that a host
+// can tell whether it has received every pointer.
 //
-// Source: additive set hashing (Bellare and Micciancio, EUROCRYPT 1997). Sums of
-// freely chosen elements can be made to collide; these elements can't be chosen,
-// since an activation key has signed them.
+// Source: additive set hashing (Bellare and Micciancio, EUROCRYPT 1997). An attacker who
+// chooses the elements can make two sums collide. The elements here cannot be chosen, because
+// an activation key signs each of them.
 type State [sha256.Size]byte
 
-// Add puts a signed pointer into the set.
+// Add adds a signed pointer to the set.
 func (s *State) Add(raw []byte) { s.combine(raw, func(a, b uint64) uint64 { return a + b }) }
 
-// Remove takes a signed pointer out of the set again.
+// Remove removes a signed pointer from the set.
 func (s *State) Remove(raw []byte) { s.combine(raw, func(a, b uint64) uint64 { return a - b }) }
 
 func (s *State) combine(raw []byte, op func(a, b uint64) uint64) {
@@ -28,5 +28,5 @@ func (s *State) combine(raw []byte, op func(a, b uint64) uint64) {
 	}
 }
 
-// MarshalText gives JSON the hexadecimal form.
+// MarshalText encodes the state in hexadecimal.
 func (s State) MarshalText() ([]byte, error) { return Digest(s).MarshalText() }
