@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,12 +28,13 @@ func newSimulateBodies(a *app) *cobra.Command {
 			restrainMemory(fleet.nodes)
 			var rows []measure.BodyReport
 			for _, run := range compare.BodyRuns() {
+				began := time.Now()
 				r, err := compare.Body(cfg, run)
 				if err != nil {
 					return stopped(err)
 				}
-				if reproducible {
-					r.WallSeconds = 0
+				if !reproducible {
+					r.WallSeconds = time.Since(began).Seconds()
 				}
 				a.say("%s, %s: %.2f × line rate", r.Arrangement, r.Condition, r.RatioToLineRate)
 				rows = append(rows, *r)

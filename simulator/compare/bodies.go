@@ -3,7 +3,6 @@ package compare
 import (
 	"cmp"
 	"fmt"
-	"time"
 
 	"banyan/mesh"
 	"banyan/record"
@@ -13,15 +12,25 @@ import (
 
 // BodyRun says under which conditions a body spreads.
 type BodyRun struct {
+	// Arrangement is the way in which mesh nodes trade shards.
 	Arrangement mesh.Arrangement
-	Whole       bool    // every host fetches it in one piece from its parent
-	Swarm       bool    // hosts tell random partners what they have, and ask for what is rarest
-	Loss        float64 // share of packets
-	Dying       float64 // share of the hosts that die while it spreads
-	Poison      float64 // share of the hosts that send poison
-	Relays      float64 // share of the hosts that only pass on
+	// Whole makes every host fetch the body in one piece from its parent.
+	Whole bool
+	// Swarm spreads the body as BitTorrent does, without mesh nodes: hosts announce their
+	// shards to random partners and ask for the rarest.
+	Swarm bool
+
+	// Loss is the share of packets that are lost.
+	Loss float64
+	// Dying is the share of hosts that die while the body spreads.
+	Dying float64
+	// Poison is the share of hosts that send shards with wrong bytes.
+	Poison float64
+	// Relays is the share of hosts that only relay.
+	Relays float64
 }
 
+// name returns the way to spread the body in words.
 func (b BodyRun) name() string {
 	switch {
 	case b.Whole:
@@ -34,6 +43,7 @@ func (b BodyRun) name() string {
 	return measure.DefaultArrangement
 }
 
+// condition returns the trouble on the fleet in words.
 func (b BodyRun) condition() string {
 	switch {
 	case b.Loss > 0:
@@ -48,21 +58,29 @@ func (b BodyRun) condition() string {
 	return measure.DefaultCondition
 }
 
-// BodyRuns are what the simulator compares: the ways to trade shards, and the best of
-// them under trouble.
+// BodyRuns returns the runs that are compared: each way to spread a body on a healthy fleet,
+// and the default way on fleets with trouble.
 func BodyRuns() []BodyRun {
 	return []BodyRun{
-		{Whole: true}, {Arrangement: mesh.ArrangeSiblings}, {Swarm: true}, {},
-		{Loss: 0.01}, {Dying: 0.1}, {Poison: 0.05}, {Relays: 0.5}, {Relays: 0.9},
+		{Whole: true},
+		{Arrangement: mesh.ArrangeSiblings},
+		{Swarm: true},
+		{},
+		{Loss: 0.01},
+		{Dying: 0.1},
+		{Poison: 0.05},
+		{Relays: 0.5},
+		{Relays: 0.9},
 	}
 }
 
-// Body spreads one body over a fleet that runs an older version.
+// Body spreads one body over a fleet that runs an older version. The body must be large
+// enough to be traded by the shard: larger than mesh.WholeLimit.
 func Body(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
 	if cfg.BodyBytes <= mesh.WholeLimit {
-		return nil, fmt.Errorf("%w: bodies of up to %d bytes are fetched in one piece; give a larger one", record.ErrInvalid, mesh.WholeLimit)
+		return nil, fmt.Errorf("%w: a body of %d bytes is fetched in one piece; the body must be larger than %d bytes",
+			record.ErrInvalid, cfg.BodyBytes, mesh.WholeLimit)
 	}
-	began := time.Now()
 	spread := spreadByMesh
 	if b.Swarm {
 		spread = spreadBySwarm
@@ -72,11 +90,10 @@ func Body(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
 		return nil, err
 	}
 	r.Arrangement, r.Condition = b.name(), b.condition()
-	r.WallSeconds = time.Since(began).Seconds()
 	return r, nil
 }
 
-// spreadByMesh lets the protocol's own code do it.
+// spreadByMesh spreads the body with mesh nodes.
 func spreadByMesh(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
 	const config = "capacity/body"
 	cfg.WholeBodies, cfg.Arrangement = b.Whole, b.Arrangement

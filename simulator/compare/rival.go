@@ -10,19 +10,21 @@ import (
 	"banyan/simulator/world"
 )
 
-// rival is a strategy that is not Banyan's, on the same hosts and network. It is a
-// plain program over the event queue: no failure is repaired but what the
-// transport repairs.
+// rival is a strategy other than Banyan's, on the same machines and network: a small program
+// over the event queue of a world without mesh nodes. A rival repairs no failures except
+// those that the transport repairs.
 type rival struct {
 	w    *world.World
 	c    Options
 	rand *rand.Rand
-	has  []int32 // by host, µs at which it was applied
-	// known tells which hosts of a gossip know.
+	// has holds, by host, the µs after which the update was applied.
+	has []int32
+	// known is true for the hosts that have heard of the update by gossip.
 	known []bool
-	// world.Traffic of the update is what hosts sent; of a quiet minute it is reckoned.
+	// idle and idleBusiest are the traffic of a minute without updates, of all hosts and of
+	// the busiest coordinator. The traffic is computed, not simulated.
 	idle, idleBusiest world.Traffic
-	connections       int
+	connections       int // of the busiest coordinator
 }
 
 func newRival(cfg world.Config, c Options) (*rival, error) {
@@ -31,20 +33,28 @@ func newRival(cfg world.Config, c Options) (*rival, error) {
 		return nil, err
 	}
 	w.PowerOn()
-	return &rival{w: w, c: c, rand: rand.New(rand.NewPCG(cfg.Seed, 0x726976616c)), has: measure.Blank(w.Hosts()), known: make([]bool, w.Hosts())}, nil
+	return &rival{
+		w:     w,
+		c:     c,
+		rand:  rand.New(rand.NewPCG(cfg.Seed, 0x726976616c)),
+		has:   measure.Blank(w.Hosts()),
+		known: make([]bool, w.Hosts()),
+	}, nil
 }
 
-// versionSize is an announcement with its body behind it.
+// versionSize returns the size of an announcement with the body behind it.
 func (r *rival) versionSize() int64 {
 	return world.AnnouncementSize + r.w.Config().BodyBytes + world.ManifestSize
 }
 
-// verify is the processor time of a version: its pointer's signature and its manifest's.
+// verify returns the processor time to check a version: the signatures of the pointer and of
+// the manifest.
 func (r *rival) verify() time.Duration { return 2 * r.w.Config().Costs.Verify }
 
 func nothing() time.Duration { return 0 }
 
-// send carries a message and calls then when the receiver has spent cost on it.
+// send sends a message and calls then when the receiver has spent cost on the message. cost
+// is called when the message arrives.
 func (r *rival) send(from, to int32, size int64, cost func() time.Duration, then func()) {
 	w := r.w
 	departs := w.Upload(from, w.Spend(from, w.Now(), w.Config().Costs.Send), size)
@@ -54,13 +64,14 @@ func (r *rival) send(from, to int32, size int64, cost func() time.Duration, then
 	})
 }
 
-// apply lets a host write and apply what it has received.
+// apply makes host i store and apply the update.
 func (r *rival) apply(i int32) {
 	w := r.w
 	w.StoreAndApply(i, func() { r.has[i] = measure.Micros(time.Duration(w.Now())) })
 }
 
-// toCoordinators commits the update and brings it to every region's coordinator.
+// toCoordinators commits the update and sends it to the coordinator of every region. It calls
+// then when a coordinator has the update.
 func (r *rival) toCoordinators(then func(coordinator int32)) {
 	w := r.w
 	w.At(step.Time(w.Config().Commit()), func() {
@@ -71,6 +82,7 @@ func (r *rival) toCoordinators(then func(coordinator int32)) {
 	})
 }
 
+// largest returns the number of agents of the largest region.
 func (r *rival) largest() (n int) {
 	for _, a := range r.w.Config().Agents {
 		n = max(n, a)
@@ -78,9 +90,10 @@ func (r *rival) largest() (n int) {
 	return n
 }
 
+// total returns the number of agents.
 func (r *rival) total() int { return r.w.Hosts() - r.w.Regions() }
 
-// star sends to every agent of the region from its coordinator.
+// star makes each coordinator send the update to every agent of its region.
 func (r *rival) star() {
 	r.toCoordinators(func(c int32) {
 		first, n := r.w.Members(c)
@@ -89,22 +102,31 @@ func (r *rival) star() {
 		}
 	})
 	r.w.Run(step.Time(measure.UpdateLimit))
-	// A signed head on every connection every 3 seconds, as in the tree.
+	// Each connection carries a signed head every 3 seconds, as in the tree: 20 a minute.
 	const heads = 20
 	r.connections = r.largest()
 	r.idle = r.perMinute(heads*r.total(), world.HeadSize)
-	r.idleBusiest = world.Traffic{Messages: int64(heads * r.connections), Bytes: int64(heads * r.connections * world.HeadSize),
-		CPU: time.Duration(heads*r.connections) * r.w.Config().Costs.Send}
+	sent := heads * r.connections
+	r.idleBusiest = world.Traffic{
+		Messages: int64(sent),
+		Bytes:    int64(sent * world.HeadSize),
+		CPU:      time.Duration(sent) * r.w.Config().Costs.Send,
+	}
 }
 
-// perMinute is the traffic of so many messages between a coordinator and agents,
-// of which those outside its own zone cross one.
+// perMinute returns the traffic of messages between coordinators and agents. A coordinator
+// is in one zone, so with Z zones a share (Z − 1) / Z of the bytes crosses zones.
 func (r *rival) perMinute(messages int, size int64) world.Traffic {
 	bytes := int64(messages) * size
-	return world.Traffic{Messages: int64(messages), Bytes: bytes, CrossZone: bytes * int64(r.w.Config().Zones-1) / int64(r.w.Config().Zones)}
+	zones := int64(r.w.Config().Zones)
+	return world.Traffic{
+		Messages:  int64(messages),
+		Bytes:     bytes,
+		CrossZone: bytes * (zones - 1) / zones,
+	}
 }
 
-// pull lets every agent ask at its interval, from a random moment on.
+// pull makes every agent ask its coordinator once per interval, from a random moment on.
 func (r *rival) pull() {
 	here := make([]bool, r.w.Regions())
 	r.toCoordinators(func(c int32) { here[c] = true })
@@ -118,10 +140,17 @@ func (r *rival) pull() {
 	polls := int(math.Ceil(float64(time.Minute) / float64(r.c.Poll)))
 	r.connections = r.largest()
 	r.idle = r.perMinute(2*polls*r.total(), world.ControlSize)
-	r.idleBusiest = world.Traffic{Messages: int64(polls * r.connections), Bytes: int64(polls * r.connections * world.ControlSize),
-		CPU: time.Duration(polls*r.connections) * (r.w.Config().Costs.Send + r.w.Config().Costs.Receive)}
+	answered := polls * r.connections
+	costs := r.w.Config().Costs
+	r.idleBusiest = world.Traffic{
+		Messages: int64(answered),
+		Bytes:    int64(answered * world.ControlSize),
+		CPU:      time.Duration(answered) * (costs.Send + costs.Receive),
+	}
 }
 
+// pollAt makes agent i ask coordinator c at time at, and again until here[c] is true: the
+// coordinator has the update.
 func (r *rival) pollAt(at step.Time, c, i int32, here []bool) {
 	r.w.At(at, func() {
 		r.send(i, c, world.ControlSize, nothing, func() {
@@ -134,16 +163,23 @@ func (r *rival) pollAt(at step.Time, c, i int32, here []bool) {
 	})
 }
 
-// gossip spreads within each region in rounds: a node that knows tells a few others,
-// a limited number of times (memberlist: four times the digits of the group's size).
+// gossip spreads the update within each region in rounds. A host that has the update sends
+// it to a few random hosts per round. A host sends the update 4 × ⌈log10(n + 2)⌉ times in a
+// region of n agents, as memberlist does.
 func (r *rival) gossip() {
 	r.toCoordinators(func(c int32) { r.tell(c, c) })
 	r.w.Run(step.Time(measure.UpdateLimit))
-	// SWIM: each node probes another every second, which answers.
+	// In SWIM each host probes one other host per second, and the other host answers.
 	r.idle = r.perMinute(2*60*r.total(), world.ControlSize)
-	r.idleBusiest = world.Traffic{Messages: 120, Bytes: 120 * world.ControlSize, CPU: 120 * (r.w.Config().Costs.Send + r.w.Config().Costs.Receive)}
+	costs := r.w.Config().Costs
+	r.idleBusiest = world.Traffic{
+		Messages: 120,
+		Bytes:    120 * world.ControlSize,
+		CPU:      120 * (costs.Send + costs.Receive),
+	}
 }
 
+// tell makes host i of coordinator c's region know the update and gossip about it.
 func (r *rival) tell(c, i int32) {
 	if r.known[i] {
 		return
@@ -162,7 +198,7 @@ func (r *rival) tell(c, i int32) {
 		for range min(r.c.GossipPeers, left) {
 			left--
 			to := first + r.rand.Int32N(n)
-			// A node that knows already drops what it hears again before it verifies it.
+			// A host that knows the update drops it without checking signatures.
 			cost := func() time.Duration {
 				if r.known[to] {
 					return 0
@@ -175,7 +211,7 @@ func (r *rival) tell(c, i int32) {
 			r.w.At(r.w.Now().Add(r.c.Gossip), round)
 		}
 	}
-	// Rounds tick on each node's own clock.
+	// The rounds of each host begin at a random moment.
 	r.w.At(r.w.Now().Add(time.Duration(r.rand.Int64N(int64(r.c.Gossip)))), round)
 }
 
@@ -199,8 +235,8 @@ func (r *rival) result(name, how string) StrategyResult {
 	}
 	s.Update = measure.LatencyOf(all)
 	s.CDF = measure.CDFOf(all, r.total())
-	// A version is taken back as it was spread. Who pulls is reached after another
-	// random part of the interval.
+	// A rollback spreads as the version did. An agent that polls learns of the rollback
+	// after another random part of its interval.
 	back := r.has
 	if name == "pull" {
 		back = measure.Blank(len(r.has))

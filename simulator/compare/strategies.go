@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -9,57 +10,46 @@ import (
 	"banyan/simulator/world"
 )
 
-// Prices are what traffic costs, in US dollars a gigabyte (10^9 bytes). The
-// defaults are list prices of a large cloud's North American regions.
+// Prices are the prices of traffic in US dollars per gigabyte (10^9 bytes).
 type Prices struct {
 	CrossRegion float64 `json:"cross_region_usd_per_gb" yaml:"crossRegion"`
 	CrossZone   float64 `json:"cross_zone_usd_per_gb" yaml:"crossZone"`
 }
 
-// DefaultPrices are used where none are given.
+// DefaultPrices returns the list prices of a large cloud's North American regions.
 func DefaultPrices() Prices { return Prices{CrossRegion: 0.02, CrossZone: 0.01} }
 
 func (p Prices) of(t world.Traffic) float64 {
 	return (float64(t.CrossRegion)*p.CrossRegion + float64(t.CrossZone)*p.CrossZone) / 1e9
 }
 
-// Options says what strategies are compared on.
+// Options says how Strategies compares.
 type Options struct {
 	Prices Prices
 	// Poll is the interval of the strategy that pulls; default 30 s.
 	Poll time.Duration
-	// Gossip is the interval of a gossip round, default 200 ms; GossipPeers to how
-	// many a node sends in each, default 3. Both are memberlist's.
-	Gossip      time.Duration
+	// Gossip is the interval of a gossip round; default 200 ms, as in memberlist.
+	Gossip time.Duration
+	// GossipPeers is the number of hosts to which a host gossips in a round; default 3, as
+	// in memberlist.
 	GossipPeers int
-	// Detect is how long a bad version runs before it is taken back; default 30 s.
+	// Detect is how long a bad version runs before it is rolled back; default 30 s.
 	Detect time.Duration
-	// UpdatesPerDay is the rate of changes that the bill is for; default 1000.
+	// UpdatesPerDay is the rate of updates for the monthly bill; default 1000.
 	UpdatesPerDay int
 }
 
 func (c *Options) setDefaults() {
-	if c.Prices == (Prices{}) {
-		c.Prices = DefaultPrices()
-	}
-	if c.Poll == 0 {
-		c.Poll = 30 * time.Second
-	}
-	if c.Gossip == 0 {
-		c.Gossip = 200 * time.Millisecond
-	}
-	if c.GossipPeers == 0 {
-		c.GossipPeers = 3
-	}
-	if c.Detect == 0 {
-		c.Detect = 30 * time.Second
-	}
-	if c.UpdatesPerDay == 0 {
-		c.UpdatesPerDay = 1000
-	}
+	c.Prices = cmp.Or(c.Prices, DefaultPrices())
+	c.Poll = cmp.Or(c.Poll, 30*time.Second)
+	c.Gossip = cmp.Or(c.Gossip, 200*time.Millisecond)
+	c.GossipPeers = cmp.Or(c.GossipPeers, 3)
+	c.Detect = cmp.Or(c.Detect, 30*time.Second)
+	c.UpdatesPerDay = cmp.Or(c.UpdatesPerDay, 1000)
 }
 
-// StrategyResult is what one way of distributing costs and takes on the fleet.
+// StrategyResult is the result of one strategy: how long an update takes, and what the
+// strategy costs.
 type StrategyResult struct {
 	Strategy string          `json:"strategy"`
 	How      string          `json:"how"`
@@ -67,22 +57,27 @@ type StrategyResult struct {
 	CDF      []measure.Point `json:"cdf,omitempty"`
 	Missed   int             `json:"missed"`
 
-	Traffic world.Traffic `json:"per_update"`         // of all hosts together
-	Busiest world.Traffic `json:"busiest_per_update"` // at the coordinator that does most
-	Idle    world.Traffic `json:"idle_per_minute"`
-	// IdleBusiest is what the busiest coordinator does in a minute without updates.
+	// Traffic is the traffic of all hosts for one update.
+	Traffic world.Traffic `json:"per_update"`
+	// Busiest is the traffic of the busiest coordinator for one update.
+	Busiest world.Traffic `json:"busiest_per_update"`
+	// Idle is the traffic of all hosts in a minute without updates.
+	Idle world.Traffic `json:"idle_per_minute"`
+	// IdleBusiest is the traffic of the busiest coordinator in a minute without updates.
 	IdleBusiest world.Traffic `json:"idle_busiest_per_minute"`
-	// Connections that the busiest coordinator holds.
+	// Connections is the number of connections of the busiest coordinator.
 	Connections int `json:"connections_at_coordinator"`
 
-	// ExposedShare of the hosts ran a bad version that was taken back Detect after it
-	// was published; ExposedSeconds is for how long in all, per host of the fleet.
+	// ExposedShare is the share of hosts that run a bad version which is rolled back
+	// Options.Detect after its publication. ExposedSeconds is the time for which a host runs
+	// the bad version: the mean over all hosts of the fleet.
 	ExposedShare   float64 `json:"exposed_share"`
 	ExposedSeconds float64 `json:"exposed_seconds_per_host"`
 	USDPerMonth    float64 `json:"usd_per_month"`
 }
 
-// Strategies runs the strategies side by side on one fleet.
+// Strategies runs every strategy on the same fleet: the tree, the tree with a canary, a
+// star, polling and gossip.
 func Strategies(cfg world.Config, c Options) ([]StrategyResult, error) {
 	c.setDefaults()
 	if err := cfg.Complete(); err != nil {
@@ -117,12 +112,14 @@ func Strategies(cfg world.Config, c Options) ([]StrategyResult, error) {
 	return out, nil
 }
 
+// bill computes the monthly price of the traffic.
 func (s *StrategyResult) bill(c Options) {
 	const minutesPerMonth = 30 * 24 * 60
 	s.USDPerMonth = c.Prices.of(s.Idle)*minutesPerMonth + c.Prices.of(s.Traffic)*30*float64(c.UpdatesPerDay)
 }
 
-// compareTree measures Banyan's own tree, all at once and with a canary first.
+// compareTree measures the tree of mesh nodes: an update of every host at once, and an update
+// whose first wave is 1% of the hosts.
 func compareTree(cfg world.Config, c Options) (tree, canary StrategyResult, err error) {
 	if cfg.Heads == 0 {
 		cfg.Heads = 3 * time.Second
@@ -149,6 +146,7 @@ func compareTree(cfg world.Config, c Options) (tree, canary StrategyResult, err 
 	return tree, canary, nil
 }
 
+// fill fills in the latency and the traffic of an update of the tree.
 func fill(r *measure.Run, s *StrategyResult, u *measure.Update, spent, idle []measure.RoleTraffic) {
 	var all []int32
 	for i := range r.World.Agents() {
@@ -173,9 +171,11 @@ func fill(r *measure.Run, s *StrategyResult, u *measure.Update, spent, idle []me
 	}
 }
 
-// expose reckons what a bad version would have done: host i had it from up[i], and
-// lost it back[i] after it was taken back, which was detect after the publish.
-// only, if not nil, tells which hosts ran it at all.
+// expose computes which hosts a bad version reaches and for how long. The version is rolled
+// back detect after its publication. Host i runs the version from up[i] after the
+// publication to back[i] after the rollback. Example: with detect = 30 s, up = 1 s and back
+// = 2 s, the host runs the version for 31 s. If only is not nil, hosts for which it returns
+// false never run the version.
 func (s *StrategyResult) expose(w *world.World, detect time.Duration, up, back []int32, only func(int32) bool) {
 	hosts, seconds := 0, 0.0
 	for i := range w.Agents() {

@@ -13,54 +13,63 @@ import (
 	"banyan/simulator/world"
 )
 
-// swarm is how BitTorrent would spread a body, on the same hosts, links and shards: each
-// host has partners drawn at random, which tell each other what they have, and asks for
-// what the fewest of them have. The coordinator hands out no shard again before it has
-// handed out all of them. Nothing is lost and nobody dies: it is a yardstick.
+// swarm spreads a body as BitTorrent does, on the machines and links of a world without mesh
+// nodes. Each host has random partners. Partners announce their shards to each other, and a
+// host asks its partners for the shard that the fewest partners have. A coordinator sends no
+// shard twice before it has sent every shard once. No packet is lost and no host dies: the
+// swarm is a yardstick.
 //
 // Sources: Cohen, "Incentives Build Robustness in BitTorrent" (2003); super-seeding as in
 // Legout et al., "Rarest First and Choke Algorithms Are Enough" (IMC 2006).
 type swarm struct {
 	w      *world.World
 	rand   *rand.Rand
-	size   int64 // of a shard
+	size   int64 // bytes of a shard
 	shards uint
 	hosts  []swarmHost
-	left   int // hosts that miss something
-	handed int // shards that a coordinator has sent, of the region of one
-	done   []int32
+	left   int // hosts that do not have every shard
+	// handed counts the shards that coordinators have handed out.
+	handed int
+	// done holds, by host, the µs after which the host had every shard.
+	done []int32
 }
 
 // swarmHost is a host's view of the swarm.
 type swarmHost struct {
-	have    *bitset.BitSet
-	asked   *bitset.BitSet
-	held    []uint8 // by how many partners, by shard
-	news    []uint  // what partners are to be told
+	have  *bitset.BitSet
+	asked *bitset.BitSet
+	// held counts, by shard, the partners that have the shard.
+	held []uint8
+	// news holds the shards that the host has not announced yet.
+	news []uint
+	// telling is true while an announcement of news is scheduled.
 	telling bool
 	peers   []swarmPeer
 }
 
-// swarmPeer is a partner, as a host knows it.
+// swarmPeer is what a host knows of one partner.
 type swarmPeer struct {
-	host   int32
-	has    *bitset.BitSet
+	host int32
+	has  *bitset.BitSet
+	// orders counts the shards that the partner was asked for and has not sent.
 	orders int
 }
 
 const (
-	// swarmPartners is how many a host has, about: it draws half of them, and as many draw it.
-	// With 12 the last host is later; more cost more messages.
+	// swarmPartners is the mean number of partners of a host. A host draws half of them,
+	// and about as many hosts draw the host. With 12 partners the last host finishes later;
+	// more than 24 partners cost more messages.
 	swarmPartners = 24
-	// swarmOrders is how many shards are asked of one partner at once, as in mesh.
+	// swarmOrders is the number of shards that a host asks one partner for at once, as in
+	// mesh.
 	swarmOrders = 2
-	// swarmTell is for how long news of shards are gathered.
+	// swarmTell is the time for which a host gathers new shards before it announces them.
 	swarmTell = 2 * time.Millisecond
-	// swarmNews is the size of such a message without the shards' numbers.
+	// swarmNews is the size of an announcement in bytes, without the numbers of the shards.
 	swarmNews = 64
 )
 
-// spreadBySwarm spreads a body in that way.
+// spreadBySwarm spreads a body by a swarm.
 func spreadBySwarm(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
 	w, err := world.New(cfg)
 	if err != nil {
@@ -81,12 +90,14 @@ func spreadBySwarm(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
 	return s.report(), nil
 }
 
-// draw gives every host its partners, of its region, and coordinators all of the body.
+// draw gives every host random partners of its region, and every coordinator the whole body.
 func (s *swarm) draw() {
 	regions := s.w.Regions()
 	for i := range s.hosts {
 		h := &s.hosts[i]
-		h.have, h.asked, h.held = bitset.New(s.shards), bitset.New(s.shards), make([]uint8, s.shards)
+		h.have = bitset.New(s.shards)
+		h.asked = bitset.New(s.shards)
+		h.held = make([]uint8, s.shards)
 		if i < regions {
 			h.have = h.have.Complement()
 		}
@@ -105,6 +116,7 @@ func (s *swarm) draw() {
 	}
 }
 
+// pair makes two hosts partners, unless they are partners already.
 func (s *swarm) pair(a, b int32) {
 	if a == b || slices.ContainsFunc(s.hosts[a].peers, func(p swarmPeer) bool { return p.host == b }) {
 		return
@@ -120,7 +132,7 @@ func (s *swarm) pair(a, b int32) {
 	}
 }
 
-// ask asks partners that have something for as much of it as may be outstanding.
+// ask asks the partners of host i for shards, up to swarmOrders per partner.
 func (s *swarm) ask(i int32) {
 	h := &s.hosts[i]
 	for p := range h.peers {
@@ -137,26 +149,30 @@ func (s *swarm) ask(i int32) {
 	}
 }
 
-// rarest is the shard that the fewest partners have of those that one has and the host
-// wants. Equals are taken from a random place on, so that hosts differ.
+// rarest returns the shard to ask a partner for: among the shards that the partner has and
+// the host needs, the shard that the fewest partners have. Among equally rare shards it
+// takes the first after a random number, so that hosts ask for different shards.
 func (s *swarm) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
 	if peer.host < int32(s.w.Regions()) {
 		return s.seeded(h)
 	}
 	offered := peer.has.Difference(h.have)
 	offered.InPlaceDifference(h.asked)
-	least, start := 1<<8, uint(s.rand.Uint32N(uint32(s.shards)))
+	least := 1 << 8
+	start := uint(s.rand.Uint32N(uint32(s.shards)))
 	for _, part := range [][2]uint{{start, s.shards}, {0, start}} {
 		for n, more := offered.NextSet(part[0]); more && n < part[1]; n, more = offered.NextSet(n + 1) {
 			if int(h.held[n]) < least {
-				shard, ok, least = n, true, int(h.held[n])
+				shard = n
+				ok = true
+				least = int(h.held[n])
 			}
 		}
 	}
 	return shard, ok
 }
 
-// seeded is what a coordinator hands out next.
+// seeded returns the next shard that a coordinator hands out.
 func (s *swarm) seeded(h *swarmHost) (uint, bool) {
 	for range s.shards {
 		n := uint(s.handed) % s.shards
@@ -168,7 +184,8 @@ func (s *swarm) seeded(h *swarmHost) (uint, bool) {
 	return 0, false
 }
 
-// serve sends a shard: behind what waits on the sender's link, and on the receiver's.
+// serve sends shard n. The shard waits for bytes that were queued before on the links of both
+// hosts. p is the index of the sender among the partners of the receiver.
 func (s *swarm) serve(from, to int32, p int, n uint) {
 	w := s.w
 	wire := world.ShardWire(s.size)
@@ -180,7 +197,7 @@ func (s *swarm) serve(from, to int32, p int, n uint) {
 	})
 }
 
-// came notes a shard and tells the partners of it, soon.
+// came adds an arrived shard to host i and schedules its announcement.
 func (s *swarm) came(i int32, p int, n uint) {
 	h := &s.hosts[i]
 	h.peers[p].orders--
@@ -190,17 +207,20 @@ func (s *swarm) came(i int32, p int, n uint) {
 		s.left--
 		s.done[i] = measure.Micros(time.Duration(s.w.Now()))
 	}
-	if h.news = append(h.news, n); !h.telling {
+	h.news = append(h.news, n)
+	if !h.telling {
 		h.telling = true
 		s.w.At(s.w.Now().Add(swarmTell), func() { s.tell(i) })
 	}
 	s.ask(i)
 }
 
+// tell announces the new shards of host i to its partners.
 func (s *swarm) tell(i int32) {
 	h := &s.hosts[i]
 	news := h.news
-	h.news, h.telling = nil, false
+	h.news = nil
+	h.telling = false
 	for _, peer := range h.peers {
 		to := peer.host
 		s.w.Count(i, to, int64(swarmNews+4*len(news)))
@@ -208,7 +228,7 @@ func (s *swarm) tell(i int32) {
 	}
 }
 
-// told hears what a partner has.
+// told makes host i note the shards that a partner has announced.
 func (s *swarm) told(i, from int32, news []uint) {
 	h := &s.hosts[i]
 	p := slices.IndexFunc(h.peers, func(p swarmPeer) bool { return p.host == from })

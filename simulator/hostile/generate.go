@@ -22,7 +22,7 @@ const tradedBody = mesh.WholeLimit + 200_000
 // random source of its own, so that the histories of older features stay the same.
 func New(seed uint64) *History {
 	r := rand.New(rand.NewPCG(seed, 0x686f7374696c65))
-	h := &History{Seed: seed, Config: randomFleet(seed, r)}
+	h := generator{&History{Seed: seed, Config: randomFleet(seed, r)}}
 	for range 4 + r.IntN(12) {
 		h.Faults = append(h.Faults, h.randomFault(r))
 	}
@@ -32,8 +32,11 @@ func New(seed uint64) *History {
 	}
 	h.addBodies(rand.New(rand.NewPCG(seed, 0x626f6479)))
 	h.addRelayOnly(rand.New(rand.NewPCG(seed, 0x73756273)))
-	return h
+	return h.History
 }
+
+// generator adds random faults and updates to a history.
+type generator struct{ *History }
 
 // randomFleet returns a small fleet: one to three regions of 2 to 21 agents.
 func randomFleet(seed uint64, r *rand.Rand) world.Config {
@@ -67,7 +70,7 @@ func randomFleet(seed uint64, r *rand.Rand) world.Config {
 }
 
 // addLateRelays adds no, one or a few relays that are late.
-func (h *History) addLateRelays(r *rand.Rand) {
+func (h generator) addLateRelays(r *rand.Rand) {
 	for r.IntN(3) == 0 {
 		f := h.agentFault(world.FaultLate, r)
 		f.Factor = 10 * r.Float64()
@@ -77,7 +80,7 @@ func (h *History) addLateRelays(r *rand.Rand) {
 
 // addBodies makes a quarter of the updates large, and adds no, one or a few agents that send
 // poisoned shards.
-func (h *History) addBodies(r *rand.Rand) {
+func (h generator) addBodies(r *rand.Rand) {
 	for i := range h.Updates {
 		if r.IntN(4) == 0 {
 			h.Updates[i].Body = tradedBody
@@ -90,7 +93,7 @@ func (h *History) addBodies(r *rand.Rand) {
 
 // addRelayOnly makes some agents of a third of the fleets subscribe to nothing. The cache of
 // such an agent may be too small for any shard.
-func (h *History) addRelayOnly(r *rand.Rand) {
+func (h generator) addRelayOnly(r *rand.Rand) {
 	if r.IntN(3) == 0 {
 		h.Config.RelayShare = 0.8 * r.Float64()
 		h.Config.CacheLimit = 1 + r.Int64N(2*tradedBody)
@@ -98,7 +101,7 @@ func (h *History) addRelayOnly(r *rand.Rand) {
 }
 
 // agentFault returns a fault of one agent that ends before the quiet phase.
-func (h *History) agentFault(kind world.FaultKind, r *rand.Rand) world.Fault {
+func (h generator) agentFault(kind world.FaultKind, r *rand.Rand) world.Fault {
 	at := time.Duration(r.Int64N(int64(hostilePhase - time.Second)))
 	length := time.Duration(1 + r.Int64N(int64(hostilePhase-at)))
 	return world.Fault{At: at, For: length, Kind: kind, Target: h.randomAgent(r)}
@@ -128,7 +131,7 @@ const earlyKinds = 8
 
 // randomFault returns a fault that ends before the quiet phase. Half of the relays that
 // withhold, forge or replay never stop.
-func (h *History) randomFault(r *rand.Rand) world.Fault {
+func (h generator) randomFault(r *rand.Rand) world.Fault {
 	f := world.Fault{
 		At:   time.Duration(r.Int64N(int64(hostilePhase - time.Second))),
 		Kind: world.FaultKinds()[r.IntN(earlyKinds)],
@@ -155,14 +158,14 @@ func (h *History) randomFault(r *rand.Rand) world.Fault {
 }
 
 // randomAgent returns the target of one agent.
-func (h *History) randomAgent(r *rand.Rand) string {
+func (h generator) randomAgent(r *rand.Rand) string {
 	region := r.IntN(len(h.Config.Agents))
 	agent := r.IntN(h.Config.Agents[region])
 	return fmt.Sprintf("agent:%s/%d", h.Config.Network.Matrix.Regions[region], agent)
 }
 
 // randomTarget returns a target: in three of eight cases one agent.
-func (h *History) randomTarget(r *rand.Rand) string {
+func (h generator) randomTarget(r *rand.Rand) string {
 	region := h.Config.Network.Matrix.Regions[r.IntN(len(h.Config.Agents))]
 	switch r.IntN(8) {
 	case 0:
