@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// answering returns a client of a server that gives one answer to every request.
+func answering(t *testing.T, status int, body string) *Client {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		w.Write([]byte(body))
+	}))
+	t.Cleanup(server.Close)
+	return &Client{base: server.URL, http: server.Client()}
+}
+
+func TestAnErrorOfTheServerIsReturned(t *testing.T) {
+	c := answering(t, 409, `{"error": {"code": "conflict", "message": "version 2 conflicts", "hint": "merge", "line": 3}}`)
+	_, err := c.Status(t.Context())
+	var e *Error
+	if !errors.As(err, &e) || *e != (Error{Code: CodeConflict, Message: "version 2 conflicts", Hint: "merge", Line: 3}) {
+		t.Errorf("got %+v", err)
+	}
+	if !IsCode(err, CodeConflict) || IsCode(err, CodeInternal) || IsCode(nil, CodeConflict) {
+		t.Error("IsCode")
+	}
+}
+
+// A proxy in between may answer with a page of its own.
+func TestAnAnswerThatIsNoErrorBecomesAnInternalError(t *testing.T) {
+	for _, body := range []string{"", "<html>bad gateway</html>", "{}", `{"error": null}`} {
+		_, err := answering(t, 502, body).Status(t.Context())
+		if !IsCode(err, CodeInternal) || !strings.Contains(err.Error(), "502") || !strings.Contains(err.Error(), "GET /v1/status") {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
+func TestAnAnswerThatIsNoJSONIsAnError(t *testing.T) {
+	if _, err := answering(t, 200, "<html>").Status(t.Context()); err == nil {
+		t.Error("a page was taken for a status")
+	}
+	c := answering(t, 200, "<html>")
+	if err := c.Lift(t.Context(), Hold{}); err != nil {
+		t.Errorf("a request without an answer to decode: %v", err)
+	}
+}
+
+func TestACoordinatorThatDoesNotAnswerIsUnreachable(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	c := &Client{base: server.URL, http: server.Client()}
+	server.Close()
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Status(ctx); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnreachable) {
+		t.Errorf("a request that the caller cancelled: %v", err)
+	}
+}
+
+func TestNamesAreEscapedInPaths(t *testing.T) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.RequestURI())
+		w.Write([]byte("{}"))
+	}))
+	defer server.Close()
+	c := &Client{base: server.URL, http: server.Client()}
+	ctx := t.Context()
+	c.Version(ctx, "a/b", 0)
+	c.Version(ctx, "a/b", 7)
+	c.Release(ctx, "eu/agent 1")
+	c.PutPlan(ctx, "p", "")
+	c.Lift(ctx, Hold{Scope: "a b", Region: "eu", Lock: true})
+	c.History(ctx, "a", 5)
+	want := []string{
+		"GET /v1/configs/a%2Fb/versions/last",
+		"GET /v1/configs/a%2Fb/versions/7",
+		"DELETE /v1/quarantine/eu%2Fagent%201",
+		"DELETE /v1/plans/p",
+		"DELETE /v1/holds?lock=true&region=eu&scope=a+b",
+		"GET /v1/configs/a/versions?limit=5",
+	}
+	if strings.Join(asked, "\n") != strings.Join(want, "\n") {
+		t.Errorf("asked\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestConfigsAreReadPageByPage(t *testing.T) {
+	pages := map[string]string{
+		"":  `{"configs": ["a", "b"], "more": true}`,
+		"b": `{"configs": ["c"], "more": false}`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(pages[r.URL.Query().Get("after")]))
+	}))
+	defer server.Close()
+	c := &Client{base: server.URL, http: server.Client()}
+	got, err := c.Configs(t.Context(), "")
+	if err != nil || strings.Join(got, " ") != "a b c" {
+		t.Errorf("configs %v, %v", got, err)
+	}
+}
