@@ -13,8 +13,8 @@ import (
 	"banyan/body"
 	"banyan/fec"
 	"banyan/forms"
-	"banyan/mesh"
 	"banyan/mesh/step"
+	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -179,7 +179,7 @@ func (b *bodies) openCached(want record.VersionKey, wish body.Wish) (body.Offer,
 	if !ok {
 		return body.Offer{}, &body.OtherFormError{Form: n}
 	}
-	if f := m.Forms[n]; f.Size <= mesh.WholeLimit {
+	if f := m.Forms[n]; f.Size <= swarm.WholeLimit {
 		file, err := b.cache.OpenWhole(record.FormKey{VersionKey: want, Form: n})
 		if err == nil {
 			return body.Offer{Signed: signed, What: body.ContentForm, Form: n, Size: f.Size, Bytes: file}, nil
@@ -207,7 +207,7 @@ func (b *bodies) CacheForm(_ context.Context, want record.VersionKey, choice wir
 // cacheWhole stores a form that is offered in one piece, as if all its shards had come.
 func (b *bodies) cacheWhole(v body.Verified) (*bitset.BitSet, error) {
 	f := v.Described
-	if f.Size > mesh.WholeLimit {
+	if f.Size > swarm.WholeLimit {
 		return nil, fmt.Errorf("%w: a form of %d bytes in one piece", record.ErrTooLarge, f.Size)
 	}
 	encoded, err := io.ReadAll(io.LimitReader(v.Bytes, f.Size))

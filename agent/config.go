@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"banyan/internal/usage"
-	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
 	"banyan/transport/identity"
 )
@@ -41,7 +41,7 @@ type Config struct {
 	// Subscriptions are the configs that this host applies; default all.
 	Subscriptions wire.Subscriptions
 	// CacheLimit is the maximum size in bytes of the shards that are kept for other hosts;
-	// default mesh.DefaultCacheLimit, at least MinCacheLimit.
+	// default swarm.DefaultCacheLimit, at least MinCacheLimit.
 	CacheLimit int64
 	// Keep is the number of versions of a config that stay on disk; default 3.
 	Keep int
@@ -89,7 +89,7 @@ func (c *Config) complete() error {
 		return err
 	}
 	if c.CacheLimit == 0 {
-		c.CacheLimit = mesh.DefaultCacheLimit
+		c.CacheLimit = swarm.DefaultCacheLimit
 	}
 	if c.CacheLimit < MinCacheLimit {
 		return usage.Errorf("cache limit of %d bytes: at least %d bytes are needed for small bodies on their way through this host",

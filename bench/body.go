@@ -14,7 +14,8 @@ import (
 	"banyan/agent"
 	"banyan/bench/fleet"
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/swarm"
 	"banyan/transport/emulated"
 )
 
@@ -158,7 +159,7 @@ func (b *bodyFleet) event(e agent.Event) {
 	switch {
 	case e.Kind == agent.EventApplied && e.Pointer.Epoch == b.epoch:
 		b.applied[e.Agent] = e.At
-	case e.Kind == agent.EventRefused && e.Reason == mesh.ReasonPoison:
+	case e.Kind == agent.EventRefused && e.Reason == step.ReasonPoison:
 		b.blamed[e.Peer]++
 	}
 }
@@ -269,7 +270,7 @@ func measureStar(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, b.RemoveAll()) }()
-	size := min(cfg.Body, mesh.WholeLimit)
+	size := min(cfg.Body, swarm.WholeLimit)
 	var ratios []float64
 	for range cfg.Runs {
 		version, err := b.store(ctx, size)

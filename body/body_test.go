@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"banyan/fec"
-	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -214,7 +214,7 @@ func newServer(t *testing.T, s *shelf) *Server {
 }
 
 func TestAServerOffersTheBestThatIsOnTheHost(t *testing.T) {
-	small, large := newVersion(t, 5000), newVersion(t, mesh.WholeLimit+1)
+	small, large := newVersion(t, 5000), newVersion(t, swarm.WholeLimit+1)
 	for name, c := range map[string]struct {
 		shelf *shelf
 		wish  Wish
@@ -252,7 +252,7 @@ func TestAServerOffersTheBestThatIsOnTheHost(t *testing.T) {
 
 // A version travels from one host to another: index, shards, then the whole file.
 func TestAFormArrivesShardByShardAndIsAdopted(t *testing.T) {
-	v := newVersion(t, mesh.WholeLimit+1)
+	v := newVersion(t, swarm.WholeLimit+1)
 	source := newServer(t, &shelf{version: v, forms: 0b01})
 	sink := newServer(t, &shelf{version: v, absent: true})
 	offered, err := source.Open(t.Context(), v.key, Wish{})

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
@@ -33,7 +33,7 @@ type Server struct {
 }
 
 // Open offers the smallest form that is on this host and serves the wish. A form of at most
-// mesh.WholeLimit bytes is offered in one piece; of a larger form the index is offered. If
+// swarm.WholeLimit bytes is offered in one piece; of a larger form the index is offered. If
 // no form serves the wish, Open offers the decoded body, unless the wish is for forms only.
 func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (Offer, error) {
 	if n, signed, index, ok := s.Arriving.Offer(want, wire.AnyForm); ok {
@@ -45,7 +45,7 @@ func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (O
 	}
 	n, ok := Choose(m, s.Library.Forms(m), wish)
 	switch {
-	case ok && m.Forms[n].Size > mesh.WholeLimit:
+	case ok && m.Forms[n].Size > swarm.WholeLimit:
 		index, err := s.Arriving.Index(record.FormKey{VersionKey: want, Form: n})
 		if err != nil {
 			return Offer{}, err
@@ -68,7 +68,7 @@ func (s *Server) openArriving(ctx context.Context, n uint8, signed, index []byte
 		return Offer{}, err
 	}
 	delta, ok := Choose(m, s.Library.Forms(m), wish)
-	if ok && m.Forms[delta].Size <= mesh.WholeLimit {
+	if ok && m.Forms[delta].Size <= swarm.WholeLimit {
 		return s.openForm(ctx, m, signed, delta)
 	}
 	return OfferIndex(signed, n, index, wish)

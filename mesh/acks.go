@@ -9,18 +9,25 @@ import (
 	"banyan/record"
 )
 
-// ackState is what a node knows of its subtree for a config's newest epoch. An
-// entry that came is held as it is, and copied only when another is merged into
-// it: most agents have nothing but their own.
-type ackState struct {
-	total   tally // since the epoch began
-	pending tally // not yet sent up
+// acks merges the acknowledgements of a subtree on their way up.
+type acks struct {
+	states  map[record.PointerKey]*ackState
+	dirty   []*ackState // states with a pending entry
+	flushAt step.Time
 }
 
-// tally is an entry that grows; its zero value holds none.
+// ackState holds the acknowledgements of the newest epoch of a config. An entry that
+// arrived is kept as it is, and is copied only when another entry is merged into it: most
+// agents have no other entry than their own.
+type ackState struct {
+	total   tally // since the epoch began
+	pending tally // not sent to the parent yet
+}
+
+// tally is an entry that grows. The zero value has no entry.
 type tally struct {
 	entry *wire.AckEntry
-	owned bool // nobody else holds the entry: it may be changed
+	owned bool // the entry may be changed, because nothing else refers to it
 }
 
 func (t *tally) merge(e *wire.AckEntry) {
@@ -31,23 +38,19 @@ func (t *tally) merge(e *wire.AckEntry) {
 		merged := wire.NewAckEntry(e.Key(), e.Epoch)
 		merged.Merge(t.entry)
 		merged.Merge(e)
-		t.entry, t.owned = merged, true
+		t.entry = merged
+		t.owned = true
 	default:
 		t.entry.Merge(e)
 	}
 }
 
-// acks merges acknowledgements from a subtree on their way up.
-type acks struct {
-	states  map[record.PointerKey]*ackState
-	dirty   []*ackState // those with something pending
-	flushAt step.Time
+func newAcks() acks {
+	return acks{states: map[record.PointerKey]*ackState{}, flushAt: step.Never}
 }
 
-func newAcks() acks { return acks{states: map[record.PointerKey]*ackState{}, flushAt: step.Never} }
-
-// add merges an entry, which must not change afterwards, unless it is of an older
-// epoch than one already known: then nobody needs it any more.
+// add merges an entry, which must not change afterwards. An entry of an older epoch than
+// the newest known is dropped, because nobody needs it any more.
 func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 	key := entry.Key()
 	s := a.states[key]
@@ -64,7 +67,7 @@ func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 		}
 		s.total = tally{}
 		if s.pending.entry != nil {
-			s.pending = tally{entry: entry} // it stays in the list of dirty ones
+			s.pending = tally{entry: entry} // s is in dirty already
 			s.total.merge(entry)
 			return
 		}
@@ -84,7 +87,7 @@ func (a *acks) mark(now step.Time, s *ackState, entry *wire.AckEntry) {
 	}
 }
 
-// flush moves what is pending into messages.
+// flush returns the pending entries as messages, ordered by config and region.
 func (a *acks) flush() []*wire.Ack {
 	a.flushAt = step.Never
 	entries := make([]wire.AckEntry, 0, len(a.dirty))
@@ -103,14 +106,15 @@ func (a *acks) flush() []*wire.Ack {
 	return messages
 }
 
-// resend marks everything as pending: a new parent, or a restarted coordinator,
-// knows nothing of what the last one was told.
+// resend makes every entry pending again: a new parent, or a coordinator that started
+// again, knows nothing of what the parent before was told.
 func (a *acks) resend(now step.Time) {
 	for _, s := range a.states {
 		if s.pending.entry == nil {
 			a.dirty = append(a.dirty, s)
 		}
-		s.pending, s.total.owned = tally{entry: s.total.entry}, false
+		s.pending = tally{entry: s.total.entry}
+		s.total.owned = false
 		a.flushAt = now + ackDelay
 	}
 }

@@ -2,255 +2,247 @@ package mesh
 
 import (
 	"slices"
+	"strings"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
 
-// child is a node that this one relays to.
+// children holds the nodes that a node relays to, in the order of attachment.
+type children []child
+
+// child is a node that a node relays to: an agent, or a coordinator that follows.
 type child struct {
 	peer   step.PeerID
-	index  uint32
 	region string
 	role   wire.Role
-	member wire.Member // as it described itself
-	behind bool        // it is sent what it missed, and nothing else, until it has caught up
-	since  uint64      // revision up to which it was sent everything, while behind
+	member wire.Member // the child's description of itself
 
-	circle       *wire.Circle   // that it was told it is in
-	broodCircles []*wire.Circle // that it was told its children are in
+	// behind: the child is sent what it missed, and nothing else, until it has caught up.
+	behind bool
+	since  uint64 // revision up to which a child that is behind was sent everything
+
+	circle       *wire.Circle   // the circle that the child was told it is in
+	broodCircles []*wire.Circle // the circles that the child was told its children are in
 }
 
-func (n *Node) childIndex(peer step.PeerID) int {
-	return slices.IndexFunc(n.children, func(c child) bool { return c.peer == peer })
+// index returns the position of a child by its link; -1 if there is none.
+func (c children) index(peer step.PeerID) int {
+	return slices.IndexFunc(c, func(c child) bool { return c.peer == peer })
 }
 
-// join answers an agent, or a following coordinator, that asks for a place.
-func (n *Node) join(now step.Time, from step.PeerID, m *wire.Join, out []step.Output) []step.Output {
-	who, known := n.peers[from]
-	if !known || n.root == nil {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "not a coordinator"}})
+// find returns the child with the given link; nil if there is none.
+func (c children) find(peer step.PeerID) *child {
+	if i := c.index(peer); i >= 0 {
+		return &c[i]
 	}
-	if who.Role == wire.RoleCoordinator {
-		if reason := n.refuseFollower(who); reason != "" {
-			return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
+	return nil
+}
+
+// sendDown sends a message to every child of a region, except to those that are behind:
+// they are sent the newest state when they have caught up.
+func (c children) sendDown(region string, m wire.Message, out []step.Output) []step.Output {
+	for i := range c {
+		if c[i].region == region && !c[i].behind {
+			out = send(c[i].peer, m, out)
 		}
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Placement{}})
 	}
-	if who.Region != n.cfg.Self.Region {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}})
-	}
-	if after := n.root.admission.Admit(now); after > 0 {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}})
-	}
-	if m.Accuse != "" {
-		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Accuse})
-	}
-	placement, err := n.root.planner.Join(now, who.Name, m)
-	if err != nil {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: err.Error()}})
-	}
-	if len(n.root.gossip) > 0 && n.root.planner.JoinsGossip(placement.Index) {
-		placement.Gossip = n.root.gossip
-	}
-	out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &placement})
-	return n.root.reportPlaced(out)
+	return out
 }
 
-// refuseFollower says why another coordinator can't follow this one; "" if it can.
-func (n *Node) refuseFollower(who wire.Identity) string {
-	switch {
-	case !n.isRoot():
-		return "this coordinator follows another itself"
-	case who == n.cfg.Self:
-		return "this coordinator is " + who.Name + " itself"
+// sendAll sends a message to every child.
+func (c children) sendAll(m wire.Message, out []step.Output) []step.Output {
+	for i := range c {
+		out = send(c[i].peer, m, out)
 	}
-	return ""
+	return out
 }
 
-// attachChild takes a peer as a child and sends it what it missed.
-func (n *Node) attachChild(now step.Time, from step.PeerID, m *wire.Attach, out []step.Output) []step.Output {
-	who, known := n.peers[from]
-	reason := ""
-	switch {
-	case !known || from == n.up.parent || from == n.up.seedPeer:
-		reason = "not a peer that may attach"
-	case !n.cfg.Relay && n.root == nil:
-		reason = "not a relay"
-	case !n.Attached() && n.root == nil:
-		reason = "has no parent itself"
-	case who.Role == wire.RoleAgent && n.isBelow(m.Index):
-		reason = "is below the one that asks"
-	case who.Role == wire.RoleCoordinator:
-		reason = n.refuseFollower(who)
-	case who.Region != n.cfg.Self.Region:
-		reason = "this node is of region " + n.cfg.Self.Region
+// brood returns the locations of the agents among the children, by zone and then in the
+// order of attachment, so that neighbours in the list are near each other.
+func (c children) brood() []wire.Location {
+	agents := make([]*child, 0, len(c))
+	for i := range c {
+		if c[i].role == wire.RoleAgent {
+			agents = append(agents, &c[i])
+		}
 	}
-	if reason == "" && len(n.children) >= wire.MaxChildren && n.childIndex(from) < 0 {
-		reason = "no room for more children"
+	slices.SortStableFunc(agents, func(a, b *child) int { return strings.Compare(a.zone(), b.zone()) })
+	brood := make([]wire.Location, len(agents))
+	for i, a := range agents {
+		brood[i] = a.location()
 	}
-	if reason != "" {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Rejected{Reason: reason}})
-	}
-	out = n.replaceChild(from, who, out)
-	n.shadows.forget(from)
-	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
-	n.children = append(n.children, child{peer: from, index: m.Index, region: who.Region, role: who.Role, member: member})
-	out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.Attached{Path: n.pathOfChildren()}})
-	n.treeChanged(now)
-	if who.Role == wire.RoleAgent {
-		out = n.enroll(now, from, member, m.Children, out)
-	}
-	return n.sendSince(len(n.children)-1, m.Since, out)
+	return brood
 }
 
-// replaceChild drops an older link of the node that attaches anew: it came back
-// before the loss of that link was noticed.
-func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out []step.Output) []step.Output {
-	old := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
-	if old < 0 {
-		return out
-	}
-	peer := n.children[old].peer
-	n.children = slices.Delete(n.children, old, old+1)
-	delete(n.circles.broods, peer)
-	n.bodies.cancelPeer(peer)
-	if peer == from {
-		return out
-	}
-	delete(n.peers, peer)
-	return append(out, step.Output{Op: step.OpDrop, Peer: peer, Reason: "replaced by a newer link"})
+func (c *child) zone() string { return c.member.Labels[wire.ZoneLabel] }
+
+func (c *child) location() wire.Location {
+	return wire.Location{Name: c.member.Name, Addr: c.member.Addr, Subscriptions: c.member.Subscriptions}
 }
 
-// sendSince sends a child the pointers that changed after a revision, oldest first,
-// then the newest head: what one that was away has missed, whatever the number of
-// changes between. It goes page by page: the next is sent when the last has left,
+// catchUp sends a child the pointers that changed after a revision, oldest first, then the
+// newest head. The number of changes in between does not matter: only current pointers are
+// sent. The pointers go page by page, and each page waits until the page before has left,
 // so that a slow child costs no memory.
-func (n *Node) sendSince(i int, since uint64, out []step.Output) []step.Output {
-	c := &n.children[i]
-	out, last, more := n.sendPage(c.peer, c.region, since, out)
-	if c.behind = more; more {
+func (c *child) catchUp(p *pointers, since uint64, out []step.Output) []step.Output {
+	out, last, more := p.sendPage(c.peer, c.region, since, out)
+	c.behind = more
+	if more {
 		c.since = last
 		return append(out, step.Output{Op: step.OpAwaitDrain, Peer: c.peer})
 	}
 	return out
 }
 
-// sendPage sends what changed in a region after a revision, as much as fits in a
-// page; when that is all, the newest head too. last is how far it got.
-func (n *Node) sendPage(to step.PeerID, region string, since uint64, out []step.Output) (_ []step.Output, last uint64, more bool) {
-	var page []*wire.Announcement
-	if l := n.ledgers[region]; l != nil {
-		page, more = l.since(since, catchUpPage, n.isCurrent)
+// onCatchUp handles the question of a peer for the pointers that it lacks.
+func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out []step.Output) []step.Output {
+	if c := n.children.find(from); c != nil {
+		return c.catchUp(&n.pointers, m.Since, out)
 	}
-	for _, a := range page {
-		last = a.Revision
-		if a.Pushed { // that was then
-			fresh := *a
-			fresh.Pushed = false
-			a = &fresh
-		}
-		out = append(out, step.Output{Op: step.OpSend, Peer: to, Message: a})
+	if n.shadows.has(from) || n.swarm.ExchangesWith(n.peers[from]) {
+		out, _, _ = n.pointers.sendPage(from, n.cfg.Self.Region, m.Since, out)
 	}
-	if !more && n.headRaw != nil && n.head.Region == region {
-		out = append(out, step.Output{Op: step.OpSend, Peer: to, Message: n.headRaw})
-	}
-	return out, last, more
+	return out
 }
 
-// congested stops relaying to a child that does not keep up. When it has taken what
-// waits for it, it is sent the newest of what it missed: of many changes to one
-// config, the last.
-func (n *Node) congested(peer step.PeerID, out []step.Output) []step.Output {
-	i := n.childIndex(peer)
-	if i < 0 || n.children[i].behind {
+// onCongested stops relaying to a child that does not keep up. When the child has taken
+// what waits for it, it is sent the newest state of what it missed: of several changes to
+// one config, the last.
+func (n *Node) onCongested(peer step.PeerID, out []step.Output) []step.Output {
+	c := n.children.find(peer)
+	if c == nil || c.behind {
 		return out
 	}
-	c := &n.children[i]
-	c.behind, c.since = true, n.revisions[c.region]
+	c.behind = true
+	c.since = n.pointers.revisions[c.region]
 	out = append(out, step.Output{Op: step.OpSlow, Peer: peer})
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: peer})
 }
 
-func (n *Node) drained(peer step.PeerID, out []step.Output) []step.Output {
-	if i := n.childIndex(peer); i >= 0 && n.children[i].behind {
-		return n.sendSince(i, n.children[i].since, out)
+func (n *Node) onDrained(peer step.PeerID, out []step.Output) []step.Output {
+	c := n.children.find(peer)
+	if c == nil || !c.behind {
+		return out
 	}
-	return out
+	return c.catchUp(&n.pointers, c.since, out)
 }
 
-// loseChild forgets a child and tells the planner, or the parent, that it is gone.
-func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
-	i := n.childIndex(peer)
+// onAttach takes a peer as a child and sends the child what it missed.
+func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out []step.Output) []step.Output {
+	if reason := n.refuseChild(from, m); reason != "" {
+		return send(from, &wire.Rejected{Reason: reason}, out)
+	}
+	who := n.peers[from]
+	out = n.replaceChild(from, who, out)
+	n.shadows.forget(from)
+	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
+	n.children = append(n.children, child{peer: from, region: who.Region, role: who.Role, member: member})
+	out = send(from, &wire.Attached{Path: n.pathOfChildren()}, out)
+	n.circles.change(now)
+	if who.Role == wire.RoleAgent {
+		out = n.enroll(now, from, member, out)
+	}
+	return n.children[len(n.children)-1].catchUp(&n.pointers, m.Since, out)
+}
+
+// refuseChild returns why a peer can't be a child; "" if the peer can.
+func (n *Node) refuseChild(from step.PeerID, m *wire.Attach) string {
+	who, linked := n.peers[from]
+	switch {
+	case !linked || from == n.up.parent || from == n.up.seedPeer:
+		return "not a peer that may attach"
+	case !n.cfg.Relay && n.root == nil:
+		return "not a relay"
+	case !n.Attached() && n.root == nil:
+		return "has no parent itself"
+	case who.Role == wire.RoleAgent && n.isBelow(m.Index):
+		return "is below the one that asks"
+	case who.Role != wire.RoleCoordinator && who.Region != n.cfg.Self.Region:
+		return "this node is of region " + n.cfg.Self.Region
+	}
+	if who.Role == wire.RoleCoordinator {
+		if reason := n.cfg.refuseFollower(who); reason != "" {
+			return reason
+		}
+	}
+	if len(n.children) >= wire.MaxChildren && n.children.find(from) == nil {
+		return "no room for more children"
+	}
+	return ""
+}
+
+// refuseFollower returns why another coordinator can't follow this one; "" if it can.
+func (c *Config) refuseFollower(who wire.Identity) string {
+	switch {
+	case !c.leads():
+		return "this coordinator follows another itself"
+	case who == c.Self:
+		return "this coordinator is " + who.Name + " itself"
+	}
+	return ""
+}
+
+// replaceChild drops an older link of the node that attaches: the node came back before
+// the loss of that link was noticed.
+func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out []step.Output) []step.Output {
+	i := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
 	if i < 0 {
 		return out
 	}
-	gone := n.children[i]
+	old := n.removeChild(i)
+	if old.peer == from {
+		return out
+	}
+	return n.peers.drop(old.peer, "replaced by a newer link", out)
+}
+
+// removeChild removes the child at a position, with what its link asked for.
+func (n *Node) removeChild(i int) child {
+	c := n.children[i]
 	n.children = slices.Delete(n.children, i, i+1)
-	delete(n.circles.broods, peer)
-	n.treeChanged(now)
-	n.bodies.cancelPeer(peer)
+	delete(n.circles.broods, c.peer)
+	n.swarm.CancelRequests(c.peer)
+	return c
+}
+
+// loseChild removes a child whose link is down, and reports the loss to the planner.
+func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+	i := n.children.index(peer)
+	if i < 0 {
+		return out
+	}
+	gone := n.removeChild(i)
+	n.circles.change(now)
 	if gone.role != wire.RoleAgent {
 		return out
 	}
 	if n.root != nil {
-		n.root.planner.LeaveRoot(now, gone.index)
+		n.root.planner.LeaveRoot(now, gone.member.Index)
 		return n.root.reportPlaced(out)
 	}
-	return n.sendUp(&wire.Gone{Parent: n.up.index - 1, Agents: []uint32{gone.index}}, out)
+	m := &wire.Gone{Parent: n.up.index - 1, Agents: []uint32{gone.member.Index}}
+	return n.reports.send(&n.up, m, out)
 }
 
-// gone hears from a child that agents left its subtree.
-func (n *Node) gone(now step.Time, from step.PeerID, m *wire.Gone, out []step.Output) []step.Output {
-	if n.childIndex(from) < 0 {
+// onAck merges the acknowledgements of a child's subtree. At a root they have arrived.
+func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out []step.Output) []step.Output {
+	c := n.children.find(from)
+	if c == nil {
 		return out
 	}
-	if n.root != nil {
-		for _, index := range m.Agents {
-			n.root.planner.Leave(now, index, m.Parent)
-		}
-		return n.root.reportPlaced(out)
-	}
-	return n.sendUp(m, out)
-}
-
-// relay sends an announcement to every child of its region.
-func (n *Node) relay(now step.Time, a *wire.Announcement, out []step.Output) []step.Output {
-	if a.Pointer.Region == n.cfg.Self.Region {
-		n.newsForShadows(now)
-	}
-	return n.sendDown(a.Pointer.Region, a, out)
-}
-
-// sendDown sends a message to every child of a region, but to those that are behind:
-// they are sent what is newest when they have caught up.
-func (n *Node) sendDown(region string, m wire.Message, out []step.Output) []step.Output {
-	for i := range n.children {
-		if c := &n.children[i]; c.region == region && !c.behind {
-			out = append(out, step.Output{Op: step.OpSend, Peer: c.peer, Message: m})
-		}
-	}
-	return out
-}
-
-// receiveAck merges what a child acknowledges; at the root it has arrived.
-func (n *Node) receiveAck(now step.Time, from step.PeerID, m *wire.Ack, out []step.Output) []step.Output {
-	i := n.childIndex(from)
-	if i < 0 {
-		return out
-	}
-	for _, e := range m.Entries {
-		if e.Region != n.children[i].region {
-			return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
+	for i := range m.Entries {
+		if m.Entries[i].Region != c.region {
+			return refuse(from, "wrong_region", out)
 		}
 	}
 	if n.root != nil {
 		out = append(out, step.Output{Op: step.OpAcked, Message: m})
-		if n.children[i].role == wire.RoleAgent {
+		if c.role == wire.RoleAgent {
 			out = n.root.observe(now, n.cfg.Self.Region, m.Entries, out)
 		}
 	}
-	if !n.isRoot() {
+	if !n.cfg.leads() {
 		for i := range m.Entries {
 			n.acks.add(now, &m.Entries[i])
 		}
@@ -258,13 +250,15 @@ func (n *Node) receiveAck(now step.Time, from step.PeerID, m *wire.Ack, out []st
 	return out
 }
 
+// flushAcks sends the pending acknowledgements to the parent. Without a parent they wait
+// until the node attaches.
 func (n *Node) flushAcks(out []step.Output) []step.Output {
-	if n.up.state != upAttached {
-		n.acks.flushAt = step.Never // resend finds it once there is a parent
+	if !n.up.attached() {
+		n.acks.flushAt = step.Never
 		return out
 	}
 	for _, m := range n.acks.flush() {
-		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
+		out = send(n.up.parent, m, out)
 	}
 	return out
 }

@@ -6,78 +6,85 @@ import (
 	"banyan/record"
 )
 
-// receiveHead verifies a head from the parent and holds what this node has
-// against it.
-func (n *Node) receiveHead(now step.Time, from step.PeerID, m *wire.SignedHead, out []step.Output) []step.Output {
-	if !n.feeds(from) {
+// onHead handles a head from the parent, or from the backup: it verifies the head and
+// compares it with the node's pointers.
+func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out []step.Output) []step.Output {
+	if !n.up.feeds(from) {
 		return out
 	}
 	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
 	if err != nil {
-		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: record.Reason(err)})
+		return refuse(from, record.Reason(err), out)
 	}
 	if head.Region != n.cfg.Self.Region {
-		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
+		return refuse(from, "wrong_region", out)
 	}
-	if head.TimeMicros <= n.headTime {
+	if head.TimeMicros <= n.pointers.headTime {
 		return out
 	}
-	if from != n.up.parent && head.State != n.State(head.Region) {
-		return out // what the backup sent is not all: the parent's head will tell
+	agrees := head.State == n.pointers.state(head.Region)
+	if from != n.up.parent && !agrees {
+		return out // the backup has not sent every pointer; the parent's head decides
 	}
-	n.headTime = head.TimeMicros
-	if head.State == n.State(head.Region) {
-		n.revisions[head.Region], n.confirmed = head.Revision, head.Revision
-		n.gaps, n.up.avoid = 0, nil
-		return n.relayHead(now, head, m, out)
+	n.pointers.headTime = head.TimeMicros
+	if !agrees {
+		return n.repair(now, from, head, m, out)
 	}
-	return n.repair(now, from, head, m, out)
+	n.pointers.resume(head.Revision)
+	n.up.gaps = 0
+	n.up.avoid = nil
+	return n.relayHead(now, head, m, out)
 }
 
-// repair acts on a head that tells of another state than this node's. Revisions in
-// announcements are not signed, and a parent may state any to hide that it
-// withholds: what counts is the last revision that a head confirmed. First the
-// parent is asked for what came after that; if the next head still disagrees the
-// parent is left, and the next one asked for everything. If that does not help
-// either (the store was restored from a backup, say) parents are left ever more
-// seldom.
+// repair acts on a head that disagrees with the node's pointers. The revision of an
+// announcement is not signed, and a parent may state any revision to hide that the
+// parent withholds announcements. So only the revision that a head confirmed counts.
+// First the parent is asked for the pointers after that revision. If the next head still
+// disagrees, the node leaves the parent, and asks the next parent for every pointer. If
+// that does not help either, for example because the store was restored from a backup,
+// the node leaves its parents ever less often.
 //
-// A head that disagrees is not passed on at first: those below would leave this
-// node for a fault that is not its own, while it is being repaired.
+// A head that disagrees is not relayed at first: the nodes below would leave this node
+// for a fault that is not its own while the fault is being repaired.
 func (n *Node) repair(now step.Time, from step.PeerID, head record.Head, m *wire.SignedHead, out []step.Output) []step.Output {
-	n.gaps++
+	p, up := &n.pointers, &n.up
+	up.gaps++
 	out = append(out, step.Output{Op: step.OpGap, Peer: from, Revision: head.Revision})
-	if n.gaps > gapsToLeave {
+	if up.gaps > gapsToLeave {
 		out = n.relayHead(now, head, m, out)
 	}
-	if n.revisions[head.Region] > head.Revision && head.Revision >= n.confirmed {
-		out = append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "revision_ahead_of_head"})
-		n.gaps = max(n.gaps, gapsToLeave)
+	if p.revisions[head.Region] > head.Revision && head.Revision >= p.confirmed {
+		out = refuse(from, "revision_ahead_of_head", out)
+		up.gaps = max(up.gaps, gapsToLeave)
 	}
-	n.up.gaps++
-	n.revisions[head.Region] = min(n.confirmed, head.Revision)
-	if n.up.gaps < gapsToLeave && n.gaps != gapsToLeave {
-		return append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.CatchUp{Since: n.revisions[head.Region]}})
+	up.parentGaps++
+	p.revisions[head.Region] = min(p.confirmed, head.Revision)
+	if up.parentGaps < gapsToLeave && up.gaps != gapsToLeave {
+		return send(from, &wire.CatchUp{Since: p.revisions[head.Region]}, out)
 	}
-	n.revisions[head.Region], n.confirmed = 0, 0
-	if soon := n.gaps <= hasty && n.gaps%gapsToLeave == 0; soon || n.gaps&(n.gaps-1) == 0 {
-		return n.leaveParent(now, "withholds announcements", out)
+	p.resume(0)
+	soon := up.gaps <= hastyGaps && up.gaps%gapsToLeave == 0
+	if soon || isPowerOfTwo(up.gaps) {
+		return up.leave(now, "withholds announcements", out)
 	}
-	if n.up.gaps&(n.up.gaps-1) == 0 { // neither 2, 4, 6 nor a power of two in all, but one of this parent's
-		out = append(out, step.Output{Op: step.OpSend, Peer: from, Message: &wire.CatchUp{Since: 0}})
+	if isPowerOfTwo(up.parentGaps) {
+		out = send(from, &wire.CatchUp{Since: 0}, out)
 	}
 	return out
 }
 
-// relayHead takes a verified head if it is newer than the one held, and passes it on.
+func isPowerOfTwo(n int) bool { return n&(n-1) == 0 }
+
+// relayHead takes a verified head that is newer than the node's, and relays the head.
 func (n *Node) relayHead(now step.Time, head record.Head, raw *wire.SignedHead, out []step.Output) []step.Output {
 	if head.Region == n.cfg.Self.Region {
-		if head.TimeMicros <= n.head.TimeMicros {
+		if head.TimeMicros <= n.pointers.head.TimeMicros {
 			return out
 		}
-		n.head, n.headRaw = head, raw
+		n.pointers.head = head
+		n.pointers.headRaw = raw
 		out = append(out, step.Output{Op: step.OpHead, Head: head})
-		n.newsForShadows(now)
+		n.shadows.news(now)
 	}
-	return n.sendDown(head.Region, raw, out)
+	return n.children.sendDown(head.Region, raw, out)
 }

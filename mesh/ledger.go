@@ -7,15 +7,15 @@ import (
 	"banyan/mesh/wire"
 )
 
-// ledger holds the newest announcements of a region by revision, so that what
-// changed since one is found without looking at all of them.
+// ledger holds the newest announcements of a region by revision, so that those that
+// changed after a revision are found without a look at all of them.
 type ledger struct {
-	list []*wire.Announcement // by revision; some have been replaced since
-	live int                  // those that have not
+	list []*wire.Announcement // by revision; some are no longer current
+	live int                  // number of current announcements
 }
 
-// add puts an announcement in its place, most often the last. replaces tells that
-// it takes the place of another.
+// add inserts an announcement, most often at the end. replaces reports that an older
+// announcement of the same config is no longer current.
 func (l *ledger) add(a *wire.Announcement, replaces bool, current func(*wire.Announcement) bool) {
 	if !replaces {
 		l.live++
@@ -32,8 +32,9 @@ func (l *ledger) add(a *wire.Announcement, replaces bool, current func(*wire.Ann
 
 func byRevision(a *wire.Announcement, revision uint64) int { return cmp.Compare(a.Revision, revision) }
 
-// since returns what changed after a revision, oldest first, at most about limit of
-// it, and whether there is more. All of one revision come together.
+// since returns the current announcements after a revision, oldest first: about limit of
+// them, because all announcements of one revision come together. more reports whether
+// further announcements follow.
 func (l *ledger) since(revision uint64, limit int, current func(*wire.Announcement) bool) (page []*wire.Announcement, more bool) {
 	i, _ := slices.BinarySearchFunc(l.list, revision+1, byRevision)
 	for ; i < len(l.list); i++ {
@@ -47,10 +48,4 @@ func (l *ledger) since(revision uint64, limit int, current func(*wire.Announceme
 		page = append(page, a)
 	}
 	return page, false
-}
-
-// isCurrent tells whether an announcement is the newest of its config.
-func (n *Node) isCurrent(a *wire.Announcement) bool {
-	s := n.configs[a.Pointer.Key()]
-	return s != nil && s.latest == a
 }

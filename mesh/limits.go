@@ -6,51 +6,76 @@ import (
 	"banyan/mesh/step"
 )
 
-// Limits of the overlay. A peer that exceeds one is dropped, or its request
-// denied, with a reason.
+// Limits of what a node keeps.
 const (
-	// WholeLimit is the largest form, in bytes, that is fetched from the parent in one
-	// piece. Larger ones are traded by the shard.
-	WholeLimit = 256 << 10
-	// MaxConfigs is the most (config, region) pairs a node tracks.
+	// MaxConfigs is the number of (config, region) pairs that a node tracks.
 	MaxConfigs = 100_000
-	// MaxWaiting is the most body requests that wait at a node for a body to arrive.
-	MaxWaiting = 4096
-	// catchUpPage is how many announcements a child is sent before it has taken them.
-	catchUpPage = 128
-	// MaxShadows is how many nodes one is a backup of.
+	// MaxShadows is the number of nodes that a node is the backup of.
 	MaxShadows = 1024
-	// MaxUpward is how many messages for the planner wait while there is no parent.
+	// MaxUpward is the number of messages for the planner that wait while a node has no parent.
 	MaxUpward = 256
+	// catchUpPage is the number of announcements that are sent to a child before the next
+	// announcements wait for these to leave.
+	catchUpPage = 128
 )
 
-// Durations of the protocol, and how often something may happen before more is done.
+// Joining and attaching.
 const (
-	joinTimeout    = step.Time(10 * time.Second)
-	minBackoff     = step.Time(50 * time.Millisecond)
-	maxBackoff     = step.Time(10 * time.Second)
-	standbyDelay   = step.Time(300 * time.Millisecond) // before a backup is dialed, so that a start is not twice the work
+	// joinTimeout is the time that each step of joining may take.
+	joinTimeout = step.Time(10 * time.Second)
+	minBackoff  = step.Time(50 * time.Millisecond)
+	maxBackoff  = step.Time(10 * time.Second)
+	// maxRejoin is the longest time for which a coordinator can put a node off.
+	maxRejoin = step.Time(time.Minute)
+	// standbyDelay is the time before the backup is dialed, so that a start is not twice the work.
+	standbyDelay   = step.Time(300 * time.Millisecond)
 	minStandbyWait = step.Time(time.Second)
 	maxStandbyWait = step.Time(time.Minute)
-	noticeDelay    = step.Time(50 * time.Millisecond) // gathers what backups are told
+)
 
-	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop
-	// between it and the root: who is nearest to what broke mends it first, and those
-	// below need not move.
-	lagGrace       = step.Time(150 * time.Millisecond)
-	lagHop         = step.Time(100 * time.Millisecond)
-	maxPatience    = step.Time(3 * time.Second) // with parents that are late and not silent
-	repairsToLeave = 2                          // times in a row that the backup makes up for the parent before that is left
-	hintGrace      = step.Time(time.Second)     // likewise behind what gossip says
+// Patience with a parent.
+const (
+	// A parent may be behind a backup by lagGrace, and by lagHop more for each hop between
+	// the node and the root: the node nearest to a fault repairs the fault first, and the
+	// nodes below need not move.
+	lagGrace = step.Time(150 * time.Millisecond)
+	lagHop   = step.Time(100 * time.Millisecond)
+	// maxPatience is the longest extra time for a parent that is late but not silent.
+	maxPatience = step.Time(3 * time.Second)
+	// repairsToLeave is the number of times in a row that the backup makes up for the
+	// parent before the node leaves the parent.
+	repairsToLeave = 2
+	// hintGrace is the time by which a parent may be behind what gossip reports.
+	hintGrace = step.Time(time.Second)
+	// hintPause is the shortest time between two occasions on which gossip can make a node
+	// leave its parent.
+	hintPause = step.Time(10 * time.Second)
+	// newsPause is the shortest time between two questions for news to a peer.
+	newsPause = step.Time(time.Second)
+	// fetchesToLeave is the number of failed fetches in a row from one parent before the
+	// node leaves the parent.
+	fetchesToLeave = 3
+	// gapsToLeave is the number of heads in a row that show a gap before the node leaves the parent.
+	gapsToLeave = 2
+	// hastyGaps is the number of gaps in a row up to which a node leaves the next parent as
+	// soon as the first.
+	hastyGaps = 6
+)
 
-	ackDelay       = step.Time(25 * time.Millisecond)
-	minRefetch     = step.Time(100 * time.Millisecond)
-	maxRefetch     = step.Time(30 * time.Second)
-	fetchPatience  = step.Time(400 * time.Millisecond) // before another is asked for a body that nobody sends
-	fetchSlow      = step.Time(3 * time.Second)        // before the coordinator is asked, if somebody may still answer
-	maxAsked       = 4                                 // who may be asked for one body at once
-	pushGrace      = step.Time(200 * time.Millisecond) // how long a pushed version is waited for before it is fetched
-	fetchesToLeave = 3                                 // failed fetches in a row from one parent before it is left
-	gapsToLeave    = 2                                 // heads in a row that show a gap before the parent is left
-	hasty          = 6                                 // gaps up to which the next parent is left as soon as the first
+// Delays that gather several changes into one message.
+const (
+	// ackDelay gathers acknowledgements, and reports for the planner.
+	ackDelay = step.Time(25 * time.Millisecond)
+	// noticeDelay gathers news for the nodes that this node is the backup of.
+	noticeDelay = step.Time(50 * time.Millisecond)
+	// circleDelay gathers changes of the tree before the circles change.
+	circleDelay = step.Time(500 * time.Millisecond)
+)
+
+// Settling a pointer.
+const (
+	minRetry = step.Time(100 * time.Millisecond)
+	maxRetry = step.Time(30 * time.Second)
+	// pushGrace is the time for which a pushed version is awaited before the version is fetched.
+	pushGrace = step.Time(200 * time.Millisecond)
 )

@@ -4,194 +4,225 @@ import (
 	"math/rand/v2"
 
 	"banyan/mesh/step"
+	"banyan/mesh/swarm"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
 
-// Verifier checks signatures. *record.Policy is the real one.
+// Verifier checks signatures. *record.Policy implements Verifier.
 type Verifier interface {
 	VerifyPointer(raw []byte) (record.Pointer, error)
 	VerifyHead(raw []byte) (record.Head, error)
-	// VerifyVersion checks that manifest is signed for that version, and body is its body.
+	// VerifyVersion checks that manifest is signed for the version, and that body is the body of the version.
 	VerifyVersion(config string, version uint64, manifest, body []byte) error
 }
 
-// Config says what a node is.
+// Config configures a Node.
 type Config struct {
 	Self wire.Identity
-	// Description is what the node says of itself when it joins.
+	// Description is what the node says about itself when it joins.
 	wire.Description
-	// Seeds are the addresses of the region's coordinators (for a follower, of the
-	// leader). A node without seeds is a root: its announcements come from its store.
+	// Seeds are the addresses of the region's coordinators; for a follower, the address of
+	// the leader. A node without seeds leads: its announcements come from its own store.
 	Seeds []string
-	// Root makes the node a coordinator's, which gives places to agents; nil on agents.
+	// Root configures a coordinator's node; nil for an agent's node.
 	Root *RootConfig
-	// HoldsAll says that every body is at hand, in a blob store.
+	// HoldsAll reports that every body is at hand, in a blob store.
 	HoldsAll bool
-	// CacheLimit is how many bytes of shards are kept for others, of configs that this node
-	// does not subscribe to.
+	// CacheLimit is the size in bytes of the cache of shards for other nodes, of configs
+	// that this node does not subscribe to.
 	CacheLimit int64
 	// Verifier checks every pointer and head that comes from a peer.
 	Verifier Verifier
-	// Index is the agent index held from before, plus one; 0 for none.
+	// Index is the agent index that the node had before, plus one; 0 for none.
 	Index uint32
-	// Arrangement is how shards are traded; the zero value is what is best.
+	// Arrangement is the way in which shards are exchanged. The zero value is the best known.
 	Arrangement Arrangement
-	// Seed of the node's random source, for back-off.
+	// Seed seeds the node's random source, which spreads delays.
 	Seed uint64
 }
 
-// Arrangement is a way to trade the shards of a body. Those beside the default are
-// there to be compared with it in the simulator.
+// Arrangement is a way to exchange the shards of a body. The alternatives to the zero
+// value exist so that the simulator can compare them.
 type Arrangement uint8
 
-// The arrangements.
 const (
-	ArrangeCircles  Arrangement = iota // circles that feed each other
-	ArrangeSiblings                    // the children of one node, fed by it
+	// ArrangeCircles exchanges shards in circles that feed each other.
+	ArrangeCircles Arrangement = iota
+	// ArrangeSiblings exchanges shards among the children of one node, which feeds them.
+	ArrangeSiblings
 )
 
-// Node is one member of the overlay. Make it with NewNode, then Step it.
+// leads reports whether the node has no parent: it is the leader's.
+func (c *Config) leads() bool { return len(c.Seeds) == 0 }
+
+// subscribes reports whether the node applies config itself. A follower mirrors every config.
+func (c *Config) subscribes(config string) bool {
+	return !c.leads() && c.Subscriptions.Include(config)
+}
+
+// location returns how other nodes reach the node.
+func (c *Config) location() wire.Location {
+	return wire.Location{Name: c.Self.Name, Addr: c.Addr, Subscriptions: c.Subscriptions}
+}
+
+// Node is one member of the overlay. Make a Node with NewNode, then call Step.
 type Node struct {
-	cfg  Config
-	rand *rand.Rand
-	root *root // nil on agents
+	cfg   Config
+	root  *root // nil in an agent's node
+	swarm *swarm.Swarm
+	peers peers
 
 	up       upstream
-	peers    map[step.PeerID]wire.Identity
-	children []child  // in order of attachment
-	path     []uint32 // agents between the root and this one, from the root on
-	roster   roster
+	path     []uint32 // indices of the agents between the root and this node, the topmost first
+	children children
 	shadows  shadows
+	circles  circles
+	reports  reports
 	survey   survey
 
-	configs   map[record.PointerKey]*configState
-	revisions map[string]uint64 // by region, newest revision seen in order
-	states    map[string]*record.State
-	ledgers   map[string]*ledger
-	unsettled map[record.PointerKey]struct{}
-	confirmed uint64      // revision of the newest head that matched what was seen
-	gaps      int         // heads in a row that told of another state than this node's
-	headTime  int64       // of the newest head verified
-	head      record.Head // the newest that agreed with what this node has
-	headRaw   *wire.SignedHead
-
-	circles   circles
-	partners  partners
-	exchanges map[record.FormKey]*exchange
-	trading   []*exchange // the same, in the order in which they began
-	uploads   uploads
-
-	bodies   bodies
+	pointers pointers
+	retries  retries
 	acks     acks
-	waving   map[record.PointerKey]struct{} // configs of this region with a candidate
-	restored []record.PointerKey            // applied before the node started, and not acknowledged since
-	retries  []retry
-	retryAt  step.Time // when the first of them is due
-	lastRaw  []byte    // the announcement accepted last
 }
 
-// NewNode makes a node. Feed it what it held before with Restore inputs, then Start.
+// NewNode returns a node that is not started. The caller feeds the node what it held
+// before with InRestore, InHold and InResume, then InStart.
 func NewNode(cfg Config) *Node {
-	return &Node{
-		cfg:       cfg,
-		root:      newRoot(cfg.Root),
-		rand:      rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e)),
-		peers:     map[step.PeerID]wire.Identity{},
-		configs:   map[record.PointerKey]*configState{},
-		revisions: map[string]uint64{},
-		states:    map[string]*record.State{},
-		ledgers:   map[string]*ledger{},
-		unsettled: map[record.PointerKey]struct{}{},
-		circles:   circles{broods: map[step.PeerID][]wire.Location{}, flushAt: step.Never},
-		partners:  newPartners(),
-		uploads:   uploads{wakeAt: step.Never},
-		exchanges: map[record.FormKey]*exchange{},
-		bodies:    newBodies(),
-		acks:      newAcks(),
-		waving:    map[record.PointerKey]struct{}{},
-		retryAt:   step.Never,
-		survey:    survey{flushAt: step.Never},
-		roster:    roster{flushAt: step.Never},
-		shadows:   shadows{flushAt: step.Never},
-		up:        upstream{wakeAt: step.Never, lagAt: step.Never, hintedAt: -hintPause, standby: standby{wakeAt: step.Never}, index: cfg.Index},
+	n := &Node{
+		cfg:     cfg,
+		root:    newRoot(cfg.Root),
+		peers:   peers{},
+		retries: retries{wakeAt: step.Never},
+		acks:    newAcks(),
+		circles: newCircles(),
+		shadows: shadows{flushAt: step.Never},
+		reports: reports{flushAt: step.Never},
+		survey:  survey{flushAt: step.Never},
 	}
+	jitter := jitter{rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e))}
+	n.retries.jitter = jitter
+	n.up = newUpstream(&n.cfg, n.peers, jitter, n.attachment)
+	n.pointers = newPointers(&n.cfg)
+	n.swarm = swarm.New(swarm.Config{
+		Self:          cfg.Self,
+		Subscriptions: cfg.Subscriptions,
+		HoldsAll:      cfg.HoldsAll,
+		Leads:         cfg.leads(),
+		CacheLimit:    cfg.CacheLimit,
+	}, overlay{n})
+	return n
 }
 
-func (n *Node) isRoot() bool { return len(n.cfg.Seeds) == 0 }
-
-// Step advances the node by one input at time now and appends what it wants done to out.
+// Step advances the node by one input at time now. It appends what the node wants done to out.
 func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Output {
 	switch in.Kind {
 	case step.InStart:
-		return n.startUpstream(now, out)
+		return n.start(now, out)
 	case step.InTick:
 		return n.tick(now, out)
-	case step.InRestore:
-		n.restore(in.Announcement, in.Version, !in.Unapplied)
+	case step.InRestore, step.InPublish, step.InActivated:
+		return n.stepPointer(now, in, out)
 	case step.InResume:
-		n.revisions[n.cfg.Self.Region] = in.Revision
-		n.confirmed = in.Revision
-	case step.InHold:
-		n.bodies.hold(in.Want, in.Forms)
-	case step.InPublish:
-		return n.publish(now, in.Announcement, in.Push, out)
-	case step.InStored:
-		return n.tellStored(in.Want, out)
+		n.pointers.resume(in.Revision)
 	case step.InPublishHead:
 		return n.relayHead(now, in.Head, in.HeadRaw, out)
-	case step.InPeer:
-		n.linked(in.Peer, in.Identity)
-		for _, x := range n.trading {
-			out = n.order(now, x, out)
-		}
-	case step.InConnected:
-		n.linked(in.Peer, in.Identity)
-		return n.connected(now, in, out)
-	case step.InConnectFailed:
-		return n.connectFailed(now, in.Addr, out)
-	case step.InDisconnected:
-		return n.disconnected(now, in.Peer, out)
+	case step.InPeer, step.InConnected, step.InConnectFailed, step.InDisconnected, step.InCongested, step.InDrained:
+		return n.stepLink(now, in, out)
 	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
-	case step.InRequest:
-		return n.request(now, in, out)
-	case step.InFetched:
-		return n.fetched(now, in, out)
-	case step.InAnswered:
-		n.answered(in)
-	case step.InIndexed:
-		return n.indexed(now, in, out)
-	case step.InShard:
-		return n.shardCame(now, in, out)
-	case step.InSent:
-		return n.sent(now, in, out)
-	case step.InActivated:
-		return n.activated(now, in, out)
-	case step.InCensus:
-		return n.onCensus(now, out)
-	case step.InDrift:
-		return n.drifted(in, out)
+	case step.InHold, step.InEvicted, step.InRequest, step.InAnswered, step.InFetched, step.InIndexed, step.InShard, step.InSent:
+		return n.stepSwarm(now, in, out)
+	case step.InStored:
+		return n.publishStored(in.Want, out)
 	case step.InDamaged:
-		return n.damaged(now, in.Want, in.Local, out)
+		return n.onDamaged(now, in.Want, in.Local, out)
+	case step.InDrift:
+		return n.reportDrift(in, out)
+	case step.InHint:
+		n.onHint(now, in.Revision)
+	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey:
+		if n.root != nil {
+			return n.stepRoot(now, in, out)
+		}
+	}
+	return out
+}
+
+// stepPointer handles inputs about pointers.
+func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []step.Output {
+	switch in.Kind {
+	case step.InRestore:
+		n.restore(in.Announcement, in.Version, !in.Unapplied)
+	case step.InPublish:
+		return n.publish(now, in.Announcement, in.Push, out)
+	case step.InActivated:
+		return n.onActivated(now, in, out)
+	}
+	return out
+}
+
+// stepLink handles inputs about links.
+func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.Output {
+	switch in.Kind {
+	case step.InPeer:
+		n.link(in.Peer, in.Identity)
+		return n.swarm.OnAccepted(now, out)
+	case step.InConnected:
+		n.link(in.Peer, in.Identity)
+		return n.onConnected(now, in, out)
+	case step.InConnectFailed:
+		return n.onConnectFailed(now, in.Addr, out)
+	case step.InDisconnected:
+		return n.onDisconnected(now, in.Peer, out)
+	case step.InCongested:
+		return n.onCongested(in.Peer, out)
+	case step.InDrained:
+		return n.onDrained(in.Peer, out)
+	}
+	return out
+}
+
+// stepSwarm hands inputs about bodies and shards to the swarm.
+func (n *Node) stepSwarm(now step.Time, in step.Input, out []step.Output) []step.Output {
+	body := bodyOf(in)
+	switch in.Kind {
+	case step.InHold:
+		n.swarm.Hold(in.Want, in.Forms)
+	case step.InEvicted:
+		n.swarm.Evict(in.Want)
+	case step.InRequest:
+		return n.swarm.OnRequest(now, in.Peer, body, out)
+	case step.InAnswered:
+		n.swarm.OnAnswered(body)
+	case step.InFetched:
+		if in.Key.Config != "" {
+			return n.swarm.OnAssembled(now, body, failureOf(in), out)
+		}
+		return n.swarm.OnFetched(now, body, failureOf(in), out)
+	case step.InIndexed:
+		return n.swarm.OnIndexed(now, body, step.Index{Form: in.Form, Info: in.Info, Held: in.Shards}, out)
+	case step.InShard:
+		shard := step.Shard{Key: in.Key, Number: in.Shard, Restored: in.Restored}
+		return n.swarm.OnShard(now, in.Peer, shard, failureOf(in), out)
+	case step.InSent:
+		return n.swarm.OnSent(now, in.Peer, in.Key, out)
+	}
+	return out
+}
+
+// stepRoot handles inputs that only a coordinator's node gets.
+func (n *Node) stepRoot(now step.Time, in step.Input, out []step.Output) []step.Output {
+	switch in.Kind {
+	case step.InCensus:
+		return n.takeCensus(now, out)
 	case step.InRelease:
 		return n.root.report(n.root.quarantine.Release(in.Name), out)
-	case step.InEvicted:
-		n.bodies.evict(in.Want)
-		n.recount(in.Want)
-	case step.InHint:
-		n.hinted(now, in.Revision)
 	case step.InDoubt:
-		if n.root != nil {
-			n.root.planner.Doubt(now, in.Name)
-		}
+		n.root.planner.Doubt(now, in.Name)
 	case step.InSurvey:
 		return n.beginSurvey(in, out)
-	case step.InCongested:
-		return n.congested(in.Peer, out)
-	case step.InDrained:
-		return n.drained(in.Peer, out)
 	}
 	return out
 }
@@ -200,168 +231,159 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []step.Output) []step.Output {
 	switch m := m.(type) {
 	case *wire.Announcement:
-		return n.announced(now, from, m, out)
+		return n.onAnnouncement(now, from, m, out)
 	case *wire.SignedHead:
-		return n.receiveHead(now, from, m, out)
-	case *wire.Join:
-		return n.join(now, from, m, out)
-	case *wire.Attach:
-		return n.attachChild(now, from, m, out)
+		return n.onHead(now, from, m, out)
 	case *wire.CatchUp:
-		if i := n.childIndex(from); i >= 0 {
-			return n.sendSince(i, m.Since, out)
-		}
-		if n.shadows.has(from) || n.tradesWith(n.peers[from]) {
-			out, _, _ = n.sendPage(from, n.cfg.Self.Region, m.Since, out)
-		}
-	case *wire.Gone:
-		return n.gone(now, from, m, out)
-	case *wire.Census:
-		if i := n.childIndex(from); i >= 0 && n.children[i].role == wire.RoleCoordinator {
-			return append(out, step.Output{Op: step.OpCensus, Peer: from, Name: n.peers[from].Name, Region: n.children[i].region, Count: int(m.Agents), Message: m})
-		}
-	case *wire.Drift:
-		return n.heardDrift(from, m, out)
-	case *wire.Survey:
-		return n.surveyed(now, from, m, out)
-	case *wire.Holdings:
-		return n.heardHoldings(now, from, m, out)
-	case *wire.Adopted:
-		return n.adopted(now, from, m, out)
-	case *wire.RollCall:
-		return n.rollCalled(now, from, m, out)
-	case *wire.Shadow:
-		return n.shadowed(now, from, out)
-	case *wire.Notice:
-		return n.noticed(now, from, m, out)
-	case *wire.Accusation:
-		return n.accused(from, m, out)
+		return n.onCatchUp(from, m, out)
 	case *wire.Push:
-		return n.pushed(now, from, m, out)
-	case *wire.Brood:
-		n.bred(now, from, m)
-	case *wire.Circle:
-		return n.encircled(now, from, m, out)
-	case *wire.Circles:
-		return n.encircledBelow(now, from, m, out)
-	case *wire.Want:
-		return n.wanted(now, from, m, out)
-	case *wire.Decline:
-		return n.declined(now, from, m, out)
+		return n.onPush(now, from, m, out)
 	case *wire.Stored:
-		return n.mirror(now, from, m, out)
-	case *wire.Ack:
-		return n.receiveAck(now, from, m, out)
+		return n.onStored(now, from, m, out)
+	case *wire.Join:
+		return n.onJoin(now, from, m, out)
 	case *wire.Placement:
-		return n.placed(now, from, m, out)
+		return n.onPlacement(now, from, m, out)
+	case *wire.Attach:
+		return n.onAttach(now, from, m, out)
 	case *wire.Attached:
-		return n.attached(now, from, m, out)
+		return n.onAttached(now, from, m, out)
 	case *wire.Rejected:
-		return n.rejected(now, from, m, out)
+		return n.onRejected(now, from, m, out)
+	case *wire.Shadow:
+		return n.onShadow(now, from, out)
+	case *wire.Notice:
+		n.onNotice(now, from, m)
+	case *wire.Brood:
+		n.onBrood(now, from, m)
+	case *wire.Circle:
+		return n.onCircle(now, from, m, out)
+	case *wire.Circles:
+		return n.onCircles(now, from, m, out)
+	case *wire.Want:
+		return n.swarm.OnWant(now, from, m, out)
+	case *wire.Decline:
+		return n.swarm.OnDecline(now, from, m, out)
+	default:
+		return n.receiveUpward(now, from, m, out)
 	}
 	return out
 }
 
-// Deadline is when the node wants an InTick; Never if it does not.
-func (n *Node) Deadline() step.Time {
-	wake := min(n.up.wakeAt, n.up.lagAt, n.up.standby.wakeAt, n.acks.flushAt, n.retryAt, n.roster.flushAt, n.shadows.flushAt,
-		n.circles.flushAt, n.partners.wakeAt, n.root.deadline(), n.uploads.wakeAt, n.survey.flushAt)
-	for _, x := range n.trading {
-		wake = min(wake, x.wakeAt)
+// receiveUpward dispatches a message that travels between the root and the agents below.
+func (n *Node) receiveUpward(now step.Time, from step.PeerID, m wire.Message, out []step.Output) []step.Output {
+	switch m := m.(type) {
+	case *wire.Ack:
+		return n.onAck(now, from, m, out)
+	case *wire.Gone:
+		return n.onGone(now, from, m, out)
+	case *wire.Adopted:
+		return n.onAdopted(now, from, m, out)
+	case *wire.RollCall:
+		return n.onRollCall(now, from, m, out)
+	case *wire.Accusation:
+		return n.onAccusation(from, m, out)
+	case *wire.Census:
+		return n.onCensus(from, m, out)
+	case *wire.Drift:
+		return n.onDrift(from, m, out)
+	case *wire.Survey:
+		return n.onSurvey(now, from, m, out)
+	case *wire.Holdings:
+		return n.onHoldings(now, from, m, out)
 	}
-	for _, f := range n.bodies.fetches {
-		wake = min(wake, f.askAt)
-	}
-	return wake
+	return out
 }
 
+// Deadline returns when the node wants the next InTick; step.Never for none.
+func (n *Node) Deadline() step.Time {
+	return min(n.up.deadline(), n.acks.flushAt, n.retries.wakeAt, n.reports.flushAt, n.shadows.flushAt,
+		n.circles.flushAt, n.root.deadline(), n.survey.flushAt, n.swarm.Deadline())
+}
+
+// tick acts on every deadline that has passed.
 func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
 	if now >= n.up.wakeAt {
-		out = n.wakeUpstream(now, out)
+		out = n.up.wake(now, out)
 	}
 	if now >= n.up.lagAt {
-		out = n.wakeLag(now, out)
+		out = n.onLag(now, out)
 	}
 	if now >= n.up.standby.wakeAt {
-		out = n.wakeStandby(now, out)
+		out = n.up.dialBackup(now, out)
 	}
 	if now >= n.acks.flushAt {
 		out = n.flushAcks(out)
 	}
-	if now >= n.roster.flushAt {
-		out = n.flushRoster(out)
+	if now >= n.reports.flushAt {
+		out = n.reports.flush(&n.up, out)
 	}
 	if now >= n.shadows.flushAt {
-		out = n.flushNotices(out)
+		out = n.shadows.flush(n.pointers.progress(), out)
 	}
 	if now >= n.root.deadline() {
 		out = n.root.report(n.root.quarantine.Wake(now), out)
 	}
-	if now >= n.retryAt {
-		out = n.retryDue(now, out)
+	if now >= n.retries.wakeAt {
+		out = n.retry(now, out)
 	}
 	if now >= n.circles.flushAt {
 		out = n.flushCircles(now, out)
 	}
-	if now >= n.partners.wakeAt {
-		out = n.wakePartners(now, out)
-	}
 	if now >= n.survey.flushAt {
-		out = n.flushSurvey(out)
+		out = n.survey.flush(&n.up, n.cfg.Self.Region, out)
 	}
-	if now >= n.uploads.wakeAt {
-		out = n.wakeUploads(now, out)
-	}
-	return n.wakeExchanges(now, n.wakeFetches(now, out))
+	return n.swarm.Tick(now, out)
 }
 
-// jittered spreads a delay over half to one and a half of itself, so that nodes
-// that failed together do not try again together.
-func (n *Node) jittered(d step.Time) step.Time { return d/2 + step.Time(n.rand.Int64N(int64(d)+1)) }
-
-// Children is the number of children.
+// Children returns the number of children.
 func (n *Node) Children() int { return len(n.children) }
 
-// Attached tells whether the node has a parent, or needs none.
-func (n *Node) Attached() bool { return n.isRoot() || n.up.state == upAttached }
+// Attached reports whether the node has a parent, or needs none.
+func (n *Node) Attached() bool { return n.cfg.leads() || n.up.attached() }
 
-// Parent is who the node's parent is, if Attached and not a root.
-func (n *Node) Parent() (wire.Identity, bool) {
-	if n.up.state != upAttached {
+// Parent returns the identity of the node's parent. ok is false without a parent.
+func (n *Node) Parent() (who wire.Identity, ok bool) {
+	if !n.up.attached() {
 		return wire.Identity{}, false
 	}
 	return n.peers[n.up.parent], true
 }
 
-// Index is the agent index the node was given; ok is false before it has one.
+// Index returns the agent index of the node. ok is false before the node has an index.
 func (n *Node) Index() (index uint32, ok bool) { return n.up.index - 1, n.up.index > 0 }
 
 // Planner returns the planner of a coordinator's node. The node must be a coordinator's.
 func (n *Node) Planner() *tree.Planner { return n.root.planner }
 
-// Revision is the newest revision of a region that the node has seen.
-func (n *Node) Revision(region string) uint64 { return n.revisions[region] }
+// Revision returns the newest revision of a region that the node has seen.
+func (n *Node) Revision(region string) uint64 { return n.pointers.revisions[region] }
 
-// State is the state of a region's pointers that the node has.
-func (n *Node) State(region string) record.State {
-	if s := n.states[region]; s != nil {
-		return *s
-	}
-	return record.State{}
+// State returns the hash of a region's pointers at this node.
+func (n *Node) State(region string) record.State { return n.pointers.state(region) }
+
+// Head returns the newest head that agreed with the node's pointers; the zero value
+// before the first.
+func (n *Node) Head() record.Head { return n.pointers.head }
+
+// Watermark returns the revision up to which every pointer of the node's region has been
+// applied. A node that resumes from the watermark misses nothing.
+func (n *Node) Watermark() uint64 { return n.pointers.watermark() }
+
+// CacheUsed returns the number of bytes that are kept for other nodes, or on their way.
+func (n *Node) CacheUsed() int64 { return n.swarm.CacheUsed() }
+
+func bodyOf(in step.Input) step.Body {
+	return step.Body{Version: in.Want, Choice: in.Choice, Request: in.Request, Forms: in.Forms}
 }
 
-// Head is the newest head seen that agreed with what the node has; its zero value
-// before the first.
-func (n *Node) Head() record.Head { return n.head }
-
-// Watermark is the revision up to which everything of the node's region has been
-// settled: applied, not merely seen. A node that resumes from it misses nothing.
-func (n *Node) Watermark() uint64 {
-	w := n.revisions[n.cfg.Self.Region]
-	for key := range n.unsettled {
-		if r := n.configs[key].latest.Revision; r <= w {
-			w = r - 1
-		}
+func failureOf(in step.Input) step.Failure {
+	why := step.Failure{Reason: in.Reason}
+	switch {
+	case in.Denied:
+		why.Fault = step.FaultDenied
+	case in.Local:
+		why.Fault = step.FaultHost
 	}
-	return w
+	return why
 }

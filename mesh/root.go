@@ -1,10 +1,6 @@
 package mesh
 
 import (
-	"cmp"
-	"maps"
-	"slices"
-
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
@@ -85,9 +81,21 @@ func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, ou
 	return out
 }
 
-// onCensus counts the agents under this root, for the root's own coordinator and for the
-// leader that the coordinator follows.
-func (n *Node) onCensus(now step.Time, out []step.Output) []step.Output {
+// expectAnswers has the quarantine wait for the answers to an epoch of the root's own region.
+func (n *Node) expectAnswers(now step.Time, key record.PointerKey, epoch uint64) {
+	if n.root != nil && key.Region == n.cfg.Self.Region {
+		n.root.quarantine.Expect(now, key.Config, epoch)
+	}
+}
+
+// Census counts the agents under this root. The node must be a coordinator's.
+func (n *Node) Census(now step.Time) *wire.Census {
+	return tree.TakeCensus(now, n.root.planner, n.root.quarantine, n.pointers.candidates())
+}
+
+// takeCensus counts the agents under this root, for the root's own coordinator and for
+// the leader that the coordinator follows.
+func (n *Node) takeCensus(now step.Time, out []step.Output) []step.Output {
 	c := n.Census(now)
 	out = append(out, step.Output{
 		Op:      step.OpCensus,
@@ -96,26 +104,55 @@ func (n *Node) onCensus(now step.Time, out []step.Output) []step.Output {
 		Count:   int(c.Agents),
 		Message: c,
 	})
-	if n.up.state == upAttached {
-		out = append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: c})
+	if n.up.attached() {
+		out = send(n.up.parent, c, out)
 	}
 	return out
 }
 
-// Census counts the agents under this root. The node must be a coordinator's.
-func (n *Node) Census(now step.Time) *wire.Census {
-	var candidates []tree.Candidate
-	byConfig := func(a, b record.PointerKey) int { return cmp.Compare(a.Config, b.Config) }
-	for _, key := range slices.SortedFunc(maps.Keys(n.waving), byConfig) {
-		s := n.configs[key]
-		candidates = append(candidates, tree.Candidate{Pointer: &s.latest.Pointer, Since: s.since})
+// onCensus handles the census of a coordinator that follows this one.
+func (n *Node) onCensus(from step.PeerID, m *wire.Census, out []step.Output) []step.Output {
+	c := n.children.find(from)
+	if c == nil || c.role != wire.RoleCoordinator {
+		return out
 	}
-	return tree.TakeCensus(now, n.root.planner, n.root.quarantine, candidates)
+	return append(out, step.Output{
+		Op:      step.OpCensus,
+		Peer:    from,
+		Name:    n.peers[from].Name,
+		Region:  c.region,
+		Count:   int(m.Agents),
+		Message: m,
+	})
 }
 
-// expect has the quarantine wait for the answers to an epoch of the node's own region.
-func (n *Node) expect(now step.Time, key record.PointerKey, epoch uint64) {
-	if n.root != nil && key.Region == n.cfg.Self.Region {
-		n.root.quarantine.Expect(now, key.Config, epoch)
+// onJoin answers an agent, or a coordinator that wants to follow, that asks for a place.
+func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out []step.Output) []step.Output {
+	who, linked := n.peers[from]
+	switch {
+	case !linked || n.root == nil:
+		return send(from, &wire.Rejected{Reason: "not a coordinator"}, out)
+	case who.Role == wire.RoleCoordinator:
+		if reason := n.cfg.refuseFollower(who); reason != "" {
+			return send(from, &wire.Rejected{Reason: reason}, out)
+		}
+		return send(from, &wire.Placement{}, out)
+	case who.Region != n.cfg.Self.Region:
+		return send(from, &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}, out)
 	}
+	if after := n.root.admission.Admit(now); after > 0 {
+		return send(from, &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}, out)
+	}
+	if m.Accuse != "" {
+		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Accuse})
+	}
+	placement, err := n.root.planner.Join(now, who.Name, m)
+	if err != nil {
+		return send(from, &wire.Rejected{Reason: err.Error()}, out)
+	}
+	if len(n.root.gossip) > 0 && n.root.planner.JoinsGossip(placement.Index) {
+		placement.Gossip = n.root.gossip
+	}
+	out = send(from, &placement, out)
+	return n.root.reportPlaced(out)
 }

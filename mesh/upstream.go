@@ -2,14 +2,10 @@ package mesh
 
 import (
 	"slices"
-	"time"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 )
-
-// maxAfter is the longest that a coordinator can put a node off, in milliseconds.
-const maxAfter = 60_000
 
 // upstream is a node's side of having a parent:
 //
@@ -17,29 +13,38 @@ const maxAfter = 60_000
 //	  ▲                           └─────Placement: parent─► redialing ─┘               │
 //	  └──────────── back-off ◄── timeout, refusal, link lost ──────────────────────────┘
 //
-// While it dials the parent it was given it keeps the link to the coordinator,
-// to ask for another if that parent does not answer.
+// While the node dials the parent that it was given, it keeps the link to the coordinator,
+// to ask for another parent if that parent does not answer.
 type upstream struct {
+	cfg    *Config
+	peers  peers
+	jitter jitter
+	// attachment returns the message with which the node attaches to a parent.
+	attachment func() *wire.Attach
+
 	state    upState
-	seed     int         // which of the seeds to try
-	seedPeer step.PeerID // link to the coordinator that places us; 0 for none
+	turn     int         // the seed to try is the one at turn modulo the number of seeds
+	seedPeer step.PeerID // link to the coordinator that places the node; 0 for none
 	parent   step.PeerID // link to the parent; 0 for none
 	place    wire.Placement
-	index    uint32   // index given, plus one; 0 for none yet
-	avoid    []string // parents left or lost since all was well, newest last
-	accuse   string   // the one left for what it did; told with the next Join
+	index    uint32   // the node's index, plus one; 0 before the node has an index
+	avoid    []string // parents that were left or lost since a head last agreed, newest last
+	accuse   string   // the parent that was left for its fault; told with the next Join or report
 	backoff  step.Time
 	wakeAt   step.Time // when the present state times out
-	standby  standby
-	gaps     int         // heads that told of another state, since this parent is one
-	lagAt    step.Time   // when the parent must have caught up with the backup; Never: it is not behind
-	patience step.Time   // by how much this node's parents are late without being silent
-	repairs  int         // times in a row that the backup made up for the parent
-	hintedAt step.Time   // when gossip was last believed
-	noticed  wire.Notice // what the backup had that the parent had not
-	failures int         // fetches from this parent that failed in a row
-	newsPeer step.PeerID // a node that knew of a version before this one did
-	newsAt   step.Time   // when another may be asked for news
+
+	standby standby
+
+	gaps       int         // heads in a row that disagreed with the node's pointers
+	parentGaps int         // heads that disagreed since the parent is the parent
+	lagAt      step.Time   // when the parent must have caught up; step.Never if it is not behind
+	noticed    wire.Notice // what the backup, or gossip, knew that the parent had not sent
+	patience   step.Time   // extra time for parents that are late and not silent
+	repairs    int         // times in a row that the backup made up for the parent
+	hintedAt   step.Time   // when gossip was last believed
+	failures   int         // fetches from the parent that failed in a row
+	newsPeer   step.PeerID // a peer that was asked for news
+	newsAt     step.Time   // when a peer may be asked for news again
 }
 
 type upState uint8
@@ -53,254 +58,170 @@ const (
 	upAttached
 )
 
-func (n *Node) startUpstream(now step.Time, out []step.Output) []step.Output {
-	if n.isRoot() {
-		return out
+func newUpstream(cfg *Config, p peers, j jitter, attachment func() *wire.Attach) upstream {
+	return upstream{
+		cfg:        cfg,
+		peers:      p,
+		jitter:     j,
+		attachment: attachment,
+		index:      cfg.Index,
+		wakeAt:     step.Never,
+		lagAt:      step.Never,
+		hintedAt:   -hintPause,
+		standby:    standby{wakeAt: step.Never},
 	}
-	return n.dialSeed(now, out)
 }
 
-func (n *Node) dialSeed(now step.Time, out []step.Output) []step.Output {
-	n.up.state = upDialing
-	n.up.wakeAt = now + joinTimeout
-	return append(out, step.Output{Op: step.OpConnect, Addr: n.seed()})
+func (u *upstream) attached() bool { return u.state == upAttached }
+
+func (u *upstream) deadline() step.Time { return min(u.wakeAt, u.lagAt, u.standby.wakeAt) }
+
+// enter changes the state. The state times out after joinTimeout.
+func (u *upstream) enter(now step.Time, state upState) {
+	u.state = state
+	u.wakeAt = now + joinTimeout
 }
 
-// seed is the address of the coordinator whose turn it is.
-func (n *Node) seed() string { return n.cfg.Seeds[n.up.seed%len(n.cfg.Seeds)] }
+// seed returns the address of the coordinator to try.
+func (u *upstream) seed() string { return u.cfg.Seeds[u.turn%len(u.cfg.Seeds)] }
 
-// wakeUpstream ends a back-off, or a state that took too long.
-func (n *Node) wakeUpstream(now step.Time, out []step.Output) []step.Output {
-	switch n.up.state {
+// parentAddr returns the address of the parent. Without an address in the placement, the
+// parent is the coordinator.
+func (u *upstream) parentAddr() string {
+	if addr := u.place.Parent.Addr; addr != "" {
+		return addr
+	}
+	return u.seed()
+}
+
+func (u *upstream) dialSeed(now step.Time, out []step.Output) []step.Output {
+	u.enter(now, upDialing)
+	return append(out, step.Output{Op: step.OpConnect, Addr: u.seed()})
+}
+
+// wake ends a back-off, or a state that timed out.
+func (u *upstream) wake(now step.Time, out []step.Output) []step.Output {
+	switch u.state {
 	case upIdle:
-		return n.dialSeed(now, out)
+		return u.dialSeed(now, out)
 	case upAttached:
-		n.up.wakeAt = step.Never
+		u.wakeAt = step.Never
 		return out
 	}
-	return n.retreat(now, "timed out", out)
+	return u.retreat(now, "timed out", out)
 }
 
-// retreat gives up the attempt under way and backs off before the next, at the
+// retreat gives up the present attempt. The next attempt follows after a back-off, at the
 // next seed.
-func (n *Node) retreat(now step.Time, reason string, out []step.Output) []step.Output {
-	for _, p := range []step.PeerID{n.up.seedPeer, n.up.parent} {
-		if p != 0 {
-			out = append(out, step.Output{Op: step.OpDrop, Peer: p, Reason: reason})
-			delete(n.peers, p)
+func (u *upstream) retreat(now step.Time, reason string, out []step.Output) []step.Output {
+	for _, peer := range []step.PeerID{u.seedPeer, u.parent} {
+		if peer != 0 {
+			out = u.peers.drop(peer, reason, out)
 		}
 	}
-	n.up.seedPeer, n.up.parent = 0, 0
-	n.up.state = upIdle
-	n.up.seed++
-	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)
-	n.up.wakeAt = now + n.jittered(n.up.backoff)
+	u.seedPeer = 0
+	u.parent = 0
+	u.state = upIdle
+	u.turn++
+	u.raiseBackoff()
+	u.wakeAt = now + u.jitter.around(u.backoff)
 	return out
 }
 
-func (n *Node) connected(now step.Time, in step.Input, out []step.Output) []step.Output {
-	if n.isStandby(in.Addr) {
-		return n.standbyUp(in.Peer, out)
-	}
-	switch {
-	case n.up.state == upDialing && in.Addr == n.seed():
-		n.up.seedPeer = in.Peer
-		n.up.state = upJoining
-		n.up.wakeAt = now + joinTimeout
-		return n.sendJoin(out)
-	case n.up.state == upRedialing && in.Addr == n.up.place.Parent.Addr && in.Identity.Name == n.up.place.Parent.Name:
-		n.up.parent = in.Peer
-		return n.sendAttach(now, out)
-	}
-	if p := n.partnerDialed(in.Addr); p != nil {
-		return n.partnerUp(now, p, in, out)
-	}
-	delete(n.peers, in.Peer)
-	return append(out, step.Output{Op: step.OpDrop, Peer: in.Peer, Reason: "not the node that was dialed"})
+func (u *upstream) raiseBackoff() {
+	u.backoff = min(max(2*u.backoff, minBackoff), maxBackoff)
 }
 
-func (n *Node) sendJoin(out []step.Output) []step.Output {
-	m := &wire.Join{
-		Index:       n.up.index,
-		Avoid:       slices.Clone(n.up.avoid),
-		Description: n.cfg.Description,
-		Accuse:      n.up.accuse,
-	}
-	return append(out, step.Output{Op: step.OpSend, Peer: n.up.seedPeer, Message: m})
+// join asks the coordinator for a place.
+func (u *upstream) join(now step.Time, out []step.Output) []step.Output {
+	u.enter(now, upJoining)
+	return send(u.seedPeer, &wire.Join{
+		Index:       u.index,
+		Avoid:       slices.Clone(u.avoid),
+		Description: u.cfg.Description,
+		Accuse:      u.accuse,
+	}, out)
 }
 
-func (n *Node) sendAttach(now step.Time, out []step.Output) []step.Output {
-	n.up.state = upAttaching
-	n.up.wakeAt = now + joinTimeout
-	m := &wire.Attach{
-		Index:       n.up.place.Index,
-		Since:       min(n.Watermark(), n.confirmed),
-		Description: n.cfg.Description,
-		Children:    uint32(len(n.children)),
-	}
-	return append(out, step.Output{Op: step.OpSend, Peer: n.up.parent, Message: m})
+// attach asks the parent to accept the node as a child.
+func (u *upstream) attach(now step.Time, out []step.Output) []step.Output {
+	u.enter(now, upAttaching)
+	return send(u.parent, u.attachment(), out)
 }
 
-func (n *Node) connectFailed(now step.Time, addr string, out []step.Output) []step.Output {
-	switch {
-	case n.isStandby(addr):
-		return n.standbyDown(now, out)
-	case n.up.state == upDialing && addr == n.seed():
-		return n.retreat(now, "coordinator unreachable", out)
-	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
-		return n.askAgain(now, out)
+// avoidParent notes a parent that was of no use. The note is kept until a head agrees
+// under another parent.
+func (u *upstream) avoidParent(name string) {
+	u.avoid = slices.DeleteFunc(u.avoid, func(s string) bool { return s == name })
+	if len(u.avoid) == wire.MaxAvoid {
+		u.avoid = slices.Delete(u.avoid, 0, 1)
 	}
-	if p := n.partnerDialed(addr); p != nil {
-		return n.partnerFailed(now, p, out)
+	u.avoid = append(u.avoid, name)
+}
+
+// askAgain asks the coordinator, whose link is still up, for another parent than the one
+// that it gave.
+func (u *upstream) askAgain(now step.Time, out []step.Output) []step.Output {
+	u.avoidParent(u.place.Parent.Name)
+	u.parent = 0
+	if u.seedPeer == 0 {
+		return u.retreat(now, "parent unreachable", out)
 	}
+	return u.join(now, out)
+}
+
+// lose forgets the parent. The backup becomes the parent, if there is one. Else the node
+// starts over after a short random pause, so that the children of a dead relay do not
+// reach the coordinator in the same instant.
+func (u *upstream) lose(now step.Time, out []step.Output) []step.Output {
+	u.parent = 0
+	u.lagAt = step.Never
+	if u.standby.peer != 0 {
+		return u.graft(now, out)
+	}
+	u.standby.addr = ""
+	u.standby.wakeAt = step.Never
+	u.state = upIdle
+	u.wakeAt = now + u.jitter.around(minBackoff)
 	return out
 }
 
-// avoid remembers a parent that was of no use, until a head says that all is well
-// under another.
-func (n *Node) avoid(name string) {
-	n.up.avoid = slices.DeleteFunc(n.up.avoid, func(s string) bool { return s == name })
-	if len(n.up.avoid) == wire.MaxAvoid {
-		n.up.avoid = slices.Delete(n.up.avoid, 0, 1)
+// leave drops a parent that does not do its duty, and looks for another. The coordinator
+// is told with the next Join or report.
+func (u *upstream) leave(now step.Time, reason string, out []step.Output) []step.Output {
+	u.accuse = u.peers[u.parent].Name
+	u.avoidParent(u.accuse)
+	if u.standby.peer != 0 && u.gaps > gapsToLeave { // the backup is no better than the parent
+		out = u.peers.drop(u.standby.peer, reason, out)
+		u.standby.peer = 0
+		u.standby.addr = ""
 	}
-	n.up.avoid = append(n.up.avoid, name)
+	out = u.peers.drop(u.parent, reason, out)
+	u.raiseBackoff()
+	return u.lose(now, out)
 }
 
-// askAgain tells the coordinator, whose link is still up, that the parent it
-// gave is of no use.
-func (n *Node) askAgain(now step.Time, out []step.Output) []step.Output {
-	n.avoid(n.up.place.Parent.Name)
-	n.up.parent = 0
-	if n.up.seedPeer == 0 {
-		return n.retreat(now, "parent unreachable", out)
+// feeds reports whether news from a peer is accepted: from the parent, from the backup,
+// and from a peer that was asked for news.
+func (u *upstream) feeds(from step.PeerID) bool {
+	if !u.attached() {
+		return false
 	}
-	n.up.state = upJoining
-	n.up.wakeAt = now + joinTimeout
-	return n.sendJoin(out)
-}
-
-// placed acts on the place a coordinator gave.
-func (n *Node) placed(now step.Time, from step.PeerID, m *wire.Placement, out []step.Output) []step.Output {
-	if n.up.state != upJoining || from != n.up.seedPeer {
-		return out
-	}
-	n.up.place, n.up.accuse = *m, ""
-	n.up.standby.backups = m.Backups
-	if len(m.Gossip) > 0 {
-		out = append(out, step.Output{Op: step.OpGossip, Addrs: m.Gossip})
-	}
-	n.up.index = m.Index + 1
-	if m.Parent.Addr == "" {
-		n.up.parent, n.up.seedPeer = n.up.seedPeer, 0
-		return n.sendAttach(now, out)
-	}
-	n.up.state = upRedialing
-	n.up.wakeAt = now + joinTimeout
-	return append(out, step.Output{Op: step.OpConnect, Addr: m.Parent.Addr})
-}
-
-func (n *Node) attached(now step.Time, from step.PeerID, m *wire.Attached, out []step.Output) []step.Output {
-	if from != n.up.parent || n.up.state != upAttaching && n.up.state != upAttached {
-		return out
-	}
-	out = n.setPath(m.Path, out)
-	if slices.Contains(m.Path, n.up.index-1) {
-		return n.leaveParent(now, "hangs on this node itself", out)
-	}
-	if n.up.state == upAttached {
-		return out // the way to the root has changed above
-	}
-	n.up.state = upAttached
-	n.up.wakeAt = step.Never
-	n.up.backoff = 0
-	n.up.gaps, n.up.repairs = 0, 0
-	n.up.failures = 0
-	if n.up.seedPeer != 0 {
-		out = append(out, step.Output{Op: step.OpDrop, Peer: n.up.seedPeer, Reason: "placed"})
-		delete(n.peers, n.up.seedPeer)
-		n.up.seedPeer = 0
-	}
-	n.acks.resend(now)
-	n.circles.told = nil
-	if len(n.children) > 0 {
-		n.treeChanged(now)
-	}
-	out = append(out, step.Output{Op: step.OpAttached, Peer: from})
-	out = n.tellPlanner(out)
-	out = n.recall(now, out)
-	n.up.standby.wakeAt = now + n.jittered(standbyDelay)
-	return n.resumeFetches(now, out)
-}
-
-func (n *Node) rejected(now step.Time, from step.PeerID, m *wire.Rejected, out []step.Output) []step.Output {
-	switch {
-	case n.up.state == upJoining && from == n.up.seedPeer:
-		out = n.retreat(now, "join refused: "+m.Reason, out)
-		if m.After > 0 { // the same coordinator, later
-			n.up.seed--
-			n.up.backoff = 0
-			n.up.wakeAt = now + n.jittered(step.Time(min(m.After, maxAfter))*step.Time(time.Millisecond))
+	if from == u.parent {
+		if u.repairs > 0 { // the parent is late, not silent
+			u.patience = min(2*u.patience+lagGrace, maxPatience)
 		}
-		return out
-	case n.up.state == upAttaching && from == n.up.parent:
-		out = append(out, step.Output{Op: step.OpDrop, Peer: from, Reason: "attach refused: " + m.Reason})
-		delete(n.peers, from)
-		return n.askAgain(now, out)
+		u.repairs = 0
+		return true
 	}
-	return out
+	return from != 0 && (from == u.standby.peer || from == u.newsPeer)
 }
 
-// disconnected forgets a link, and what hung on it.
-func (n *Node) disconnected(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
-	out = n.loseChild(now, peer, out)
-	out = n.unlinked(now, peer, out)
-	n.shadows.forget(peer)
-	name := n.peers[peer].Name
-	delete(n.peers, peer)
-	switch {
-	case peer == n.up.standby.peer && peer != 0:
-		return n.standbyDown(now, out)
-	case peer == n.up.parent && n.up.state == upAttaching:
-		return n.askAgain(now, out)
-	case peer == n.up.parent && n.up.parent != 0:
-		n.avoid(name)
-		return n.loseParent(now, out)
-	case peer == n.up.seedPeer && n.up.seedPeer != 0:
-		n.up.seedPeer = 0
-		if n.up.state == upJoining {
-			return n.retreat(now, "coordinator lost", out)
-		}
+// source returns the peer to fetch from: the backup while the backup makes up for the
+// parent, else the parent.
+func (u *upstream) source() step.PeerID {
+	if u.repairs > 0 && u.standby.peer != 0 {
+		return u.standby.peer
 	}
-	return out
-}
-
-// loseParent goes to the backup, if one stands by. Else it starts over after a short random pause, so that the children of a
-// dead relay do not reach the coordinator in the same instant.
-func (n *Node) loseParent(now step.Time, out []step.Output) []step.Output {
-	n.up.parent = 0
-	n.up.lagAt = step.Never
-	if n.up.standby.peer != 0 {
-		return n.graft(now, out)
-	}
-	n.up.standby.addr, n.up.standby.wakeAt = "", step.Never
-	n.up.state = upIdle
-	n.up.wakeAt = now + n.jittered(minBackoff)
-	return out
-}
-
-// leaveParent drops a parent that does not do its duty, looks for another, and
-// tells the coordinator.
-func (n *Node) leaveParent(now step.Time, reason string, out []step.Output) []step.Output {
-	parent := n.up.parent
-	n.up.accuse = n.peers[parent].Name
-	n.avoid(n.up.accuse)
-	if s := &n.up.standby; s.peer != 0 && n.gaps > gapsToLeave { // it is no better: the planner is to find another
-		out = append(out, step.Output{Op: step.OpDrop, Peer: s.peer, Reason: reason})
-		delete(n.peers, s.peer)
-		s.peer, s.addr = 0, ""
-	}
-	out = append(out, step.Output{Op: step.OpDrop, Peer: parent, Reason: reason})
-	delete(n.peers, parent)
-	n.up.backoff = min(max(2*n.up.backoff, minBackoff), maxBackoff)
-	return n.loseParent(now, out)
+	return u.parent
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"banyan/body"
-	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/record"
 )
 
@@ -70,7 +70,7 @@ func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish body.Wish
 // fetchReason returns why a fetch failed, for metrics and acknowledgements.
 func fetchReason(ctx context.Context, l *Link, err error) string {
 	if l.conn.Context().Err() != nil || ctx.Err() != nil {
-		return mesh.ReasonLinkLost
+		return step.ReasonLinkLost
 	}
 	var local *localError
 	if errors.As(err, &local) {

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"banyan/body"
-	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -43,7 +42,7 @@ type fetching struct {
 func (d *Driver) runFetch(f *fetching) step.Input {
 	outcome := step.Input{Kind: step.InFetched, Want: f.want, Choice: f.wish.Choice}
 	if f.link == nil {
-		outcome.Reason = mesh.ReasonLinkLost
+		outcome.Reason = step.ReasonLinkLost
 		return outcome
 	}
 	if !f.cached && d.handlers.Bases != nil {
@@ -229,7 +228,7 @@ func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, 
 	switch {
 	case err == nil:
 	case refusalReason(err) != "":
-		in.Reason = mesh.ReasonPoison
+		in.Reason = step.ReasonPoison
 		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n, "from", l.id.Name, "error", err)
 	default:
 		in.Reason = "store: " + err.Error()

@@ -13,7 +13,7 @@ import (
 
 	"banyan/agent"
 	"banyan/coordinator/api"
-	"banyan/mesh"
+	"banyan/mesh/step"
 )
 
 func randomBody(size int, seed byte) []byte {
@@ -67,7 +67,7 @@ func TestALargeBodyIsTradedInEveryRegionThoughSomeSendPoison(t *testing.T) {
 		}
 		return func(shard []byte) { shard[0] ^= 1 }
 	}, OnEvent: func(e agent.Event) {
-		if e.Kind == agent.EventRefused && e.Reason == mesh.ReasonPoison {
+		if e.Kind == agent.EventRefused && e.Reason == step.ReasonPoison {
 			mu.Lock()
 			defer mu.Unlock()
 			blamed[e.Peer]++

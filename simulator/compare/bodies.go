@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/record"
 	"banyan/simulator/measure"
 	"banyan/simulator/world"
@@ -75,11 +76,11 @@ func BodyRuns() []BodyRun {
 }
 
 // Body spreads one body over a fleet that runs an older version. The body must be large
-// enough to be traded by the shard: larger than mesh.WholeLimit.
+// enough to be traded by the shard: larger than swarm.WholeLimit.
 func Body(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
-	if cfg.BodyBytes <= mesh.WholeLimit {
+	if cfg.BodyBytes <= swarm.WholeLimit {
 		return nil, fmt.Errorf("%w: a body of %d bytes is fetched in one piece; the body must be larger than %d bytes",
-			record.ErrInvalid, cfg.BodyBytes, mesh.WholeLimit)
+			record.ErrInvalid, cfg.BodyBytes, swarm.WholeLimit)
 	}
 	spread := spreadByMesh
 	if b.Swarm {

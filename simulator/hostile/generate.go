@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/simulator/world"
 )
 
@@ -16,7 +16,7 @@ const (
 )
 
 // tradedBody is the size of a body that hosts trade shard by shard, in bytes.
-const tradedBody = mesh.WholeLimit + 200_000
+const tradedBody = swarm.WholeLimit + 200_000
 
 // New makes the history of a seed. Each feature that was added after the first draws from a
 // random source of its own, so that the histories of older features stay the same.

@@ -3,7 +3,6 @@ package world
 import (
 	"github.com/bits-and-blooms/bitset"
 
-	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -117,7 +116,7 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 func (w *World) fetch(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
 	if !l.alive || w.cutOff(i, l.remote) {
-		lost := step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: mesh.ReasonLinkLost}
+		lost := step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: step.ReasonLinkLost}
 		w.input(w.now, i, lost)
 		return
 	}
@@ -156,7 +155,7 @@ func (w *World) watchRequest(ref uint64) {
 			return
 		}
 		delete(w.requests, ref)
-		lost := step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: mesh.ReasonLinkLost}
+		lost := step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: step.ReasonLinkLost}
 		w.input(w.now, r.asker, lost)
 	})
 }

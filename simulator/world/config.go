@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh"
+	"banyan/mesh/swarm"
 	"banyan/record"
 )
 
@@ -108,7 +109,7 @@ type Config struct {
 	// RelayShare is the share of agents that subscribe to nothing and only relay.
 	RelayShare float64
 	// CacheLimit is the number of bytes of shards that an agent that only relays keeps;
-	// default mesh.DefaultCacheLimit.
+	// default swarm.DefaultCacheLimit.
 	CacheLimit int64
 	// Arrangement is the way in which hosts trade shards.
 	Arrangement mesh.Arrangement
@@ -165,7 +166,7 @@ func (c *Config) Complete() error {
 	c.Fanout = cmp.Or(c.Fanout, 32)
 	c.BodyBytes = cmp.Or(c.BodyBytes, 1<<10)
 	c.PushLimit = cmp.Or(c.PushLimit, 16<<10)
-	c.CacheLimit = cmp.Or(c.CacheLimit, mesh.DefaultCacheLimit)
+	c.CacheLimit = cmp.Or(c.CacheLimit, swarm.DefaultCacheLimit)
 	c.SlowFactor = cmp.Or(c.SlowFactor, 10)
 	return nil
 }

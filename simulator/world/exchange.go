@@ -7,8 +7,8 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/fec"
-	"banyan/mesh"
 	"banyan/mesh/step"
+	"banyan/mesh/swarm"
 	"banyan/record"
 )
 
@@ -25,7 +25,7 @@ type BodyTraffic struct {
 // Traded reports whether hosts trade the body of version v shard by shard. A smaller body is
 // fetched in one piece.
 func (w *World) Traded(v record.VersionKey) bool {
-	return !w.cfg.WholeBodies && w.bodySize(v) > mesh.WholeLimit
+	return !w.cfg.WholeBodies && w.bodySize(v) > swarm.WholeLimit
 }
 
 func (w *World) formInfo(v record.VersionKey) step.FormInfo {
@@ -189,7 +189,7 @@ func (w *World) shardArrives(i int32, s shard) {
 	switch {
 	case s.poison:
 		w.bodies.Poisoned++
-		in.Reason = mesh.ReasonPoison
+		in.Reason = step.ReasonPoison
 	case h.broken:
 		in.Reason, in.Local = "store: disk failure", true
 	default:
@@ -243,7 +243,7 @@ func (w *World) abandon(i int32, v record.VersionKey) {
 // nobody acknowledges its packets.
 func (w *World) neverTaken(i int32, sent step.Input) {
 	node := w.hosts[i].node
-	sent.Reason = mesh.ReasonLinkLost
+	sent.Reason = step.ReasonLinkLost
 	w.At(w.now.Add(w.cfg.Idle), func() {
 		if w.hosts[i].node == node {
 			w.input(w.now, i, sent)

@@ -13,15 +13,15 @@ import (
 	"banyan/simulator/world"
 )
 
-// swarm spreads a body as BitTorrent does, on the machines and links of a world without mesh
+// rarestFirst spreads a body as BitTorrent does, on the machines and links of a world without mesh
 // nodes. Each host has random partners. Partners announce their shards to each other, and a
 // host asks its partners for the shard that the fewest partners have. A coordinator sends no
 // shard twice before it has sent every shard once. No packet is lost and no host dies: the
-// swarm is a yardstick.
+// rarestFirst is a yardstick.
 //
 // Sources: Cohen, "Incentives Build Robustness in BitTorrent" (2003); super-seeding as in
 // Legout et al., "Rarest First and Choke Algorithms Are Enough" (IMC 2006).
-type swarm struct {
+type rarestFirst struct {
 	w      *world.World
 	rand   *rand.Rand
 	size   int64 // bytes of a shard
@@ -76,7 +76,7 @@ func spreadBySwarm(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
 		return nil, err
 	}
 	g := fec.GeometryFor(cfg.BodyBytes)
-	s := &swarm{w: w, rand: rand.New(rand.NewPCG(cfg.Seed, 0x737761726d)), size: int64(g.ShardBytes),
+	s := &rarestFirst{w: w, rand: rand.New(rand.NewPCG(cfg.Seed, 0x737761726d)), size: int64(g.ShardBytes),
 		shards: uint((cfg.BodyBytes + int64(g.ShardBytes) - 1) / int64(g.ShardBytes)), hosts: make([]swarmHost, w.Hosts()), done: measure.Blank(w.Hosts())}
 	w.PowerOn()
 	s.draw()
@@ -91,7 +91,7 @@ func spreadBySwarm(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
 }
 
 // draw gives every host random partners of its region, and every coordinator the whole body.
-func (s *swarm) draw() {
+func (s *rarestFirst) draw() {
 	regions := s.w.Regions()
 	for i := range s.hosts {
 		h := &s.hosts[i]
@@ -117,7 +117,7 @@ func (s *swarm) draw() {
 }
 
 // pair makes two hosts partners, unless they are partners already.
-func (s *swarm) pair(a, b int32) {
+func (s *rarestFirst) pair(a, b int32) {
 	if a == b || slices.ContainsFunc(s.hosts[a].peers, func(p swarmPeer) bool { return p.host == b }) {
 		return
 	}
@@ -133,7 +133,7 @@ func (s *swarm) pair(a, b int32) {
 }
 
 // ask asks the partners of host i for shards, up to swarmOrders per partner.
-func (s *swarm) ask(i int32) {
+func (s *rarestFirst) ask(i int32) {
 	h := &s.hosts[i]
 	for p := range h.peers {
 		for peer := &h.peers[p]; peer.orders < swarmOrders; {
@@ -152,7 +152,7 @@ func (s *swarm) ask(i int32) {
 // rarest returns the shard to ask a partner for: among the shards that the partner has and
 // the host needs, the shard that the fewest partners have. Among equally rare shards it
 // takes the first after a random number, so that hosts ask for different shards.
-func (s *swarm) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
+func (s *rarestFirst) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
 	if peer.host < int32(s.w.Regions()) {
 		return s.seeded(h)
 	}
@@ -173,7 +173,7 @@ func (s *swarm) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
 }
 
 // seeded returns the next shard that a coordinator hands out.
-func (s *swarm) seeded(h *swarmHost) (uint, bool) {
+func (s *rarestFirst) seeded(h *swarmHost) (uint, bool) {
 	for range s.shards {
 		n := uint(s.handed) % s.shards
 		s.handed++
@@ -186,7 +186,7 @@ func (s *swarm) seeded(h *swarmHost) (uint, bool) {
 
 // serve sends shard n. The shard waits for bytes that were queued before on the links of both
 // hosts. p is the index of the sender among the partners of the receiver.
-func (s *swarm) serve(from, to int32, p int, n uint) {
+func (s *rarestFirst) serve(from, to int32, p int, n uint) {
 	w := s.w
 	wire := world.ShardWire(s.size)
 	departs := w.Upload(from, w.Spend(from, w.Now(), w.Config().Costs.Send), wire)
@@ -198,7 +198,7 @@ func (s *swarm) serve(from, to int32, p int, n uint) {
 }
 
 // came adds an arrived shard to host i and schedules its announcement.
-func (s *swarm) came(i int32, p int, n uint) {
+func (s *rarestFirst) came(i int32, p int, n uint) {
 	h := &s.hosts[i]
 	h.peers[p].orders--
 	h.asked.Clear(n)
@@ -216,7 +216,7 @@ func (s *swarm) came(i int32, p int, n uint) {
 }
 
 // tell announces the new shards of host i to its partners.
-func (s *swarm) tell(i int32) {
+func (s *rarestFirst) tell(i int32) {
 	h := &s.hosts[i]
 	news := h.news
 	h.news = nil
@@ -229,7 +229,7 @@ func (s *swarm) tell(i int32) {
 }
 
 // told makes host i note the shards that a partner has announced.
-func (s *swarm) told(i, from int32, news []uint) {
+func (s *rarestFirst) told(i, from int32, news []uint) {
 	h := &s.hosts[i]
 	p := slices.IndexFunc(h.peers, func(p swarmPeer) bool { return p.host == from })
 	for _, n := range news {
@@ -243,7 +243,7 @@ func (s *swarm) told(i, from int32, news []uint) {
 	}
 }
 
-func (s *swarm) report() *measure.BodyReport {
+func (s *rarestFirst) report() *measure.BodyReport {
 	out := measure.NewBodyReport(s.w, s.left, 0)
 	var all []int32
 	for _, at := range s.done[s.w.Regions():] {

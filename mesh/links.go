@@ -1,0 +1,217 @@
+package mesh
+
+import (
+	"slices"
+	"time"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+)
+
+// This file handles what happens to links, and the answers of coordinators and parents.
+// A link may belong to the upstream, to the backup, to a child, or to an exchange of shards.
+
+func (n *Node) start(now step.Time, out []step.Output) []step.Output {
+	if n.cfg.leads() {
+		return out
+	}
+	return n.up.dialSeed(now, out)
+}
+
+// attachment returns the message with which the node attaches to a parent.
+func (n *Node) attachment() *wire.Attach {
+	return &wire.Attach{
+		Index:       n.up.place.Index,
+		Since:       n.pointers.applied(),
+		Description: n.cfg.Description,
+		Children:    uint32(len(n.children)),
+	}
+}
+
+// link notes the identity of the node at the other end of a new link.
+func (n *Node) link(peer step.PeerID, who wire.Identity) {
+	n.peers[peer] = who
+	n.swarm.OnLinked(peer, who)
+}
+
+// onConnected handles a link that this node dialed.
+func (n *Node) onConnected(now step.Time, in step.Input, out []step.Output) []step.Output {
+	if n.up.dialsBackup(in.Addr) {
+		return n.up.backupUp(in.Peer, out)
+	}
+	parent := n.up.place.Parent
+	switch {
+	case n.up.state == upDialing && in.Addr == n.up.seed():
+		n.up.seedPeer = in.Peer
+		return n.up.join(now, out)
+	case n.up.state == upRedialing && in.Addr == parent.Addr && in.Identity.Name == parent.Name:
+		n.up.parent = in.Peer
+		return n.up.attach(now, out)
+	}
+	out, ok := n.swarm.OnDialed(now, in.Addr, in.Peer, in.Identity, out)
+	if !ok {
+		return n.peers.drop(in.Peer, "not the node that was dialed", out)
+	}
+	return out
+}
+
+// onConnectFailed handles a dial that failed.
+func (n *Node) onConnectFailed(now step.Time, addr string, out []step.Output) []step.Output {
+	switch {
+	case n.up.dialsBackup(addr):
+		n.up.backupDown(now)
+		return out
+	case n.up.state == upDialing && addr == n.up.seed():
+		return n.up.retreat(now, "coordinator unreachable", out)
+	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
+		return n.up.askAgain(now, out)
+	}
+	return n.swarm.OnDialFailed(now, addr, out)
+}
+
+// onDisconnected forgets a link that went down, and what depended on the link.
+func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+	out = n.loseChild(now, peer, out)
+	out = n.swarm.OnUnlinked(now, peer, out)
+	n.shadows.forget(peer)
+	name := n.peers[peer].Name
+	delete(n.peers, peer)
+	switch {
+	case peer == 0:
+	case peer == n.up.standby.peer:
+		n.up.backupDown(now)
+	case peer == n.up.parent && n.up.state == upAttaching:
+		return n.up.askAgain(now, out)
+	case peer == n.up.parent:
+		n.up.avoidParent(name)
+		return n.up.lose(now, out)
+	case peer == n.up.seedPeer:
+		n.up.seedPeer = 0
+		if n.up.state == upJoining {
+			return n.up.retreat(now, "coordinator lost", out)
+		}
+	}
+	return out
+}
+
+// onPlacement acts on the place that a coordinator gave the node.
+func (n *Node) onPlacement(now step.Time, from step.PeerID, m *wire.Placement, out []step.Output) []step.Output {
+	u := &n.up
+	if u.state != upJoining || from != u.seedPeer {
+		return out
+	}
+	u.place = *m
+	u.accuse = ""
+	u.standby.backups = m.Backups
+	if len(m.Gossip) > 0 {
+		out = append(out, step.Output{Op: step.OpGossip, Addrs: m.Gossip})
+	}
+	u.index = m.Index + 1
+	if m.Parent.Addr == "" {
+		u.parent = u.seedPeer
+		u.seedPeer = 0
+		return u.attach(now, out)
+	}
+	u.enter(now, upRedialing)
+	return append(out, step.Output{Op: step.OpConnect, Addr: m.Parent.Addr})
+}
+
+// onAttached handles the acceptance by the parent, or a change of the path to the root.
+func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out []step.Output) []step.Output {
+	u := &n.up
+	if from != u.parent || u.state != upAttaching && u.state != upAttached {
+		return out
+	}
+	out = n.setPath(m.Path, out)
+	if slices.Contains(m.Path, u.index-1) {
+		return u.leave(now, "hangs on this node itself", out)
+	}
+	if u.attached() {
+		return out
+	}
+	u.state = upAttached
+	u.wakeAt = step.Never
+	u.backoff = 0
+	u.parentGaps = 0
+	u.repairs = 0
+	u.failures = 0
+	if u.seedPeer != 0 {
+		out = n.peers.drop(u.seedPeer, "placed", out)
+		u.seedPeer = 0
+	}
+	n.acks.resend(now)
+	n.circles.reported = nil
+	if len(n.children) > 0 {
+		n.circles.change(now)
+	}
+	out = append(out, step.Output{Op: step.OpAttached, Peer: from})
+	out = n.reports.release(u, out)
+	out = n.acknowledgeRestored(now, out)
+	u.standby.wakeAt = now + u.jitter.around(standbyDelay)
+	return n.swarm.Resume(now, out)
+}
+
+// onRejected handles the refusal of a Join or an Attach.
+func (n *Node) onRejected(now step.Time, from step.PeerID, m *wire.Rejected, out []step.Output) []step.Output {
+	u := &n.up
+	switch {
+	case u.state == upJoining && from == u.seedPeer:
+		out = u.retreat(now, "join refused: "+m.Reason, out)
+		if m.After > 0 { // the node tries the same coordinator again, later
+			after := step.Time(m.After) * step.Time(time.Millisecond)
+			u.turn--
+			u.backoff = 0
+			u.wakeAt = now + u.jitter.around(min(after, maxRejoin))
+		}
+		return out
+	case u.state == upAttaching && from == u.parent:
+		out = n.peers.drop(from, "attach refused: "+m.Reason, out)
+		return u.askAgain(now, out)
+	}
+	return out
+}
+
+// onParentFailed counts a body that the parent did not send, or sent damaged. After
+// several in a row the node leaves the parent.
+func (n *Node) onParentFailed(now step.Time, out []step.Output) []step.Output {
+	n.up.failures++
+	if n.up.attached() && n.up.failures >= fetchesToLeave {
+		n.up.failures = 0
+		return n.up.leave(now, "bodies from it keep failing", out)
+	}
+	return out
+}
+
+// setPath takes the path from the root. If the path changed, the children are told.
+func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
+	if slices.Equal(n.path, path) {
+		return out
+	}
+	n.path = path
+	if n.root != nil || len(path) >= wire.MaxPath {
+		return out
+	}
+	m := &wire.Attached{Path: n.pathOfChildren()}
+	for i := range n.children {
+		if n.children[i].role == wire.RoleAgent {
+			out = send(n.children[i].peer, m, out)
+		}
+	}
+	return out
+}
+
+// pathOfChildren returns the path from the root to this node's children.
+func (n *Node) pathOfChildren() []uint32 {
+	if n.root != nil {
+		return nil
+	}
+	return append(slices.Clone(n.path), n.up.index-1)
+}
+
+// isBelow reports whether this node is the agent with the given index, or hangs below it.
+func (n *Node) isBelow(index uint32) bool {
+	if n.root != nil {
+		return false
+	}
+	return n.up.index != 0 && n.up.index-1 == index || slices.Contains(n.path, index)
+}

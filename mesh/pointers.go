@@ -1,0 +1,255 @@
+package mesh
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/tree"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// pointers holds the newest verified pointer of each config, and what the heads say
+// about the pointers.
+type pointers struct {
+	cfg     *Config
+	configs map[record.PointerKey]*configState
+
+	// By region: the newest revision seen, the hash of all pointers, and the announcements
+	// in the order of revisions.
+	revisions map[string]uint64
+	states    map[string]*record.State
+	ledgers   map[string]*ledger
+
+	unsettled map[record.PointerKey]struct{} // not applied yet
+	waving    map[record.PointerKey]struct{} // of this region, with a candidate
+	// restored are the pointers that were applied before the node started, and were not
+	// acknowledged since.
+	restored []record.PointerKey
+
+	confirmed uint64      // revision of the newest head that agreed with the pointers
+	head      record.Head // that head
+	headRaw   *wire.SignedHead
+	headTime  int64  // time of the newest verified head, in microseconds
+	lastRaw   []byte // the pointer that was accepted last
+}
+
+func newPointers(cfg *Config) pointers {
+	return pointers{
+		cfg:       cfg,
+		configs:   map[record.PointerKey]*configState{},
+		revisions: map[string]uint64{},
+		states:    map[string]*record.State{},
+		ledgers:   map[string]*ledger{},
+		unsettled: map[record.PointerKey]struct{}{},
+		waving:    map[record.PointerKey]struct{}{},
+	}
+}
+
+// configState is the state of one pointer at this node.
+type configState struct {
+	latest  *wire.Announcement // the newest verified pointer
+	since   uint64             // epoch that brought the candidate, or removed the last candidate
+	applied uint64             // epoch that was applied last; 0 for none
+	running uint64             // version that the node runs
+	told    uint64             // epoch whose success was acknowledged
+	latency int64              // of the apply, in microseconds; 0 if the node started since
+	pushed  uint64             // version that was relayed last in a Push
+	busy    bool               // an OpActivate is under way
+	attempt int                // failed fetches and activations of the newest pointer
+}
+
+func (s *configState) isApplied() bool { return s.applied == s.latest.Pointer.Epoch }
+
+// stages reports whether the pointer has version fetched without running it.
+func (s *configState) stages(version uint64) bool {
+	p := &s.latest.Pointer
+	return p.Phase == record.PhaseStage && p.Candidate == version && version != 0
+}
+
+// names reports whether the pointer names version.
+func (s *configState) names(version uint64) bool {
+	p := &s.latest.Pointer
+	return version != 0 && (version == p.Baseline || version == p.Candidate)
+}
+
+// ownKey returns the key of the pointer of config in the node's own region.
+func (p *pointers) ownKey(config string) record.PointerKey {
+	return record.PointerKey{Config: config, Region: p.cfg.Self.Region}
+}
+
+// own returns the state of config in the node's own region; nil if there is no pointer.
+func (p *pointers) own(config string) *configState { return p.configs[p.ownKey(config)] }
+
+// create returns a new state for key; nil if the node tracks MaxConfigs pointers already.
+func (p *pointers) create(key record.PointerKey) *configState {
+	if len(p.configs) >= MaxConfigs {
+		return nil
+	}
+	s := &configState{}
+	p.configs[key] = s
+	return s
+}
+
+// versionFor returns the version that this node is to run: 0 for a config that the node
+// does not subscribe to.
+func (p *pointers) versionFor(s *configState) uint64 {
+	pointer := &s.latest.Pointer
+	if !p.cfg.subscribes(pointer.Config) {
+		return 0
+	}
+	return pointer.VersionFor(p.cfg.Self.Name, p.cfg.Labels)
+}
+
+// needs reports whether the node must fetch version of the config of s.
+func (p *pointers) needs(s *configState, version uint64) bool {
+	toRun := !s.isApplied() && p.versionFor(s) == version
+	return toRun || s.stages(version)
+}
+
+// isNamed reports whether a pointer of the node's region names a version.
+func (p *pointers) isNamed(v record.VersionKey) bool {
+	s := p.own(v.Config)
+	return s != nil && s.names(v.Version)
+}
+
+// adopt makes an announcement the newest of its config.
+func (p *pointers) adopt(key record.PointerKey, s *configState, a *wire.Announcement) {
+	state := p.states[key.Region]
+	if state == nil {
+		state = &record.State{}
+		p.states[key.Region] = state
+	}
+	l := p.ledgers[key.Region]
+	if l == nil {
+		l = &ledger{}
+		p.ledgers[key.Region] = l
+	}
+	before := s.latest
+	if before != nil {
+		state.Remove(before.Raw)
+	}
+	state.Add(a.Raw)
+	if before == nil || before.Pointer.Candidate != a.Pointer.Candidate {
+		s.since = a.Pointer.Epoch
+	}
+	s.latest = a
+	if key.Region == p.cfg.Self.Region && a.Pointer.Candidate != 0 {
+		p.waving[key] = struct{}{}
+	} else {
+		delete(p.waving, key)
+	}
+	l.add(a, before != nil, p.isCurrent)
+}
+
+// isCurrent reports whether an announcement is the newest of its config.
+func (p *pointers) isCurrent(a *wire.Announcement) bool {
+	s := p.configs[a.Pointer.Key()]
+	return s != nil && s.latest == a
+}
+
+// check compares a verified announcement of the node's own region with the pointer that
+// the node has. known means that the node has the announcement already; a reason says
+// why the announcement is refused.
+func (p *pointers) check(a *wire.Announcement) (known bool, reason string) {
+	s := p.configs[a.Pointer.Key()]
+	switch {
+	case s == nil && len(p.configs) >= MaxConfigs:
+		return false, "too_many_configs"
+	case s == nil:
+		return false, ""
+	case a.Pointer.Epoch < s.latest.Pointer.Epoch:
+		return false, "stale_epoch"
+	case a.Pointer.Epoch == s.latest.Pointer.Epoch && !bytes.Equal(a.Raw, s.latest.Raw):
+		return false, "conflicting_epoch"
+	}
+	return a.Pointer.Epoch == s.latest.Pointer.Epoch, ""
+}
+
+// isLast reports whether raw is the pointer that was accepted last. The signature of a
+// pointer that came twice in a row need not be checked again.
+func (p *pointers) isLast(raw []byte) bool { return len(raw) > 0 && bytes.Equal(raw, p.lastRaw) }
+
+// sawRevision notes the revision of an announcement from a peer.
+func (p *pointers) sawRevision(a *wire.Announcement) {
+	region := p.cfg.Self.Region
+	p.revisions[region] = max(p.revisions[region], a.Revision)
+}
+
+// resume sets the watermark that the node had before it stopped.
+func (p *pointers) resume(revision uint64) {
+	p.revisions[p.cfg.Self.Region] = revision
+	p.confirmed = revision
+}
+
+// state returns the hash of a region's pointers.
+func (p *pointers) state(region string) record.State {
+	if s := p.states[region]; s != nil {
+		return *s
+	}
+	return record.State{}
+}
+
+// progress returns how far the node is, as its shadows are told.
+func (p *pointers) progress() wire.Notice {
+	return wire.Notice{Revision: p.revisions[p.cfg.Self.Region], HeadMicros: p.head.TimeMicros}
+}
+
+// isBehind reports whether another node knows more than this node.
+func (p *pointers) isBehind(m wire.Notice) bool {
+	return m.Revision > p.revisions[p.cfg.Self.Region] || m.HeadMicros > p.headTime
+}
+
+// seen returns the revision after which to ask for what changed.
+func (p *pointers) seen() uint64 { return min(p.revisions[p.cfg.Self.Region], p.confirmed) }
+
+// applied is like seen, for a node that was away: pointers that were not applied are
+// asked for again.
+func (p *pointers) applied() uint64 { return min(p.watermark(), p.confirmed) }
+
+func (p *pointers) watermark() uint64 {
+	w := p.revisions[p.cfg.Self.Region]
+	for key := range p.unsettled {
+		if r := p.configs[key].latest.Revision; r <= w {
+			w = r - 1
+		}
+	}
+	return w
+}
+
+// candidates returns the pointers of the node's region that have a candidate, by config.
+func (p *pointers) candidates() []tree.Candidate {
+	byConfig := func(a, b record.PointerKey) int { return cmp.Compare(a.Config, b.Config) }
+	var all []tree.Candidate
+	for _, key := range slices.SortedFunc(maps.Keys(p.waving), byConfig) {
+		s := p.configs[key]
+		all = append(all, tree.Candidate{Pointer: &s.latest.Pointer, Since: s.since})
+	}
+	return all
+}
+
+// sendPage sends a peer the pointers of a region that changed after a revision, oldest
+// first: one page of them and, if that is all, the newest head. last is the revision of
+// the last pointer sent.
+func (p *pointers) sendPage(to step.PeerID, region string, since uint64, out []step.Output) (_ []step.Output, last uint64, more bool) {
+	var page []*wire.Announcement
+	if l := p.ledgers[region]; l != nil {
+		page, more = l.since(since, catchUpPage, p.isCurrent)
+	}
+	for _, a := range page {
+		last = a.Revision
+		if a.Pushed { // no Push follows this time
+			fresh := *a
+			fresh.Pushed = false
+			a = &fresh
+		}
+		out = send(to, a, out)
+	}
+	if !more && p.headRaw != nil && p.head.Region == region {
+		out = send(to, p.headRaw, out)
+	}
+	return out, last, more
+}

@@ -1,0 +1,176 @@
+package mesh
+
+import (
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+)
+
+// reports is what a node has to report to the planner about its subtree: which agents
+// became its children without a placement, and which agents left. Messages wait here
+// while there is no parent.
+type reports struct {
+	members []wire.Member  // own children to report with the next Adopted
+	waiting []wire.Message // from below, and the node's own
+	flushAt step.Time
+}
+
+// send sends a message toward the planner, now or when there is a parent again. Past
+// MaxUpward messages the oldest is dropped: a roll call finds out what it said.
+func (r *reports) send(u *upstream, m wire.Message, out []step.Output) []step.Output {
+	if u.attached() {
+		return send(u.parent, m, out)
+	}
+	if len(r.waiting) >= MaxUpward {
+		r.waiting = slices.Delete(r.waiting, 0, 1)
+	}
+	r.waiting = append(r.waiting, m)
+	return out
+}
+
+// add notes a child to report, together with other children.
+func (r *reports) add(now step.Time, m wire.Member) {
+	r.members = append(r.members, m)
+	if r.flushAt == step.Never {
+		r.flushAt = now + ackDelay
+	}
+}
+
+// flush reports the noted children.
+func (r *reports) flush(u *upstream, out []step.Output) []step.Output {
+	r.flushAt = step.Never
+	for chunk := range slices.Chunk(r.members, wire.MaxMembers) {
+		out = r.send(u, &wire.Adopted{Parent: u.index - 1, Members: slices.Clone(chunk)}, out)
+	}
+	r.members = nil
+	return out
+}
+
+// release sends what waited for a parent, and the accusation of the parent before.
+func (r *reports) release(u *upstream, out []step.Output) []step.Output {
+	for _, m := range r.waiting {
+		out = send(u.parent, m, out)
+	}
+	r.waiting = nil
+	if u.accuse != "" {
+		out = send(u.parent, &wire.Accusation{Accuser: u.index - 1, Name: u.accuse}, out)
+		u.accuse = ""
+	}
+	return out
+}
+
+// enroll reports a new child to the planner. A root, which has the planner, calls the roll
+// if the planner knows fewer children of the agent than the agent has: then the tree is
+// older than the planner.
+func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out []step.Output) []step.Output {
+	if n.root == nil {
+		n.reports.add(now, m)
+		return out
+	}
+	n.root.planner.AdoptRoot(now, m)
+	if int(m.Children) > n.root.planner.Children(m.Index) {
+		out = send(from, &wire.RollCall{}, out)
+	}
+	return n.root.reportPlaced(out)
+}
+
+// onAdopted handles the report of agents that came into a child's subtree.
+func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out []step.Output) []step.Output {
+	c := n.children.find(from)
+	if c == nil || c.role != wire.RoleAgent {
+		return out
+	}
+	if n.root == nil {
+		// The sender may be among the children yet to report, and must be known first.
+		out = n.reports.flush(&n.up, out)
+		return n.reports.send(&n.up, m, out)
+	}
+	unknown := false
+	for _, member := range m.Members {
+		n.root.planner.Adopt(now, member, m.Parent)
+		if int(member.Children) > n.root.planner.Children(member.Index) {
+			unknown = true
+		}
+	}
+	if unknown { // a member brought a subtree that is older than the planner
+		out = send(from, &wire.RollCall{}, out)
+	}
+	return n.root.reportPlaced(out)
+}
+
+// onGone handles the report of agents that left a child's subtree.
+func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out []step.Output) []step.Output {
+	if n.children.find(from) == nil {
+		return out
+	}
+	if n.root == nil {
+		return n.reports.send(&n.up, m, out)
+	}
+	for _, index := range m.Agents {
+		n.root.planner.Leave(now, index, m.Parent)
+	}
+	return n.root.reportPlaced(out)
+}
+
+// onRollCall reports all children, and has them report theirs.
+func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out []step.Output) []step.Output {
+	if from != n.up.parent || !n.up.attached() {
+		return out
+	}
+	for i := range n.children {
+		c := &n.children[i]
+		if c.role != wire.RoleAgent {
+			continue
+		}
+		member := c.member
+		member.Children = 0 // the child reports its own children
+		n.reports.add(now, member)
+		out = send(c.peer, m, out)
+	}
+	return out
+}
+
+// onAccusation passes an accusation on to the planner.
+func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out []step.Output) []step.Output {
+	if n.children.find(from) == nil {
+		return out
+	}
+	if n.root == nil {
+		return n.reports.send(&n.up, m, out)
+	}
+	n.root.planner.Accuse(m.Accuser, m.Name)
+	return append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Name})
+}
+
+// reportDrift reports a changed file on this host to the coordinators.
+func (n *Node) reportDrift(in step.Input, out []step.Output) []step.Output {
+	if n.up.index == 0 {
+		return out
+	}
+	m := &wire.Drift{
+		Agent:   n.up.index - 1,
+		Name:    n.cfg.Self.Name,
+		Config:  in.Want.Config,
+		Version: in.Want.Version,
+		State:   in.Drift,
+		Region:  n.cfg.Self.Region,
+	}
+	return n.reports.send(&n.up, m, out)
+}
+
+// onDrift passes a report of a changed file on to the leader. Each coordinator on the way
+// takes note.
+func (n *Node) onDrift(from step.PeerID, m *wire.Drift, out []step.Output) []step.Output {
+	c := n.children.find(from)
+	if c == nil || m.Region != c.region {
+		return out
+	}
+	if n.root != nil {
+		out = append(out, step.Output{Op: step.OpDrifted, Message: m})
+	}
+	if n.cfg.leads() {
+		return out
+	}
+	return n.reports.send(&n.up, m, out)
+}

@@ -1,0 +1,77 @@
+package mesh
+
+import (
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// survey is the newest survey that the node has heard of, and the answers that are
+// gathered to be sent together.
+type survey struct {
+	id      uint64
+	upward  bool // the parent sent the survey, so the answers go to the parent
+	held    []wire.Holding
+	flushAt step.Time
+}
+
+// gather keeps answers for a moment, to send many in one message.
+func (s *survey) gather(now step.Time, u *upstream, region string, held []wire.Holding, out []step.Output) []step.Output {
+	s.held = append(s.held, held...)
+	if len(s.held) >= wire.MaxHoldings {
+		return s.flush(u, region, out)
+	}
+	s.flushAt = min(s.flushAt, now+ackDelay)
+	return out
+}
+
+// flush sends the gathered answers to the parent.
+func (s *survey) flush(u *upstream, region string, out []step.Output) []step.Output {
+	s.flushAt = step.Never
+	if u.attached() {
+		for held := range slices.Chunk(s.held, wire.MaxHoldings) {
+			out = send(u.parent, &wire.Holdings{ID: s.id, Region: region, Held: held}, out)
+		}
+	}
+	s.held = nil
+	return out
+}
+
+// beginSurvey asks all agents below this root what they hold of a version.
+func (n *Node) beginSurvey(in step.Input, out []step.Output) []step.Output {
+	n.survey = survey{id: in.Request, flushAt: step.Never}
+	m := &wire.Survey{ID: in.Request, Config: in.Want.Config, Version: in.Want.Version}
+	return n.children.sendAll(m, out)
+}
+
+// onSurvey answers a survey, and passes the survey on to the children.
+func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out []step.Output) []step.Output {
+	if from != n.up.parent || !n.up.attached() || m.ID == n.survey.id {
+		return out
+	}
+	n.survey = survey{id: m.ID, upward: true, flushAt: step.Never}
+	out = n.children.sendAll(m, out)
+	if n.cfg.Self.Role != wire.RoleAgent {
+		return out
+	}
+	self := wire.Holding{Agent: n.up.index - 1, Name: n.cfg.Self.Name}
+	held := n.swarm.Holdings(record.VersionKey{Config: m.Config, Version: m.Version}, self)
+	return n.survey.gather(now, &n.up, n.cfg.Self.Region, held, out)
+}
+
+// onHoldings handles the answers of a child's subtree.
+func (n *Node) onHoldings(now step.Time, from step.PeerID, m *wire.Holdings, out []step.Output) []step.Output {
+	c := n.children.find(from)
+	if c == nil || m.Region != c.region || m.ID != n.survey.id {
+		return out
+	}
+	if n.root != nil {
+		out = append(out, step.Output{Op: step.OpHoldings, Message: m})
+	}
+	if !n.survey.upward {
+		return out
+	}
+	return n.survey.gather(now, &n.up, n.cfg.Self.Region, m.Held, out)
+}

@@ -1,0 +1,248 @@
+package swarm
+
+import (
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// OnRequest handles a peer's request for a body: it is served, or the body is fetched
+// and the request waits.
+func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out []step.Output) []step.Output {
+	who, _ := s.overlay.Peer(peer)
+	serve := step.Output{Op: step.OpServe, Request: b.Request, Want: b.Version, Choice: b.Choice}
+	switch {
+	case !s.overlay.IsBelow(peer) && !s.ExchangesWith(who):
+		return append(out, step.Output{Op: step.OpDeny, Request: b.Request, Reason: "not a child of this node"})
+	case s.cfg.HoldsAll || s.bodies.has(b.Version):
+		return append(out, serve)
+	case !s.subscribes(b.Version.Config):
+		return s.requestCached(now, peer, b, out)
+	case s.exchanging(b.Version):
+		return append(out, serve)
+	}
+	out, ok := s.bodies.await(waiting{b.Request, peer, b.Version, b.Choice}, out)
+	if !ok {
+		return out
+	}
+	return s.Fetch(now, b.Version, out)
+}
+
+// Fetch asks the parent, or the backup, for a body, unless the fetch is under way.
+// Without a parent, the fetch waits for Resume.
+func (s *Swarm) Fetch(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
+	f := s.bodies.begin(v, wire.AnyForm)
+	if f.asked > 0 || s.exchanging(v) || !s.overlay.Attached() {
+		return out
+	}
+	return s.ask(now, f, s.overlay.Source(), out)
+}
+
+// Resume asks a new parent for every body that is still wanted.
+func (s *Swarm) Resume(now step.Time, out []step.Output) []step.Output {
+	for _, f := range slices.Clone(s.bodies.fetches) {
+		switch {
+		case f.asked > 0:
+		case s.subscribes(f.version.Config):
+			out = s.Fetch(now, f.version, out)
+		default:
+			out = s.fetchCached(now, f.version, f.choice, f.request, out)
+		}
+	}
+	return out
+}
+
+// exchanging reports whether the shards of a form of v are being exchanged.
+func (s *Swarm) exchanging(v record.VersionKey) bool {
+	return slices.ContainsFunc(s.ordered, func(x *exchange) bool { return x.key.VersionKey == v })
+}
+
+func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out []step.Output) []step.Output {
+	f.asked++
+	f.askAt = now + fetchPatience + s.overlay.PathDelay()
+	return append(out, step.Output{
+		Op:      step.OpFetch,
+		Peer:    peer,
+		Want:    f.version,
+		Choice:  f.choice,
+		Request: f.request,
+		Cached:  !s.subscribes(f.version.Config),
+	})
+}
+
+// wakeFetches asks a further node for each body that no node has begun to send: first
+// the backup, then members of the circle, one after another.
+func (s *Swarm) wakeFetches(now step.Time, out []step.Output) []step.Output {
+	for _, f := range slices.Clone(s.bodies.fetches) {
+		if now < f.askAt {
+			continue
+		}
+		f.askAt = now + fetchPatience
+		if s.exchanging(f.version) && f.choice == wire.AnyForm || f.asked >= maxAsked {
+			f.askAt = step.Never
+			continue
+		}
+		if f.above || !s.subscribes(f.version.Config) {
+			out = s.askFurther(now, f, out)
+			continue
+		}
+		f.tries++
+		if spare := s.spare(); f.tries == 1 && spare != 0 {
+			out = s.ask(now, f, spare, out)
+			continue
+		}
+		out = s.askCircle(now, f, out)
+	}
+	return out
+}
+
+// spare returns the backup, unless the backup is the source anyway; 0 for none.
+func (s *Swarm) spare() step.PeerID {
+	backup := s.overlay.Backup()
+	if backup == s.overlay.Source() {
+		return 0
+	}
+	return backup
+}
+
+// askAbove asks a further node for what the parent refuses, or is slow to send: the
+// backup, then the coordinator, which has every form. It returns false if there is
+// nobody left to ask.
+func (s *Swarm) askAbove(now step.Time, f *fetch, out []step.Output) (_ []step.Output, ok bool) {
+	source, _ := s.overlay.Peer(s.overlay.Source())
+	spare := s.spare()
+	f.above = true
+	f.tries++
+	switch {
+	case f.tries == 1 && spare != 0:
+		return s.ask(now, f, spare, out), true
+	case f.last || f.tries > maxAsked || source.Role == wire.RoleCoordinator:
+		return out, false
+	case f.asked > 0 && !f.slow:
+		f.slow = true
+		f.askAt = now + fetchSlow
+		return out, true
+	}
+	coordinator := wire.Location{Addr: s.overlay.CoordinatorAddr()}
+	if peer := s.partners.link(coordinator); peer != 0 {
+		f.last = true
+		return s.ask(now, f, peer, out), true
+	}
+	f.askAt = now + fetchPatience
+	return s.partners.dial(now, coordinator, false, out), true
+}
+
+// reasonNoForm is the reason why a fetch ends that no node could serve.
+const reasonNoForm = "nobody above has a form of it that can be used"
+
+// askFurther calls askAbove for a fetch that waits. If there is nobody left to ask, and
+// no node may still answer, the fetch has failed.
+func (s *Swarm) askFurther(now step.Time, f *fetch, out []step.Output) []step.Output {
+	out, ok := s.askAbove(now, f, out)
+	switch {
+	case ok:
+		return out
+	case !s.subscribes(f.version.Config):
+		return s.giveUp(f, reasonNoForm, out)
+	case f.asked == 0:
+		return s.fetchFailed(now, step.Body{Version: f.version}, step.Failure{Reason: reasonNoForm}, out)
+	}
+	f.askAt = step.Never
+	return out
+}
+
+// askCircle asks the next member of the circle. A member without a link is dialed, and
+// asked the next time.
+func (s *Swarm) askCircle(now step.Time, f *fetch, out []step.Output) []step.Output {
+	c := s.circle
+	if c == nil || len(c.Members) < 2 {
+		return out
+	}
+	next := (c.Position(s.cfg.Self.Name) + 1 + f.tries/2) % len(c.Members)
+	member := c.Members[next]
+	if member.Name == s.cfg.Self.Name {
+		return out
+	}
+	if peer := s.partners.link(member); peer != 0 {
+		return s.ask(now, f, peer, out)
+	}
+	f.askAt = now + dialWait
+	return s.partners.dial(now, member, member.Subscriptions.Include(f.version.Config), out)
+}
+
+// OnAnswered notes that a peer has begun to send a body: no further node is asked.
+func (s *Swarm) OnAnswered(b step.Body) {
+	if f := s.bodies.fetch(b.Version, b.Choice); f != nil {
+		f.askAt = step.Never
+	}
+}
+
+// OnFetched handles the end of a fetch.
+func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+	if why.Reason != "" {
+		return s.fetchFailed(now, b, why, out)
+	}
+	return s.arrived(now, b, out)
+}
+
+// OnAssembled handles the end of the assembly of a form whose shards were exchanged.
+func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+	if why.Reason != "" {
+		return s.bodyFailed(now, b.Version, s.bodies.fetch(b.Version, b.Choice), why, out)
+	}
+	return s.arrived(now, b, out)
+}
+
+// arrived handles a body that is on disk, verified.
+func (s *Swarm) arrived(now step.Time, b step.Body, out []step.Output) []step.Output {
+	v := b.Version
+	out = s.endExchanges(v, out)
+	s.bodies.hold(v, b.Forms)
+	s.uploads.recount(v)
+	s.overlay.SourceWorks()
+	out = s.bodies.serve(v, out)
+	out = s.overlay.BodyReady(now, v, out)
+	return s.uploads.pump(now, out)
+}
+
+// fetchFailed handles a fetch that ended without the body. A further node is asked if
+// the asked node refused; else the failure is reported, unless another node may answer.
+func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+	f := s.bodies.fetch(b.Version, b.Choice)
+	switch {
+	case f == nil:
+		return out // another node has answered, or the body is not wanted any more
+	case !s.subscribes(b.Version.Config):
+		return s.cachedFailed(now, f, why, out)
+	}
+	if f.asked > 0 {
+		f.asked--
+		if f.asked > 0 || s.exchanging(b.Version) {
+			return out
+		}
+	}
+	return s.bodyFailed(now, b.Version, f, why, out)
+}
+
+// bodyFailed reports that v could not be had. f is the fetch of v; nil for none.
+func (s *Swarm) bodyFailed(now step.Time, v record.VersionKey, f *fetch, why step.Failure, out []step.Output) []step.Output {
+	lost := why.Reason == step.ReasonLinkLost
+	if lost && !s.overlay.Attached() {
+		return out // Resume asks the next parent
+	}
+	if why.Fault == step.FaultDenied {
+		next, ok := s.askAbove(now, f, out)
+		if ok {
+			return next
+		}
+	}
+	if lost && s.overlay.FetchLost(now, v) {
+		return out
+	}
+	s.bodies.forget(v, wire.AnyForm)
+	out = s.endExchanges(v, out)
+	out = s.bodies.deny(v, why.Reason, out)
+	return s.overlay.BodyFailed(now, v, why, out)
+}

@@ -1,0 +1,217 @@
+package swarm
+
+import (
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// Config configures a Swarm.
+type Config struct {
+	Self wire.Identity
+	// Subscriptions select the configs whose bodies this node needs itself.
+	Subscriptions wire.Subscriptions
+	// HoldsAll reports that every body is at hand, in a blob store. Such a node fetches nothing.
+	HoldsAll bool
+	// Leads reports that the node has no parent, and needs no body itself.
+	Leads bool
+	// CacheLimit is the size in bytes of the cache of shards for other nodes.
+	CacheLimit int64
+}
+
+// Overlay is what a Swarm asks of the node that it belongs to, and what it reports.
+type Overlay interface {
+	// Peer returns the identity of a linked peer.
+	Peer(step.PeerID) (who wire.Identity, linked bool)
+	// Attached reports whether the node has a parent.
+	Attached() bool
+	// Parent returns the link to the parent; 0 for none.
+	Parent() step.PeerID
+	// Backup returns the link to the backup; 0 for none.
+	Backup() step.PeerID
+	// Source returns the link to fetch from: the parent, or the backup while the backup
+	// makes up for a late parent.
+	Source() step.PeerID
+	// CoordinatorAddr returns the address of the region's coordinator.
+	CoordinatorAddr() string
+	// PathDelay returns the time by which this node may be behind the root's children.
+	PathDelay() step.Time
+	// IsBelow reports whether a peer is a child of this node, or has this node as a backup.
+	IsBelow(step.PeerID) bool
+	// InTree reports whether a link belongs to the tree: to the parent, the backup, the
+	// coordinator that places this node, or to a peer that IsBelow.
+	InTree(step.PeerID) bool
+	// IsNamed reports whether a pointer of the node's region names a version.
+	IsNamed(record.VersionKey) bool
+
+	// SourceWorks reports that a source delivered a shard or a body.
+	SourceWorks()
+	// BodyReady reports that a version is on disk, verified.
+	BodyReady(now step.Time, v record.VersionKey, out []step.Output) []step.Output
+	// BodyFailed reports that a fetch ended without the version. The fault says who failed.
+	BodyFailed(now step.Time, v record.VersionKey, why step.Failure, out []step.Output) []step.Output
+	// FetchLost reports that the link of a fetch broke. It returns true if the node will
+	// call Fetch again.
+	FetchLost(now step.Time, v record.VersionKey) bool
+	// PeerIsAhead reports that a peer wants a version that no pointer here names.
+	PeerIsAhead(now step.Time, peer step.PeerID, out []step.Output) []step.Output
+}
+
+// Swarm fetches, exchanges and serves the bodies of versions for one node. Make a Swarm
+// with New.
+type Swarm struct {
+	cfg     Config
+	overlay Overlay
+
+	circle    *wire.Circle // the circle of this node; nil for none
+	bodies    bodies
+	exchanges map[record.FormKey]*exchange
+	ordered   []*exchange // the exchanges, in the order in which they began
+	uploads   uploads
+	partners  partners
+}
+
+// New returns a Swarm that holds no body.
+func New(cfg Config, overlay Overlay) *Swarm {
+	s := &Swarm{
+		cfg:       cfg,
+		overlay:   overlay,
+		bodies:    newBodies(),
+		exchanges: map[record.FormKey]*exchange{},
+		partners:  newPartners(cfg.Self),
+	}
+	s.uploads = newUploads(s.held)
+	return s
+}
+
+// Deadline returns when the swarm wants the next Tick; step.Never for none.
+func (s *Swarm) Deadline() step.Time {
+	wake := min(s.partners.wakeAt, s.uploads.wakeAt)
+	for _, x := range s.ordered {
+		wake = min(wake, x.wakeAt)
+	}
+	for _, f := range s.bodies.fetches {
+		wake = min(wake, f.askAt)
+	}
+	return wake
+}
+
+// Tick acts on every deadline that has passed.
+func (s *Swarm) Tick(now step.Time, out []step.Output) []step.Output {
+	if now >= s.partners.wakeAt {
+		out = s.wakePartners(now, out)
+	}
+	if now >= s.uploads.wakeAt {
+		s.uploads.wake(now)
+		out = s.uploads.pump(now, out)
+	}
+	out = s.wakeFetches(now, out)
+	return s.wakeExchanges(now, out)
+}
+
+// OnCircle assigns this node to a circle.
+func (s *Swarm) OnCircle(now step.Time, c *wire.Circle, out []step.Output) []step.Output {
+	s.circle = c
+	for _, u := range s.uploads.queue {
+		u.sibling = s.isSibling(u.peer)
+	}
+	return s.reassign(now, out)
+}
+
+// Has reports whether the body of a version is on disk, verified.
+func (s *Swarm) Has(v record.VersionKey) bool { return s.bodies.has(v) }
+
+// IsFetching reports whether a version is being fetched.
+func (s *Swarm) IsFetching(v record.VersionKey) bool {
+	return s.bodies.fetch(v, wire.AnyForm) != nil
+}
+
+// Hold notes a body that is on disk. forms has one bit for each form whose shards can be served.
+func (s *Swarm) Hold(v record.VersionKey, forms uint8) { s.bodies.hold(v, forms) }
+
+// Evict notes that a body is no longer on disk.
+func (s *Swarm) Evict(v record.VersionKey) {
+	s.bodies.evict(v)
+	s.uploads.recount(v)
+}
+
+// ExpectPush notes that a version that was pushed is being stored.
+func (s *Swarm) ExpectPush(v record.VersionKey) { s.bodies.begin(v, wire.AnyForm).asked = 1 }
+
+// CancelRequests drops the body requests of a peer that was lost.
+func (s *Swarm) CancelRequests(peer step.PeerID) { s.bodies.cancelPeer(peer) }
+
+// CacheUsed returns the number of bytes that are kept for other nodes, or on their way.
+func (s *Swarm) CacheUsed() int64 {
+	var bytes int64
+	for _, x := range s.ordered {
+		if x.cached {
+			bytes += x.cost()
+		}
+	}
+	return bytes
+}
+
+// Holdings returns what this node holds of a version: self with the shards of each form,
+// or self alone if there are no shards.
+func (s *Swarm) Holdings(v record.VersionKey, self wire.Holding) []wire.Holding {
+	self.Whole = s.bodies.has(v)
+	var held []wire.Holding
+	for _, x := range s.ordered {
+		if x.key.VersionKey != v {
+			continue
+		}
+		shardBytes := int64(x.info.Geometry.ShardBytes)
+		h := self
+		h.Form = x.key.Form
+		h.Shards = uint32(x.stored)
+		h.Of = uint32((x.info.Size + shardBytes - 1) / shardBytes)
+		h.Cached = x.cached
+		held = append(held, h)
+	}
+	if len(held) == 0 {
+		held = append(held, self)
+	}
+	return held
+}
+
+// subscribes reports whether this node needs the bodies of config itself.
+func (s *Swarm) subscribes(config string) bool {
+	return !s.cfg.Leads && s.cfg.Subscriptions.Include(config)
+}
+
+// ExchangesWith reports whether who may exchange shards with this node: nodes of the same
+// region may, and coordinators with coordinators.
+func (s *Swarm) ExchangesWith(who wire.Identity) bool {
+	bothCoordinators := who.Role == wire.RoleCoordinator && s.cfg.Self.Role == wire.RoleCoordinator
+	return who.Region == s.cfg.Self.Region || bothCoordinators
+}
+
+// name returns the name of a linked peer; "" if the link is gone.
+func (s *Swarm) name(peer step.PeerID) string {
+	who, _ := s.overlay.Peer(peer)
+	return who.Name
+}
+
+// isSibling reports whether a peer is a member of this node's circle.
+func (s *Swarm) isSibling(peer step.PeerID) bool {
+	return s.circle != nil && s.circle.Has(s.name(peer))
+}
+
+// Abandon ends the exchange of versions of config that no pointer names any more.
+func (s *Swarm) Abandon(config string, out []step.Output) []step.Output {
+	for _, x := range slices.Clone(s.ordered) {
+		v := x.key.VersionKey
+		if v.Config != config || s.overlay.IsNamed(v) {
+			continue
+		}
+		s.bodies.forget(v, wire.AnyForm)
+		out = s.discard(v, out)
+		if x.cached {
+			out = s.declineAll(x.key, out)
+		}
+	}
+	return out
+}
