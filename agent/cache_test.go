@@ -59,7 +59,7 @@ func TestACacheTakesAndGivesOnlyWhatTheManifestSays(t *testing.T) {
 		"a body and no form": {0, offer(body.ContentBody, content), body.ErrMismatch},
 		"another form":       {wire.OnlyForm(1), offer(body.ContentForm, content), body.ErrMismatch},
 		"a form it has not":  {0, body.Offer{Signed: signed, What: body.ContentForm, Form: 1, Size: 3, Bytes: bytes.NewReader(nil)}, body.ErrMismatch},
-		"another index":      {0, offer(body.ContentIndex, index.Bytes()[32:]), record.ErrInvalid},
+		"another index":      {0, offer(body.ContentIndex, index.Bytes()[32:]), record.ErrChecksum},
 		"a stranger's":       {0, body.Offer{Signed: forged, What: body.ContentForm, Size: m.BodySize, Bytes: bytes.NewReader(content)}, record.ErrUnknownKey},
 	} {
 		if _, _, err := a.CacheForm(t.Context(), v, c.choice, c.offer); !errors.Is(err, c.want) {

@@ -1,12 +1,12 @@
-// Package draft checks the body of a version before there is one: that it is
-// well-formed for its content type, and valid under the JSON Schema attached to
-// its config, if any.
+// Package draft checks a draft, the body that is to become a version: the draft must be
+// well-formed for its content type, and valid under the JSON Schema of its config, if there is
+// one.
 //
-// Entry points: [Check] and [CheckSchema]. The CLI and the control API both call
-// them: the first to tell the author at once, the second because nothing
-// bypasses it.
+// Entry points: [Check] for a body in memory, [CheckFile] and [CheckReader] for other bodies,
+// [CheckSchema] for a schema. The CLI calls them so that the author hears of a mistake at
+// once. The control API calls them because every version passes it.
 //
-// A refused draft is a [*Rejection]: what is wrong, and at which line.
+// A refused draft is a [*Rejection], which names the mistake and its line.
 package draft
 
 import (
@@ -20,13 +20,21 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// MaxSchemaDepth bounds how deeply a document that is checked may nest.
-const MaxSchemaDepth = 1000
+// Limits of a check.
+const (
+	// MaxSchemaDepth is the largest depth of nesting in a document that is checked.
+	MaxSchemaDepth = 1000
+	// MaxChecked is the largest body that is parsed, in bytes. Parsing needs several times
+	// as much memory.
+	MaxChecked = 64 << 20
+)
 
-// Rejection says why a draft can't become a version.
+// Rejection says why a draft cannot become a version.
 type Rejection struct {
-	Line   int    `json:"line,omitempty"` // counted from 1; 0: not known
-	Path   string `json:"path,omitempty"` // JSON Pointer of the value, for schema errors
+	// Line counts from 1; 0 if the line is unknown.
+	Line int `json:"line,omitempty"`
+	// Path is the JSON Pointer of the value that violates the schema.
+	Path   string `json:"path,omitempty"`
 	Reason string `json:"reason"`
 }
 
@@ -42,7 +50,7 @@ func (r *Rejection) Error() string {
 	return b.String() + ": " + r.Reason
 }
 
-// At is the rejection as part of a longer message: "line 3: /waves/0: reason".
+// At returns the rejection for use in a longer message: "line 3: /waves/0: reason".
 func (r *Rejection) At() string {
 	at := ""
 	if r.Line > 0 {
@@ -54,7 +62,7 @@ func (r *Rejection) At() string {
 	return at + r.Reason
 }
 
-// The content types that are parsed; others are opaque bytes.
+// Content types. JSON, YAML and TOML are parsed; bodies of other types are opaque bytes.
 const (
 	TypeJSON = "application/json"
 	TypeYAML = "application/yaml"
@@ -63,7 +71,7 @@ const (
 	TypeAny  = "application/octet-stream"
 )
 
-// TypeOf guesses a content type from a file name.
+// TypeOf returns the content type that the extension of a file name suggests.
 func TypeOf(name string) string {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".json":
@@ -78,9 +86,8 @@ func TypeOf(name string) string {
 	return TypeAny
 }
 
-// Check parses body as its content type says and, if schema is not empty,
-// validates what it holds. It returns a *Rejection, or an error about the
-// content type or schema themselves.
+// Check parses body according to its content type. If schema is not empty, Check validates the
+// parsed value. It returns a *Rejection if the draft is refused.
 func Check(contentType string, body, schema []byte) error {
 	base, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -89,7 +96,8 @@ func Check(contentType string, body, schema []byte) error {
 	parse, known := parsers[base]
 	if !known {
 		if len(schema) > 0 {
-			return &Rejection{Reason: fmt.Sprintf("the config has a schema, which a body of type %s cannot be held against; publish JSON, YAML or TOML", base)}
+			reason := fmt.Sprintf("the config has a schema, and a body of type %s cannot be validated; publish JSON, YAML or TOML", base)
+			return &Rejection{Reason: reason}
 		}
 		return nil
 	}
@@ -107,18 +115,14 @@ func Check(contentType string, body, schema []byte) error {
 	return explain(compiled.Validate(value), lines)
 }
 
-// MaxChecked is the largest body, in bytes, whose content is checked: that takes
-// several times as much memory.
-const MaxChecked = 64 << 20
-
-// Checked tells whether bodies of a content type are parsed.
+// Checked reports whether bodies of a content type are parsed.
 func Checked(contentType string) bool {
 	base, _, err := mime.ParseMediaType(contentType)
 	return err != nil || parsers[base] != nil
 }
 
-// CheckFile is Check for a body in a file, which it reads only if its content is one to
-// be checked.
+// CheckFile is Check for a body in a file. It reads the file only if the content type is
+// parsed.
 func CheckFile(contentType, path string, schema []byte) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -127,13 +131,16 @@ func CheckFile(contentType, path string, schema []byte) error {
 	return CheckReader(contentType, info.Size(), schema, func() ([]byte, error) { return os.ReadFile(path) })
 }
 
-// CheckReader is Check for a body of some size that read reads.
+// CheckReader is Check for a body of size bytes. It calls read only if the content type is
+// parsed.
 func CheckReader(contentType string, size int64, schema []byte, read func() ([]byte, error)) error {
 	if !Checked(contentType) {
 		return Check(contentType, nil, schema)
 	}
 	if size > MaxChecked {
-		return &Rejection{Reason: fmt.Sprintf("a body of type %s and %d bytes: what is to be checked may have %d; publish it as %s", contentType, size, MaxChecked, TypeAny)}
+		reason := fmt.Sprintf("a body of type %s has %d bytes, the limit for bodies that are parsed is %d; publish it as %s",
+			contentType, size, MaxChecked, TypeAny)
+		return &Rejection{Reason: reason}
 	}
 	body, err := read()
 	if err != nil {
@@ -142,7 +149,7 @@ func CheckReader(contentType string, size int64, schema []byte, read func() ([]b
 	return Check(contentType, body, schema)
 }
 
-// CheckSchema reports a schema that does not compile.
+// CheckSchema checks that a JSON Schema compiles.
 func CheckSchema(schema []byte) error {
 	_, err := compile(schema)
 	return err
@@ -165,14 +172,15 @@ func compile(schema []byte) (*jsonschema.Schema, error) {
 	return compiled, nil
 }
 
-// closedLoader keeps a schema from having the service read files or URLs.
+// closedLoader refuses references to other documents, so that a schema cannot make the process
+// read files or URLs.
 type closedLoader struct{}
 
 func (closedLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("schema refers to %s; put everything in one document", url)
+	return nil, fmt.Errorf("schema refers to %s; put the whole schema in one document", url)
 }
 
-// explain turns the deepest cause of a validation error into a Rejection.
+// explain returns a Rejection with the deepest cause of a validation error.
 func explain(err error, lines lineIndex) error {
 	if err == nil {
 		return nil
@@ -192,6 +200,7 @@ func explain(err error, lines lineIndex) error {
 	return &Rejection{Line: lines.find(invalid.InstanceLocation), Path: path, Reason: strings.TrimSpace(reason)}
 }
 
+// pointerOf returns the JSON Pointer of a location: ["a", "b/c"] is "/a/b~1c".
 func pointerOf(location []string) string {
 	var b strings.Builder
 	for _, part := range location {

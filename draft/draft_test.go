@@ -16,7 +16,7 @@ func TestRejectedDraftNamesLineAndReason(t *testing.T) {
 	}{
 		{"json comma", TypeJSON, "{\n  \"a\": 1,\n  \"b\": }\n", "", 3, "not JSON"},
 		{"json cut short", TypeJSON, "{\n\"a\": [1,\n", "", 3, "ends too early"},
-		{"json twice", TypeJSON, "{\n\"a\": 1,\n\"a\": 2\n}", "", 3, "stands twice"},
+		{"json twice", TypeJSON, "{\n\"a\": 1,\n\"a\": 2\n}", "", 3, "appears twice"},
 		{"json two documents", TypeJSON, "{}\n{}", "", 2, "more data"},
 		{"json empty", TypeJSON, "", "", 1, "ends too early"},
 		{"yaml indent", TypeYAML, "a:\n  b: 1\n c: 2\n", "", 3, "not YAML"},
@@ -28,7 +28,7 @@ func TestRejectedDraftNamesLineAndReason(t *testing.T) {
 		{"json schema missing", TypeJSON, "{\n}", schema, 1, "limit"},
 		{"yaml schema maximum", TypeYAML, "# limits\non: true\nlimit: 11\n", schema, 3, "10"},
 		{"toml schema type", TypeTOML, "on = true\nlimit = \"x\"\n", schema, 2, "integer"},
-		{"schema over text", TypeText, "x", schema, 0, "cannot be held against"},
+		{"schema over text", TypeText, "x", schema, 0, "cannot be validated"},
 		{"content type", "a/b/c", "x", "", 0, "content type"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

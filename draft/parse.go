@@ -17,7 +17,8 @@ import (
 // lineIndex maps the JSON Pointer of a value to the line it starts on.
 type lineIndex map[string]int
 
-// find gives the line of a value, or of the nearest one around it; 0 if none is known.
+// find returns the line of a value. If the line is unknown, find returns the line of the
+// nearest enclosing value, or 0.
 func (x lineIndex) find(location []string) int {
 	for n := len(location); n >= 0; n-- {
 		if line, ok := x[pointerOf(location[:n])]; ok {
@@ -27,6 +28,7 @@ func (x lineIndex) find(location []string) int {
 	return 0
 }
 
+// parser parses a document and finds the lines of its values.
 type parser func(body []byte) (any, lineIndex, error)
 
 var parsers = map[string]parser{
@@ -37,8 +39,8 @@ var parsers = map[string]parser{
 	TypeTOML:             parseTOML,
 }
 
-// parseJSON walks the tokens, which tells the line of every value, duplicate
-// keys, and trailing data: encoding/json alone lets the last two pass.
+// parseJSON walks the tokens of a document to find the line of every value. It refuses
+// duplicate keys and trailing data, which json.Unmarshal and json.Decoder accept.
 func parseJSON(body []byte) (any, lineIndex, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
@@ -52,12 +54,14 @@ func parseJSON(body []byte) (any, lineIndex, error) {
 	return value, w.lines, err
 }
 
+// jsonWalker reads a document token by token.
 type jsonWalker struct {
 	body    []byte
 	decoder *json.Decoder
 	lines   lineIndex
 }
 
+// line returns the line of an offset in the document.
 func (w *jsonWalker) line(offset int64) int {
 	return 1 + bytes.Count(w.body[:min(max(int(offset), 0), len(w.body))], []byte{'\n'})
 }
@@ -93,7 +97,7 @@ func (w *jsonWalker) object(location []string) (any, error) {
 		}
 		key, _ := token.(string)
 		if _, twice := object[key]; twice {
-			return nil, w.reject("key %q stands twice in one object", key)
+			return nil, w.reject("key %q appears twice in one object", key)
 		}
 		if object[key], err = w.value(append(location[:len(location):len(location)], key)); err != nil {
 			return nil, err
@@ -116,6 +120,7 @@ func (w *jsonWalker) array(location []string) (any, error) {
 	return array, w.syntax(err)
 }
 
+// syntax returns a Rejection for an error of the decoder.
 func (w *jsonWalker) syntax(err error) error {
 	if err == nil {
 		return nil
@@ -125,14 +130,14 @@ func (w *jsonWalker) syntax(err error) error {
 		return &Rejection{Line: w.line(syntax.Offset - 1), Reason: "not JSON: " + syntax.Error()}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &Rejection{Line: w.line(int64(len(w.body))), Reason: "not JSON: it ends too early"}
+		return &Rejection{Line: w.line(int64(len(w.body))), Reason: "not JSON: the document ends too early"}
 	}
 	return w.reject("not JSON: %s", err)
 }
 
 var yamlLine = regexp.MustCompile(`line (\d+): ?`)
 
-// parseYAML checks every document of a stream; the first is what a schema sees.
+// parseYAML parses every document of a stream and returns the value of the first one.
 func parseYAML(body []byte) (value any, lines lineIndex, err error) {
 	d := yaml.NewDecoder(bytes.NewReader(body))
 	lines = lineIndex{}
@@ -162,8 +167,8 @@ func yamlRejection(err error) error {
 	r := &Rejection{Reason: "not YAML: " + yamlLine.ReplaceAllString(reason, "")}
 	if m := yamlLine.FindStringSubmatch(reason); m != nil {
 		r.Line, _ = strconv.Atoi(m[1])
-		// The library counts the lines of its parser's errors from 0, and those of
-		// its scanner and decoder from 1.
+		// The library counts lines from 0 in errors of its parser, and from 1 in errors of its
+		// scanner and decoder.
 		if strings.Contains(reason, "did not find expected") {
 			r.Line++
 		}
@@ -171,6 +176,7 @@ func yamlRejection(err error) error {
 	return r
 }
 
+// indexYAML adds the lines of the values below n to lines.
 func indexYAML(n *yaml.Node, location []string, lines lineIndex, depth int) {
 	if depth > MaxSchemaDepth {
 		return
@@ -214,8 +220,8 @@ var (
 	tomlKey   = regexp.MustCompile(`^\s*([A-Za-z0-9_.\-"']+)\s*=`)
 )
 
-// indexTOML finds the lines of bare tables and keys: the parser does not tell
-// them. What it misses is reported at the line of the table around it.
+// indexTOML finds the lines of bare tables and keys, which the parser does not report. A value
+// that indexTOML misses is reported at the line of its table.
 func indexTOML(body []byte) lineIndex {
 	lines := lineIndex{"": 1}
 	var table []string
@@ -238,17 +244,18 @@ func splitTOML(key string) []string {
 	return parts
 }
 
-// plain turns what a YAML or TOML decoder gives into what JSON would: string
-// keys, numbers, times as strings.
+// plain converts a value of a YAML or TOML decoder into the value that a JSON decoder would
+// return: keys are strings, numbers are json.Number, times are strings.
 func plain(v any) (any, error) {
 	encoded, err := json.Marshal(stringKeys(v))
 	if err != nil {
-		return nil, &Rejection{Reason: "holds a value that JSON Schema has no type for: " + err.Error()}
+		return nil, &Rejection{Reason: "a value has no type in JSON Schema: " + err.Error()}
 	}
 	value, _, err := parseJSON(encoded)
 	return value, err
 }
 
+// stringKeys converts the keys of all maps in v to strings.
 func stringKeys(v any) any {
 	switch v := v.(type) {
 	case map[any]any:

@@ -126,7 +126,7 @@ func TestWhatWasWrittenIsFoundAgain(t *testing.T) {
 		}
 	}
 	damaged := create(t, path)
-	if _, err := damaged.WriteAt([]byte("torn"), first.offset(3)); err != nil {
+	if _, err := damaged.WriteAt([]byte("torn"), first.disk.offset(3)); err != nil {
 		t.Fatal(err)
 	}
 	second, err := NewFile(create(t, path), form, index, false)
@@ -140,7 +140,9 @@ func TestWhatWasWrittenIsFoundAgain(t *testing.T) {
 
 func padding(f record.Form) (n uint) {
 	for i := range f.Geometry.Shards(f.Size) {
-		n += uint(one(f.Geometry.IsPadding(f.Size, i)))
+		if f.Geometry.IsPadding(f.Size, i) {
+			n++
+		}
 	}
 	return n
 }
@@ -165,15 +167,15 @@ func TestPoisonIsNeitherStoredNorServed(t *testing.T) {
 	if _, err := file.Put(5, shards[5]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := create(t, path).WriteAt([]byte("rot"), file.offset(5)); err != nil {
+	if _, err := create(t, path).WriteAt([]byte("rot"), file.disk.offset(5)); err != nil {
 		t.Fatal(err)
 	}
 	if err := file.Get(5, buf); !errors.Is(err, record.ErrChecksum) {
 		t.Errorf("a shard the disk damaged: got %v, want ErrChecksum", err)
 	}
 	for _, n := range []int{-1, len(shards)} {
-		if _, err := file.Put(n, shards[0]); !errors.Is(err, record.ErrInvalid) {
-			t.Errorf("shard %d: got %v, want ErrInvalid", n, err)
+		if _, err := file.Put(n, shards[0]); !errors.Is(err, record.ErrChecksum) {
+			t.Errorf("shard %d: got %v, want ErrChecksum", n, err)
 		}
 	}
 }
@@ -189,8 +191,8 @@ func TestIndexIsHeldToItsForm(t *testing.T) {
 	if _, err := ParseIndex(other, form); !errors.Is(err, record.ErrChecksum) {
 		t.Errorf("another index: got %v, want ErrChecksum", err)
 	}
-	if _, err := ParseIndex(other[:len(other)-1], form); !errors.Is(err, record.ErrInvalid) {
-		t.Errorf("an index cut short: got %v, want ErrInvalid", err)
+	if _, err := ParseIndex(other[:len(other)-1], form); !errors.Is(err, record.ErrChecksum) {
+		t.Errorf("an index cut short: got %v, want ErrChecksum", err)
 	}
 	lies := form
 	lies.Geometry.ShardBytes = 1

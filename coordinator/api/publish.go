@@ -99,7 +99,7 @@ func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Bas
 		return nil, err
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, last.BodySize+1))
+	body, err := forms.ReadBase(last.Version, r)
 	if err == nil && record.Sum(body) != last.BodySHA256 {
 		err = fmt.Errorf("%s version %d: %w", d.Config, last.Version, record.ErrChecksum)
 	}
