@@ -19,6 +19,9 @@ func newDemoRollout(a *app) *cobra.Command {
 		Short: "Show a bad version that is caught in its canary wave and taken back by itself",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := atLeast("agents", cfg.Agents, 10); err != nil {
+				return err // with fewer agents there is no canary
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Minute)
 			defer cancel()
 			if a.output == "text" {
@@ -37,7 +40,7 @@ func newDemoRollout(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&cfg.Agents, "agents", 60, "agents, shared out between two regions; a tenth are canaries")
+	cmd.Flags().IntVar(&cfg.Agents, "agents", 60, "number of agents, spread evenly over two regions; a tenth of them are canaries")
 	return cmd
 }
 

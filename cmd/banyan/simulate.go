@@ -28,7 +28,8 @@ import (
 	"banyan/simulator/world"
 )
 
-// fleetFlags are the flags that shape a simulated fleet.
+// fleetFlags holds the flags that describe a simulated fleet. The command itself declares
+// --nodes and --fanout, as their defaults and their form differ.
 type fleetFlags struct {
 	nodes, regions, zones, fanout int
 	seed                          uint64
@@ -40,26 +41,45 @@ type fleetFlags struct {
 }
 
 func (o *fleetFlags) add(f *pflag.FlagSet) {
-	f.IntVar(&o.regions, "regions", 0, "the first so many regions of the matrix (default all)")
-	f.IntVar(&o.zones, "zones", 3, "zones of each region")
-	f.Uint64Var(&o.seed, "seed", 1, "one seed, one history")
-	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round trips between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
-	f.StringVar(&o.costs, "costs", "", "JSON file of processor times, as 'banyan bench calibrate' writes it")
+	f.IntVar(&o.regions, "regions", 0, "use only the first N regions of the matrix (default all)")
+	f.IntVar(&o.zones, "zones", 3, "number of zones in each region")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of all randomness; one seed gives one history")
+	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round-trip times between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
+	f.StringVar(&o.costs, "costs", "", "JSON file with processor times, written by 'banyan bench calibrate --costs'")
 	textVar(f, &o.loss, "loss", "0%", "share of packets lost")
-	textVar(f, &o.jitter, "jitter", "0%", "standard deviation of delays, as a share of them")
-	textVar(f, &o.slow, "slow", "0%", "share of hosts that are ten times slower")
-	textVar(f, &o.relays, "relays", "0%", "share of agents that subscribe to nothing, and only pass on")
-	textVar(f, &o.body, "body", "1KiB", "size of a version")
-	textVar(f, &o.push, "push-limit", "16KiB", "largest version pushed behind its announcement")
-	textVar(f, &o.link, "link", "0bps", "rate of a host's link, each way; 0 for no limit")
-	textVar(f, &o.up, "up", "0bps", "rate at which a host sends, where it differs from --link")
-	textVar(f, &o.down, "down", "0bps", "rate at which a host receives, where it differs from --link")
-	textVar(f, &o.rootLink, "coordinator-link", "0bps", "rate of a coordinator's link; 0: as a host's")
-	f.DurationVar(&o.heads, "heads", world.DefaultHeads, "time between signed proofs of freshness")
+	textVar(f, &o.jitter, "jitter", "0%", "standard deviation of a delay, as a share of the delay")
+	textVar(f, &o.slow, "slow", "0%", "share of agents whose processor is ten times slower")
+	textVar(f, &o.relays, "relays", "0%", "share of agents that subscribe to nothing and only relay")
+	textVar(f, &o.body, "body", "1KiB", "size of a version's body")
+	textVar(f, &o.push, "push-limit", "16KiB", "largest body that is pushed behind its announcement; 0 pushes none")
+	textVar(f, &o.link, "link", "0bps", "rate of a host's link in each direction; 0 means no limit")
+	textVar(f, &o.up, "up", "0bps", "rate at which a host sends, if it differs from --link")
+	textVar(f, &o.down, "down", "0bps", "rate at which a host receives, if it differs from --link")
+	textVar(f, &o.rootLink, "coordinator-link", "0bps", "rate of a coordinator's link; 0 means the rates of a host")
+	f.DurationVar(&o.heads, "heads", world.DefaultHeads, "time between two heads, the signed proofs of freshness; 0 sends none")
 }
 
-// config makes the simulator's configuration.
+// checkFleet returns a usage error if --nodes or --fanout is out of range.
+func (o *fleetFlags) checkFleet() error {
+	return first(atLeast("nodes", o.nodes, 1), atLeast("fanout", o.fanout, 1))
+}
+
+// check returns a usage error if a flag that add declares is out of range.
+func (o *fleetFlags) check() error {
+	return first(
+		atLeast("regions", o.regions, 0),
+		atLeast("zones", o.zones, 1),
+		lossBelowAll(o.loss),
+		moreThanZero("body", o.body),
+		atLeast("heads", o.heads, 0),
+	)
+}
+
+// config returns the simulator's configuration.
 func (o *fleetFlags) config(ctx context.Context) (world.Config, error) {
+	if err := o.check(); err != nil {
+		return world.Config{}, err
+	}
 	matrix, err := world.OpenMatrix(o.matrix, "")
 	if err != nil {
 		return world.Config{}, err
@@ -70,10 +90,26 @@ func (o *fleetFlags) config(ctx context.Context) (world.Config, error) {
 	if matrix, err = matrix.First(o.regions); err != nil {
 		return world.Config{}, err
 	}
-	cfg := world.Config{Seed: o.seed, Agents: world.Uniform(o.nodes, o.regions), Zones: o.zones, Fanout: o.fanout, Heads: o.heads,
-		BodyBytes: int64(o.body), PushLimit: int64(o.push), SlowShare: float64(o.slow), RelayShare: float64(o.relays), Done: ctx.Done(),
-		Network: world.Network{Matrix: matrix, Loss: float64(o.loss), Jitter: float64(o.jitter),
-			UpBps: float64(cmp.Or(o.up, o.link)), DownBps: float64(cmp.Or(o.down, o.link)), RootBps: float64(o.rootLink)}}
+	cfg := world.Config{
+		Seed:       o.seed,
+		Agents:     world.Uniform(o.nodes, o.regions),
+		Zones:      o.zones,
+		Fanout:     o.fanout,
+		Heads:      o.heads,
+		BodyBytes:  int64(o.body),
+		PushLimit:  cmp.Or(int64(o.push), -1), // in a world.Config, 0 means the default
+		SlowShare:  float64(o.slow),
+		RelayShare: float64(o.relays),
+		Done:       ctx.Done(),
+		Network: world.Network{
+			Matrix:  matrix,
+			Loss:    float64(o.loss),
+			Jitter:  float64(o.jitter),
+			UpBps:   float64(cmp.Or(o.up, o.link)),
+			DownBps: float64(cmp.Or(o.down, o.link)),
+			RootBps: float64(o.rootLink),
+		},
+	}
 	if o.costs != "" {
 		raw, err := os.ReadFile(o.costs)
 		if err != nil {
@@ -86,15 +122,15 @@ func (o *fleetFlags) config(ctx context.Context) (world.Config, error) {
 	return cfg, nil
 }
 
-// output are the flags that say what becomes of a report.
+// outputFlags holds the flags that say how a report is written.
 type outputFlags struct {
 	html         string
 	reproducible bool
 }
 
 func (o *outputFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&o.html, "html", "", "write the report as an HTML file that stands alone")
-	f.BoolVar(&o.reproducible, "reproducible", false, "leave out wall time and memory, so that one seed prints the same bytes")
+	f.StringVar(&o.html, "html", "", "also write the report to this file, as one HTML page")
+	f.BoolVar(&o.reproducible, "reproducible", false, "leave out wall time and memory, so that one seed always prints the same bytes")
 }
 
 func newSimulate(a *app) *cobra.Command {
@@ -106,18 +142,21 @@ func newSimulate(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "simulate",
-		Short: "Run the protocol on a virtual fleet: how fast it would be, and what it needs",
-		Long: `Runs the protocol's own code on a virtual fleet, under a virtual clock: a new
-version, and its rollback. Prints how long the hosts take, what it
-costs each role, what the fleet needs, and what breaks first.
-
-  banyan simulate --nodes 100000
+		Short: "Simulate a fleet: how fast an update is, and what the fleet needs",
+		Long: `Simulate publishes a new version and rolls it back, on a virtual fleet that runs the
+protocol's own code under a virtual clock. It prints how long the hosts take, what an
+update costs each role, how many coordinators the fleet needs, and which limit the fleet
+reaches first.`,
+		Example: `  banyan simulate --nodes 100000
   banyan simulate --nodes 20000 --regions 6 --loss 0.1% --compare --html report.html
-  banyan simulate run bad-deploy            a scenario: 'banyan simulate scenarios' lists them
+  banyan simulate run bad-deploy            # 'banyan simulate scenarios' lists the scenarios
   banyan simulate sweep --nodes 1000..100000 --fanout 8,16,32,64
-  banyan simulate fuzz --seeds 1000         random faults against every invariant`,
+  banyan simulate fuzz --seeds 1000         # random faults against every invariant`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := first(fleet.checkFleet(), checkComparison(&against)); err != nil {
+				return err
+			}
 			cfg, err := fleet.config(cmd.Context())
 			if err != nil {
 				return err
@@ -140,22 +179,44 @@ costs each role, what the fleet needs, and what breaks first.
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&fleet.nodes, "nodes", 10_000, "hosts, shared out evenly between the regions")
-	f.IntVar(&fleet.fanout, "fanout", 32, "children each node of the tree gets")
+	f.IntVar(&fleet.nodes, "nodes", 10_000, "number of hosts, spread evenly over the regions")
+	f.IntVar(&fleet.fanout, "fanout", 32, "number of children of each node of the tree")
 	fleet.add(f)
 	out.add(f)
-	f.BoolVar(&rivals, "compare", false, "also a star, polling and gossip on the same fleet")
-	f.DurationVar(&against.Poll, "poll", 30*time.Second, "with --compare: interval of polling")
-	f.DurationVar(&against.Detect, "detect", 30*time.Second, "with --compare: how long a bad version runs before it is taken back")
-	f.IntVar(&against.UpdatesPerDay, "updates-per-day", 1000, "with --compare: rate of changes that the bill is for")
-	against.Prices = compare.DefaultPrices()
-	f.Float64Var(&against.Prices.CrossRegion, "price-region", against.Prices.CrossRegion, "with --compare: dollars a GB between regions")
-	f.Float64Var(&against.Prices.CrossZone, "price-zone", against.Prices.CrossZone, "with --compare: dollars a GB between zones")
-	cmd.AddCommand(newSimulateRun(a), newSimulateScenarios(a), newSimulateSweep(a), newSimulateBodies(a), newSimulateRollouts(a), newSimulateFuzz(a))
+	f.BoolVar(&rivals, "compare", false, "also run a star, polling and gossip on the same fleet")
+	f.DurationVar(&against.Poll, "poll", 30*time.Second, "with --compare: interval of the strategy that polls")
+	f.DurationVar(&against.Detect, "detect", 30*time.Second, "with --compare: how long a bad version runs before it is rolled back")
+	f.IntVar(&against.UpdatesPerDay, "updates-per-day", 1000, "with --compare: number of updates per day, for the monthly bill")
+	prices := compare.DefaultPrices()
+	against.Prices = &prices
+	f.Float64Var(&prices.CrossRegion, "price-region", prices.CrossRegion,
+		"with --compare: dollars per GB between regions")
+	f.Float64Var(&prices.CrossZone, "price-zone", prices.CrossZone,
+		"with --compare: dollars per GB between zones")
+	cmd.AddCommand(
+		newSimulateRun(a),
+		newSimulateScenarios(a),
+		newSimulateSweep(a),
+		newSimulateBodies(a),
+		newSimulateRollouts(a),
+		newSimulateFuzz(a),
+	)
 	return cmd
 }
 
-// stopped turns the simulator's word for an interrupt into the CLI's.
+// checkComparison returns a usage error if a flag of --compare is out of range.
+func checkComparison(o *compare.Options) error {
+	return first(
+		moreThanZero("poll", o.Poll),
+		moreThanZero("detect", o.Detect),
+		atLeast("updates-per-day", o.UpdatesPerDay, 1),
+		atLeast("price-region", o.Prices.CrossRegion, 0),
+		atLeast("price-zone", o.Prices.CrossZone, 0),
+	)
+}
+
+// stopped returns context.Canceled for a run that was interrupted, and any other error as it
+// is.
 func stopped(err error) error {
 	if errors.Is(err, measure.ErrStopped) {
 		return context.Canceled
@@ -163,8 +224,9 @@ func stopped(err error) error {
 	return err
 }
 
-// restrainMemory lets the collector run less often where there is room: a fleet's
-// heap only grows.
+// restrainMemory makes the garbage collector run less often for fleets of up to 200,000
+// hosts, whose heap fits in memory several times. The heap of a fleet only grows, so the
+// collector finds little.
 func restrainMemory(nodes int) {
 	if nodes <= 200_000 {
 		debug.SetGCPercent(400)
@@ -178,7 +240,7 @@ func newSimulateRun(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "run NAME|FILE",
-		Short: "Run a scenario: one of the library, or a YAML file",
+		Short: "Run a scenario from the library or from a YAML file",
 		Args:  exactly("NAME|FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := scenario.Load(args[0])
@@ -197,13 +259,14 @@ func newSimulateRun(a *app) *cobra.Command {
 				return err
 			}
 			if failed := r.Failed(); len(failed) > 0 {
-				return fmt.Errorf("%d of %d assertions do not hold, the first: %s (it is %g)", len(failed), len(r.Assertions), failed[0].Text, failed[0].Value)
+				return fmt.Errorf("%d of %d assertions do not hold, the first is %q: the value is %g",
+					len(failed), len(r.Assertions), failed[0].Text, failed[0].Value)
 			}
 			return nil
 		},
 	}
 	out.add(cmd.Flags())
-	cmd.Flags().Uint64Var(&seed, "seed", 0, "instead of the scenario's own")
+	cmd.Flags().Uint64Var(&seed, "seed", 0, "seed to use instead of the scenario's")
 	return cmd
 }
 
@@ -223,9 +286,11 @@ func newSimulateScenarios(a *app) *cobra.Command {
 	}
 }
 
+// reportRun prints a report, and writes the page if --html is given.
 func (a *app) reportRun(r *htmlreport.Document, began time.Time, out outputFlags) error {
 	if !out.reproducible {
-		r.WallSeconds, r.PeakRSSBytes = time.Since(began).Seconds(), bench.PeakRSS()
+		r.WallSeconds = time.Since(began).Seconds()
+		r.PeakRSSBytes = bench.PeakRSS()
 	}
 	if out.html != "" {
 		if err := writeHTML(out.html, func(w io.Writer) error { return htmlreport.Write(w, r) }); err != nil {
@@ -253,9 +318,17 @@ func newSimulateSweep(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "sweep",
-		Short: "Find the best fan-out for a range of fleet sizes, and what growth costs",
+		Short: "Find the best fan-out for a range of fleet sizes",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := atLeast("steps", steps, 1); err != nil {
+				return err
+			}
+			for _, fanout := range fanouts {
+				if err := atLeast("fanout", fanout, 1); err != nil {
+					return err
+				}
+			}
 			from, to, err := parseRange(nodes)
 			if err != nil {
 				return err
@@ -285,14 +358,15 @@ func newSimulateSweep(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&nodes, "nodes", "1000..100000", "fleet sizes, from..to, or one")
-	f.IntVar(&steps, "steps", 5, "how many sizes, each as many times larger than the last")
+	f.StringVar(&nodes, "nodes", "1000..100000", "fleet sizes as FROM..TO, or one size")
+	f.IntVar(&steps, "steps", 5, "number of fleet sizes between FROM and TO, in geometric progression")
 	f.IntSliceVar(&fanouts, "fanout", []int{8, 16, 32, 64}, "fan-outs to try")
-	f.StringVar(&html, "html", "", "write the report as an HTML file that stands alone")
+	f.StringVar(&html, "html", "", "also write the report to this file, as one HTML page")
 	fleet.add(f)
 	return cmd
 }
 
+// parseRange reads a range of fleet sizes: "1000..100000", or "1000" for one size.
 func parseRange(text string) (from, to int, err error) {
 	first, last, ranged := strings.Cut(text, "..")
 	if !ranged {
@@ -301,17 +375,18 @@ func parseRange(text string) (from, to int, err error) {
 	from, err1 := strconv.Atoi(first)
 	to, err2 := strconv.Atoi(last)
 	if err := errors.Join(err1, err2); err != nil {
-		return 0, 0, usagef("--nodes is %q; write FROM..TO, such as 1000..100000", text)
+		return 0, 0, usagef("--nodes is %q; write a range FROM..TO, such as 1000..100000, or one number", text)
 	}
 	return from, to, nil
 }
 
-// textValue makes a flag of what reads itself from text.
+// textValue is a flag whose value implements encoding.TextUnmarshaler.
 type textValue struct {
 	encoding.TextUnmarshaler
 	text, kind string
 }
 
+// textVar adds a flag with default otherwise. Help shows the type of v as the kind of value.
 func textVar(f *pflag.FlagSet, v encoding.TextUnmarshaler, name, otherwise, usage string) {
 	kind, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", v), "*quantity.")), " ")
 	value := &textValue{v, otherwise, kind}

@@ -18,9 +18,12 @@ func newSimulateBodies(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "bodies",
-		Short: "Compare ways to spread a large body, and the best of them under loss, deaths and poison",
+		Short: "Compare ways to spread a large body, with and without trouble",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fleet.checkFleet(); err != nil {
+				return err
+			}
 			cfg, err := fleet.config(cmd.Context())
 			if err != nil {
 				return err
@@ -43,9 +46,9 @@ func newSimulateBodies(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&fleet.nodes, "nodes", 1000, "hosts, shared out evenly between the regions")
-	f.IntVar(&fleet.fanout, "fanout", 32, "children each node of the tree gets")
-	f.BoolVar(&reproducible, "reproducible", false, "leave out wall time, so that one seed prints the same bytes")
+	f.IntVar(&fleet.nodes, "nodes", 1000, "number of hosts, spread evenly over the regions")
+	f.IntVar(&fleet.fanout, "fanout", 32, "number of children of each node of the tree")
+	f.BoolVar(&reproducible, "reproducible", false, "leave out wall time, so that one seed always prints the same bytes")
 	fleet.add(f)
 	for name, value := range map[string]string{"body": "64MiB", "link": "1Gbps", "regions": "1"} {
 		if err := f.Set(name, value); err != nil {
@@ -59,6 +62,8 @@ func newSimulateBodies(a *app) *cobra.Command {
 func printBodies(w io.Writer, rows []measure.BodyReport) {
 	fmt.Fprintln(w, "ARRANGEMENT\tCONDITION\tP50 MS\tLAST MS\t× LINE RATE\tDUPLICATES\tSENT/HOST\tRELAYS\tKEEP\tDIED\tMISSED")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%.0f\t%d\t%.1f%%\t%d\t%d\n", r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Messages, r.Relays, 100*r.CachedShare, r.Died, r.Missed)
+		fmt.Fprintf(w, "%s\t%s\t%.0f\t%.0f\t%.2f\t%.1f%%\t%.0f\t%d\t%.1f%%\t%d\t%d\n",
+			r.Arrangement, r.Condition, r.P50, r.Last, r.RatioToLineRate, 100*r.DuplicateShare, r.Messages,
+			r.Relays, 100*r.CachedShare, r.Died, r.Missed)
 	}
 }

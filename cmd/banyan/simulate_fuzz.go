@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 	"banyan/simulator/hostile"
 )
 
-// fuzzResult is what hostile mode found.
+// fuzzResult is the result of many hostile histories.
 type fuzzResult struct {
 	First   uint64        `json:"first_seed"`
 	Seeds   int           `json:"seeds"`
@@ -28,35 +29,38 @@ type fuzzResult struct {
 	Wall    float64       `json:"wall_s"`
 }
 
+// fuzzFailure is a history that broke an invariant.
 type fuzzFailure struct {
 	Seed       uint64   `json:"seed"`
 	Violations []string `json:"violations"`
-	Command    string   `json:"command"` // that reproduces it, with as little as it takes
-	Story      []string `json:"story"`
+	// Command reproduces the failure with the shrunk history.
+	Command string `json:"command"`
+	// Story describes the shrunk history.
+	Story []string `json:"story"`
 }
 
 func newSimulateFuzz(a *app) *cobra.Command {
 	var (
 		seeds           int
-		first, seed     uint64
+		firstSeed, seed uint64
 		faults, updates string
 		trace           bool
 	)
 	cmd := &cobra.Command{
 		Use:   "fuzz",
-		Short: "Random faults against every invariant; a failing seed is shrunk and told",
+		Short: "Test every invariant with random faults; shrink and explain a seed that fails",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("seed") {
 				return a.fuzzOne(seed, faults, updates, trace)
 			}
 			if faults != "" || updates != "" || trace {
-				return usagef("--faults, --updates and --trace go with --seed")
+				return usagef("--faults, --updates and --trace go with --seed: they apply to one history")
 			}
-			if seeds < 1 {
-				return usagef("--seeds is %d; at least one is needed", seeds)
+			if err := atLeast("seeds", seeds, 1); err != nil {
+				return err
 			}
-			r, err := a.fuzz(cmd.Context(), first, seeds)
+			r, err := a.fuzz(cmd.Context(), firstSeed, seeds)
 			if err != nil {
 				return err
 			}
@@ -70,18 +74,18 @@ func newSimulateFuzz(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&seeds, "seeds", 1000, "how many histories")
-	f.Uint64Var(&first, "first", 0, "the first seed")
-	f.Uint64Var(&seed, "seed", 0, "run this one alone")
-	f.StringVar(&faults, "faults", "", "with --seed: only the faults of these numbers, or none")
-	f.StringVar(&updates, "updates", "", "with --seed: only the updates of these numbers, or none")
-	f.BoolVar(&trace, "trace", false, "with --seed: tell everything that happened")
+	f.IntVar(&seeds, "seeds", 1000, "number of histories to run, one per seed")
+	f.Uint64Var(&firstSeed, "first", 0, "seed of the first history")
+	f.Uint64Var(&seed, "seed", 0, "run only the history of this seed")
+	f.StringVar(&faults, "faults", "", "with --seed: run only the faults with these numbers (0,3,7), or none")
+	f.StringVar(&updates, "updates", "", "with --seed: run only the updates with these numbers, or none")
+	f.BoolVar(&trace, "trace", false, "with --seed: print every event")
 	return cmd
 }
 
-// fuzz runs seeds on every core; each history is its own.
-func (a *app) fuzz(ctx context.Context, first uint64, seeds int) (fuzzResult, error) {
-	r := fuzzResult{First: first, Seeds: seeds, Failed: []fuzzFailure{}}
+// fuzz runs the histories of seeds on all cores. A history runs on one core.
+func (a *app) fuzz(ctx context.Context, firstSeed uint64, seeds int) (fuzzResult, error) {
+	r := fuzzResult{First: firstSeed, Seeds: seeds, Failed: []fuzzFailure{}}
 	began := time.Now()
 	var (
 		next   atomic.Uint64
@@ -96,12 +100,17 @@ func (a *app) fuzz(ctx context.Context, first uint64, seeds int) (fuzzResult, er
 				if n >= uint64(seeds) {
 					return
 				}
-				h := hostile.New(first + n)
+				h := hostile.New(firstSeed + n)
 				out, err := h.Run(false)
 				var failure *fuzzFailure
 				if err == nil && len(out.Violations) > 0 {
 					small := h.Shrink()
-					failure = &fuzzFailure{h.Seed, out.Violations, small.Command(), small.Describe()}
+					failure = &fuzzFailure{
+						Seed:       h.Seed,
+						Violations: out.Violations,
+						Command:    small.Command(),
+						Story:      small.Describe(),
+					}
 				}
 				mu.Lock()
 				failed = errors.Join(failed, err)
@@ -119,18 +128,21 @@ func (a *app) fuzz(ctx context.Context, first uint64, seeds int) (fuzzResult, er
 	}
 	group.Wait()
 	a.progressDone()
-	slices.SortFunc(r.Failed, func(x, y fuzzFailure) int { return int(int64(x.Seed) - int64(y.Seed)) })
+	slices.SortFunc(r.Failed, func(x, y fuzzFailure) int { return cmp.Compare(x.Seed, y.Seed) })
 	r.Wall = time.Since(began).Seconds()
 	return r, errors.Join(failed, ctx.Err())
 }
 
+// fuzzOne runs the history of one seed and prints its story.
 func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
 	h := hostile.New(seed)
 	var err error
-	if h.Keep, err = parseNumbers("--faults", faults, len(h.Faults)); err != nil {
+	h.Keep, err = parseNumbers("--faults", faults, len(h.Faults))
+	if err != nil {
 		return err
 	}
-	if h.KeepUpdates, err = parseNumbers("--updates", updates, len(h.Updates)); err != nil {
+	h.KeepUpdates, err = parseNumbers("--updates", updates, len(h.Updates))
+	if err != nil {
 		return err
 	}
 	out, err := h.Run(trace)
@@ -149,7 +161,8 @@ func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
 	return err
 }
 
-// parseNumbers reads a list of numbers below n; nil, for all, if there is no text.
+// parseNumbers reads a list of numbers below n, such as "0,3,7", or "none". It returns nil,
+// which means all, for an empty text.
 func parseNumbers(flag, text string, n int) ([]int, error) {
 	if text == "" {
 		return nil, nil
@@ -169,7 +182,8 @@ func parseNumbers(flag, text string, n int) ([]int, error) {
 }
 
 func printFuzz(w io.Writer, r fuzzResult) {
-	fmt.Fprintf(w, "%d seeds from %d: %d events, %d effects checked, in %.1f s; %d failed\n", r.Seeds, r.First, r.Events, r.Effects, r.Wall, len(r.Failed))
+	fmt.Fprintf(w, "%d seeds from %d: %d events, %d effects checked, in %.1f s; %d failed\n",
+		r.Seeds, r.First, r.Events, r.Effects, r.Wall, len(r.Failed))
 	for _, f := range r.Failed {
 		fmt.Fprintf(w, "\nseed %d: %s\n", f.Seed, strings.Join(f.Violations, "\n        "))
 		for _, line := range f.Story {

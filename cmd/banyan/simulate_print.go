@@ -5,42 +5,26 @@ import (
 	"io"
 	"time"
 
+	"banyan/simulator/compare"
 	"banyan/simulator/measure"
 	htmlreport "banyan/simulator/report"
+	"banyan/simulator/scenario"
 )
 
 func printReport(w io.Writer, r *htmlreport.Document) {
 	if r.Scenario != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Scenario, r.About)
 	}
-	fmt.Fprintf(w, "%d hosts, %d regions, fan-out %d, depth %d, seed %d; physical floor %.1f ms\n\n", r.Nodes, r.Regions, r.Fanout, r.Depth, r.Seed, r.Bound)
+	fmt.Fprintf(w, "%d hosts, %d regions, fan-out %d, depth %d, seed %d; physical floor %.1f ms\n\n",
+		r.Nodes, r.Regions, r.Fanout, r.Depth, r.Seed, r.Bound)
 	fmt.Fprintln(w, "MS\tP50\tP90\tP99\tP99.9\tMAX\tP99 ÷ FLOOR")
 	printLatency(w, "new version, applied", r.Rest, r.Bound)
 	printLatency(w, "new version, verified", r.Verified, r.Bound)
 	printLatency(w, "rollback, applied", r.Rollback, r.Bound)
 	fmt.Fprintf(w, "\nmissed %d, coverage %.4g%%\n", r.Missed, 100*r.Coverage)
-	if len(r.Roles) > 0 {
-		fmt.Fprintln(w, "\nPER UPDATE\tHOSTS\tBYTES EACH\tBUSIEST SENDS\tBUSIEST CPU")
-		updates := max(r.Updates, 1)
-		for _, t := range r.Roles {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\n", t.Role, t.Hosts, t.Total.Bytes/int64(updates*max(t.Hosts, 1)),
-				t.Busiest.Bytes/int64(updates), (t.Busiest.CPU / time.Duration(updates)).Round(time.Microsecond))
-		}
-	}
-	if len(r.Strategies) > 0 {
-		fmt.Fprintln(w, "\nSTRATEGY\tP50 MS\tP99 MS\tCOORDINATOR CPU\tITS CONNECTIONS\tBYTES AN UPDATE\tIDLE BYTES A MINUTE\tUSD A MONTH\tRAN A BAD ONE\tFOR")
-		for _, s := range r.Strategies {
-			fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%s\t%d\t%d\t%d\t%.2f\t%.2f%%\t%.2f s\n", s.Strategy, s.Update.P50, s.Update.P99, s.Busiest.CPU.Round(time.Microsecond),
-				s.Connections, s.Traffic.Bytes, s.Idle.Bytes, s.USDPerMonth, 100*s.ExposedShare, s.ExposedSeconds)
-		}
-	}
-	for _, ro := range r.Rollouts {
-		end := "completed"
-		if ro.RolledBack {
-			end = fmt.Sprintf("rolled back at the wave of %s, %.2f s after its first host, recovered in %.3f s", ro.Reached, ro.DetectSeconds, ro.RecoverySeconds)
-		}
-		fmt.Fprintf(w, "\nrollout of %s (%s): %s; %d hosts ran it (%.2f%%), %d refused it\n", ro.Config, ro.Plan, end, ro.Exposed, 100*ro.ExposedShare, ro.Refused)
-	}
+	printRoles(w, r)
+	printStrategies(w, r.Strategies)
+	printRolloutResults(w, r.Rollouts)
 	if r.Capacity != nil {
 		fmt.Fprintln(w)
 		for _, line := range r.Capacity.Words {
@@ -64,6 +48,45 @@ func printReport(w io.Writer, r *htmlreport.Document) {
 	fmt.Fprintln(w)
 }
 
+// printRoles prints what one update costs the hosts of each role.
+func printRoles(w io.Writer, r *htmlreport.Document) {
+	if len(r.Roles) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nPER UPDATE\tHOSTS\tBYTES EACH\tBUSIEST SENDS\tBUSIEST CPU")
+	updates := max(r.Updates, 1)
+	for _, t := range r.Roles {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\n",
+			t.Role, t.Hosts, t.Total.Bytes/int64(updates*max(t.Hosts, 1)),
+			t.Busiest.Bytes/int64(updates), (t.Busiest.CPU / time.Duration(updates)).Round(time.Microsecond))
+	}
+}
+
+func printStrategies(w io.Writer, all []compare.StrategyResult) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nSTRATEGY\tP50 MS\tP99 MS\tCOORDINATOR CPU\tITS CONNECTIONS\tBYTES AN UPDATE\t"+
+		"IDLE BYTES A MINUTE\tUSD A MONTH\tRAN A BAD ONE\tFOR")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%s\t%d\t%d\t%d\t%.2f\t%.2f%%\t%.2f s\n",
+			s.Strategy, s.Update.P50, s.Update.P99, s.Busiest.CPU.Round(time.Microsecond), s.Connections,
+			s.Traffic.Bytes, s.Idle.Bytes, s.USDPerMonth, 100*s.ExposedShare, s.ExposedSeconds)
+	}
+}
+
+func printRolloutResults(w io.Writer, all []scenario.RolloutResult) {
+	for _, r := range all {
+		end := "completed"
+		if r.RolledBack {
+			end = fmt.Sprintf("rolled back at the wave of %s, %.2f s after its first host, recovered in %.3f s",
+				r.Reached, r.DetectSeconds, r.RecoverySeconds)
+		}
+		fmt.Fprintf(w, "\nrollout of %s (%s): %s; %d hosts ran it (%.2f%%), %d refused it\n",
+			r.Config, r.Plan, end, r.Exposed, 100*r.ExposedShare, r.Refused)
+	}
+}
+
 func printLatency(w io.Writer, name string, l measure.Latency, bound float64) {
 	if l.Count == 0 {
 		return
@@ -72,13 +95,14 @@ func printLatency(w io.Writer, name string, l measure.Latency, bound float64) {
 }
 
 func printSweep(w io.Writer, rows []measure.SweepRow) {
-	fmt.Fprintln(w, "HOSTS\tFAN-OUT\tDEPTH\tP50 MS\tP99 MS\tROLLBACK P99 MS\tCOORDINATOR CPU\tRELAY CPU\tCOORDINATOR BYTES\tALL BYTES\t")
+	fmt.Fprintln(w, "HOSTS\tFAN-OUT\tDEPTH\tP50 MS\tP99 MS\tROLLBACK P99 MS\t"+
+		"COORDINATOR CPU\tRELAY CPU\tCOORDINATOR BYTES\tALL BYTES\t")
 	for _, r := range rows {
 		best := ""
 		if r.Best {
 			best = "best"
 		}
-		fmt.Fprintf(w, "%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%d\t%d\t%s\n", r.Nodes, r.Fanout, r.Depth, r.P50, r.P99, r.Rollback,
-			r.RootCPU.Round(time.Microsecond), r.RelayCPU.Round(time.Microsecond), r.RootSent, r.Bytes, best)
+		fmt.Fprintf(w, "%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%d\t%d\t%s\n",
+			r.Nodes, r.Fanout, r.Depth, r.P50, r.P99, r.Rollback, r.RootCPU.Round(time.Microsecond), r.RelayCPU.Round(time.Microsecond), r.RootSent, r.Bytes, best)
 	}
 }

@@ -73,15 +73,85 @@ func TestASweepNamesTheBestFanOut(t *testing.T) {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
 	simulate(t, exitUsage, []string{"FROM..TO"}, "sweep", "--nodes", "few..many")
-	simulate(t, exitRejected, []string{"growing"}, "sweep", "--nodes", "9..3")
+	simulate(t, exitRejected, []string{"from 9 to 3"}, "sweep", "--nodes", "9..3")
 }
 
 func TestBadSimulationsAreRefused(t *testing.T) {
 	simulate(t, exitRejected, []string{"no matrix", "ibm-2024"}, "--matrix", "moon")
 	simulate(t, exitRejected, []string{"99 regions"}, "--regions", "99")
-	simulate(t, exitRejected, []string{"-5 agents"}, "--nodes", "-5", "--regions", "1")
 	simulate(t, exitUsage, []string{"share"}, "--loss", "much")
 	simulate(t, exitUsage, []string{"quantity"}, "--link", "fast")
 	simulate(t, exitRejected, []string{"row 1"}, "--matrix", file(t, "m.csv", "from,a\nb,0\n"))
-	simulate(t, 0, nil, "--nodes", "0")
+}
+
+// A number, size or duration that makes no sense is a usage error that names the flag. It
+// does not silently become the default.
+func TestFlagsOutOfRangeAreUsageErrors(t *testing.T) {
+	for _, line := range []string{
+		"simulate --nodes 0",
+		"simulate --nodes -5 --regions 1",
+		"simulate --fanout 0",
+		"simulate --regions -1",
+		"simulate --zones 0",
+		"simulate --loss 100%",
+		"simulate --body 0B",
+		"simulate --heads -1s",
+		"simulate --compare --poll 0s",
+		"simulate --compare --detect 0s",
+		"simulate --compare --updates-per-day 0",
+		"simulate --compare --price-zone -1",
+		"simulate sweep --steps 0",
+		"simulate sweep --fanout 8,0",
+		"simulate bodies --nodes 0",
+		"simulate rollouts --look 0s",
+		"simulate rollouts --after -1s",
+		"simulate fuzz --seeds 0",
+		"bench fanout --agents 0",
+		"bench fanout --fanout -1",
+		"bench fanout --updates 1",
+		"bench fanout --body 0",
+		"bench fanout --loss 100%",
+		"bench fanout --delay -1ms",
+		"bench body --agents 0",
+		"bench body --body 0B",
+		"bench body --link 0bps",
+		"bench body --runs 0",
+		"bench body --only nonsense",
+		"bench rollback --agents 0",
+		"bench rollback --size-agents 0",
+		"bench rollback --rounds 0",
+		"bench rollback --size-rounds -3",
+		"bench rollback --small 0B",
+		"bench idle --agents 0",
+		"bench idle --for 0s",
+		"bench calibrate --agents -1",
+		"bench calibrate --fanout 0",
+		"demo --agents 0",
+		"demo rollout --agents 9",
+	} {
+		args := strings.Fields(line)
+		flag := args[len(args)-2]
+		if line == "simulate --nodes -5 --regions 1" {
+			flag = "--nodes"
+		}
+		expect(t, runCLI(t, "", args...), exitUsage, []string{flag}, args)
+	}
+}
+
+// --push-limit 0 means that no body is pushed, so every host fetches the body and an update
+// takes longer than with a push.
+func TestAPushLimitOfZeroPushesNothing(t *testing.T) {
+	p50 := func(limit string) float64 {
+		r := simulate(t, 0, nil, "--nodes", "200", "--regions", "1", "--push-limit", limit, "-o", "json")
+		var got struct {
+			P50 float64 `json:"p50_ms"`
+		}
+		if err := json.Unmarshal([]byte(r.stdout), &got); err != nil {
+			t.Fatal(err)
+		}
+		return got.P50
+	}
+	if none, some := p50("0"), p50("16KiB"); none <= some {
+		t.Errorf("p50 is %.1f ms without a push and %.1f ms with a push", none, some)
+	}
 }

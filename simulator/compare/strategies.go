@@ -25,7 +25,8 @@ func (p Prices) of(t world.Traffic) float64 {
 
 // Options says how Strategies compares.
 type Options struct {
-	Prices Prices
+	// Prices are the prices of traffic; nil means DefaultPrices.
+	Prices *Prices
 	// Poll is the interval of the strategy that pulls; default 30 s.
 	Poll time.Duration
 	// Gossip is the interval of a gossip round; default 200 ms, as in memberlist.
@@ -40,7 +41,10 @@ type Options struct {
 }
 
 func (c *Options) setDefaults() {
-	c.Prices = cmp.Or(c.Prices, DefaultPrices())
+	if c.Prices == nil {
+		prices := DefaultPrices()
+		c.Prices = &prices
+	}
 	c.Poll = cmp.Or(c.Poll, 30*time.Second)
 	c.Gossip = cmp.Or(c.Gossip, 200*time.Millisecond)
 	c.GossipPeers = cmp.Or(c.GossipPeers, 3)

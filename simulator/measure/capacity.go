@@ -142,7 +142,8 @@ func (c *Capacity) say(r *Report) {
 	say("The deepest path has %d hops below the coordinator. 99%% of the hosts have an update within %.1f ms, "+
 		"of which the commit and the longest one-way delay take %.1f ms.", r.Depth, r.P99, r.Bound)
 	first := c.Limits[0]
-	say("The limit that is reached first: %s, at %s. This fleet is at %.1f%%.", first.What, first.at(), 100*first.Used)
+	say("What breaks first: %s, at %s. This fleet is at %.1f%% of the limit.",
+		first.What, first.at(), 100*first.Used)
 	for _, l := range c.Limits[1:] {
 		say("Then: %s, at %s (%.1f%%).", l.What, l.at(), 100*l.Used)
 	}
