@@ -245,18 +245,21 @@ func (a *Agent) recover(advertise string) error {
 // version is undamaged.
 func (a *Agent) restore(c committed) bool {
 	a.applied.setNamed(&c.pointer)
-	input := step.Input{Kind: step.InRestore, Announcement: c.announcement(), Version: c.Version}
+	input := step.Input{
+		Kind:    step.InRestore,
+		Pointer: step.Pointer{Announcement: c.announcement(), Version: c.Version},
+	}
 	if a.cfg.Subscriptions.Include(c.pointer.Config) {
 		if err := a.restoreFiles(c); err != nil {
 			a.log.Error("committed version is damaged and will be fetched again",
 				"config", c.pointer.Config, "version", c.Version, "error", err)
-			input.Version = 0
-			input.Unapplied = true
+			input.Pointer.Version = 0
+			input.Pointer.Unapplied = true
 			a.node.Step(0, input, nil)
 			return false
 		}
 		// The node activates a version again whose reload a crash has cut short.
-		input.Unapplied = c.Pending
+		input.Pointer.Unapplied = c.Pending
 	}
 	a.node.Step(0, input, nil)
 	return true
@@ -300,7 +303,7 @@ func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
 			}
 		case !damaged[v.key]:
 			forms := a.tree.version(v.key).formsOnDisk()
-			a.node.Step(0, step.Input{Kind: step.InHold, Want: v.key, Forms: forms}, nil)
+			a.node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: v.key, Forms: forms}}, nil)
 		}
 	}
 	return nil
@@ -416,7 +419,7 @@ func (a *Agent) observe(o step.Output) {
 	a.attached.Store(a.node.Attached())
 	switch o.Op {
 	case step.OpAccepted:
-		pointer := &o.Announcement.Pointer
+		pointer := &o.Pointer.Announcement.Pointer
 		a.applied.setNamed(pointer)
 		a.hooks.supersede(pointer)
 		a.metrics.verified.Update(float64(time.Now().UnixMicro()-pointer.TimeMicros) / 1e6)
@@ -440,7 +443,7 @@ func (a *Agent) observe(o step.Output) {
 		a.metrics.duplicates.Inc()
 	case step.OpSuspect:
 		a.metrics.suspects.Inc()
-		a.log.Debug("a source of shards is silent", "source", o.Name, "config", o.Want.Config, "version", o.Want.Version)
+		a.log.Debug("a source of shards is silent", "source", o.Name, "config", o.Body.Version.Config, "version", o.Body.Version.Version)
 	case step.OpSlow:
 		a.metrics.slow.Inc()
 	case step.OpGossip:

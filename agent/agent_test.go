@@ -333,7 +333,7 @@ func TestWhatTheNodeReportsIsCounted(t *testing.T) {
 	now := time.Now().UnixMicro()
 	pointer := record.Pointer{Config: "a", Region: "eu", Epoch: 1, Baseline: 7, TimeMicros: now}
 	reports := []step.Output{
-		{Op: step.OpAccepted, Announcement: &wire.Announcement{Pointer: pointer}},
+		{Op: step.OpAccepted, Pointer: step.Pointer{Announcement: &wire.Announcement{Pointer: pointer}}},
 		{Op: step.OpRefused, Reason: "bad_signature", Name: "liar"},
 		{Op: step.OpHead, Head: record.Head{TimeMicros: now}},
 		{Op: step.OpGap},

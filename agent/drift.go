@@ -111,7 +111,7 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 
 // report sends the state of a config's drift to the coordinator.
 func (w *driftWatch) report(ctx context.Context, v record.VersionKey, drift wire.DriftState) {
-	w.tell(ctx, step.Input{Kind: step.InDrift, Want: v, Drift: drift})
+	w.tell(ctx, step.Input{Kind: step.InDrift, Body: step.Body{Version: v}, Drift: drift})
 }
 
 // compare returns how the files of a config differ from v; nil if they do not.
@@ -146,9 +146,9 @@ func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	}
 	w.hooks.repeat(v.Config)
 	if dir.check() == nil {
-		w.tell(ctx, step.Input{Kind: step.InDamaged, Want: v, Local: true})
+		w.tell(ctx, step.Input{Kind: step.InReapply, Body: step.Body{Version: v}})
 		return
 	}
 	w.abandon(v)
-	w.tell(ctx, step.Input{Kind: step.InDamaged, Want: v})
+	w.tell(ctx, step.Input{Kind: step.InRefetch, Body: step.Body{Version: v}})
 }

@@ -104,7 +104,7 @@ func TestDriftIsRepairedWhereARuleSaysSo(t *testing.T) {
 		t.Errorf("repaired, a shows %q", h.shows("a"))
 	}
 	last := w.inputs[len(w.inputs)-1]
-	if last.Kind != step.InDamaged || !last.Local || last.Want != key("a", 1) || len(w.abandoned) != 0 {
+	if last.Kind != step.InReapply || last.Body.Version != key("a", 1) || len(w.abandoned) != 0 {
 		t.Errorf("the node is told %+v", last)
 	}
 	// The node activates the version again; its reload runs although the version is the same.
@@ -118,7 +118,7 @@ func TestDriftIsRepairedWhereARuleSaysSo(t *testing.T) {
 	overwrite(t, a.tree.version(key("a", 1)).value(), "bad")
 	w.look(t)
 	last = w.inputs[len(w.inputs)-1]
-	if last.Kind != step.InDamaged || last.Local || !slices.Equal(w.abandoned, []record.VersionKey{key("a", 1)}) {
+	if last.Kind != step.InRefetch || !slices.Equal(w.abandoned, []record.VersionKey{key("a", 1)}) {
 		t.Errorf("the node is told %+v, abandoned %v", last, w.abandoned)
 	}
 }

@@ -223,7 +223,7 @@ func (l *liar) announce(signed []byte, revision uint64) {
 	fake := record.Pointer{Config: "liar", Region: l.region(), Epoch: l.revision}
 	l.mu.Unlock()
 	a := &wire.Announcement{Revision: revision, Raw: signed, Pointer: fake}
-	l.driver.Input(l.ctx, step.Input{Kind: step.InPublish, Announcement: a})
+	l.driver.Input(l.ctx, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: a}})
 }
 
 func (l *liar) region() string { return l.ep.Identity().Region }

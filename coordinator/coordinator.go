@@ -418,7 +418,10 @@ func (c *Coordinator) headsAndCensus(n *mesh.Node) []step.Input {
 			c.log.Error("head not signed", "of", region, "error", err)
 			continue
 		}
-		inputs = append(inputs, step.Input{Kind: step.InPublishHead, Head: head, HeadRaw: &wire.SignedHead{Raw: raw}})
+		inputs = append(inputs, step.Input{
+			Kind: step.InPublishHead,
+			Head: step.Head{Head: head, Signed: &wire.SignedHead{Raw: raw}},
+		})
 	}
 	return inputs
 }

@@ -37,7 +37,10 @@ func (f *feed) run(ctx context.Context) error {
 		p := e.Pointer.Pointer
 		f.tracker.moved(p)
 		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: p}
-		f.driver.Input(ctx, step.Input{Kind: step.InPublish, Announcement: a, Push: f.pushFor(ctx, p)})
+		f.driver.Input(ctx, step.Input{
+			Kind:    step.InPublish,
+			Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
+		})
 		return ctx.Err()
 	})
 	if ctx.Err() != nil {

@@ -49,10 +49,10 @@ func (c *Coordinator) observe(o step.Output) {
 		c.rollouts.awake()
 	case step.OpQuarantined:
 		c.metrics.quarantines.Inc()
-		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Want.Config, "reason", o.Reason)
+		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Body.Version.Config, "reason", o.Reason)
 		c.censusSoon()
 	case step.OpReleased:
-		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Want.Config)
+		c.log.Info("agent released from quarantine", "agent", o.Name, "config", o.Body.Version.Config)
 		c.censusSoon()
 	case step.OpDrifted:
 		d := o.Message.(*wire.Drift)

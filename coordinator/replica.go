@@ -166,9 +166,8 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 	}
 	for _, p := range pointers {
 		node.Step(0, step.Input{
-			Kind:         step.InRestore,
-			Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
-			Version:      p.Pointer.VersionFor(coordinator, nil),
+			Kind:    step.InRestore,
+			Pointer: step.Pointer{Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer}, Version: p.Pointer.VersionFor(coordinator, nil)},
 		}, nil)
 		r.tracker.moved(p.Pointer)
 		if err := r.restoreVersions(ctx, node, p.Pointer.Config); err != nil {
@@ -193,7 +192,7 @@ func (r *replica) restoreVersions(ctx context.Context, node *mesh.Node, config s
 			continue
 		}
 		want := record.VersionKey{Config: config, Version: v.Manifest.Version}
-		node.Step(0, step.Input{Kind: step.InHold, Want: want, Forms: forms}, nil)
+		node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: want, Forms: forms}}, nil)
 	}
 	return nil
 }

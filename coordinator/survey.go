@@ -62,7 +62,10 @@ func (s *surveys) run(ctx context.Context, v record.VersionKey, wait time.Durati
 	case <-ctx.Done():
 		return out, ctx.Err()
 	}
-	if !s.driver.Input(ctx, step.Input{Kind: step.InSurvey, Want: v, Request: s.begin()}) {
+	if !s.driver.Input(ctx, step.Input{
+		Kind: step.InSurvey,
+		Body: step.Body{Version: v, Request: s.begin()},
+	}) {
 		return out, versionstore.ErrClosed
 	}
 	deadline := time.NewTimer(wait)

@@ -186,7 +186,7 @@ func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error
 		return nil, err
 	}
 	stored := record.VersionKey{Config: config, Version: m.Version}
-	h.driver.Input(ctx, step.Input{Kind: step.InStored, Want: stored})
+	h.driver.Input(ctx, step.Input{Kind: step.InStored, Body: step.Body{Version: stored}})
 	return apiVersion(versionstore.Version{
 		Manifest: m,
 		Raw:      in.Signed,

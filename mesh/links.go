@@ -36,19 +36,19 @@ func (n *Node) link(peer step.PeerID, who wire.Identity) {
 
 // onConnected handles a link that this node dialed.
 func (n *Node) onConnected(now step.Time, in step.Input, out []step.Output) []step.Output {
-	if n.up.dialsBackup(in.Addr) {
+	if n.up.dialsBackup(in.Link.Addr) {
 		return n.up.backupUp(in.Peer, out)
 	}
 	parent := n.up.place.Parent
 	switch {
-	case n.up.state == upDialing && in.Addr == n.up.seed():
+	case n.up.state == upDialing && in.Link.Addr == n.up.seed():
 		n.up.seedPeer = in.Peer
 		return n.up.join(now, out)
-	case n.up.state == upRedialing && in.Addr == parent.Addr && in.Identity.Name == parent.Name:
+	case n.up.state == upRedialing && in.Link.Addr == parent.Addr && in.Link.Identity.Name == parent.Name:
 		n.up.parent = in.Peer
 		return n.up.attach(now, out)
 	}
-	out, ok := n.swarm.OnDialed(now, in.Addr, in.Peer, in.Identity, out)
+	out, ok := n.swarm.OnDialed(now, in.Link.Addr, in.Peer, in.Link.Identity, out)
 	if !ok {
 		return n.peers.drop(in.Peer, "not the node that was dialed", out)
 	}

@@ -127,17 +127,22 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 	case step.InResume:
 		n.pointers.resume(in.Revision)
 	case step.InPublishHead:
-		return n.relayHead(now, in.Head, in.HeadRaw, out)
-	case step.InPeer, step.InConnected, step.InConnectFailed, step.InDisconnected, step.InCongested, step.InDrained:
+		return n.relayHead(now, in.Head.Head, in.Head.Signed, out)
+	case step.InPeer, step.InConnected, step.InConnectFailed, step.InDisconnected,
+		step.InCongested, step.InDrained:
 		return n.stepLink(now, in, out)
 	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
-	case step.InHold, step.InEvicted, step.InRequest, step.InAnswered, step.InFetched, step.InIndexed, step.InShard, step.InSent:
+	case step.InHold, step.InEvicted, step.InRequest, step.InSent,
+		step.InAnswered, step.InFetched, step.InIndexed, step.InShard, step.InAssembled:
 		return n.stepSwarm(now, in, out)
 	case step.InStored:
-		return n.publishStored(in.Want, out)
-	case step.InDamaged:
-		return n.onDamaged(now, in.Want, in.Local, out)
+		return n.publishStored(in.Body.Version, out)
+	case step.InReapply:
+		return n.reapply(now, in.Body.Version, out)
+	case step.InRefetch:
+		n.swarm.Evict(in.Body.Version)
+		return n.reapply(now, in.Body.Version, out)
 	case step.InDrift:
 		return n.reportDrift(in, out)
 	case step.InHint:
@@ -154,9 +159,9 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []step.Output {
 	switch in.Kind {
 	case step.InRestore:
-		n.restore(in.Announcement, in.Version, !in.Unapplied)
+		n.restore(in.Pointer.Announcement, in.Pointer.Version, !in.Pointer.Unapplied)
 	case step.InPublish:
-		return n.publish(now, in.Announcement, in.Push, out)
+		return n.publish(now, in.Pointer.Announcement, in.Pointer.Push, out)
 	case step.InActivated:
 		return n.onActivated(now, in, out)
 	}
@@ -167,13 +172,13 @@ func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []st
 func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.Output {
 	switch in.Kind {
 	case step.InPeer:
-		n.link(in.Peer, in.Identity)
+		n.link(in.Peer, in.Link.Identity)
 		return n.swarm.OnAccepted(now, out)
 	case step.InConnected:
-		n.link(in.Peer, in.Identity)
+		n.link(in.Peer, in.Link.Identity)
 		return n.onConnected(now, in, out)
 	case step.InConnectFailed:
-		return n.onConnectFailed(now, in.Addr, out)
+		return n.onConnectFailed(now, in.Link.Addr, out)
 	case step.InDisconnected:
 		return n.onDisconnected(now, in.Peer, out)
 	case step.InCongested:
@@ -186,28 +191,25 @@ func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.
 
 // stepSwarm hands inputs about bodies and shards to the swarm.
 func (n *Node) stepSwarm(now step.Time, in step.Input, out []step.Output) []step.Output {
-	body := bodyOf(in)
 	switch in.Kind {
 	case step.InHold:
-		n.swarm.Hold(in.Want, in.Forms)
+		n.swarm.Hold(in.Body.Version, in.Body.Forms)
 	case step.InEvicted:
-		n.swarm.Evict(in.Want)
+		n.swarm.Evict(in.Body.Version)
 	case step.InRequest:
-		return n.swarm.OnRequest(now, in.Peer, body, out)
+		return n.swarm.OnRequest(now, in.Peer, in.Body, out)
 	case step.InAnswered:
-		n.swarm.OnAnswered(body)
+		n.swarm.OnAnswered(in.Body)
 	case step.InFetched:
-		if in.Key.Config != "" {
-			return n.swarm.OnAssembled(now, body, failureOf(in), out)
-		}
-		return n.swarm.OnFetched(now, body, failureOf(in), out)
+		return n.swarm.OnFetched(now, in.Body, in.Failure, out)
 	case step.InIndexed:
-		return n.swarm.OnIndexed(now, body, step.Index{Form: in.Form, Info: in.Info, Held: in.Shards}, out)
+		return n.swarm.OnIndexed(now, in.Body, in.Index, out)
 	case step.InShard:
-		shard := step.Shard{Key: in.Key, Number: in.Shard, Restored: in.Restored}
-		return n.swarm.OnShard(now, in.Peer, shard, failureOf(in), out)
+		return n.swarm.OnShard(now, in.Peer, in.Shard, in.Failure, out)
+	case step.InAssembled:
+		return n.swarm.OnAssembled(now, in.Body, in.Failure, out)
 	case step.InSent:
-		return n.swarm.OnSent(now, in.Peer, in.Key, out)
+		return n.swarm.OnSent(now, in.Peer, in.Shard.Key, out)
 	}
 	return out
 }
@@ -372,18 +374,3 @@ func (n *Node) Watermark() uint64 { return n.pointers.watermark() }
 
 // CacheUsed returns the number of bytes that are kept for other nodes, or on their way.
 func (n *Node) CacheUsed() int64 { return n.swarm.CacheUsed() }
-
-func bodyOf(in step.Input) step.Body {
-	return step.Body{Version: in.Want, Choice: in.Choice, Request: in.Request, Forms: in.Forms}
-}
-
-func failureOf(in step.Input) step.Failure {
-	why := step.Failure{Reason: in.Reason}
-	switch {
-	case in.Denied:
-		why.Fault = step.FaultDenied
-	case in.Local:
-		why.Fault = step.FaultHost
-	}
-	return why
-}

@@ -151,8 +151,8 @@ func (n *Node) reportDrift(in step.Input, out []step.Output) []step.Output {
 	m := &wire.Drift{
 		Agent:   n.up.index - 1,
 		Name:    n.cfg.Self.Name,
-		Config:  in.Want.Config,
-		Version: in.Want.Version,
+		Config:  in.Body.Version.Config,
+		Version: in.Body.Version.Version,
 		State:   in.Drift,
 		Region:  n.cfg.Self.Region,
 	}

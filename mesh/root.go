@@ -64,7 +64,7 @@ func (r *root) report(changes []tree.Change, out []step.Output) []step.Output {
 		out = append(out, step.Output{
 			Op:     op,
 			Name:   c.Agent,
-			Want:   record.VersionKey{Config: c.Config},
+			Body:   step.Body{Version: record.VersionKey{Config: c.Config}},
 			Reason: c.Reason,
 		})
 	}

@@ -24,25 +24,25 @@ func (s *scenario) describe(o step.Output) string {
 	case step.OpStore:
 		return fmt.Sprintf("store %s version %d", o.Push.Config, o.Push.Version)
 	case step.OpFetch:
-		text := fmt.Sprintf("fetch %s version %d from %s", o.Want.Config, o.Want.Version, to)
-		if o.Cached {
-			text += fmt.Sprintf(", for request %d of others", o.Request)
+		text := fmt.Sprintf("fetch %s version %d from %s", o.Body.Version.Config, o.Body.Version.Version, to)
+		if o.Body.ForOthers {
+			text += fmt.Sprintf(", for request %d of others", o.Body.Request)
 		}
-		return text + describeChoice(o.Choice)
+		return text + describeChoice(o.Body.Choice)
 	case step.OpSendShard:
-		return fmt.Sprintf("send shard %d to %s", o.Shard, to)
+		return fmt.Sprintf("send shard %d to %s", o.Shard.Number, to)
 	case step.OpServe:
-		return fmt.Sprintf("serve request %d: %s version %d", o.Request, o.Want.Config, o.Want.Version) + describeChoice(o.Choice)
+		return fmt.Sprintf("serve request %d: %s version %d", o.Body.Request, o.Body.Version.Config, o.Body.Version.Version) + describeChoice(o.Body.Choice)
 	case step.OpAbandon:
-		return fmt.Sprintf("abandon %s version %d", o.Want.Config, o.Want.Version)
+		return fmt.Sprintf("abandon %s version %d", o.Body.Version.Config, o.Body.Version.Version)
 	case step.OpSuspect:
 		return "suspect " + o.Name
 	case step.OpDeny:
-		return fmt.Sprintf("deny request %d: %s", o.Request, o.Reason)
+		return fmt.Sprintf("deny request %d: %s", o.Body.Request, o.Reason)
 	case step.OpActivate:
-		return fmt.Sprintf("apply %s epoch %d: version %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch, o.Version)
+		return fmt.Sprintf("apply %s epoch %d: version %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch, o.Pointer.Version)
 	case step.OpAccepted:
-		return fmt.Sprintf("accepted %s epoch %d", o.Announcement.Pointer.Config, o.Announcement.Pointer.Epoch)
+		return fmt.Sprintf("accepted %s epoch %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch)
 	case step.OpRefused:
 		return "refused: " + o.Reason
 	case step.OpHead:
@@ -54,9 +54,9 @@ func (s *scenario) describe(o step.Output) string {
 	case step.OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
 	case step.OpQuarantined:
-		return fmt.Sprintf("quarantined for %s: %s, %s", o.Want.Config, o.Name, o.Reason)
+		return fmt.Sprintf("quarantined for %s: %s, %s", o.Body.Version.Config, o.Name, o.Reason)
 	case step.OpReleased:
-		return fmt.Sprintf("released for %s: %s", o.Want.Config, o.Name)
+		return fmt.Sprintf("released for %s: %s", o.Body.Version.Config, o.Name)
 	case step.OpDrifted:
 		return "heard of " + describeMessage(o.Message)
 	case step.OpCensus:

@@ -159,15 +159,23 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 		if strings.HasPrefix(arg("peer", ""), "coordinator") {
 			role = wire.RoleCoordinator
 		}
-		return s.step(step.Input{Kind: step.InConnected, Peer: peer(), Addr: arg("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: arg("peer", "")}})
+		return s.step(step.Input{
+			Kind: step.InConnected,
+			Peer: peer(),
+			Link: step.Link{Addr: arg("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: arg("peer", "")}},
+		})
 	case "accepted":
 		role, region := wire.RoleAgent, arg("region", "eu")
 		if d.HasArg("coordinator") {
 			role = wire.RoleCoordinator
 		}
-		return s.step(step.Input{Kind: step.InPeer, Peer: peer(), Identity: wire.Identity{Role: role, Region: region, Name: arg("name", arg("peer", ""))}})
+		return s.step(step.Input{
+			Kind: step.InPeer,
+			Peer: peer(),
+			Link: step.Link{Identity: wire.Identity{Role: role, Region: region, Name: arg("name", arg("peer", ""))}},
+		})
 	case "unreachable":
-		return s.step(step.Input{Kind: step.InConnectFailed, Addr: arg("addr", "")})
+		return s.step(step.Input{Kind: step.InConnectFailed, Link: step.Link{Addr: arg("addr", "")}})
 	case "lost":
 		return s.step(step.Input{Kind: step.InDisconnected, Peer: peer()})
 	case "placement":
@@ -220,28 +228,36 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "publish":
 		a := announcement("pointer")
 		a.Pointer, _ = s.signs.VerifyPointer(a.Raw)
-		in := step.Input{Kind: step.InPublish, Announcement: a}
+		in := step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: a}}
 		if a.Pushed {
-			in.Push = &wire.Push{Config: want.Config, Version: want.Version}
+			in.Pointer.Push = &wire.Push{Config: want.Config, Version: want.Version}
 		}
 		return s.step(in)
 	case "push":
 		return receive(&wire.Push{Config: want.Config, Version: want.Version, Manifest: []byte(arg("manifest", "signed"))})
 	case "request":
-		return s.step(step.Input{Kind: step.InRequest, Peer: peer(), Request: num("id"), Want: want, Choice: choice})
+		return s.step(step.Input{
+			Kind: step.InRequest,
+			Peer: peer(),
+			Body: step.Body{Request: num("id"), Version: want, Choice: choice},
+		})
 	case "want":
 		return receive(&wire.Want{Key: key, Shards: set("shards"), Cancel: set("cancel")})
 	case "decline":
 		return receive(&wire.Decline{Key: key, Shards: set("shards")})
 	case "shard":
-		return s.step(step.Input{Kind: step.InShard, Peer: peer(), Key: key, Shard: int(num("shard"))})
+		return s.step(step.Input{
+			Kind:  step.InShard,
+			Peer:  peer(),
+			Shard: step.Shard{Key: key, Number: int(num("shard"))},
+		})
 	case "evicted":
-		return s.step(step.Input{Kind: step.InEvicted, Want: want})
+		return s.step(step.Input{Kind: step.InEvicted, Body: step.Body{Version: want}})
 	case "survey":
 		if d.HasArg("peer") {
 			return receive(&wire.Survey{ID: num("id"), Config: want.Config, Version: want.Version})
 		}
-		return s.step(step.Input{Kind: step.InSurvey, Want: want, Request: num("id")})
+		return s.step(step.Input{Kind: step.InSurvey, Body: step.Body{Version: want, Request: num("id")}})
 	case "holdings":
 		var held []wire.Holding
 		for _, name := range values("whole") {
@@ -251,17 +267,42 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "circle":
 		return receive(&wire.Circle{Members: locations("members"), Feeders: locations("feeders")})
 	case "sent":
-		return s.step(step.Input{Kind: step.InSent, Peer: peer(), Key: record.FormKey{VersionKey: want}, Shard: int(num("shard")), Reason: arg("reason", "")})
+		return s.step(step.Input{
+			Kind:    step.InSent,
+			Peer:    peer(),
+			Shard:   step.Shard{Key: record.FormKey{VersionKey: want}, Number: int(num("shard"))},
+			Failure: step.Failure{Reason: arg("reason", "")},
+		})
 	case "indexed":
 		info := step.FormInfo{Size: 100 * int64(max(num("stripes"), 1)), Geometry: record.Geometry{Data: 1, ShardBytes: 100}}
-		return s.step(step.Input{Kind: step.InIndexed, Want: want, Choice: choice, Form: key.Form, Info: info, Shards: set("here")})
+		return s.step(step.Input{
+			Kind:  step.InIndexed,
+			Body:  step.Body{Version: want, Choice: choice},
+			Index: step.Index{Form: key.Form, Info: info, Held: set("here")},
+		})
 	case "assembled":
-		return s.step(step.Input{Kind: step.InFetched, Want: want, Key: record.FormKey{VersionKey: want}, Reason: arg("reason", ""), Local: true})
+		return s.step(step.Input{
+			Kind:    step.InAssembled,
+			Body:    step.Body{Version: want},
+			Failure: step.Failure{Reason: arg("reason", ""), Fault: step.FaultHost},
+		})
 	case "fetched":
-		return s.step(step.Input{Kind: step.InFetched, Want: want, Choice: choice, Reason: arg("reason", ""), Denied: arg("reason", "") == "denied"})
+		why := step.Failure{Reason: arg("reason", "")}
+		if why.Reason == "denied" {
+			why.Fault = step.FaultDenied
+		}
+		return s.step(step.Input{
+			Kind:    step.InFetched,
+			Body:    step.Body{Version: want, Choice: choice},
+			Failure: why,
+		})
 	case "applied":
 		a := s.said[fmt.Sprintf("%s@%d", want.Config, num("epoch"))]
-		return s.step(step.Input{Kind: step.InActivated, Announcement: a, Version: num("version"), Reason: arg("reason", ""), LatencyMicros: 1000})
+		return s.step(step.Input{
+			Kind:    step.InActivated,
+			Pointer: step.Pointer{Announcement: a, Version: num("version"), LatencyMicros: 1000},
+			Failure: step.Failure{Reason: arg("reason", "")},
+		})
 	case "ack":
 		e := wire.NewAckEntry(record.PointerKey{Config: want.Config, Region: "eu"}, num("epoch"))
 		if d.HasArg("applied") {
@@ -279,9 +320,13 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	case "census":
 		return describeMessage(s.node.Census(s.now)) + "\n"
 	case "drift":
-		return s.step(step.Input{Kind: step.InDrift, Want: want, Drift: wire.DriftSeen})
+		return s.step(step.Input{
+			Kind:  step.InDrift,
+			Body:  step.Body{Version: want},
+			Drift: wire.DriftSeen,
+		})
 	case "damaged":
-		return s.step(step.Input{Kind: step.InDamaged, Want: want})
+		return s.step(step.Input{Kind: step.InRefetch, Body: step.Body{Version: want}})
 	case "pass":
 		return s.pass(arg("time", "0s"))
 	case "watermark":

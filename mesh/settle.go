@@ -100,7 +100,11 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	s.attempt = 0
 	n.pointers.lastRaw = a.Raw
 	n.pointers.sawRevision(a)
-	out = append(out, step.Output{Op: step.OpAccepted, Announcement: a, Peer: from})
+	out = append(out, step.Output{
+		Op:      step.OpAccepted,
+		Pointer: step.Pointer{Announcement: a},
+		Peer:    from,
+	})
 	out = n.relay(now, a, out)
 	if n.root == nil { // a coordinator keeps every version
 		out = n.swarm.Abandon(key.Config, out)
@@ -179,7 +183,10 @@ func (n *Node) settle(now step.Time, key record.PointerKey, s *configState, out 
 		return n.swarm.Fetch(now, v, out)
 	}
 	s.busy = true
-	return append(out, step.Output{Op: step.OpActivate, Announcement: s.latest, Version: v.Version})
+	return append(out, step.Output{
+		Op:      step.OpActivate,
+		Pointer: step.Pointer{Announcement: s.latest, Version: v.Version},
+	})
 }
 
 // stage fetches the version that an applied pointer stages. It acknowledges the epoch
@@ -199,15 +206,15 @@ func (n *Node) stage(now step.Time, key record.PointerKey, s *configState, out [
 
 // onActivated handles the end of an OpActivate.
 func (n *Node) onActivated(now step.Time, in step.Input, out []step.Output) []step.Output {
-	key := in.Announcement.Pointer.Key()
+	key := in.Pointer.Announcement.Pointer.Key()
 	s := n.pointers.configs[key]
 	s.busy = false
-	if in.Reason == "" {
-		s.applied = in.Announcement.Pointer.Epoch
-		s.running = in.Version
-		s.latency = max(in.LatencyMicros, 1)
-	} else if s.latest == in.Announcement {
-		n.fail(now, key, s, in.Reason)
+	if in.Failure.Reason == "" {
+		s.applied = in.Pointer.Announcement.Pointer.Epoch
+		s.running = in.Pointer.Version
+		s.latency = max(in.Pointer.LatencyMicros, 1)
+	} else if s.latest == in.Pointer.Announcement {
+		n.fail(now, key, s, in.Failure.Reason)
 		return out
 	}
 	return n.settle(now, key, s, out)
@@ -268,12 +275,9 @@ func (n *Node) retry(now step.Time, out []step.Output) []step.Output {
 	return out
 }
 
-// onDamaged handles a file that does not show the version that was applied: the version
-// is applied again. Unless whole, the stored body is damaged too and fetched before.
-func (n *Node) onDamaged(now step.Time, v record.VersionKey, whole bool, out []step.Output) []step.Output {
-	if !whole {
-		n.swarm.Evict(v)
-	}
+// reapply applies a version again whose file does not show what was applied. A version
+// that is not on disk is fetched first.
+func (n *Node) reapply(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
 	s := n.pointers.own(v.Config)
 	if s == nil || s.busy || n.pointers.versionFor(s) != v.Version {
 		return out

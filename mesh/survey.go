@@ -41,8 +41,8 @@ func (s *survey) flush(u *upstream, region string, out []step.Output) []step.Out
 
 // beginSurvey asks all agents below this root what they hold of a version.
 func (n *Node) beginSurvey(in step.Input, out []step.Output) []step.Output {
-	n.survey = survey{id: in.Request, flushAt: step.Never}
-	m := &wire.Survey{ID: in.Request, Config: in.Want.Config, Version: in.Want.Version}
+	n.survey = survey{id: in.Body.Request, flushAt: step.Never}
+	m := &wire.Survey{ID: in.Body.Request, Config: in.Body.Version.Config, Version: in.Body.Version.Version}
 	return n.children.sendAll(m, out)
 }
 

@@ -109,7 +109,7 @@ func (d *Driver) Decide(ctx context.Context, fn func(n *mesh.Node) []step.Input)
 
 // Evicted queues the input that a version is no longer on disk.
 func (d *Driver) Evicted(v record.VersionKey) {
-	d.feed(step.Input{Kind: step.InEvicted, Want: v})
+	d.feed(step.Input{Kind: step.InEvicted, Body: step.Body{Version: v}})
 }
 
 // Do calls fn in the driver's goroutine and waits for its end. It returns false if ctx ends
@@ -177,18 +177,18 @@ func (d *Driver) carryOut(o *step.Output) {
 	case step.OpFetch:
 		d.fetch(o)
 	case step.OpServe:
-		d.serve(o.Request, o.Want, o.Choice)
+		d.serve(o.Body.Request, o.Body.Version, o.Body.Choice)
 	case step.OpSendShard:
-		d.sendShard(o.Peer, o.Key, o.Shard)
+		d.sendShard(o.Peer, o.Shard.Key, o.Shard.Number)
 	case step.OpAssemble:
-		d.assemble(o.Key)
+		d.assemble(o.Shard.Key)
 	case step.OpAbandon:
-		want := o.Want
+		want := o.Body.Version
 		d.done.Go(func() { d.handlers.Receiver.Abandon(want) })
 	case step.OpDeny:
-		d.deny(o.Request, o.Reason)
+		d.deny(o.Body.Request, o.Reason)
 	case step.OpActivate:
-		d.activate(o.Announcement, o.Version)
+		d.activate(o.Pointer.Announcement, o.Pointer.Version)
 	default:
 		d.handlers.Observe(*o)
 	}
@@ -210,11 +210,9 @@ func (d *Driver) awaitDrain(peer step.PeerID) {
 func (d *Driver) activate(a *wire.Announcement, version uint64) {
 	d.handlers.Pointers.Activate(a, version, func(reason string, latencyMicros int64) {
 		d.feed(step.Input{
-			Kind:          step.InActivated,
-			Announcement:  a,
-			Version:       version,
-			Reason:        reason,
-			LatencyMicros: latencyMicros,
+			Kind:    step.InActivated,
+			Pointer: step.Pointer{Announcement: a, Version: version, LatencyMicros: latencyMicros},
+			Failure: step.Failure{Reason: reason},
 		})
 	})
 }
@@ -253,7 +251,7 @@ func (d *Driver) accept() {
 		}
 		d.postSelf(func() {
 			id := d.adopt(l)
-			d.step(step.Input{Kind: step.InPeer, Peer: id, Identity: l.id.Mesh()})
+			d.step(step.Input{Kind: step.InPeer, Peer: id, Link: step.Link{Identity: l.id.Mesh()}})
 		})
 	}
 }
@@ -266,12 +264,20 @@ func (d *Driver) connect(addr string) {
 		l, err := d.ep.Dial(ctx, addr)
 		if err != nil {
 			d.log.Debug("dial failed", "addr", addr, "error", err)
-			d.feed(step.Input{Kind: step.InConnectFailed, Addr: addr, Reason: err.Error()})
+			d.feed(step.Input{
+				Kind:    step.InConnectFailed,
+				Link:    step.Link{Addr: addr},
+				Failure: step.Failure{Reason: err.Error()},
+			})
 			return
 		}
 		adopted := d.postSelf(func() {
 			id := d.adopt(l)
-			d.step(step.Input{Kind: step.InConnected, Peer: id, Addr: addr, Identity: l.id.Mesh()})
+			d.step(step.Input{
+				Kind: step.InConnected,
+				Peer: id,
+				Link: step.Link{Addr: addr, Identity: l.id.Mesh()},
+			})
 		})
 		if !adopted {
 			l.Close("shutting down")

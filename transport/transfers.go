@@ -19,12 +19,12 @@ func (d *Driver) fetch(o *step.Output) {
 	f := &fetching{
 		peer:   o.Peer,
 		link:   d.links[o.Peer],
-		want:   o.Want,
-		wish:   body.Wish{Choice: o.Choice, FormOnly: o.Cached},
-		cached: o.Cached,
+		want:   o.Body.Version,
+		wish:   body.Wish{Choice: o.Body.Choice, FormOnly: o.Body.ForOthers},
+		cached: o.Body.ForOthers,
 	}
 	if f.cached {
-		f.wish.Have = d.requests[o.Request].wish.Have // the form is fetched for that request
+		f.wish.Have = d.requests[o.Body.Request].wish.Have // the form is fetched for that request
 	}
 	d.done.Go(func() { d.feed(d.runFetch(f)) })
 }
@@ -40,16 +40,19 @@ type fetching struct {
 
 // runFetch carries out a fetch and returns its outcome.
 func (d *Driver) runFetch(f *fetching) step.Input {
-	outcome := step.Input{Kind: step.InFetched, Want: f.want, Choice: f.wish.Choice}
+	outcome := step.Input{
+		Kind: step.InFetched,
+		Body: step.Body{Version: f.want, Choice: f.wish.Choice},
+	}
 	if f.link == nil {
-		outcome.Reason = step.ReasonLinkLost
+		outcome.Failure.Reason = step.ReasonLinkLost
 		return outcome
 	}
 	if !f.cached && d.handlers.Bases != nil {
 		f.wish.Have = d.handlers.Bases(f.want.Config)
 	}
 	err := f.link.fetch(d.ctx, f.want, f.wish, func(o body.Offer) error {
-		d.feed(step.Input{Kind: step.InAnswered, Want: f.want, Choice: f.wish.Choice})
+		d.feed(step.Input{Kind: step.InAnswered, Body: step.Body{Version: f.want, Choice: f.wish.Choice}})
 		return d.take(&outcome, o, f.cached)
 	})
 	if err != nil {
@@ -61,15 +64,15 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 // take stores what a peer offers and completes the outcome.
 func (d *Driver) take(outcome *step.Input, o body.Offer, cached bool) (err error) {
 	if o.What != body.ContentIndex && !cached {
-		outcome.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, outcome.Want, o)
+		outcome.Body.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, outcome.Body.Version, o)
 		return err
 	}
 	outcome.Kind = step.InIndexed
-	outcome.Form = o.Form
+	outcome.Index.Form = o.Form
 	if cached {
-		outcome.Info, outcome.Shards, err = d.handlers.Cache.CacheForm(d.ctx, outcome.Want, outcome.Choice, o)
+		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Cache.CacheForm(d.ctx, outcome.Body.Version, outcome.Body.Choice, o)
 	} else {
-		outcome.Info, outcome.Shards, err = d.handlers.Receiver.BeginForm(d.ctx, outcome.Want, o)
+		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Receiver.BeginForm(d.ctx, outcome.Body.Version, o)
 	}
 	return err
 }
@@ -84,13 +87,26 @@ func (d *Driver) fetchFailed(f *fetching, err error) step.Input {
 		d.postSelf(func() { d.handlers.Observe(report) })
 	}
 	return step.Input{
-		Kind:   step.InFetched,
-		Want:   f.want,
-		Choice: f.wish.Choice,
-		Reason: reason,
-		Local:  errors.As(err, new(*localError)),
-		Denied: errors.As(err, new(*DeniedError)),
+		Kind:    step.InFetched,
+		Body:    step.Body{Version: f.want, Choice: f.wish.Choice},
+		Failure: step.Failure{Reason: reason, Fault: faultOf(err)},
 	}
+}
+
+// faultOf returns who is to blame for the error of a fetch.
+func faultOf(err error) step.Fault {
+	switch {
+	case errors.As(err, new(*DeniedError)):
+		return step.FaultDenied
+	case errors.As(err, new(*localError)):
+		return step.FaultHost
+	}
+	return step.FaultPeer
+}
+
+// hostFailure returns the failure of this host to store something.
+func hostFailure(reason string) step.Failure {
+	return step.Failure{Reason: "store: " + reason, Fault: step.FaultHost}
 }
 
 // store queues a pushed version for the disk. If the queue is full, the node is told that the
@@ -100,10 +116,9 @@ func (d *Driver) store(p *wire.Push) {
 	case d.stores <- p:
 	default:
 		d.step(step.Input{
-			Kind:   step.InFetched,
-			Want:   record.VersionKey{Config: p.Config, Version: p.Version},
-			Reason: "store: queue is full",
-			Local:  true,
+			Kind:    step.InFetched,
+			Body:    step.Body{Version: record.VersionKey{Config: p.Config, Version: p.Version}},
+			Failure: hostFailure("queue is full"),
 		})
 	}
 }
@@ -124,13 +139,13 @@ func (d *Driver) storePushed() {
 func (d *Driver) runStore(p *wire.Push) step.Input {
 	want := record.VersionKey{Config: p.Config, Version: p.Version}
 	o := body.Offer{Signed: p.Manifest, What: body.ContentBody, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}
-	outcome := step.Input{Kind: step.InFetched, Want: want, Local: true}
+	outcome := step.Input{Kind: step.InFetched, Body: step.Body{Version: want}}
 	forms, err := d.handlers.Receiver.StoreBody(d.ctx, want, o)
 	if err != nil {
 		d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
-		outcome.Reason = "store: " + err.Error()
+		outcome.Failure = hostFailure(err.Error())
 	}
-	outcome.Forms = forms
+	outcome.Body.Forms = forms
 	return outcome
 }
 
@@ -138,7 +153,11 @@ func (d *Driver) runStore(p *wire.Push) step.Input {
 func (d *Driver) requested(r request) {
 	d.nextID++
 	d.requests[d.nextID] = r
-	d.step(step.Input{Kind: step.InRequest, Peer: r.peer, Request: d.nextID, Want: r.want, Choice: r.wish.Choice})
+	d.step(step.Input{
+		Kind: step.InRequest,
+		Peer: r.peer,
+		Body: step.Body{Request: d.nextID, Version: r.want, Choice: r.wish.Choice},
+	})
 }
 
 // deny refuses a request.
@@ -186,11 +205,9 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice
 func (d *Driver) requestAgain(id uint64, r request, form uint8) {
 	d.requests[id] = r
 	d.step(step.Input{
-		Kind:    step.InRequest,
-		Peer:    r.peer,
-		Request: id,
-		Want:    r.want,
-		Choice:  wire.OnlyForm(form),
+		Kind: step.InRequest,
+		Peer: r.peer,
+		Body: step.Body{Request: id, Version: r.want, Choice: wire.OnlyForm(form)},
 	})
 }
 
@@ -198,9 +215,9 @@ func (d *Driver) requestAgain(id uint64, r request, form uint8) {
 func (d *Driver) sendShard(to step.PeerID, key record.FormKey, n int) {
 	l := d.links[to]
 	d.done.Go(func() {
-		sent := step.Input{Kind: step.InSent, Peer: to, Key: key, Shard: n}
+		sent := step.Input{Kind: step.InSent, Peer: to, Shard: step.Shard{Key: key, Number: n}}
 		if err := d.runSendShard(l, key, n); err != nil {
-			sent.Reason = err.Error()
+			sent.Failure.Reason = err.Error()
 			d.log.Debug("shard not sent", "config", key.Config, "version", key.Version, "shard", n, "error", err)
 		}
 		d.feed(sent)
@@ -222,17 +239,16 @@ func (d *Driver) runSendShard(l *Link, key record.FormKey, n int) error {
 
 // putShard stores a shard that a peer has sent, and feeds InShard.
 func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, shard []byte) {
-	in := step.Input{Kind: step.InShard, Peer: from, Key: key, Shard: n}
+	in := step.Input{Kind: step.InShard, Peer: from, Shard: step.Shard{Key: key, Number: n}}
 	restored, err := d.handlers.Receiver.PutShard(key, n, shard)
-	in.Restored = restored
+	in.Shard.Restored = restored
 	switch {
 	case err == nil:
 	case refusalReason(err) != "":
-		in.Reason = step.ReasonPoison
+		in.Failure.Reason = step.ReasonPoison
 		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n, "from", l.id.Name, "error", err)
 	default:
-		in.Reason = "store: " + err.Error()
-		in.Local = true
+		in.Failure = hostFailure(err.Error())
 	}
 	d.feed(in)
 }
@@ -240,13 +256,13 @@ func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, 
 // assemble makes the body of a complete form, and feeds the outcome.
 func (d *Driver) assemble(key record.FormKey) {
 	d.done.Go(func() {
-		outcome := step.Input{Kind: step.InFetched, Want: key.VersionKey, Key: key, Local: true}
+		outcome := step.Input{Kind: step.InAssembled, Body: step.Body{Version: key.VersionKey}}
 		forms, err := d.handlers.Receiver.Assemble(d.ctx, key)
 		if err != nil {
-			outcome.Reason = "store: " + err.Error()
+			outcome.Failure = hostFailure(err.Error())
 			d.log.Warn("body not assembled", "config", key.Config, "version", key.Version, "error", err)
 		}
-		outcome.Forms = forms
+		outcome.Body.Forms = forms
 		d.feed(outcome)
 	})
 }

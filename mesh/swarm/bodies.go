@@ -98,7 +98,11 @@ func (b *bodies) cancelPeer(peer step.PeerID) {
 // and await returns false.
 func (b *bodies) await(w waiting, out []step.Output) (_ []step.Output, ok bool) {
 	if len(b.waiting) >= MaxWaiting {
-		denial := step.Output{Op: step.OpDeny, Request: w.request, Reason: "too many requests wait"}
+		denial := step.Output{
+			Op:     step.OpDeny,
+			Body:   step.Body{Request: w.request},
+			Reason: "too many requests wait",
+		}
 		return append(out, denial), false
 	}
 	b.waiting = append(b.waiting, w)
@@ -122,7 +126,10 @@ func (b *bodies) take(v record.VersionKey, choices ...wire.FormChoice) []waiting
 // serve answers the requests that take would return.
 func (b *bodies) serve(v record.VersionKey, out []step.Output, choices ...wire.FormChoice) []step.Output {
 	for _, w := range b.take(v, choices...) {
-		out = append(out, step.Output{Op: step.OpServe, Request: w.request, Want: v, Choice: w.choice})
+		out = append(out, step.Output{
+			Op:   step.OpServe,
+			Body: step.Body{Request: w.request, Version: v, Choice: w.choice},
+		})
 	}
 	return out
 }
@@ -130,7 +137,11 @@ func (b *bodies) serve(v record.VersionKey, out []step.Output, choices ...wire.F
 // deny refuses the requests that take would return.
 func (b *bodies) deny(v record.VersionKey, reason string, out []step.Output, choices ...wire.FormChoice) []step.Output {
 	for _, w := range b.take(v, choices...) {
-		out = append(out, step.Output{Op: step.OpDeny, Request: w.request, Reason: reason})
+		out = append(out, step.Output{
+			Op:     step.OpDeny,
+			Body:   step.Body{Request: w.request},
+			Reason: reason,
+		})
 	}
 	return out
 }

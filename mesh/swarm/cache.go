@@ -73,7 +73,7 @@ func (s *Swarm) leastUsed(x *exchange) *exchange {
 // discard ends the exchanges of a version and deletes its shards.
 func (s *Swarm) discard(v record.VersionKey, out []step.Output) []step.Output {
 	out = s.endExchanges(v, out)
-	return append(out, step.Output{Op: step.OpAbandon, Want: v})
+	return append(out, step.Output{Op: step.OpAbandon, Body: step.Body{Version: v}})
 }
 
 // requestCached handles a request for a version of a config that this node does not
@@ -82,7 +82,10 @@ func (s *Swarm) requestCached(now step.Time, peer step.PeerID, b step.Body, out 
 	for _, x := range s.ordered {
 		if x.key.VersionKey == b.Version && b.Choice.Allows(x.key.Form) {
 			x.used = now
-			return append(out, step.Output{Op: step.OpServe, Request: b.Request, Want: b.Version, Choice: b.Choice})
+			return append(out, step.Output{
+				Op:   step.OpServe,
+				Body: step.Body{Request: b.Request, Version: b.Version, Choice: b.Choice},
+			})
 		}
 	}
 	out, ok := s.bodies.await(waiting{b.Request, peer, b.Version, b.Choice}, out)

@@ -275,13 +275,19 @@ func (s *Swarm) OnShard(now step.Time, peer step.PeerID, shard step.Shard, why s
 	case why.Reason == step.ReasonPoison:
 		return s.poisoned(now, peer, out)
 	case x == nil || x.missing == 0 && !x.cached:
-		return append(out, step.Output{Op: step.OpDuplicate, Want: shard.Key.VersionKey})
+		return append(out, step.Output{
+			Op:   step.OpDuplicate,
+			Body: step.Body{Version: shard.Key.VersionKey},
+		})
 	case why.Reason != "":
 		return s.storeFailed(now, x, why, out)
 	}
 	x.delivered(now, s.name(peer), shard.Number)
 	if x.have.Test(uint(shard.Number)) {
-		return append(out, step.Output{Op: step.OpDuplicate, Want: shard.Key.VersionKey})
+		return append(out, step.Output{
+			Op:   step.OpDuplicate,
+			Body: step.Body{Version: shard.Key.VersionKey},
+		})
 	}
 	for _, n := range append(shard.Restored, shard.Number) {
 		x.hold(n)
@@ -324,7 +330,11 @@ func (s *Swarm) withdraw(x *exchange, out []step.Output) []step.Output {
 
 func (s *Swarm) assemble(x *exchange, out []step.Output) []step.Output {
 	x.wakeAt = step.Never
-	return append(out, step.Output{Op: step.OpAssemble, Key: x.key, Want: x.key.VersionKey})
+	return append(out, step.Output{
+		Op:    step.OpAssemble,
+		Shard: step.Shard{Key: x.key},
+		Body:  step.Body{Version: x.key.VersionKey},
+	})
 }
 
 // endExchanges forgets the exchanges of a version. The stored shards stay on disk.

@@ -12,10 +12,17 @@ import (
 // and the request waits.
 func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out []step.Output) []step.Output {
 	who, _ := s.overlay.Peer(peer)
-	serve := step.Output{Op: step.OpServe, Request: b.Request, Want: b.Version, Choice: b.Choice}
+	serve := step.Output{
+		Op:   step.OpServe,
+		Body: step.Body{Request: b.Request, Version: b.Version, Choice: b.Choice},
+	}
 	switch {
 	case !s.overlay.IsBelow(peer) && !s.ExchangesWith(who):
-		return append(out, step.Output{Op: step.OpDeny, Request: b.Request, Reason: "not a child of this node"})
+		return append(out, step.Output{
+			Op:     step.OpDeny,
+			Body:   step.Body{Request: b.Request},
+			Reason: "not a child of this node",
+		})
 	case s.cfg.HoldsAll || s.bodies.has(b.Version):
 		return append(out, serve)
 	case !s.subscribes(b.Version.Config):
@@ -63,12 +70,9 @@ func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out []step.Output
 	f.asked++
 	f.askAt = now + fetchPatience + s.overlay.PathDelay()
 	return append(out, step.Output{
-		Op:      step.OpFetch,
-		Peer:    peer,
-		Want:    f.version,
-		Choice:  f.choice,
-		Request: f.request,
-		Cached:  !s.subscribes(f.version.Config),
+		Op:   step.OpFetch,
+		Peer: peer,
+		Body: step.Body{Version: f.version, Choice: f.choice, Request: f.request, ForOthers: !s.subscribes(f.version.Config)},
 	})
 }
 

@@ -80,7 +80,11 @@ func (s *Swarm) checkSources(now step.Time, x *exchange, out []step.Output) []st
 		src.suspect = true
 		src.strikes++
 		changed = true
-		out = append(out, step.Output{Op: step.OpSuspect, Name: src.at.Name, Want: x.key.VersionKey})
+		out = append(out, step.Output{
+			Op:   step.OpSuspect,
+			Name: src.at.Name,
+			Body: step.Body{Version: x.key.VersionKey},
+		})
 	}
 	x.repeatOrders(now)
 	if x.relieve(now) {

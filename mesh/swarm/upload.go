@@ -181,7 +181,11 @@ func (u *uploads) pump(now step.Time, out []step.Output) []step.Output {
 		e.ready--
 		e.sending++
 		u.sending++
-		out = append(out, step.Output{Op: step.OpSendShard, Peer: e.peer, Key: e.key, Shard: int(shard)})
+		out = append(out, step.Output{
+			Op:    step.OpSendShard,
+			Peer:  e.peer,
+			Shard: step.Shard{Key: e.key, Number: int(shard)},
+		})
 	}
 	return out
 }

@@ -96,16 +96,19 @@ func (w *World) restore(i int32) {
 	h := &w.hosts[i]
 	if w.IsLeader(i) {
 		for _, a := range w.store.pointers {
-			h.node.Step(w.now, step.Input{Kind: step.InPublish, Announcement: a}, nil)
+			h.node.Step(w.now, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: a}}, nil)
 		}
 		return
 	}
 	for _, config := range slices.Sorted(maps.Keys(h.disk.applied)) {
 		d := h.disk.applied[config]
-		h.node.Step(w.now, step.Input{Kind: step.InRestore, Announcement: d.announcement, Version: d.version}, nil)
+		h.node.Step(w.now, step.Input{
+			Kind:    step.InRestore,
+			Pointer: step.Pointer{Announcement: d.announcement, Version: d.version},
+		}, nil)
 	}
 	for _, v := range slices.SortedFunc(maps.Keys(h.disk.held), compareVersions) {
-		h.node.Step(w.now, step.Input{Kind: step.InHold, Want: v, Forms: 1}, nil)
+		h.node.Step(w.now, step.Input{Kind: step.InHold, Body: step.Body{Version: v, Forms: 1}}, nil)
 	}
 	h.node.Step(w.now, step.Input{Kind: step.InResume, Revision: h.disk.watermark}, nil)
 }

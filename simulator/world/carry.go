@@ -32,7 +32,7 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpAssemble:
 		w.assemble(i, o)
 	case step.OpAbandon:
-		w.abandon(i, o.Want)
+		w.abandon(i, o.Body.Version)
 	case step.OpDuplicate:
 		w.bodies.Duplicates++
 	case step.OpActivate:
@@ -43,7 +43,7 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpCensus:
 		w.tellLeader(i, o)
 	case step.OpAccepted:
-		p := &o.Announcement.Pointer
+		p := &o.Pointer.Announcement.Pointer
 		w.notifyVerified(Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
 	case step.OpAttached:
 		if index, ok := w.hosts[i].node.Index(); ok && !w.IsCoordinator(i) {
@@ -116,7 +116,11 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 func (w *World) fetch(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
 	if !l.alive || w.cutOff(i, l.remote) {
-		lost := step.Input{Kind: step.InFetched, Want: o.Want, Choice: o.Choice, Reason: step.ReasonLinkLost}
+		lost := step.Input{
+			Kind:    step.InFetched,
+			Body:    step.Body{Version: o.Body.Version, Choice: o.Body.Choice},
+			Failure: step.Failure{Reason: step.ReasonLinkLost},
+		}
 		w.input(w.now, i, lost)
 		return
 	}
@@ -125,18 +129,16 @@ func (w *World) fetch(i int32, o *step.Output) {
 	w.requests[ref] = request{
 		asker:  i,
 		peer:   o.Peer,
-		want:   o.Want,
-		choice: o.Choice,
-		cached: o.Cached,
+		want:   o.Body.Version,
+		choice: o.Body.Choice,
+		cached: o.Body.ForOthers,
 	}
 	w.Count(i, l.remote, ControlSize)
 	ready := w.Spend(i, w.ready, w.cfg.Costs.Send)
 	asked := step.Input{
-		Kind:    step.InRequest,
-		Peer:    l.other,
-		Request: ref,
-		Want:    o.Want,
-		Choice:  o.Choice,
+		Kind: step.InRequest,
+		Peer: l.other,
+		Body: step.Body{Request: ref, Version: o.Body.Version, Choice: o.Body.Choice},
 	}
 	w.input(ready.Add(w.Propagation(i, l.remote)), l.remote, asked)
 	w.watchRequest(ref)
@@ -155,7 +157,11 @@ func (w *World) watchRequest(ref uint64) {
 			return
 		}
 		delete(w.requests, ref)
-		lost := step.Input{Kind: step.InFetched, Want: r.want, Choice: r.choice, Reason: step.ReasonLinkLost}
+		lost := step.Input{
+			Kind:    step.InFetched,
+			Body:    step.Body{Version: r.want, Choice: r.choice},
+			Failure: step.Failure{Reason: step.ReasonLinkLost},
+		}
 		w.input(w.now, r.asker, lost)
 	})
 }
@@ -163,7 +169,7 @@ func (w *World) watchRequest(ref uint64) {
 // serve answers a request: with the body as a flow, with the index of a body that is
 // traded by the shard, or with a refusal.
 func (w *World) serve(i int32, o *step.Output) {
-	ref := o.Request
+	ref := o.Body.Request
 	r, waits := w.requests[ref]
 	if !waits {
 		return // the asker has given up
@@ -189,11 +195,9 @@ func (w *World) serve(i int32, o *step.Output) {
 			w.storeBody(r.asker, r.want, reason, done)
 		case reason != "":
 			denied := step.Input{
-				Kind:   step.InFetched,
-				Want:   r.want,
-				Choice: r.choice,
-				Reason: reason,
-				Denied: true,
+				Kind:    step.InFetched,
+				Body:    step.Body{Version: r.want, Choice: r.choice},
+				Failure: step.Failure{Reason: reason, Fault: step.FaultDenied},
 			}
 			w.input(done, r.asker, denied)
 		default:
@@ -217,17 +221,22 @@ func (w *World) storeBody(i int32, want record.VersionKey, reason string, at ste
 		if h.down || h.boots != boots {
 			return
 		}
-		in := step.Input{Kind: step.InFetched, Want: want, Reason: reason, Denied: reason != ""}
+		in := step.Input{
+			Kind:    step.InFetched,
+			Body:    step.Body{Version: want},
+			Failure: step.Failure{Reason: reason},
+		}
 		switch {
 		case reason != "":
+			in.Failure.Fault = step.FaultDenied
 		case h.broken:
-			in.Reason, in.Local = "store: disk failure", true
+			in.Failure = step.Failure{Reason: "store: disk failure", Fault: step.FaultHost}
 		default:
 			if h.disk.held == nil {
 				h.disk.held = map[record.VersionKey]struct{}{}
 			}
 			h.disk.held[want] = struct{}{}
-			in.Forms = 1
+			in.Body.Forms = 1
 		}
 		w.step(i, in)
 	}
@@ -242,8 +251,8 @@ func (w *World) storeBody(i int32, want record.VersionKey, reason string, at ste
 // crash before then loses the version.
 func (w *World) activate(i int32, o *step.Output) {
 	h := &w.hosts[i]
-	a := o.Announcement
-	version := o.Version
+	a := o.Pointer.Announcement
+	version := o.Pointer.Version
 	watermark := h.node.Watermark()
 	boots := h.boots
 	w.writeApply(i, w.ready, func() {
@@ -252,16 +261,14 @@ func (w *World) activate(i int32, o *step.Output) {
 			return
 		}
 		in := step.Input{
-			Kind:          step.InActivated,
-			Announcement:  a,
-			Version:       version,
-			LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros,
+			Kind:    step.InActivated,
+			Pointer: step.Pointer{Announcement: a, Version: version, LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros},
 		}
 		switch {
 		case h.broken:
-			in.Reason = "apply: disk failure"
+			in.Failure.Reason = "apply: disk failure"
 		case !w.accepts(i, record.VersionKey{Config: a.Pointer.Config, Version: version}):
-			in.Reason = "check: refused by the host"
+			in.Failure.Reason = "check: refused by the host"
 		default:
 			w.persist(i, a, version, watermark)
 		}

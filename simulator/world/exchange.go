@@ -70,14 +70,18 @@ func (w *World) indexed(r request, info step.FormInfo, came *bitset.BitSet, at s
 		came = held.Union(came)
 	}
 	asker.disk.partial[key] = came
-	w.input(at, r.asker, step.Input{Kind: step.InIndexed, Want: r.want, Choice: r.choice, Info: info, Shards: came})
+	w.input(at, r.asker, step.Input{
+		Kind:  step.InIndexed,
+		Body:  step.Body{Version: r.want, Choice: r.choice},
+		Index: step.Index{Info: info, Held: came},
+	})
 }
 
 // Mirror makes the leader announce a stored version to the other coordinators, and runs
 // until every coordinator has the body. In production, too, a version is published before
 // a pointer names the version.
 func (w *World) Mirror(v record.VersionKey) {
-	w.step(0, step.Input{Kind: step.InStored, Want: v})
+	w.step(0, step.Input{Kind: step.InStored, Body: step.Body{Version: v}})
 	w.RunUntil(w.now.Add(mirrorLimit), 50*time.Millisecond, func() bool {
 		for i := 1; i < w.Regions(); i++ {
 			if _, held := w.hosts[i].disk.held[v]; !held {
@@ -113,8 +117,12 @@ func PerMiB(cost time.Duration, bytes int64) time.Duration {
 // processor time of shards: another core handles the bytes of bodies.
 func (w *World) sendShard(i int32, o *step.Output) {
 	l := &w.links[o.Peer]
-	sent := step.Input{Kind: step.InSent, Peer: o.Peer, Key: o.Key, Shard: o.Shard}
-	from, info := &w.hosts[i], w.formInfo(o.Key.VersionKey)
+	sent := step.Input{
+		Kind:  step.InSent,
+		Peer:  o.Peer,
+		Shard: step.Shard{Key: o.Shard.Key, Number: o.Shard.Number},
+	}
+	from, info := &w.hosts[i], w.formInfo(o.Shard.Key.VersionKey)
 	if !l.alive {
 		w.input(w.now, i, sent)
 		return
@@ -138,8 +146,8 @@ func (w *World) sendShard(i int32, o *step.Output) {
 		kind: evShard,
 		ref: w.shards.put(shard{
 			peer:   l.other,
-			key:    o.Key,
-			number: o.Shard,
+			key:    o.Shard.Key,
+			number: o.Shard.Number,
 			wire:   wire,
 			poison: from.lie == FaultPoison,
 		}),
@@ -184,17 +192,21 @@ func (w *World) shardArrives(i int32, s shard) {
 	work := w.cfg.Costs.Receive + PerMiB(w.cfg.Costs.ReceiveMiB, int64(info.Geometry.ShardBytes))
 	h.traffic.CPU += work
 	done := cameIn.Add(h.slowed(work))
-	in := step.Input{Kind: step.InShard, Peer: s.peer, Key: s.key, Shard: s.number}
+	in := step.Input{
+		Kind:  step.InShard,
+		Peer:  s.peer,
+		Shard: step.Shard{Key: s.key, Number: s.number},
+	}
 	w.bodies.Shards++
 	switch {
 	case s.poison:
 		w.bodies.Poisoned++
-		in.Reason = step.ReasonPoison
+		in.Failure.Reason = step.ReasonPoison
 	case h.broken:
-		in.Reason, in.Local = "store: disk failure", true
+		in.Failure = step.Failure{Reason: "store: disk failure", Fault: step.FaultHost}
 	default:
 		if on := h.disk.partial[s.key]; on != nil {
-			in.Restored = putShard(on, info, s.number)
+			in.Shard.Restored = putShard(on, info, s.number)
 		}
 	}
 	w.input(done, i, in)
@@ -229,8 +241,8 @@ func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int
 
 // assemble checks a complete body and stores it.
 func (w *World) assemble(i int32, o *step.Output) {
-	delete(w.hosts[i].disk.partial, o.Key)
-	w.storeBody(i, o.Want, "", w.ready.Add(PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Want))))
+	delete(w.hosts[i].disk.partial, o.Shard.Key)
+	w.storeBody(i, o.Body.Version, "", w.ready.Add(PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Body.Version))))
 }
 
 // abandon drops the shards of a body that no pointer names any more.
@@ -243,7 +255,7 @@ func (w *World) abandon(i int32, v record.VersionKey) {
 // nobody acknowledges its packets.
 func (w *World) neverTaken(i int32, sent step.Input) {
 	node := w.hosts[i].node
-	sent.Reason = step.ReasonLinkLost
+	sent.Failure.Reason = step.ReasonLinkLost
 	w.At(w.now.Add(w.cfg.Idle), func() {
 		if w.hosts[i].node == node {
 			w.input(w.now, i, sent)

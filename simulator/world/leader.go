@@ -57,7 +57,10 @@ func (w *World) CommitPointer(p record.Pointer) {
 // announce makes the leader's node announce a committed pointer.
 func (w *World) announce(a *wire.Announcement) {
 	w.notifyCommitted(a)
-	w.step(0, step.Input{Kind: step.InPublish, Announcement: a, Push: w.pushFor(&a.Pointer)})
+	w.step(0, step.Input{
+		Kind:    step.InPublish,
+		Pointer: step.Pointer{Announcement: a, Push: w.pushFor(&a.Pointer)},
+	})
 }
 
 // pushFor returns the version that is pushed behind pointer p: the highest version of p, if
@@ -137,6 +140,6 @@ func (w *World) beat() {
 			State:      leader.node.State(region),
 		}
 		signed := &wire.SignedHead{Raw: w.signer.head(h)}
-		w.step(0, step.Input{Kind: step.InPublishHead, Head: h, HeadRaw: signed})
+		w.step(0, step.Input{Kind: step.InPublishHead, Head: step.Head{Head: h, Signed: signed}})
 	}
 }

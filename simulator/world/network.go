@@ -114,7 +114,10 @@ func (w *World) Count(from, to int32, size int64) {
 func (w *World) connect(i int32, address string, ready step.Time) {
 	to, ok := w.hostAt(address)
 	if !ok || w.hosts[to].down || w.cutOff(i, to) || w.cutOff(to, i) {
-		w.input(ready.Add(dialTimeout), i, step.Input{Kind: step.InConnectFailed, Addr: address})
+		w.input(ready.Add(dialTimeout), i, step.Input{
+			Kind: step.InConnectFailed,
+			Link: step.Link{Addr: address},
+		})
 		return
 	}
 	here := step.PeerID(len(w.links))
@@ -129,12 +132,15 @@ func (w *World) connect(i int32, address string, ready step.Time) {
 	w.Count(i, to, handshakeSize/2)
 	w.Count(to, i, handshakeSize/2)
 	out := w.Propagation(i, to)
-	w.input(ready.Add(out), to, step.Input{Kind: step.InPeer, Peer: there, Identity: w.hosts[i].ident})
+	w.input(ready.Add(out), to, step.Input{
+		Kind: step.InPeer,
+		Peer: there,
+		Link: step.Link{Identity: w.hosts[i].ident},
+	})
 	w.input(ready.Add(out+w.Propagation(to, i)), i, step.Input{
-		Kind:     step.InConnected,
-		Peer:     here,
-		Identity: w.hosts[to].ident,
-		Addr:     address,
+		Kind: step.InConnected,
+		Peer: here,
+		Link: step.Link{Identity: w.hosts[to].ident, Addr: address},
 	})
 }
 

@@ -26,11 +26,11 @@ func (w *World) traceOutput(i int32, o *step.Output) {
 	case step.OpDrop:
 		w.trace("%s dropped %s: %s", name, w.hosts[w.links[o.Peer].remote].ident.Name, o.Reason)
 	case step.OpAccepted:
-		p := o.Announcement.Pointer
+		p := o.Pointer.Announcement.Pointer
 		w.trace("%s accepted %s epoch %d", name, p.Config, p.Epoch)
 	case step.OpActivate:
-		p := o.Announcement.Pointer
-		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Version)
+		p := o.Pointer.Announcement.Pointer
+		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Pointer.Version)
 	}
 }
 
