@@ -9,146 +9,205 @@ import (
 	"banyan/record"
 )
 
-// ErrNotPossible: the rollout is in no state for what was asked.
+// ErrNotPossible means that the rollout is in no state for a request.
 var ErrNotPossible = errors.New("not possible now")
 
 // Request is what a person asks of a rollout.
 type Request struct {
-	What    string   `json:"what"` // one of the constants below
-	By      string   `json:"by"`
-	Message string   `json:"message,omitempty"`
-	Full    bool     `json:"full,omitempty"`    // of a promotion: past all waves
-	Regions []string `json:"regions,omitempty"` // of Leave: those that are taken out
+	// What is one of the constants below.
+	What string
+	// By is the person.
+	By      string
+	Message string
+	// Full applies to Promote: it skips the gates of all further waves, too.
+	Full bool
+	// Regions applies to Supersede and Leave.
+	Regions []string
 }
 
-// What may be asked.
+// The requests.
 const (
-	Pause     = "pause"
-	Resume    = "resume"
-	Promote   = "promote"   // past the gates and the rest of the bake of this part
-	Abort     = "abort"     // take it back
-	Undo      = "undo"      // take back one that is done
-	Approve   = "approve"   // as a second person
-	Supersede = "supersede" // a newer rollout takes over, in the regions that are named
-	Leave     = "leave"     // regions whose pointers another hand moves in the same transaction
+	Pause  = "pause"
+	Resume = "resume"
+	// Promote skips the gates, and the rest of the bake, of the part in progress.
+	Promote = "promote"
+	// Abort takes the version back.
+	Abort = "abort"
+	// Undo takes back the version of a rollout that is done.
+	Undo = "undo"
+	// Approve approves the rollout as a second person.
+	Approve = "approve"
+	// Supersede ends the rollout because a newer one takes over in Regions.
+	Supersede = "supersede"
+	// Leave takes Regions out of the rollout, because another writer moves their pointers
+	// in the same transaction.
+	Leave = "leave"
 )
 
-// Apply carries out a request: the next state, and the moves to be written with it.
+// Apply carries out a request. It returns the next state, and the moves that the caller must
+// write together with it.
 func Apply(s State, r Request, v View) (State, []Move, error) {
-	if s.Status.Over() && !(r.What == Undo && s.Status == Done) {
+	undo := r.What == Undo && s.Status == Done
+	if s.Status.Over() && !undo {
 		return s, nil, fmt.Errorf("rollout %d of %s is %s: %w", s.ID, s.Config, s.Status, ErrNotPossible)
 	}
 	n := s.clone()
-	d := &decision{State: &n, view: v}
-	by := r.By
+	o := &order{decision: decision{judge: judge{State: &n, view: v}}, Request: r, by: r.By}
 	if r.Message != "" {
-		by += ": " + r.Message
+		o.by += ": " + r.Message
 	}
-	err := d.request(r, by)
-	return n, d.moves, err
+	err := o.carryOut()
+	return n, o.moves, err
 }
 
-func (d *decision) request(r Request, by string) error {
-	wrong := func(why string) error {
-		return fmt.Errorf("%s of rollout %d of %s, which is %s: %w: %s", r.What, d.ID, d.Config, d.Status, ErrNotPossible, why)
-	}
-	switch r.What {
+// order is a request in the making: the request, and the step that it becomes.
+type order struct {
+	decision
+	Request
+	by string // the person and the message, for the history
+}
+
+// carryOut changes the state as the request asks.
+func (o *order) carryOut() error {
+	switch o.What {
 	case Pause:
-		if d.Status != Running {
-			return wrong("only one that runs can be paused")
-		}
-		d.pause("by " + by)
+		return o.askPause()
 	case Resume:
-		if d.Status != Paused {
-			return wrong("it is not paused")
-		}
-		if d.adrift() {
-			return wrong("a pointer was moved by another hand; abort it or start another")
-		}
-		d.Status, d.Why, d.Spent, d.Overdue = Running, "", 0, nil
-		d.say("resumed by %s", by)
+		return o.askResume()
 	case Promote:
-		if d.Status != Running && d.Status != Paused {
-			return wrong("there is nothing to promote")
-		}
-		if d.adrift() {
-			return wrong("a pointer was moved by another hand; abort it or start another")
-		}
-		d.Status, d.Why, d.Skipped, d.Full = Running, "", true, d.Full || r.Full
-		d.say("promoted past %s by %s", d.place(), by)
+		return o.askPromote()
 	case Undo:
-		if d.Status != Done {
-			return wrong("abort it, it is not done")
-		}
-		d.Ended = time.Time{}
-		d.goBack(Aborted, "undone by "+by)
+		return o.askUndo()
 	case Abort:
-		if d.Status == Returning {
-			return wrong("it is on its way back")
-		}
-		d.goBack(Aborted, "by "+by)
+		return o.askAbort()
 	case Approve:
-		if d.Status != Waiting {
-			return wrong("it waits for no approval")
-		}
-		if r.By == d.By {
-			return wrong(r.By + " started it; another person must approve")
-		}
-		d.Status, d.Why, d.Approver = Running, "", r.By
-		d.say("approved by %s", by)
+		return o.askApprove()
 	case Supersede:
-		d.supersede(r.Regions, by)
+		o.supersede()
+		return nil
 	case Leave:
-		d.leave(r.Regions, by)
-	default:
-		return wrong("unknown request")
+		o.leave()
+		return nil
 	}
+	return o.refuse("unknown request")
+}
+
+// refuse returns the error of a request that is not possible.
+func (o *order) refuse(why string) error {
+	return fmt.Errorf("%s of rollout %d of %s, which is %s: %w: %s",
+		o.What, o.ID, o.Config, o.Status, ErrNotPossible, why)
+}
+
+// adrift returns the reason for which the rollout can't go on, if another writer has moved
+// one of its pointers; "" otherwise.
+func (o *order) adrift() string {
+	for _, region := range o.touched() {
+		if o.view.Regions[region].Epoch != o.State.Regions[region].Epoch {
+			return "a pointer was moved by another hand; abort it or start another"
+		}
+	}
+	return ""
+}
+
+func (o *order) askPause() error {
+	if o.Status != Running {
+		return o.refuse("only one that runs can be paused")
+	}
+	o.pause("by " + o.by)
 	return nil
 }
 
-// supersede ends a rollout that another takes over: regions that the other does not reach
-// go back to what they ran before.
-func (d *decision) supersede(taken []string, by string) {
-	left := slices.DeleteFunc(d.touched(), func(region string) bool {
-		return slices.Contains(taken, region) || d.view.Regions[region].Epoch != d.Regions[region].Epoch
-	})
-	d.end(Superseded, by)
-	d.move(left, func(r *RegionState) Move { return Move{Baseline: r.Baseline, Phase: record.PhaseActive} })
-}
-
-// adrift tells whether another hand has moved a pointer that this rollout goes on with.
-func (d *decision) adrift() bool {
-	for _, region := range d.touched() {
-		if d.view.Regions[region].Epoch != d.Regions[region].Epoch {
-			return true
-		}
+func (o *order) askResume() error {
+	if o.Status != Paused {
+		return o.refuse("it is not paused")
 	}
-	return false
+	if why := o.adrift(); why != "" {
+		return o.refuse(why)
+	}
+	o.Status = Running
+	o.Why = ""
+	o.Spent = 0
+	o.Overdue = nil
+	o.say("resumed by %s", o.by)
+	return nil
 }
 
-// leave takes regions out, whose pointers somebody else moves now. With none left it is
-// over; otherwise it waits for a decision about the others.
-func (d *decision) leave(regions []string, by string) {
+func (o *order) askPromote() error {
+	if o.Status != Running && o.Status != Paused {
+		return o.refuse("there is nothing to promote")
+	}
+	if why := o.adrift(); why != "" {
+		return o.refuse(why)
+	}
+	o.Status = Running
+	o.Why = ""
+	o.Skipped = true
+	o.State.Full = o.State.Full || o.Request.Full
+	o.say("promoted past %s by %s", o.place(), o.by)
+	return nil
+}
+
+func (o *order) askUndo() error {
+	if o.Status != Done {
+		return o.refuse("it is not done; abort it")
+	}
+	o.Ended = time.Time{}
+	o.goBack(Aborted, "undone by "+o.by)
+	return nil
+}
+
+func (o *order) askAbort() error {
+	if o.Status == Returning {
+		return o.refuse("it is being taken back already")
+	}
+	o.goBack(Aborted, "by "+o.by)
+	return nil
+}
+
+func (o *order) askApprove() error {
+	if o.Status != Waiting {
+		return o.refuse("it waits for no approval")
+	}
+	if o.Request.By == o.State.By {
+		return o.refuse(o.State.By + " started it; another person must approve")
+	}
+	o.Status = Running
+	o.Why = ""
+	o.Approver = o.Request.By
+	o.say("approved by %s", o.by)
+	return nil
+}
+
+// supersede ends the rollout. The newer rollout moves the pointers of the regions in the
+// request; the other regions go back to the version before.
+func (o *order) supersede() {
+	back := slices.DeleteFunc(o.touched(), func(region string) bool {
+		taken := slices.Contains(o.Request.Regions, region)
+		return taken || o.view.Regions[region].Epoch != o.State.Regions[region].Epoch
+	})
+	o.end(Superseded, o.by)
+	o.move(back, func(r *RegionState) Move { return Move{Baseline: r.Baseline, Phase: record.PhaseActive} })
+}
+
+// leave takes regions out. A rollout without regions ends. A rollout with other regions is
+// paused for a decision, unless it is being taken back.
+func (o *order) leave() {
+	regions := o.Request.Regions
 	for _, region := range regions {
-		if r := d.Regions[region]; r != nil {
+		r := o.State.Regions[region]
+		if r != nil {
 			r.Left = true
 		}
 	}
-	if d.Status == Returning { // it goes on returning in the others
-		d.say("regions %v were taken out by %s", regions, by)
+	if o.Status == Returning {
+		o.say("regions %v were taken out by %s", regions, o.by)
 		return
 	}
-	for _, r := range d.Regions {
+	for _, r := range o.State.Regions {
 		if !r.Left {
-			d.pause(fmt.Sprintf("regions %v were taken out by %s", regions, by))
+			o.pause(fmt.Sprintf("regions %v were taken out by %s", regions, o.by))
 			return
 		}
 	}
-	d.end(Superseded, "by "+by)
-}
-
-// Wait makes a new rollout wait for a second person.
-func (s *State) Wait(at time.Time) {
-	s.Status, s.Why = Waiting, "a second person must approve it"
-	s.note(at, s.Why)
+	o.end(Superseded, "by "+o.by)
 }

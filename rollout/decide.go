@@ -8,73 +8,28 @@ import (
 	"banyan/record"
 )
 
-// View is what is seen of the fleet when a step is decided.
-type View struct {
-	Now     time.Time // for the history alone: nothing is decided by it
-	Regions map[string]Region
-	// Uptime is how long the controller has run: at first not all agents are counted.
-	Uptime time.Duration
-	// Frozen is why rollouts of the config must not go on; "": they may.
-	Frozen string
-	// Answers of gates that are asked elsewhere, by name, since the wave began to bake.
-	Answers map[string]Answer
-}
-
-// Region is what is seen of a config in one region.
-type Region struct {
-	Epoch uint64 // of the pointer in the store
-	// Known: the agents below were counted for that epoch.
-	Known   bool
-	Placed  int // subscribers that are attached
-	Agents  int // those of them that count
-	InWave  int // those of them that are to run the candidate
-	Applied int // those that applied, or staged, the epoch
-	Running int // those that run the candidate
-	Failed  int // those that failed it, and have not recovered
-	Skew    time.Duration
-	Reasons []string // of some failures
-}
-
-// Verdict is a gate's answer.
-type Verdict uint8
-
-// The verdicts.
 const (
-	Unknown Verdict = iota
-	Pass
-	Fail
-)
-
-// Answer is the newest answer of a gate.
-type Answer struct {
-	Verdict Verdict
-	Detail  string
-}
-
-// Move is a pointer to be written, conditional on the epoch before its own.
-type Move = record.Pointer
-
-const (
-	// checkpoint is how much time of a part is worth a write of its own.
+	// checkpoint is the time within a part after which a step without other changes is
+	// written. Less time than that is lost when the controller dies.
 	checkpoint = 5 * time.Second
-	// maxStep is how much time one step may claim: more, and the controller did not run.
+	// maxStep is the maximum time that one step may add to a part. If more time passed
+	// since the last step, the controller did not run in between.
 	maxStep = 10 * time.Second
-	// returnLimit is how long hosts are waited for on their way back.
+	// returnLimit is the maximum time to wait for hosts to go back.
 	returnLimit = 2 * time.Minute
-	// gathering is how long a controller that has just started waits for all agents that
-	// were counted before to be counted again.
-	gathering = 30 * time.Second
+	// frozenPrefix begins the reason of a rollout that a freeze holds.
+	frozenPrefix = "frozen: "
 )
 
-// Decide is one step of the controller: what to store and which pointers to move, given
-// what is seen and the time since the last step. changed tells whether there is anything
-// to write; if not, next is to be kept in memory all the same.
+// Decide decides one step of the controller, given what is seen and the time since the last
+// step. It returns the next state and the pointers to move. changed reports whether the
+// caller has to write them; if not, the caller keeps next in memory.
 func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, changed bool) {
 	if s.Status.Over() || s.Status == Waiting {
 		return s, nil, false
 	}
 	n := s.clone()
-	d := &decision{State: &n, view: v}
+	d := &decision{judge: judge{State: &n, view: v}}
 	if d.overtaken() {
 		return n, nil, true
 	}
@@ -84,33 +39,35 @@ func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, c
 	switch n.Status {
 	case Returning:
 		n.Spent += elapsed
-		d.returning()
+		d.awaitReturn()
 	case Running:
 		d.step(elapsed)
 	}
 	return n, d.moves, d.changed || n.Spent/checkpoint != s.Spent/checkpoint
 }
 
-// decision is a step in the making.
+// decision is a step in the making: the next state and the moves so far.
 type decision struct {
-	*State
-	view    View
+	judge
 	moves   []Move
 	changed bool
 }
 
+// say adds a line to the history.
 func (d *decision) say(format string, args ...any) {
 	d.note(d.view.Now, fmt.Sprintf(format, args...))
 	d.changed = true
 }
 
-// overtaken pauses a rollout whose pointer another hand has moved.
+// overtaken pauses the rollout if another writer has moved one of its pointers, and
+// reports whether it did.
 func (d *decision) overtaken() bool {
 	if d.Status == Paused {
 		return false
 	}
 	for _, region := range d.touched() {
-		if seen := d.view.Regions[region]; seen.Epoch != d.Regions[region].Epoch {
+		seen := d.view.Regions[region]
+		if seen.Epoch != d.Regions[region].Epoch {
 			d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d", region, seen.Epoch))
 			return true
 		}
@@ -119,48 +76,82 @@ func (d *decision) overtaken() bool {
 }
 
 func (d *decision) pause(why string) {
-	d.Status, d.Why = Paused, why
+	d.Status = Paused
+	d.Why = why
 	d.say("paused: %s", why)
 }
 
-// step goes on with the part under way. A frozen rollout goes no further, but is taken
+// step goes on with the part in progress. A frozen rollout does not go forward, but is taken
 // back if a gate fails.
 func (d *decision) step(elapsed time.Duration) {
-	switch held := "frozen: " + d.view.Frozen; {
-	case d.view.Frozen != "" && d.Why != held:
-		d.Why = held
-		d.say("held: %s", held)
-	case d.view.Frozen == "" && strings.HasPrefix(d.Why, "frozen: "):
-		d.Why = ""
-		d.say("goes on")
-	}
+	d.noteFreeze()
+	frozen := d.view.Frozen != ""
 	if d.Part == "" {
-		if d.view.Frozen == "" {
+		if !frozen {
 			d.enterGroup()
 		}
 		return
 	}
-	if why := d.failure(elapsed); why != "" {
+	d.countOverdue(elapsed)
+	why := d.failure()
+	if why != "" {
 		d.fail(why)
 		return
 	}
-	if d.view.Frozen != "" {
+	if frozen {
 		return
 	}
 	d.Spent += elapsed
-	if !d.passed() {
-		d.timeout()
+	if d.passed() {
+		d.recount()
+		d.endPart()
 		return
 	}
-	d.recount()
+	late := d.late()
+	if late != "" {
+		d.fail(late)
+	}
+}
+
+// noteFreeze writes the beginning and the end of a freeze into the history.
+func (d *decision) noteFreeze() {
+	held := frozenPrefix + d.view.Frozen
+	switch {
+	case d.view.Frozen != "" && d.Why != held:
+		d.Why = held
+		d.say("held: %s", held)
+	case d.view.Frozen == "" && strings.HasPrefix(d.Why, frozenPrefix):
+		d.Why = ""
+		d.say("goes on")
+	}
+}
+
+// countOverdue adds to the time for which queries and webhooks have given no answer.
+func (d *decision) countOverdue(elapsed time.Duration) {
+	if d.Part != Baking || d.promoted() || d.Plan.Immediate {
+		return
+	}
+	for _, name := range d.Gates().names() {
+		if d.view.Answers[name].Verdict != Unknown {
+			delete(d.Overdue, name)
+			continue
+		}
+		if d.Overdue == nil {
+			d.Overdue = map[string]time.Duration{}
+		}
+		d.Overdue[name] += elapsed
+	}
+}
+
+// endPart ends a part that passed and enters the next one.
+func (d *decision) endPart() {
 	switch d.Part {
 	case Staging:
 		d.say("staged in %s", strings.Join(d.group(), ", "))
 		d.enterWave(0)
 	case Applying:
 		d.say("%s runs on %s", d.WaveName(), d.counts())
-		d.Part, d.Spent, d.Skipped, d.Overdue = Baking, 0, false, nil
-		d.changed = true
+		d.enter(Baking, d.Wave)
 		if d.wave().Bake == 0 && !d.asksGates() {
 			d.advance()
 		}
@@ -170,40 +161,35 @@ func (d *decision) step(elapsed time.Duration) {
 	}
 }
 
-// count remembers how many agents there are.
+// count raises the numbers of agents that the part in progress expects to what is seen.
 func (d *decision) count() {
 	for _, region := range d.group() {
-		r, seen := d.Regions[region], d.seen(region)
+		r := d.Regions[region]
+		seen := d.seen(region)
 		if !seen.Known {
 			continue
 		}
 		if r.Counted != r.Epoch {
-			r.Counted, r.InWave, d.changed = r.Epoch, 0, true
+			r.Counted = r.Epoch
+			r.InWave = 0
+			d.changed = true
 		}
-		r.Agents, r.InWave = max(r.Agents, seen.Placed), max(r.InWave, seen.InWave)
+		r.Agents = max(r.Agents, seen.Placed)
+		r.InWave = max(r.InWave, seen.InWave)
 	}
 }
 
-// recount lets the next part be judged by the agents that there are now.
+// recount makes the next part expect the agents that are in the tree now.
 func (d *decision) recount() {
 	for _, region := range d.group() {
-		if seen := d.seen(region); seen.Known {
+		seen := d.seen(region)
+		if seen.Known {
 			d.Regions[region].Agents = seen.Placed
 		}
 	}
 }
 
-// present tells whether the agents that were counted before are there.
-func (d *decision) present(region string) bool {
-	r, seen := d.Regions[region], d.seen(region)
-	gone := d.Gates().MaxGone
-	if d.view.Uptime < gathering {
-		gone = 0
-	}
-	return seen.Known && seen.Placed >= needed(1-gone, r.Agents) && (r.Counted != r.Epoch || seen.InWave >= needed(1-gone, r.InWave))
-}
-
-// advance goes to the next wave, the next group, or the end.
+// advance enters the next wave or the next group, or ends the rollout.
 func (d *decision) advance() {
 	switch {
 	case d.Wave+1 < len(d.Plan.Waves):
@@ -216,6 +202,7 @@ func (d *decision) advance() {
 	}
 }
 
+// enterGroup begins to stage the version in the regions of the group.
 func (d *decision) enterGroup() {
 	if d.Plan.Immediate || d.Plan.Stage.Skip {
 		d.enterWave(0)
@@ -228,6 +215,7 @@ func (d *decision) enterGroup() {
 	d.say("staging in %s", strings.Join(d.group(), ", "))
 }
 
+// enterWave moves the pointers of the group to wave i.
 func (d *decision) enterWave(i int) {
 	d.enter(Applying, i)
 	d.move(d.group(), func(r *RegionState) Move {
@@ -239,8 +227,13 @@ func (d *decision) enterWave(i int) {
 	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
 }
 
+// enter begins a part.
 func (d *decision) enter(part Part, wave int) {
-	d.Part, d.Wave, d.Spent, d.Skipped, d.Overdue = part, wave, 0, false, nil
+	d.Part = part
+	d.Wave = wave
+	d.Spent = 0
+	d.Skipped = false
+	d.Overdue = nil
 	d.changed = true
 }
 
@@ -252,22 +245,30 @@ func (d *decision) finish() {
 	d.end(Done, "")
 }
 
+// end ends the rollout.
 func (d *decision) end(status Status, why string) {
-	d.Status, d.Why, d.Ended = status, why, d.view.Now
+	d.Status = status
+	d.Why = why
+	d.Ended = d.view.Now
 	if why != "" {
 		why = ": " + why
 	}
 	d.say("%s%s", strings.ReplaceAll(string(status), "_", " "), why)
 }
 
-// move appends the pointers of regions, which are written with this step or not at all.
+// move adds a move for the pointer of each region, as shape says.
 func (d *decision) move(regions []string, shape func(r *RegionState) Move) {
 	for _, region := range regions {
 		r := d.Regions[region]
 		p := shape(r)
-		p.Config, p.Region, p.Epoch = d.Config, region, r.Epoch+1
-		if p.Baseline == 0 && p.Candidate == 0 { // nothing ran here before: a candidate of nobody
-			p.Candidate, p.Wave = d.Version, record.Wave{}
+		p.Config = d.Config
+		p.Region = region
+		p.Epoch = r.Epoch + 1
+		if p.Baseline == 0 && p.Candidate == 0 {
+			// The region ran nothing before. A pointer must name a version, so the
+			// version becomes a candidate whose wave contains no agent.
+			p.Candidate = d.Version
+			p.Wave = record.Wave{}
 		}
 		if r.Began == 0 {
 			r.Began = p.Epoch
@@ -278,7 +279,7 @@ func (d *decision) move(regions []string, shape func(r *RegionState) Move) {
 	d.changed = true
 }
 
-// fail does what the plan says about a failed gate.
+// fail takes the version back or pauses, as the plan says, because a gate failed.
 func (d *decision) fail(why string) {
 	if d.Plan.OnFailure == FailPause {
 		d.pause(why)
@@ -287,11 +288,17 @@ func (d *decision) fail(why string) {
 	d.goBack(RolledBack, why)
 }
 
-// goBack moves every pointer of the rollout to what ran before.
+// goBack moves the pointers of the rollout to the version before. After the hosts have gone
+// back, the status becomes end. A pointer that another writer has moved stays.
 func (d *decision) goBack(end Status, why string) {
-	d.Status, d.End, d.Why, d.Spent, d.Decided = Returning, end, why, 0, d.view.Now
+	d.Status = Returning
+	d.End = end
+	d.Why = why
+	d.Spent = 0
+	d.Decided = d.view.Now
 	for _, region := range d.touched() {
-		if seen := d.view.Regions[region]; seen.Epoch != d.Regions[region].Epoch {
+		seen := d.view.Regions[region]
+		if seen.Epoch != d.Regions[region].Epoch {
 			d.Regions[region].Left = true
 			d.say("region %s stays as another hand left it, at epoch %d", region, seen.Epoch)
 		}
@@ -303,14 +310,17 @@ func (d *decision) goBack(end Status, why string) {
 	}
 }
 
-// returning waits until every host that counts has answered the epoch that takes the
-// version back, or long enough.
-func (d *decision) returning() {
-	back, agents, known := 0, 0, true
+// awaitReturn ends the rollout when every agent that counts has applied the epoch that takes
+// the version back, or after returnLimit.
+func (d *decision) awaitReturn() {
+	back := 0
+	agents := 0
+	known := true
 	for _, region := range d.touched() {
 		seen := d.view.Regions[region]
 		known = known && d.present(region)
-		back, agents = back+seen.Applied, agents+seen.Agents
+		back += seen.Applied
+		agents += seen.Agents
 	}
 	switch {
 	case known && back >= agents:
@@ -323,18 +333,17 @@ func (d *decision) returning() {
 	}
 }
 
-// expose keeps the most agents that ran the version at once.
+// expose raises Exposed to the number of agents that run the version now.
 func (d *decision) expose() {
-	running := 0
 	if d.Part != Applying && d.Part != Baking || d.Status == Returning {
 		return
 	}
+	running := 0
 	for _, region := range d.touched() {
-		if seen := d.view.Regions[region]; seen.Epoch == d.Regions[region].Epoch {
-			running += d.runs(seen)
-		}
+		running += d.runs(d.seen(region))
 	}
 	if running > d.Exposed {
-		d.Exposed, d.changed = running, true
+		d.Exposed = running
+		d.changed = true
 	}
 }

@@ -2,192 +2,163 @@ package rollout
 
 import (
 	"fmt"
-	"math"
+	"slices"
+	"strconv"
 	"strings"
-	"time"
 
 	"banyan/internal/quantity"
 )
 
-// failure says which gate fails now; "" for none.
-func (d *decision) failure(elapsed time.Duration) string {
-	if d.Part == Staging || d.Skipped || d.Full || d.Plan.Immediate {
-		return ""
-	}
-	g := d.Gates()
-	failed, reasons := 0, []string{}
-	for _, region := range d.group() {
-		seen := d.seen(region)
-		failed += seen.Failed
-		reasons = append(reasons, seen.Reasons...)
-		if skew := time.Duration(g.MaxSkew); skew > 0 && d.Part == Applying && seen.Skew > skew {
-			return fmt.Sprintf("%s between the first and the last agent of %s, at most %s may be", seen.Skew, region, skew)
-		}
-		if allowed := d.inWave(seen) - needed(g.MinSuccess, d.inWave(seen)); seen.Known && seen.Failed > allowed {
-			return fmt.Sprintf("%d of %d agents of the wave failed in %s; at least %s must run it%s", seen.Failed, d.inWave(seen), region, g.MinSuccess, because(seen.Reasons))
-		}
-	}
-	if g.MaxFailures != nil && failed > *g.MaxFailures {
-		return fmt.Sprintf("%d agents failed, at most %d may%s", failed, *g.MaxFailures, because(reasons))
-	}
-	if d.Part != Baking {
-		return ""
-	}
-	return d.answers(g, elapsed)
+// Gates are the conditions under which a wave passes.
+type Gates struct {
+	// MinSuccess is the share of a region's agents in the wave that must run the version
+	// until the wave ends; default 99%.
+	MinSuccess quantity.Percent `json:"minSuccess,omitempty"`
+	// MaxFailures is the number of agents of the group that may fail, whatever their share.
+	// Nil means that MinSuccess alone decides.
+	MaxFailures *int `json:"maxFailures,omitempty"`
+	// MaxGone is the share of a region's agents, and of the agents in the wave, that may
+	// leave while the wave is in progress: a version that takes hosts down must not pass.
+	// Default 10%.
+	MaxGone quantity.Percent `json:"maxGone,omitempty"`
+	// MaxSkew is the maximum time between a region's first and last apply; zero means no
+	// limit.
+	MaxSkew quantity.Duration `json:"maxSkew,omitempty"`
+	// Timeout is the maximum time for the agents of a wave to run the version; default 2 m.
+	Timeout quantity.Duration `json:"timeout,omitempty"`
+	// Queries are asked of Prometheus while the wave bakes.
+	Queries []Query `json:"queries,omitempty"`
+	// Webhooks are called while the wave bakes.
+	Webhooks []Webhook `json:"webhooks,omitempty"`
 }
 
-// because quotes the first reason of failures.
-func because(reasons []string) string {
-	if len(reasons) == 0 {
-		return ""
+// Query is a query of Prometheus. It passes if the answer has a sample and every sample
+// meets the condition.
+type Query struct {
+	// Name identifies the gate; default the query.
+	Name string `json:"name,omitempty"`
+	// URL is the address of the server, such as http://host:9090.
+	URL string `json:"url"`
+	// Query is PromQL. $CONFIG and $VERSION are replaced by the config and the version.
+	Query string `json:"query"`
+	// Condition is an operator and a number, such as "< 0.01".
+	Condition string `json:"condition"`
+	// Every is the time between two queries; default 15 s.
+	Every quantity.Duration `json:"every,omitempty"`
+	// Limit is the time without an answer after which the gate fails; default 1 m.
+	Limit quantity.Duration `json:"limit,omitempty"`
+	// Strikes is the number of failures in a row after which the gate fails; default 1.
+	Strikes int `json:"strikes,omitempty"`
+}
+
+// Webhook is a URL that is called by POST. A status from 200 to 299 passes. Status 503 and no
+// answer mean that the verdict is unknown. Any other status fails.
+type Webhook struct {
+	// Name identifies the gate; default the URL.
+	Name string `json:"name,omitempty"`
+	URL  string `json:"url"`
+	// Every is the time between two calls; default 15 s.
+	Every quantity.Duration `json:"every,omitempty"`
+	// Limit is the time without a verdict after which the gate fails; default 1 m.
+	Limit quantity.Duration `json:"limit,omitempty"`
+	// Strikes is the number of failures in a row after which the gate fails; default 1.
+	Strikes int `json:"strikes,omitempty"`
+}
+
+// complete returns the gates with their defaults filled in.
+func (g Gates) complete() Gates {
+	orDefault(&g.MinSuccess, DefaultShare)
+	orDefault(&g.MaxGone, DefaultGone)
+	orDefault(&g.Timeout, DefaultWaveTimeout)
+	queries := make([]Query, len(g.Queries))
+	for i, q := range g.Queries {
+		orDefault(&q.Every, DefaultEvery)
+		orDefault(&q.Limit, DefaultLimit)
+		orDefault(&q.Strikes, 1)
+		orDefault(&q.Name, q.Query)
+		queries[i] = q
 	}
-	return " (" + strings.TrimSpace(reasons[0]) + ")"
-}
-
-// needed is how many of n a share asks for.
-func needed(share quantity.Percent, n int) int {
-	return int(math.Ceil(float64(share)*float64(n) - 1e-9))
-}
-
-// seen is what is seen of a region for the epoch that this rollout gave it; what belongs to
-// another epoch is not known.
-func (d *decision) seen(region string) Region {
-	seen := d.view.Regions[region]
-	if seen.Epoch != d.Regions[region].Epoch {
-		return Region{}
+	hooks := make([]Webhook, len(g.Webhooks))
+	for i, h := range g.Webhooks {
+		orDefault(&h.Every, DefaultEvery)
+		orDefault(&h.Limit, DefaultLimit)
+		orDefault(&h.Strikes, 1)
+		orDefault(&h.Name, h.URL)
+		hooks[i] = h
 	}
-	return seen
+	g.Queries = queries
+	g.Webhooks = hooks
+	return g
 }
 
-// inWave is how many agents are to run the version: the pointer of a direct plan has no
-// candidate to count by.
-func (d *decision) inWave(seen Region) int {
-	if d.direct() {
-		return seen.Agents
+// validate reports the first gate that can't be judged. where is the place of the gates in
+// the plan.
+func (g Gates) validate(where string) error {
+	if g.MinSuccess < 0 || g.MinSuccess > 1 || g.MaxFailures != nil && *g.MaxFailures < 0 {
+		return invalid("%s: minSuccess must be 0%% to 100%%, and maxFailures not negative", where)
 	}
-	return seen.InWave
-}
-
-// runs is how many of them do.
-func (d *decision) runs(seen Region) int {
-	if d.direct() {
-		return seen.Applied
-	}
-	return seen.Running
-}
-
-// answers looks at the gates that are asked elsewhere: one that fails, or could not be
-// asked for too long, fails the wave.
-func (d *decision) answers(g Gates, elapsed time.Duration) string {
 	for _, q := range g.Queries {
-		if why := d.answer(q.Name, time.Duration(q.Limit+q.Every), elapsed); why != "" {
-			return why
+		if _, err := parseCondition(q.Condition); err != nil {
+			return invalid("%s: query %q: %s", where, q.Query, err)
 		}
 	}
-	for _, h := range g.Webhooks {
-		if why := d.answer(h.Name, time.Duration(h.Limit+h.Every), elapsed); why != "" {
-			return why
+	names := map[string]bool{}
+	for _, name := range g.names() {
+		if names[name] {
+			return invalid("%s: two are named %q", where, name)
 		}
+		names[name] = true
 	}
-	return ""
+	return nil
 }
 
-func (d *decision) answer(name string, limit, elapsed time.Duration) string {
-	a := d.view.Answers[name]
-	if a.Verdict == Unknown {
-		if d.Overdue == nil {
-			d.Overdue = map[string]time.Duration{}
-		}
-		d.Overdue[name] += elapsed
-	} else {
-		delete(d.Overdue, name)
+// waveGates names the gates of a wave, for errors.
+func waveGates(number int) string { return fmt.Sprintf("wave %d: gates", number) }
+
+// names returns the names of the queries and webhooks.
+func (g Gates) names() []string {
+	var names []string
+	complete := g.complete()
+	for _, q := range complete.Queries {
+		names = append(names, q.Name)
 	}
-	switch {
-	case a.Verdict == Fail:
-		return fmt.Sprintf("gate %q: %s", name, a.Detail)
-	case d.Overdue[name] >= limit:
-		return fmt.Sprintf("gate %q could not be asked for %s, which counts as failed: %s", name, d.Overdue[name].Round(time.Second), a.Detail)
+	for _, h := range complete.Webhooks {
+		names = append(names, h.Name)
 	}
-	return ""
+	return names
 }
 
-// passed tells whether the part under way is over.
-func (d *decision) passed() bool {
-	if d.Skipped || d.Full {
-		return true
-	}
-	switch d.Part {
-	case Staging:
-		for _, region := range d.group() {
-			if seen := d.seen(region); !d.present(region) || seen.Applied < needed(d.Plan.Stage.Share, seen.Agents) {
-				return false
-			}
-		}
-		return true
-	case Applying:
-		return d.applied()
-	}
-	if d.Spent < time.Duration(d.wave().Bake) || !d.applied() {
+// Holds reports whether there is a value and every value meets the query's condition.
+func (q Query) Holds(values []float64) bool {
+	c, err := parseCondition(q.Condition)
+	if err != nil || len(values) == 0 {
 		return false
 	}
-	for _, name := range d.Gates().names() {
-		if d.view.Answers[name].Verdict != Pass {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(values, func(v float64) bool { return !c.meets(v, c.bound) })
 }
 
-// applied tells whether enough agents of the wave run the version in every region.
-func (d *decision) applied() bool {
-	if d.Plan.Immediate {
-		return true
-	}
-	for _, region := range d.group() {
-		if seen := d.seen(region); !d.present(region) || d.runs(seen) < needed(d.Gates().MinSuccess, d.inWave(seen)) {
-			return false
-		}
-	}
-	return true
+// condition is a parsed condition of a query.
+type condition struct {
+	meets func(value, bound float64) bool
+	bound float64
 }
 
-func (d *decision) asksGates() bool { return len(d.Gates().names()) > 0 }
-
-// timeout fails a part that takes too long.
-func (d *decision) timeout() {
-	g := d.Gates()
-	limit := time.Duration(g.Timeout)
-	switch d.Part {
-	case Staging:
-		limit = time.Duration(d.Plan.Stage.Timeout)
-	case Baking:
-		// Agents that ran it and do so no more, or gates that do not answer, have as long again.
-		limit += time.Duration(d.wave().Bake)
-		for _, q := range g.Queries {
-			limit = max(limit, time.Duration(d.wave().Bake+q.Limit+2*q.Every))
-		}
-		for _, h := range g.Webhooks {
-			limit = max(limit, time.Duration(d.wave().Bake+h.Limit+2*h.Every))
-		}
-	}
-	if d.Spent >= limit {
-		d.fail(fmt.Sprintf("%s took longer than %s: %s", d.Part, limit, d.counts()))
-	}
+var operators = map[string]func(value, bound float64) bool{
+	"<":  func(value, bound float64) bool { return value < bound },
+	"<=": func(value, bound float64) bool { return value <= bound },
+	">":  func(value, bound float64) bool { return value > bound },
+	">=": func(value, bound float64) bool { return value >= bound },
+	"==": func(value, bound float64) bool { return value == bound },
+	"!=": func(value, bound float64) bool { return value != bound },
 }
 
-// counts tells how far the group is.
-func (d *decision) counts() string {
-	have, all, gone := 0, 0, ""
-	for _, region := range d.group() {
-		seen := d.seen(region)
-		if missing := d.Regions[region].Agents - seen.Placed; seen.Known && missing > 0 && !d.present(region) {
-			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, d.Regions[region].Agents, region)
-		}
-		if d.Part == Staging {
-			have, all = have+seen.Applied, all+seen.Agents
-		} else {
-			have, all = have+d.runs(seen), all+d.inWave(seen)
-		}
+// parseCondition parses a condition such as "< 0.01".
+func parseCondition(text string) (condition, error) {
+	number := strings.TrimLeft(text, "<>=!")
+	meets := operators[text[:len(text)-len(number)]]
+	bound, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if meets == nil || err != nil {
+		return condition{}, fmt.Errorf("condition %q; write an operator and a number, as in \"< 0.01\"", text)
 	}
-	return fmt.Sprintf("%d of %d hosts%s", min(have, all), all, gone)
+	return condition{meets, bound}, nil
 }

@@ -1,90 +1,15 @@
 package rollout
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"banyan/internal/quantity"
+	"banyan/record"
 )
 
-// Plan says how a version goes live. Its JSON Schema is plan.schema.json. The zero value
-// stages in all regions and then activates everywhere at once.
-type Plan struct {
-	Name  string `json:"name,omitempty"`
-	About string `json:"about,omitempty"`
-	// Immediate skips staging, waves and gates: every region moves at once.
-	Immediate bool `json:"immediate,omitempty"`
-	// Stage says when a version counts as being on the hosts of a region.
-	Stage Stage `json:"stage,omitzero"`
-	// Regions are groups: one group after the other goes through all waves; the regions of
-	// a group move together. None: all regions are one group.
-	Regions [][]string `json:"regions,omitempty"`
-	// Waves, growing, the last of which is everybody. None: everybody at once.
-	Waves []Wave `json:"waves,omitempty"`
-	// Gates hold for every wave that has none of its own.
-	Gates Gates `json:"gates,omitzero"`
-	// OnFailure is "rollback" (the default) or "pause".
-	OnFailure string `json:"onFailure,omitempty"`
-}
-
-// Stage is the step before the first wave of a group.
-type Stage struct {
-	Skip    bool              `json:"skip,omitempty"`
-	Share   quantity.Percent  `json:"share,omitempty"`   // of each region's agents that must hold it; default 99%
-	Timeout quantity.Duration `json:"timeout,omitempty"` // default 5m
-}
-
-// Wave adds agents to those of the waves before it.
-type Wave struct {
-	Labels map[string]string `json:"labels,omitempty"` // agents that carry all of these
-	Share  quantity.Percent  `json:"share,omitempty"`  // and so many of all
-	Bake   quantity.Duration `json:"bake,omitempty"`   // how long it must be well before the next
-	Gates  *Gates            `json:"gates,omitempty"`  // instead of the plan's
-}
-
-// Gates are what must hold for a wave to pass.
-type Gates struct {
-	// MinSuccess is the share of a region's agents in the wave that must run the version,
-	// and go on doing so; default 99%.
-	MinSuccess quantity.Percent `json:"minSuccess,omitempty"`
-	// MaxFailures is how many agents of the group may fail, whatever their share; absent: as
-	// many as MinSuccess lets.
-	MaxFailures *int `json:"maxFailures,omitempty"`
-	// MaxGone is the share of a region's agents, and of those in the wave, that may leave
-	// while the wave is under way: a version that takes its hosts down is not well. Default 10%.
-	MaxGone quantity.Percent `json:"maxGone,omitempty"`
-	// MaxSkew is the longest time between a region's first and last apply; 0: any.
-	MaxSkew quantity.Duration `json:"maxSkew,omitempty"`
-	// Timeout is how long the agents of a wave have; default 2m.
-	Timeout quantity.Duration `json:"timeout,omitempty"`
-	// Queries are asked of Prometheus while a wave bakes.
-	Queries []Query `json:"queries,omitempty"`
-	// Webhooks are called while a wave bakes.
-	Webhooks []Webhook `json:"webhooks,omitempty"`
-}
-
-// Query is a question to Prometheus. It holds if every sample of the answer meets the
-// condition, and there is one.
-type Query struct {
-	Name      string            `json:"name,omitempty"`
-	URL       string            `json:"url"`   // of the server, http://host:9090
-	Query     string            `json:"query"` // PromQL; $CONFIG and $VERSION are filled in
-	Condition string            `json:"condition"`
-	Every     quantity.Duration `json:"every,omitempty"` // default 15s
-	Limit     quantity.Duration `json:"limit,omitempty"` // how long it may be impossible to ask; default 1m
-	Strikes   int               `json:"strikes,omitempty"`
-}
-
-// Webhook is asked by POST; a status of 200 to 299 passes, 503 and no answer are "not
-// known yet", any other fails.
-type Webhook struct {
-	Name    string            `json:"name,omitempty"`
-	URL     string            `json:"url"`
-	Every   quantity.Duration `json:"every,omitempty"` // as of a query
-	Limit   quantity.Duration `json:"limit,omitempty"`
-	Strikes int               `json:"strikes,omitempty"`
-}
-
-// What to do when a gate fails.
+// Values of Plan.OnFailure.
 const (
 	FailRollback = "rollback"
 	FailPause    = "pause"
@@ -100,7 +25,51 @@ const (
 	DefaultLimit        = quantity.Duration(time.Minute)
 )
 
-// complete fills in what a plan leaves open.
+// maxBake is the maximum duration of a bake.
+const maxBake = 30 * 24 * time.Hour
+
+// Plan is how a version goes live. plan.schema.json is its JSON Schema. The zero value stages
+// in all regions and then activates everywhere at once.
+type Plan struct {
+	Name  string `json:"name,omitempty"`
+	About string `json:"about,omitempty"`
+	// Immediate skips staging, waves and gates: all regions move at once.
+	Immediate bool `json:"immediate,omitempty"`
+	// Stage is when a version counts as staged in a region.
+	Stage Stage `json:"stage,omitzero"`
+	// Regions are groups of regions. One group after another goes through all waves; the
+	// regions of a group move together. Empty means that all regions are one group.
+	Regions [][]string `json:"regions,omitempty"`
+	// Waves grow; the last wave is all agents. Empty means one wave of all agents.
+	Waves []Wave `json:"waves,omitempty"`
+	// Gates hold for every wave that has no gates of its own.
+	Gates Gates `json:"gates,omitzero"`
+	// OnFailure is "rollback" or "pause"; default "rollback".
+	OnFailure string `json:"onFailure,omitempty"`
+}
+
+// Stage is the part before the first wave of a group.
+type Stage struct {
+	Skip bool `json:"skip,omitempty"`
+	// Share is the share of each region's agents that must hold the version; default 99%.
+	Share quantity.Percent `json:"share,omitempty"`
+	// Timeout is the maximum duration; default 5 m.
+	Timeout quantity.Duration `json:"timeout,omitempty"`
+}
+
+// Wave adds agents to the agents of the waves before it. An agent is in the wave if it
+// carries all of Labels, or if it is in the share.
+type Wave struct {
+	Labels map[string]string `json:"labels,omitempty"`
+	// Share is the share of all agents.
+	Share quantity.Percent `json:"share,omitempty"`
+	// Bake is the time for which the gates must hold before the next wave begins.
+	Bake quantity.Duration `json:"bake,omitempty"`
+	// Gates replace the gates of the plan; nil means the gates of the plan.
+	Gates *Gates `json:"gates,omitempty"`
+}
+
+// complete returns the plan with its defaults filled in, and with gates in every wave.
 func (p Plan) complete() Plan {
 	orDefault(&p.Stage.Share, DefaultShare)
 	orDefault(&p.Stage.Timeout, DefaultStageTimeout)
@@ -122,29 +91,7 @@ func (p Plan) complete() Plan {
 	return p
 }
 
-func (g Gates) complete() Gates {
-	orDefault(&g.MinSuccess, DefaultShare)
-	orDefault(&g.MaxGone, DefaultGone)
-	orDefault(&g.Timeout, DefaultWaveTimeout)
-	queries, hooks := make([]Query, len(g.Queries)), make([]Webhook, len(g.Webhooks))
-	for i, q := range g.Queries {
-		orDefault(&q.Every, DefaultEvery)
-		orDefault(&q.Limit, DefaultLimit)
-		orDefault(&q.Strikes, 1)
-		orDefault(&q.Name, q.Query)
-		queries[i] = q
-	}
-	for i, h := range g.Webhooks {
-		orDefault(&h.Every, DefaultEvery)
-		orDefault(&h.Limit, DefaultLimit)
-		orDefault(&h.Strikes, 1)
-		orDefault(&h.Name, h.URL)
-		hooks[i] = h
-	}
-	g.Queries, g.Webhooks = queries, hooks
-	return g
-}
-
+// orDefault sets a zero field to value.
 func orDefault[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
@@ -152,11 +99,122 @@ func orDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Bakes is how long the waves of a plan bake in all, per group of regions.
+// Bakes returns the sum of the bakes of all waves, for one group of regions.
 func (p Plan) Bakes() time.Duration {
 	sum := time.Duration(0)
 	for _, w := range p.Waves {
 		sum += time.Duration(w.Bake)
 	}
 	return sum
+}
+
+// Validate reports the first part of a plan that can't be carried out.
+func (p Plan) Validate() error {
+	if p.Immediate && (len(p.Waves) > 0 || len(p.Regions) > 0) {
+		return invalid("immediate, with waves or groups of regions; choose one")
+	}
+	if err := p.validateRegions(); err != nil {
+		return err
+	}
+	if p.OnFailure != "" && p.OnFailure != FailRollback && p.OnFailure != FailPause {
+		return invalid("onFailure is %q; use rollback or pause", p.OnFailure)
+	}
+	if err := p.Gates.validate("gates"); err != nil {
+		return err
+	}
+	return p.validateWaves()
+}
+
+// validateRegions reports a name that is no region, and a region in two groups.
+func (p Plan) validateRegions() error {
+	seen := map[string]bool{}
+	for _, group := range p.Regions {
+		for _, region := range group {
+			if err := record.ValidateRegion(region); err != nil {
+				return invalid("%s", err)
+			}
+			if seen[region] {
+				return invalid("region %s is named twice", region)
+			}
+			seen[region] = true
+		}
+	}
+	return nil
+}
+
+// validateWaves checks each wave, that shares grow, and that the last share is 100%.
+func (p Plan) validateWaves() error {
+	last := uint16(0)
+	for i, w := range p.Waves {
+		share, err := w.validate(i+1, last)
+		if err != nil {
+			return err
+		}
+		last = max(last, share)
+	}
+	if len(p.Waves) > 0 && last != record.WholeFleet {
+		return invalid("the last wave has a share of %s; it must be 100%%", p.Waves[len(p.Waves)-1].Share)
+	}
+	if err := p.wave(len(p.Waves) - 1).Validate(); err != nil {
+		reason := strings.TrimPrefix(err.Error(), record.ErrInvalid.Error()+": ")
+		return invalid("labels of all waves together: %s", reason)
+	}
+	return nil
+}
+
+// validate checks the wave with a number from 1, after a wave with the share last. It
+// returns the share in hundredths of a percent.
+func (w Wave) validate(number int, last uint16) (uint16, error) {
+	share, exact := w.Share.Hundredths()
+	switch {
+	case !exact:
+		return 0, invalid("wave %d: a share of %s; hundredths of a percent are possible", number, w.Share)
+	case share == 0 && len(w.Labels) == 0:
+		return 0, invalid("wave %d has neither labels nor a share", number)
+	case share != 0 && share <= last:
+		return 0, invalid("wave %d: its share of %s does not grow", number, w.Share)
+	case w.Bake < 0 || time.Duration(w.Bake) > maxBake:
+		return 0, invalid("wave %d: a bake of %s; at most %s", number, w.Bake, maxBake)
+	}
+	if w.Gates == nil {
+		return share, nil
+	}
+	return share, w.Gates.validate(waveGates(number))
+}
+
+// wave returns the wave of a pointer during wave i. It contains the waves before: after
+// {labels: canary} and {share: 10%}, it is the canaries and 10% of all agents.
+func (p Plan) wave(i int) record.Wave {
+	var w record.Wave
+	for _, next := range p.Waves[:max(i+1, 0)] {
+		share, _ := next.Share.Hundredths()
+		w.Share = max(w.Share, share)
+		if len(next.Labels) > 0 {
+			w.Any = append(w.Any, next.Labels)
+		}
+	}
+	if w.Share == record.WholeFleet {
+		w.Any = nil
+	}
+	return w
+}
+
+// CheckFleet reports a region or a label in the plan that the fleet does not have. regions
+// are the regions of the fleet; labels counts the agents with each label, by "key=value".
+func (p Plan) CheckFleet(regions []string, labels map[string]int) error {
+	for _, group := range p.Regions {
+		for _, region := range group {
+			if !slices.Contains(regions, region) {
+				return invalid("region %q is not in the trust policy, which has %v", region, regions)
+			}
+		}
+	}
+	for i, w := range p.Waves {
+		for k, v := range w.Labels {
+			if labels[k+"="+v] == 0 {
+				return invalid("wave %d: no agent carries the label %s=%s", i+1, k, v)
+			}
+		}
+	}
+	return nil
 }

@@ -19,16 +19,16 @@ waves: [{share: 10%, bake: 30s}, {share: 50%, bake: 10s}, {share: 100%, bake: 10
 gates: {minSuccess: 90%}
 `
 
-// controller runs a rollout against a store that may lose what was not committed.
+// controller runs a rollout against a store, and dies at a commit.
 type controller struct {
 	t       testing.TB
 	fleet   map[string]*region
-	stored  []byte // the committed state
-	moves   []string
+	stored  []byte   // the committed state, as JSON
+	moves   []string // the committed moves
 	commits int
-	dieAt   int  // this commit …
-	before  bool // … is lost, or is the last thing done
-	baked   map[string]time.Duration
+	dieAt   int                      // the commit at which the controller dies, from 1; -1 for none
+	before  bool                     // the controller dies before that commit, not after it
+	baked   map[string]time.Duration // time in the bake of each group and wave
 }
 
 func newController(t testing.TB, plan string, regions ...string) *controller {
@@ -96,13 +96,13 @@ func (c *controller) commit(d *Driver, next State, moves []Move) (died bool) {
 	return c.commits == c.dieAt
 }
 
-// Whatever commit a controller dies before or after, the next one ends the rollout by the
-// same moves, and no bake is shorter.
+// A controller may die before or after any commit. The next controller ends the rollout by
+// the same moves, and no bake is shorter.
 func TestAControllerMayDieAtEveryStep(t *testing.T) {
 	for _, failing := range []int{0, 30} {
 		setUp := func() *controller {
 			c := newController(t, threeWaves, "eu", "us", "ap")
-			c.fleet["ap"].failing = failing // the second group: 30 of 100 fail in its waves
+			c.fleet["ap"].failing = failing // agents of the second group
 			return c
 		}
 		whole, now := setUp(), time.Duration(0)
@@ -130,8 +130,8 @@ func TestAControllerMayDieAtEveryStep(t *testing.T) {
 	}
 }
 
-// A step that says a long time has passed (a clock that jumped, a machine that slept) takes
-// little of it.
+// A clock that jumped or a machine that slept makes a step say that a long time has passed.
+// The step counts at most maxStep of that time.
 func TestABakeIsNotCutShortByAJump(t *testing.T) {
 	c, now := newController(t, threeWaves, "eu", "us", "ap"), time.Duration(0)
 	c.dieAt = 3
@@ -157,8 +157,9 @@ func (c *controller) view() View {
 	return v
 }
 
-// Whatever fails, is silent or is asked for, and whenever: epochs grow by one, nobody outside
-// the waves that passed runs the version, and what is taken back runs nowhere.
+// Agents fail or fall silent and people make requests at random times. Epochs grow by one,
+// no candidate follows the decision to take the version back, and a version that was taken
+// back is in no pointer.
 func TestHistoriesOfRollouts(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		c := newController(t, threeWaves, "eu", "us", "ap")
@@ -172,7 +173,7 @@ func TestHistoriesOfRollouts(t *testing.T) {
 				if p.Epoch != held.pointer.Epoch+1 {
 					r.Fatalf("a move of %s to epoch %d, which is at %d", p.Region, p.Epoch, held.pointer.Epoch)
 				}
-				if s.Decided.IsZero() == false && p.Candidate != 0 {
+				if !s.Decided.IsZero() && p.Candidate != 0 {
 					r.Fatalf("a candidate after it was decided to take the version back")
 				}
 				held.pointer = p
@@ -218,20 +219,20 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	p := record.Pointer{Config: "a", Region: "eu", Epoch: 5, Baseline: 1, Candidate: 2, Phase: record.PhaseActive}
 	tracker.Moved(p)
 	if r := tracker.Region(p, 5); r.Known {
-		t.Error("a region nobody has counted is known")
+		t.Error("a region without a census is known")
 	}
-	// The agent 3 failed this config before the rollout began, 4 the candidate itself, and 9
-	// another config.
+	// Agent 3 failed config a before the rollout began. Agent 4 failed the candidate. Agent 9
+	// failed another config.
 	quarantined := []wire.Quarantined{{Index: 3, Name: "c", Config: "a", Epoch: 4}, {Index: 4, Name: "d", Config: "a", Epoch: 5}, {Index: 9, Name: "e", Config: "b", Epoch: 70}}
 	tracker.Counted("one", "eu", &wire.Census{Agents: 10, Labels: map[string]uint32{"zone=a": 3}, Quarantined: quarantined,
 		Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 8, InWave: 6}}}, time.Now())
 	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Labels: map[string]uint32{"zone=a": 2}}, time.Now())
 	if r := tracker.Region(p, 5); r.Known {
-		t.Error("a region that one of two coordinators has counted is known")
+		t.Error("a region that only one of two coordinators has counted is known")
 	}
 	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
 	if n := tracker.Labels()["zone=a"]; n != 3 {
-		t.Errorf("%d agents of zone a: the newest census counts", n)
+		t.Errorf("%d agents of zone a, want 3: only the newest census of a coordinator counts", n)
 	}
 	e := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 5)
 	e.Applied.AddMany([]uint32{1, 2, 9})
@@ -249,24 +250,25 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	if d := got.Skew - 4*time.Millisecond; d.Abs() > time.Millisecond/2 {
 		t.Errorf("skew %s", got.Skew)
 	}
-	// Agents that came since the census are told of, and do not count before the next.
+	// Agents that joined after the census are in Sizes, and not in Region before the next
+	// census.
 	tracker.Placed("two", "eu", 7)
 	if r := tracker.Region(p, 5); r.Placed != 15 || tracker.Sizes()["eu"].Agents != 17 {
 		t.Errorf("%d placed, %d agents", r.Placed, tracker.Sizes()["eu"].Agents)
 	}
 	tracker.Expire(time.Now().Add(time.Minute))
 	if r := tracker.Region(p, 5); r.Known || tracker.Covers("eu") {
-		t.Error("coordinators that were not heard of for long still count")
+		t.Error("a coordinator that has sent no census for long still counts")
 	}
 	old := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 4)
 	old.Applied.Add(100)
 	tracker.Acked(old)
-	if r := tracker.Region(p, 5); r.Applied != 3 { // nobody is excused any more
-		t.Error("an acknowledgement of an older epoch counted")
+	if r := tracker.Region(p, 5); r.Applied != 3 { // no census, so no agent is excused
+		t.Error("an acknowledgement of an older epoch was counted")
 	}
 }
 
-func TestPlansAreHeldAgainstTheFleet(t *testing.T) {
+func TestPlansAreCheckedAgainstTheFleet(t *testing.T) {
 	p, err := ParsePlan([]byte("regions: [[eu]]\nwaves: [{labels: {canary: true}}, {share: 100%}]\n"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,9 @@ import (
 	"banyan/record"
 )
 
-// The scenarios in testdata/scenarios tell, step by step, what a rollout does: what is seen
-// of the fleet goes in, pointer moves and lines of the history come out. Run with -rewrite
-// after a change that is meant.
+// The scenarios in testdata/scenarios show step by step what a rollout does: what is seen of
+// the fleet goes in, pointer moves and lines of the history come out. After an intended
+// change, run with -rewrite.
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
 		s := &story{t: t, fleet: map[string]*region{}, answers: map[string]Answer{}}
@@ -22,7 +22,7 @@ func TestScenarios(t *testing.T) {
 	})
 }
 
-// story is one rollout and the fleet it goes to.
+// story is one rollout and its fleet.
 type story struct {
 	t       *testing.T
 	plan    Plan
@@ -33,17 +33,20 @@ type story struct {
 	now, up time.Duration
 }
 
-// region is a region's fleet: it answers what the pointer says at once, but those that a
-// script makes fail or be silent.
+// region is the agents of a region. They do at once what the pointer says, except the
+// agents that a script makes fail or be silent.
 type region struct {
-	pointer              record.Pointer
-	agents, labelled     int // labelled: of them carry every label
-	failing, silent      int // in the wave
-	unknown              bool
-	skew                 time.Duration
-	reason               string
-	unstaged, notRunning int
-	gone                 int // of the wave: they ran it, and are not attached any more
+	pointer    record.Pointer
+	agents     int
+	labelled   int  // agents that carry every label
+	failing    int  // agents of the wave that fail
+	silent     int  // agents of the wave that acknowledge nothing
+	unknown    bool // no coordinator has counted the agents
+	skew       time.Duration
+	reason     string // of each failure
+	unstaged   int    // agents that do not stage the version
+	notRunning int    // agents of the wave that stopped to run the version
+	gone       int    // agents of the wave that ran the version and then left
 }
 
 func (r *region) seen() Region {
@@ -52,7 +55,8 @@ func (r *region) seen() Region {
 	case p.Phase == record.PhaseStage:
 		out.Applied = r.agents - r.unstaged
 	case p.Candidate != 0:
-		if out.InWave = r.agents * int(p.Wave.Share) / record.WholeFleet; len(p.Wave.Any) > 0 {
+		out.InWave = r.agents * int(p.Wave.Share) / record.WholeFleet
+		if len(p.Wave.Any) > 0 {
 			out.InWave = max(out.InWave, r.labelled)
 		}
 		out.Failed = min(r.failing, out.InWave)
@@ -94,7 +98,8 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 	switch d.Cmd {
 	case "plan":
 		p, err := ParsePlan([]byte(d.Input))
-		if s.plan = p; err != nil {
+		s.plan = p
+		if err != nil {
 			return "error: " + err.Error() + "\n"
 		}
 		return "ok\n"
@@ -129,7 +134,8 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 			pointers[name] = r.pointer
 		}
 		var err error
-		if s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, nil, "alice", "", s.view().Now); err != nil {
+		s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, nil, "alice", "", s.view().Now)
+		if err != nil {
 			return "error: " + err.Error() + "\n"
 		}
 		if d.HasArg("two-persons") {
@@ -173,7 +179,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-// pass lets time go by, a second a step, until nothing more happens at its end.
+// pass decides a step each second for a duration, and then steps until nothing changes.
 func (s *story) pass(d time.Duration) string {
 	var out strings.Builder
 	for end := s.now + d; s.now < end; {
@@ -181,7 +187,7 @@ func (s *story) pass(d time.Duration) string {
 		next, moves, _ := Decide(s.state, s.view(), time.Second)
 		out.WriteString(s.take(next, moves))
 	}
-	for range 20 { // what follows at once
+	for range 20 { // steps that follow without waiting
 		next, moves, changed := Decide(s.state, s.view(), 0)
 		if !changed {
 			break
@@ -191,7 +197,7 @@ func (s *story) pass(d time.Duration) string {
 	return out.String()
 }
 
-// take commits a step and tells of it.
+// take commits a step and describes it.
 func (s *story) take(next State, moves []Move) string {
 	var out strings.Builder
 	for _, e := range next.Log[min(len(s.state.Log), len(next.Log)):] {

@@ -9,106 +9,148 @@ import (
 	"banyan/record"
 )
 
-// Status is how it stands with a rollout.
+// Status is the status of a rollout.
 type Status string
 
 // The statuses. The last four are ends.
 const (
-	Waiting    Status = "waiting"     // for a second person's approval
-	Running    Status = "running"     //
-	Paused     Status = "paused"      // by a person, or by a gate of a plan that says so
-	Returning  Status = "returning"   // the pointers are moved back, hosts are on their way
-	Done       Status = "done"        // every region's baseline is the version
-	RolledBack Status = "rolled_back" // a gate failed, and every region runs what it ran before
-	Aborted    Status = "aborted"     // likewise, at a person's wish
-	Superseded Status = "superseded"  // by a newer rollout, or by hand
+	// Waiting means that a second person must approve the rollout.
+	Waiting Status = "waiting"
+	Running Status = "running"
+	// Paused means that a person, or a failed gate, stopped the rollout where it was.
+	Paused Status = "paused"
+	// Returning means that the pointers have moved back and the hosts follow.
+	Returning Status = "returning"
+	// Done means that the version is the baseline of every region.
+	Done Status = "done"
+	// RolledBack means that a gate failed, and every region runs the version before.
+	RolledBack Status = "rolled_back"
+	// Aborted means that a person took the version back.
+	Aborted Status = "aborted"
+	// Superseded means that a newer rollout, or moves by hand, took over.
+	Superseded Status = "superseded"
 )
 
-// Over tells whether a rollout has ended.
+// Over reports whether a rollout with this status has ended.
 func (s Status) Over() bool {
 	return s == Done || s == RolledBack || s == Aborted || s == Superseded
 }
 
-// Part is what a rollout does within a wave.
+// Part is a part of a wave. The zero value means that the rollout has not begun.
 type Part string
 
 // The parts, in their order.
 const (
-	Staging  Part = "staging"  // before any wave: the group's hosts fetch the version
-	Applying Part = "applying" // the wave's hosts take it up
-	Baking   Part = "baking"   // it must be well for a while
+	// Staging is before the first wave of a group: the group's hosts fetch the version.
+	Staging Part = "staging"
+	// Applying means that the agents of the wave take up the version.
+	Applying Part = "applying"
+	// Baking means that the agents of the wave run the version and the gates must hold.
+	Baking Part = "baking"
 )
 
-// Entry is a line of a rollout's history.
+// Entry is a line in the history of a rollout.
 type Entry struct {
 	At   time.Time `json:"at"`
 	What string    `json:"what"`
 }
 
-// maxEntries bounds a rollout's history; the middle is left out.
+// maxEntries is the maximum number of lines in a history. A longer history loses the lines
+// in the middle.
 const maxEntries = 200
 
-// State is all that a rollout is between two steps. It is stored as JSON; nothing else is
-// remembered.
+// State is all that a controller remembers of a rollout between two steps. It is stored as
+// JSON.
 type State struct {
-	ID      uint64 `json:"id"` // of the config's rollouts, from 1
+	// ID numbers the rollouts of a config, from 1.
+	ID      uint64 `json:"id"`
 	Config  string `json:"config"`
 	Version uint64 `json:"version"`
 	Plan    Plan   `json:"plan"`
+	// By is the person who started the rollout.
 	By      string `json:"by"`
 	Message string `json:"message,omitempty"`
 
 	Status Status `json:"status"`
-	Why    string `json:"why,omitempty"` // of that status
-	// End is what Returning leads to.
+	// Why is the reason for the status.
+	Why string `json:"why,omitempty"`
+	// End is the status after Returning.
 	End Status `json:"end,omitempty"`
 
-	Group int           `json:"group"`
-	Wave  int           `json:"wave"`
-	Part  Part          `json:"part"`     // "": not begun
-	Spent time.Duration `json:"spent_ns"` // in this part
-	// Overdue is how long gates that are asked elsewhere have been unknown, by name.
+	// Group is the index of the group in progress in Plan.Regions.
+	Group int `json:"group"`
+	// Wave is the index of the wave in progress in Plan.Waves.
+	Wave int  `json:"wave"`
+	Part Part `json:"part"`
+	// Spent is the time spent in Part, or in Returning.
+	Spent time.Duration `json:"spent_ns"`
+	// Overdue is the time for which queries and webhooks have given no verdict, by gate.
 	Overdue map[string]time.Duration `json:"overdue_ns,omitempty"`
-	// Skipped: a person promoted past the gates of this part.
+	// Skipped is true if a person promoted the rollout past the gates of this part.
 	Skipped bool `json:"skipped,omitempty"`
-	Full    bool `json:"full,omitempty"` // and past all that follow
+	// Full is true if a person promoted the rollout past the gates of all parts.
+	Full bool `json:"full,omitempty"`
 
 	Regions map[string]*RegionState `json:"regions"`
-	// Approver is the second person, where one is needed.
+	// Approver is the second person, if the rollout needed one.
 	Approver string `json:"approver,omitempty"`
 
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
-	// Decided and Recovered: when it was decided to take the version back, and when every
-	// host that answered was known to be back.
-	Decided   time.Time `json:"decided,omitzero"`
+	// Decided is the time of the decision to take the version back.
+	Decided time.Time `json:"decided,omitzero"`
+	// Recovered is the time at which every agent that counts had gone back.
 	Recovered time.Time `json:"recovered,omitzero"`
-	// Exposed is the most agents that were seen to run the version at once.
+	// Exposed is the maximum number of agents that ran the version at once.
 	Exposed int     `json:"exposed"`
 	Log     []Entry `json:"log"`
 }
 
 // RegionState is a region's part of a rollout.
 type RegionState struct {
-	Baseline uint64 `json:"baseline"`       // version it ran before; 0: none
-	Began    uint64 `json:"began"`          // first epoch of this rollout; 0: not touched yet
-	Epoch    uint64 `json:"epoch"`          // the pointer's, as this rollout left it
-	Left     bool   `json:"left,omitempty"` // another hand moved it
+	// Baseline is the version that the region ran before; 0 means none.
+	Baseline uint64 `json:"baseline"`
+	// Began is the first epoch of this rollout; 0 means that the pointer has not moved.
+	Began uint64 `json:"began"`
+	// Epoch is the pointer's epoch after the newest move by this rollout.
+	Epoch uint64 `json:"epoch"`
+	// Left is true if the rollout no longer moves the pointer.
+	Left bool `json:"left,omitempty"`
 
-	// Agents and InWave are how many were attached, and in the wave, when the part under way began, or more
-	// that came since: if many fewer are seen, they are not there, or not counted yet.
+	// Agents is the number of agents in the tree when the part in progress began, or a
+	// larger number that was seen since. If many fewer are seen, agents have left or are
+	// not counted yet.
 	Agents int `json:"agents"`
+	// InWave is the number of agents in the wave, counted like Agents.
 	InWave int `json:"in_wave"`
-	// Counted is the epoch that InWave is of.
+	// Counted is the epoch for which InWave was counted.
 	Counted uint64 `json:"counted,omitempty"`
 }
 
-// Start makes the state of a rollout of version. regions holds the present pointer of each
-// region it is to reach; one without a pointer has the zero Pointer. agents is how many each
-// was known to have lately; nil: not known.
-func Start(id uint64, config string, version uint64, plan Plan, regions map[string]record.Pointer, agents map[string]int, by, message string, at time.Time) (State, error) {
-	s := State{ID: id, Config: config, Version: version, Plan: plan.complete(), By: by, Message: message,
-		Status: Running, Regions: map[string]*RegionState{}, Started: at}
+// Start returns the state of a new rollout of version. regions are the present pointers of
+// the regions to reach; a region without a pointer has the zero Pointer. agents is the
+// expected number of agents by region; nil means that nothing is known.
+func Start(
+	id uint64,
+	config string,
+	version uint64,
+	plan Plan,
+	regions map[string]record.Pointer,
+	agents map[string]int,
+	by, message string,
+	at time.Time,
+) (State, error) {
+	s := State{
+		ID:      id,
+		Config:  config,
+		Version: version,
+		Plan:    plan.complete(),
+		By:      by,
+		Message: message,
+		Status:  Running,
+		Regions: map[string]*RegionState{},
+		Started: at,
+	}
 	if err := plan.Validate(); err != nil {
 		return s, err
 	}
@@ -124,7 +166,8 @@ func Start(id uint64, config string, version uint64, plan Plan, regions map[stri
 	for _, group := range s.Plan.Regions {
 		for _, region := range group {
 			if s.Regions[region] == nil {
-				return s, invalid("region %q is not one of those to roll out to: %v", region, slices.Sorted(maps.Keys(regions)))
+				known := slices.Sorted(maps.Keys(regions))
+				return s, invalid("region %q is not one of the regions to roll out to: %v", region, known)
 			}
 		}
 	}
@@ -132,6 +175,14 @@ func Start(id uint64, config string, version uint64, plan Plan, regions map[stri
 	return s, nil
 }
 
+// Wait makes a new rollout wait for the approval of a second person.
+func (s *State) Wait(at time.Time) {
+	s.Status = Waiting
+	s.Why = "a second person must approve it"
+	s.note(at, s.Why)
+}
+
+// note adds a line to the history.
 func (s *State) note(at time.Time, what string) {
 	if len(s.Log) >= maxEntries {
 		s.Log = slices.Delete(s.Log, maxEntries/2, maxEntries/2+1)
@@ -139,7 +190,7 @@ func (s *State) note(at time.Time, what string) {
 	s.Log = append(s.Log, Entry{at, what})
 }
 
-// clone lets Decide leave its argument as it is.
+// clone returns a copy that shares no map or slice that a step changes.
 func (s State) clone() State {
 	s.Regions = maps.Clone(s.Regions)
 	for region, r := range s.Regions {
@@ -151,7 +202,7 @@ func (s State) clone() State {
 	return s
 }
 
-// group is the regions that move now, but those that a person took out.
+// group returns the regions of the group in progress, without the regions that have left.
 func (s *State) group() []string {
 	var in []string
 	for _, region := range s.Plan.Regions[min(s.Group, len(s.Plan.Regions)-1)] {
@@ -162,7 +213,8 @@ func (s *State) group() []string {
 	return in
 }
 
-// touched is the regions whose pointers this rollout has moved and not let go.
+// touched returns the regions whose pointers this rollout has moved, sorted, without the
+// regions that have left.
 func (s *State) touched() []string {
 	var in []string
 	for _, region := range slices.Sorted(maps.Keys(s.Regions)) {
@@ -173,23 +225,31 @@ func (s *State) touched() []string {
 	return in
 }
 
+// wave returns the wave in progress.
 func (s *State) wave() *Wave { return &s.Plan.Waves[min(s.Wave, len(s.Plan.Waves)-1)] }
 
-// Gates are those of the wave under way.
+// Gates returns the gates of the wave in progress.
 func (s *State) Gates() Gates { return *s.wave().Gates }
 
-// Asks tells whether the gates that are asked elsewhere are to be asked now.
-func (s *State) Asks() bool { return s.Status == Running && s.Part == Baking && !s.Skipped && !s.Full }
-
-// direct tells that the wave is the last of all and that nothing is waited for after it:
-// its pointer makes the version the baseline at once.
-func (s *State) direct() bool {
-	g := s.Gates()
-	return s.Plan.Immediate || s.Group == len(s.Plan.Regions)-1 && s.Wave == len(s.Plan.Waves)-1 && s.Group == 0 &&
-		s.wave().Bake == 0 && len(g.Queries) == 0 && len(g.Webhooks) == 0
+// Asks reports whether queries and webhooks must be asked now.
+func (s *State) Asks() bool {
+	return s.Status == Running && s.Part == Baking && !s.Skipped && !s.Full
 }
 
-// Title shows where a rollout is, in a few words.
+// direct reports whether the wave in progress is the last step: nothing follows it, and it
+// neither bakes nor asks anything. Its pointer makes the version the baseline at once.
+func (s *State) direct() bool {
+	if s.Plan.Immediate {
+		return true
+	}
+	onlyGroup := len(s.Plan.Regions) == 1
+	lastWave := s.Wave == len(s.Plan.Waves)-1
+	gates := s.Gates()
+	asks := len(gates.Queries) > 0 || len(gates.Webhooks) > 0
+	return onlyGroup && s.Group == 0 && lastWave && s.wave().Bake == 0 && !asks
+}
+
+// Title describes the progress of a rollout in a few words.
 func (s *State) Title() string {
 	if s.Status.Over() || s.Status == Waiting || s.Status == Returning || s.Part == "" {
 		return string(s.Status)
@@ -197,7 +257,7 @@ func (s *State) Title() string {
 	return fmt.Sprintf("%s: %s", s.Status, s.place())
 }
 
-// place is the part under way, in a few words.
+// place describes the part in progress.
 func (s *State) place() string {
 	where := fmt.Sprintf("%s, %s", s.Part, s.WaveName())
 	if s.Part == Staging {
@@ -209,7 +269,7 @@ func (s *State) place() string {
 	return where
 }
 
-// WaveName shows the wave under way: "wave 1 of 3 (canary=true)".
+// WaveName describes the wave in progress: "wave 1 of 3 (canary=true)".
 func (s *State) WaveName() string {
 	return fmt.Sprintf("wave %d of %d (%s)", s.Wave+1, len(s.Plan.Waves), s.Plan.wave(s.Wave))
 }

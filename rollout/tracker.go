@@ -13,37 +13,44 @@ import (
 	"banyan/record"
 )
 
-// Tracker is what a leader knows of who has applied what: of each pointer the
-// acknowledgements of its newest epoch, and of each coordinator its newest census. It is
-// not safe for concurrent use.
+// maxReasons is the maximum number of reasons of failures in a Region.
+const maxReasons = 3
+
+// Tracker collects what a leader hears of the fleet: for each pointer the acknowledgements
+// of its newest epoch, and for each coordinator its newest census. It is not safe for
+// concurrent use.
 type Tracker struct {
 	acks   map[record.PointerKey]*wire.AckEntry
-	census map[string]counted // by coordinator
-	placed map[string]under   // likewise
+	census map[string]counted   // by coordinator
+	placed map[string]headcount // by coordinator
 }
 
-// under is how many agents are under a coordinator of a region.
-type under struct {
+// counted is the newest census of a coordinator.
+type counted struct {
+	*wire.Census
+	region string
+	at     time.Time
+}
+
+// headcount is the newest number of agents in the tree of a coordinator.
+type headcount struct {
 	region string
 	agents int
 }
 
-// counted is a coordinator's census.
-type counted struct {
-	region string
-	*wire.Census
-	at time.Time
-}
-
-// NewTracker makes a tracker that knows nothing.
+// NewTracker returns a tracker that has heard nothing.
 func NewTracker() *Tracker {
-	return &Tracker{acks: map[record.PointerKey]*wire.AckEntry{}, census: map[string]counted{}, placed: map[string]under{}}
+	return &Tracker{
+		acks:   map[record.PointerKey]*wire.AckEntry{},
+		census: map[string]counted{},
+		placed: map[string]headcount{},
+	}
 }
 
-// Moved starts to count for a pointer's new epoch.
+// Moved starts to count acknowledgements for the epoch of p.
 func (t *Tracker) Moved(p record.Pointer) { t.at(p.Key(), p.Epoch) }
 
-// at returns the entry of an epoch, or nil if a newer one is counted.
+// at returns the acknowledgements of an epoch; nil if a newer epoch is counted.
 func (t *Tracker) at(k record.PointerKey, epoch uint64) *wire.AckEntry {
 	e := t.acks[k]
 	if e == nil || e.Epoch < epoch {
@@ -56,37 +63,57 @@ func (t *Tracker) at(k record.PointerKey, epoch uint64) *wire.AckEntry {
 	return e
 }
 
-// Acked adds acknowledgements; those of older epochs are of no use.
+// Acked adds acknowledgements. Acknowledgements of older epochs are dropped.
 func (t *Tracker) Acked(entry *wire.AckEntry) {
 	k := entry.Key()
 	if len(t.acks) >= mesh.MaxConfigs && t.acks[k] == nil {
 		return
 	}
-	if e := t.at(k, entry.Epoch); e != nil {
+	e := t.at(k, entry.Epoch)
+	if e != nil {
 		e.Merge(entry)
 	}
 }
 
-// Acks returns what was acknowledged of a pointer's epoch; nil if nothing was.
+// Acks returns the acknowledgements of a pointer's epoch; nil if there are none.
 func (t *Tracker) Acks(config, region string, epoch uint64) *wire.AckEntry {
-	if e := t.acks[record.PointerKey{Config: config, Region: region}]; e != nil && e.Epoch == epoch {
-		return e
+	e := t.acks[record.PointerKey{Config: config, Region: region}]
+	if e == nil || e.Epoch != epoch {
+		return nil
 	}
-	return nil
+	return e
 }
 
-// Counted takes a coordinator's newest census.
+// Counted takes the newest census of a coordinator.
 func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
-	t.census[coordinator] = counted{region, c, at}
-	t.placed[coordinator] = under{region, int(c.Agents)}
+	t.census[coordinator] = counted{Census: c, region: region, at: at}
+	t.placed[coordinator] = headcount{region, int(c.Agents)}
 }
 
-// Placed corrects the number of agents that Sizes tells of, until the coordinator's next
-// census. A rollout's arithmetic is of one census, whose counts belong together.
-func (t *Tracker) Placed(coordinator, region string, n int) { t.placed[coordinator] = under{region, n} }
+// Placed sets the number of agents that Sizes returns for a coordinator until its next
+// census. Region ignores this number: all counts of a Region must come from one census.
+func (t *Tracker) Placed(coordinator, region string, n int) {
+	t.placed[coordinator] = headcount{region, n}
+}
 
-// Expire forgets coordinators that were not heard of since a time: their agents are with
-// others by then, or nothing is known of them.
+// Sizes returns the sizes of the regions that a census or Placed named.
+func (t *Tracker) Sizes() map[string]Size {
+	sizes := map[string]Size{}
+	for _, name := range slices.Sorted(maps.Keys(t.placed)) {
+		placed := t.placed[name]
+		s := sizes[placed.region]
+		s.Agents += placed.agents
+		c, ok := t.census[name]
+		if ok {
+			s.Audiences = append(s.Audiences, c.Audiences...)
+		}
+		sizes[placed.region] = s
+	}
+	return sizes
+}
+
+// Expire forgets the coordinators that sent no census since before. Their agents have moved
+// to other coordinators by then, or nothing is known of them.
 func (t *Tracker) Expire(before time.Time) {
 	for name, c := range t.census {
 		if c.at.Before(before) {
@@ -96,7 +123,7 @@ func (t *Tracker) Expire(before time.Time) {
 	}
 }
 
-// Covers tells whether any coordinator of a region was heard of.
+// Covers reports whether a coordinator of region sent a census.
 func (t *Tracker) Covers(region string) bool {
 	for _, c := range t.census {
 		if c.region == region {
@@ -106,7 +133,7 @@ func (t *Tracker) Covers(region string) bool {
 	return false
 }
 
-// Labels counts the agents that carry each label, as "key=value".
+// Labels returns the number of agents that carry each label, by "key=value".
 func (t *Tracker) Labels() map[string]int {
 	labels := map[string]int{}
 	for _, c := range t.census {
@@ -117,19 +144,20 @@ func (t *Tracker) Labels() map[string]int {
 	return labels
 }
 
-// Quarantined is an agent in quarantine, and where.
+// Quarantined is an agent in quarantine.
 type Quarantined struct {
 	wire.Quarantined
-	Region string    `json:"region"`
-	Since  time.Time `json:"since"`
+	Region string
+	Since  time.Time
 }
 
-// Quarantined lists the agents in quarantine, by name.
+// Quarantined returns the agents in quarantine, by name.
 func (t *Tracker) Quarantined() []Quarantined {
 	var all []Quarantined
 	for _, c := range t.census {
 		for _, q := range c.Census.Quarantined {
-			all = append(all, Quarantined{q, c.region, c.at.Add(-time.Duration(q.Millis) * time.Millisecond)})
+			since := c.at.Add(-time.Duration(q.Millis) * time.Millisecond)
+			all = append(all, Quarantined{Quarantined: q, Region: c.region, Since: since})
 		}
 	}
 	slices.SortFunc(all, func(a, b Quarantined) int {
@@ -138,8 +166,8 @@ func (t *Tracker) Quarantined() []Quarantined {
 	return all
 }
 
-// Region tells what is seen of a pointer, for a rollout whose first epoch in that region
-// was began; 0 if it has none yet.
+// Region returns what is seen of the agents of p's region, for p's epoch. began is the first
+// epoch of the rollout in the region; 0 means that the rollout has not moved the pointer.
 func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	r := Region{Epoch: p.Epoch}
 	excused := t.excused(p.Config, p.Region, began)
@@ -160,14 +188,14 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 		r.Skew = time.Duration(e.Latency.Quantile(1)-e.Latency.Quantile(0)) * time.Microsecond
 	}
 	for _, f := range e.Failures {
-		if !excused.Contains(f.Agent) && len(r.Reasons) < 3 {
+		if !excused.Contains(f.Agent) && len(r.Reasons) < maxReasons {
 			r.Reasons = append(r.Reasons, f.Name+": "+f.Reason)
 		}
 	}
 	return r
 }
 
-// excused is the subscribers in quarantine since before a rollout began.
+// excused returns the subscribers of config that were in quarantine before the epoch began.
 func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
 	excused := roaring.New()
 	for _, c := range t.census {
@@ -180,8 +208,9 @@ func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
 	return excused
 }
 
-// size is how many agents of a region count, and are in the wave; known is whether every
-// coordinator of the region has told for that very epoch.
+// size returns the number of agents of p's region that count, and the number of agents in the
+// wave. known is false unless every coordinator of the region counted for p's epoch. A
+// pointer without a candidate has no wave to count, so every census is of its epoch.
 func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWave int, known bool) {
 	for _, name := range slices.Sorted(maps.Keys(t.census)) {
 		c := t.census[name]
@@ -197,7 +226,8 @@ func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWav
 		if i < 0 {
 			return 0, 0, false
 		}
-		agents, inWave = agents+int(c.Waves[i].Agents), inWave+int(c.Waves[i].InWave)
+		agents += int(c.Waves[i].Agents)
+		inWave += int(c.Waves[i].InWave)
 	}
 	if p.Candidate == 0 {
 		agents = max(agents-int(excused.GetCardinality()), 0)

@@ -1,0 +1,259 @@
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"banyan/internal/quantity"
+)
+
+// gathering is the time after the start of a controller during which all agents that were
+// counted before must be seen. Later, MaxGone of them may be missing.
+const gathering = 30 * time.Second
+
+// judge holds a rollout's state against the view. Its methods change nothing.
+type judge struct {
+	*State
+	view View
+}
+
+// seen returns what is seen of a region for the epoch that this rollout wrote. If the view
+// is of another epoch, nothing is known.
+func (j *judge) seen(region string) Region {
+	seen := j.view.Regions[region]
+	if seen.Epoch != j.Regions[region].Epoch {
+		return Region{}
+	}
+	return seen
+}
+
+// present reports whether the agents of a region that were counted before are seen, but for
+// the share that may be missing.
+func (j *judge) present(region string) bool {
+	r := j.Regions[region]
+	seen := j.seen(region)
+	gone := j.Gates().MaxGone
+	if j.view.Uptime < gathering {
+		gone = 0
+	}
+	if !seen.Known || seen.Placed < needed(1-gone, r.Agents) {
+		return false
+	}
+	return r.Counted != r.Epoch || seen.InWave >= needed(1-gone, r.InWave)
+}
+
+// inWave returns the number of agents that must run the version. The pointer of a direct
+// plan has no candidate, so all agents count.
+func (j *judge) inWave(seen Region) int {
+	if j.direct() {
+		return seen.Agents
+	}
+	return seen.InWave
+}
+
+// runs returns the number of agents that run the version.
+func (j *judge) runs(seen Region) int {
+	if j.direct() {
+		return seen.Applied
+	}
+	return seen.Running
+}
+
+// promoted reports whether a person promoted the rollout past the gates of this part.
+func (j *judge) promoted() bool { return j.Skipped || j.Full }
+
+// asksGates reports whether the wave in progress has queries or webhooks.
+func (j *judge) asksGates() bool { return len(j.Gates().names()) > 0 }
+
+// failure says which gate of the part in progress fails; "" if none fails.
+func (j *judge) failure() string {
+	if j.Part == Staging || j.promoted() || j.Plan.Immediate {
+		return ""
+	}
+	g := j.Gates()
+	failed := 0
+	var reasons []string
+	for _, region := range j.group() {
+		seen := j.seen(region)
+		if why := j.regionFailure(g, region, seen); why != "" {
+			return why
+		}
+		failed += seen.Failed
+		reasons = append(reasons, seen.Reasons...)
+	}
+	if g.MaxFailures != nil && failed > *g.MaxFailures {
+		return fmt.Sprintf("%d agents failed, at most %d may%s", failed, *g.MaxFailures, because(reasons))
+	}
+	if j.Part != Baking {
+		return ""
+	}
+	return j.outsideFailure(g)
+}
+
+// regionFailure says which gate fails in one region; "" if none fails.
+func (j *judge) regionFailure(g Gates, region string, seen Region) string {
+	maxSkew := time.Duration(g.MaxSkew)
+	if maxSkew > 0 && j.Part == Applying && seen.Skew > maxSkew {
+		return fmt.Sprintf("%s between the first and the last agent of %s, at most %s may be", seen.Skew, region, maxSkew)
+	}
+	inWave := j.inWave(seen)
+	allowed := inWave - needed(g.MinSuccess, inWave)
+	if seen.Known && seen.Failed > allowed {
+		return fmt.Sprintf("%d of %d agents of the wave failed in %s; at least %s must run it%s",
+			seen.Failed, inWave, region, g.MinSuccess, because(seen.Reasons))
+	}
+	return ""
+}
+
+// because quotes the first of some reasons.
+func because(reasons []string) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	return " (" + strings.TrimSpace(reasons[0]) + ")"
+}
+
+// needed returns the number of agents that a share of n agents is, rounded up: 99% of 150
+// agents are 149. The subtraction keeps an error of floating point from rounding up.
+func needed(share quantity.Percent, n int) int {
+	return int(math.Ceil(float64(share)*float64(n) - 1e-9))
+}
+
+// outsideFailure says which query or webhook fails, or has given no answer for too long;
+// "" if none does.
+func (j *judge) outsideFailure(g Gates) string {
+	for _, q := range g.Queries {
+		if why := j.answerFailure(q.Name, time.Duration(q.Limit+q.Every)); why != "" {
+			return why
+		}
+	}
+	for _, h := range g.Webhooks {
+		if why := j.answerFailure(h.Name, time.Duration(h.Limit+h.Every)); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (j *judge) answerFailure(name string, limit time.Duration) string {
+	a := j.view.Answers[name]
+	overdue := j.Overdue[name]
+	switch {
+	case a.Verdict == Fail:
+		return fmt.Sprintf("gate %q: %s", name, a.Detail)
+	case overdue >= limit:
+		return fmt.Sprintf("gate %q could not be asked for %s, which counts as failed: %s",
+			name, overdue.Round(time.Second), a.Detail)
+	}
+	return ""
+}
+
+// passed reports whether the part in progress is complete.
+func (j *judge) passed() bool {
+	if j.promoted() {
+		return true
+	}
+	switch j.Part {
+	case Staging:
+		return j.staged()
+	case Applying:
+		return j.applied()
+	}
+	return j.baked()
+}
+
+// staged reports whether enough agents of every region of the group hold the version.
+func (j *judge) staged() bool {
+	for _, region := range j.group() {
+		seen := j.seen(region)
+		if !j.present(region) || seen.Applied < needed(j.Plan.Stage.Share, seen.Agents) {
+			return false
+		}
+	}
+	return true
+}
+
+// applied reports whether enough agents of the wave run the version in every region of the
+// group.
+func (j *judge) applied() bool {
+	if j.Plan.Immediate {
+		return true
+	}
+	for _, region := range j.group() {
+		seen := j.seen(region)
+		if !j.present(region) || j.runs(seen) < needed(j.Gates().MinSuccess, j.inWave(seen)) {
+			return false
+		}
+	}
+	return true
+}
+
+// baked reports whether the wave has baked for its time, its agents still run the version,
+// and every query and webhook passes.
+func (j *judge) baked() bool {
+	if j.Spent < time.Duration(j.wave().Bake) || !j.applied() {
+		return false
+	}
+	for _, name := range j.Gates().names() {
+		if j.view.Answers[name].Verdict != Pass {
+			return false
+		}
+	}
+	return true
+}
+
+// late says that the part in progress has exceeded its limit; "" if it has not.
+func (j *judge) late() string {
+	limit := j.limit()
+	if j.Spent < limit {
+		return ""
+	}
+	return fmt.Sprintf("%s took longer than %s: %s", j.Part, limit, j.counts())
+}
+
+// limit returns the maximum duration of the part in progress.
+func (j *judge) limit() time.Duration {
+	g := j.Gates()
+	switch j.Part {
+	case Staging:
+		return time.Duration(j.Plan.Stage.Timeout)
+	case Applying:
+		return time.Duration(g.Timeout)
+	}
+	// After the bake, agents that no longer run the version have the timeout of the wave to
+	// run it again, and a query or webhook has its limit and two intervals to answer.
+	bake := j.wave().Bake
+	limit := time.Duration(g.Timeout + bake)
+	for _, q := range g.Queries {
+		limit = max(limit, time.Duration(bake+q.Limit+2*q.Every))
+	}
+	for _, h := range g.Webhooks {
+		limit = max(limit, time.Duration(bake+h.Limit+2*h.Every))
+	}
+	return limit
+}
+
+// counts shows the progress of the group: "97 of 100 hosts".
+func (j *judge) counts() string {
+	have := 0
+	all := 0
+	gone := ""
+	for _, region := range j.group() {
+		seen := j.seen(region)
+		expected := j.Regions[region].Agents
+		missing := expected - seen.Placed
+		if seen.Known && missing > 0 && !j.present(region) {
+			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, expected, region)
+		}
+		if j.Part == Staging {
+			have += seen.Applied
+			all += seen.Agents
+		} else {
+			have += j.runs(seen)
+			all += j.inWave(seen)
+		}
+	}
+	return fmt.Sprintf("%d of %d hosts%s", min(have, all), all, gone)
+}

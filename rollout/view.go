@@ -1,0 +1,69 @@
+package rollout
+
+import (
+	"time"
+
+	"banyan/record"
+)
+
+// View is what a controller sees of the fleet when it decides a step.
+type View struct {
+	// Now is the wall-clock time of the step. It goes into the history; nothing is decided
+	// by it.
+	Now time.Time
+	// Regions are the regions of the rollout.
+	Regions map[string]Region
+	// Uptime is the time since the controller started. A controller that has just started
+	// has not counted all agents.
+	Uptime time.Duration
+	// Frozen is the reason for which the rollout must not go forward; empty means that the
+	// rollout may.
+	Frozen string
+	// Answers are the newest answers of queries and webhooks, by gate, since the wave began
+	// to bake.
+	Answers map[string]Answer
+}
+
+// Region is what a controller sees of a config in one region. All counts leave out the
+// agents that were in quarantine before the rollout began, except Placed.
+type Region struct {
+	// Epoch is the pointer's epoch in the store.
+	Epoch uint64
+	// Known is true if every coordinator of the region counted its agents for Epoch.
+	Known bool
+	// Placed is the number of subscribers in the tree, with those in quarantine.
+	Placed int
+	// Agents is the number of subscribers in the tree.
+	Agents int
+	// InWave is the number of agents that must run the candidate.
+	InWave int
+	// Applied is the number of agents that applied or staged the epoch.
+	Applied int
+	// Running is the number of agents that run the candidate.
+	Running int
+	// Failed is the number of agents that failed the epoch and have not recovered.
+	Failed int
+	// Skew is the time between the first and the last apply.
+	Skew time.Duration
+	// Reasons are the reasons of some failures.
+	Reasons []string
+}
+
+// Verdict is the judgment of a gate.
+type Verdict uint8
+
+const (
+	// Unknown means that the gate could not be asked, or did not decide.
+	Unknown Verdict = iota
+	Pass
+	Fail
+)
+
+// Answer is the newest answer of a gate.
+type Answer struct {
+	Verdict Verdict
+	Detail  string
+}
+
+// Move is a pointer to write, on condition that the stored epoch is the one before.
+type Move = record.Pointer
