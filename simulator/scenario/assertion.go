@@ -62,6 +62,10 @@ var metrics = map[string]func(*Report) float64{
 	},
 }
 
+// Metrics returns the names of the metrics that assertions can compare, sorted.
+func Metrics() []string { return slices.Sorted(maps.Keys(metrics)) }
+
+// operators holds the comparisons of assertions.
 var operators = map[string]func(a, b float64) bool{
 	"<":  func(a, b float64) bool { return a < b },
 	"<=": func(a, b float64) bool { return a <= b },
@@ -79,7 +83,7 @@ func parseAssertion(text string) (Assertion, error) {
 	a := Assertion{Text: text, metric: parts[0], op: parts[1]}
 	if metrics[a.metric] == nil {
 		return a, fmt.Errorf("%w: assertion %q: no metric %q; the metrics are %s",
-			record.ErrInvalid, text, a.metric, strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
+			record.ErrInvalid, text, a.metric, strings.Join(Metrics(), ", "))
 	}
 	if operators[a.op] == nil {
 		return a, fmt.Errorf("%w: assertion %q: no operator %q; the operators are <, <=, ==, >= and >",
