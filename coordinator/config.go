@@ -38,8 +38,8 @@ const (
 type Config struct {
 	// Identity is the coordinator's certificate and trust policy.
 	Identity *identity.Bundle
-	// ActivationKeys sign pointers and heads. A leader needs a key for each region whose
-	// pointers it moves. A follower needs none.
+	// ActivationKeys sign pointers and heads. A leader needs the key of each region whose
+	// pointers move. A follower needs no key.
 	ActivationKeys []record.Key
 	// DataDir is the directory of the store and the blobs.
 	DataDir string
@@ -49,8 +49,8 @@ type Config struct {
 	// Listen is the UDP address of the mesh; default ":7400".
 	Listen string
 	// Advertise is the mesh address that other coordinators dial. The default is the bound
-	// address; if Listen names no host, a follower advertises the host from which it
-	// reaches the leader.
+	// address; if Listen names no host, a follower advertises the local host address of
+	// the connection to the leader.
 	Advertise string
 	// API is the TCP address of the control API; default ":7401".
 	API string
@@ -64,10 +64,10 @@ type Config struct {
 	LeaderAPI string
 	// Cell distinguishes the coordinators of one region: 0 to tree.MaxCells-1.
 	Cell int
-	// Gossip is the address, TCP and UDP, of the region's gossip pool; empty means none.
+	// Gossip is the address, TCP and UDP, of the region's gossip pool; empty means no pool.
 	Gossip string
 	// GossipWAN is the address, TCP and UDP, of the gossip pool of all coordinators; empty
-	// means none.
+	// means no pool.
 	GossipWAN string
 	// GossipJoin are the GossipWAN addresses of other coordinators.
 	GossipJoin []string
@@ -102,9 +102,9 @@ type Config struct {
 	// IdleTimeout is the time after which a silent link is closed; the default is that of
 	// transport.Config.
 	IdleTimeout time.Duration
-	// PacketConn is a socket to use instead of binding Listen; nil means none.
+	// PacketConn is a socket to use instead of Listen; nil means that Listen is bound.
 	PacketConn net.PacketConn
-	// Version is the version of the program, which the status reports.
+	// Version is the version of the program, for the status.
 	Version string
 	// Log is the logger; nil discards all messages.
 	Log *slog.Logger
@@ -184,7 +184,7 @@ func activationKeys(cfg Config) (map[string]record.Key, error) {
 	}
 	region := cfg.Identity.Identity.Region
 	if _, ok := keys[region]; !ok {
-		return nil, fmt.Errorf("%w: no activation key for region %s; a leader needs one, a follower needs the leader's address",
+		return nil, fmt.Errorf("%w: no activation key for region %s; a leader needs the key, a follower the leader's address",
 			record.ErrInvalid, region)
 	}
 	return keys, nil

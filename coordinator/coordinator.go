@@ -181,8 +181,20 @@ func (c *Coordinator) assemble() {
 			policy:  policy,
 			log:     c.log,
 		},
-		pointers: pointerHandlers{ledger: c.ledger, requests: requests, holds: holds, tracker: c.tracker, policy: policy},
-		rollouts: rolloutHandlers{ledger: c.ledger, requests: requests, rollouts: c.rollouts, holds: holds, policy: policy},
+		pointers: pointerHandlers{
+			ledger:   c.ledger,
+			requests: requests,
+			holds:    holds,
+			tracker:  c.tracker,
+			policy:   policy,
+		},
+		rollouts: rolloutHandlers{
+			ledger:   c.ledger,
+			requests: requests,
+			rollouts: c.rollouts,
+			holds:    holds,
+			policy:   policy,
+		},
 		plans:    planHandlers{plans: plans},
 		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.awake, log: c.log},
 		fleet: fleetHandlers{
@@ -373,16 +385,16 @@ func (c *Coordinator) newSpreader() *spreader {
 	}
 }
 
-// hint passes a gossiped revision of a follower's region to the node, which asks the leader
-// if it lacks that revision. It is called by the gossip pools.
+// hint passes a gossiped revision of a follower's region to the node. A node without the
+// revision asks the leader. The gossip pools call hint.
 func (c *Coordinator) hint(region string, revision uint64) {
 	if region == c.region && !c.Leads() && c.running.Load() {
 		c.driver.Input(c.ctx, step.Input{Kind: step.InHint, Revision: revision})
 	}
 }
 
-// doubt passes the failure of a relay to the planner. It is called by the gossip pool of the
-// region.
+// doubt passes the failure of a relay to the planner. The gossip pool of the region calls
+// doubt.
 func (c *Coordinator) doubt(name string) {
 	c.metrics.failed.Inc()
 	if c.running.Load() {
@@ -426,7 +438,7 @@ func (c *Coordinator) headsAndCensus(n *mesh.Node) []step.Input {
 	return inputs
 }
 
-// Close releases what Open opened. Run calls it.
+// Close closes the stores, the sockets and the gossip pools. Run calls Close.
 func (c *Coordinator) Close() error {
 	var errs []error
 	for _, l := range []net.Listener{c.api, c.metric} {

@@ -50,16 +50,19 @@ var coded = []struct {
 	{record.ErrChecksum, api.CodeRejected, hintTrust},
 	{ledger.ErrNoKey, api.CodeRejected, "give the key to this coordinator, or ask the coordinator that has it"},
 	{rollout.ErrNotPossible, api.CodeConflict, ""},
-	{rollout.ErrPlan, api.CodeRejected, "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"},
+	{rollout.ErrPlan, api.CodeRejected, hintPlan},
 	{record.ErrInvalid, api.CodeInvalid, ""},
 	{record.ErrMalformed, api.CodeInvalid, ""},
 	{diskspace.ErrFull, api.CodeUnavailable, "make room on the coordinator's disk"},
 }
 
-const hintTrust = "the trust policy says which keys may sign what"
+const (
+	hintTrust = "the trust policy says which keys may sign what"
+	hintPlan  = "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"
+)
 
-// toAPIError returns the error that the caller gets for err: its kind, a message, and a
-// hint where there is something to do.
+// toAPIError returns the error that the caller gets for err: a code, a message, and a hint if
+// the caller can do something.
 func toAPIError(err error) *api.Error {
 	var (
 		ready     *api.Error

@@ -13,7 +13,7 @@ import (
 	"banyan/versionstore"
 )
 
-// feed passes every pointer in a leader's store, old and new, to its node.
+// feed passes every pointer in a leader's store, old and new, to the node.
 type feed struct {
 	store     versionstore.Store
 	library   *library
@@ -50,9 +50,9 @@ func (f *feed) run(ctx context.Context) error {
 }
 
 // pushFor returns the version to push behind a pointer: the newest version that the
-// pointer names, if the body is small and was not pushed in this region before. It returns
-// nil for an older version, which almost every host has, and while nobody is attached:
-// after a start, Watch reports every pointer in the store.
+// pointer names, if the body is small and was not pushed in the region before. It returns
+// nil for an older version, because almost every host has the version already, and while
+// no agent is attached: after a start, Watch reports every pointer in the store.
 func (f *feed) pushFor(ctx context.Context, p record.Pointer) *wire.Push {
 	key := p.Key()
 	version := max(p.Baseline, p.Candidate)

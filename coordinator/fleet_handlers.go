@@ -95,9 +95,10 @@ func (h *fleetHandlers) deleteQuarantine(r *http.Request, caller identity.Identi
 	}
 	if region := all[i].Region; region != h.self.Region {
 		return nil, &api.Error{
-			Code:    api.CodeRejected,
-			Message: fmt.Sprintf("agent %s is in region %s, and this coordinator is in region %s", name, region, h.self.Region),
-			Hint:    "ask the coordinator of that region, with --coordinator",
+			Code: api.CodeRejected,
+			Message: fmt.Sprintf("agent %s is in region %s, and this coordinator is in region %s",
+				name, region, h.self.Region),
+			Hint: "ask the coordinator of that region, with --coordinator",
 		}
 	}
 	h.log.Info("released by hand", "agent", name, "by", caller.Name)

@@ -22,7 +22,7 @@ const (
 	// gateTimeout is the maximum duration of one request to a gate.
 	gateTimeout = 10 * time.Second
 	// queryTimeout is the maximum duration of a query within Prometheus. It is shorter
-	// than gateTimeout, so that Prometheus can answer what went wrong.
+	// than gateTimeout, to leave time for Prometheus to answer with an error.
 	queryTimeout = "8s"
 	// maxAnswer is the maximum size of an answer that is read, in bytes.
 	maxAnswer = 1 << 20
@@ -30,7 +30,7 @@ const (
 	quotedSamples = 3
 )
 
-// gateClient follows no redirects: it asks the address that the plan names and no other.
+// gateClient follows no redirects: only the address in the plan is asked.
 var gateClient = &http.Client{
 	Timeout:       gateTimeout,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -55,12 +55,14 @@ func startAsker(ctx context.Context, part string, s rollout.State, wake func()) 
 	gates := s.Gates()
 	for _, q := range gates.Queries {
 		a.group.Go(func() {
-			a.repeat(ctx, q.Name, time.Duration(q.Every), q.Strikes, func() rollout.Answer { return a.query(ctx, q) })
+			ask := func() rollout.Answer { return a.query(ctx, q) }
+			a.repeat(ctx, q.Name, time.Duration(q.Every), q.Strikes, ask)
 		})
 	}
 	for _, h := range gates.Webhooks {
 		a.group.Go(func() {
-			a.repeat(ctx, h.Name, time.Duration(h.Every), h.Strikes, func() rollout.Answer { return a.call(ctx, h) })
+			ask := func() rollout.Answer { return a.call(ctx, h) }
+			a.repeat(ctx, h.Name, time.Duration(h.Every), h.Strikes, ask)
 		})
 	}
 	return a
@@ -75,7 +77,7 @@ func (a *asker) stop() {
 	a.group.Wait()
 }
 
-// answers returns the newest answers by gate. A nil asker has none.
+// answers returns the newest answers by gate. A nil asker has no answers.
 func (a *asker) answers() map[string]rollout.Answer {
 	if a == nil {
 		return map[string]rollout.Answer{}
@@ -86,7 +88,7 @@ func (a *asker) answers() map[string]rollout.Answer {
 }
 
 // repeat asks one gate at an interval until ctx ends. The gate fails after strikes failures
-// in a row; with fewer its answer is unknown.
+// in a row; after fewer failures the answer is unknown.
 func (a *asker) repeat(
 	ctx context.Context,
 	name string,

@@ -12,23 +12,27 @@ import (
 )
 
 const (
-	// gossipInterval is the time between two looks at the revisions, which are gossiped if
-	// they grew.
+	// gossipInterval is the time between two looks at the revisions. A revision is
+	// gossiped after it grew.
 	gossipInterval = 250 * time.Millisecond
 	// joinEvery is the number of looks between two attempts to join the wide-area pool.
 	joinEvery = 20
 )
 
 // pools are the gossip pools that a coordinator belongs to: the pool of its region, with
-// the upper relays, and the wide-area pool of all coordinators. The zero value has none.
+// the upper relays, and the wide-area pool of all coordinators. The zero value has no pool.
 type pools struct {
 	region *gossip.Pool // nil if there is none
 	wan    *gossip.Pool // nil if there is none
 	log    *slog.Logger
 }
 
-// openPools opens the configured pools. Without a gossip key it opens none.
-func openPools(cfg *Config, onRevision func(region string, revision uint64), onFailed func(name string)) (p pools, err error) {
+// openPools opens the configured pools; without a gossip key, no pool.
+func openPools(
+	cfg *Config,
+	onRevision func(region string, revision uint64),
+	onFailed func(name string),
+) (p pools, err error) {
 	p.log = cfg.Log
 	id := cfg.Identity.Identity
 	if cfg.Identity.Gossip == nil {
@@ -67,7 +71,7 @@ func openPools(cfg *Config, onRevision func(region string, revision uint64), onF
 // any reports whether there is a pool.
 func (p pools) any() bool { return p.region != nil || p.wan != nil }
 
-// regionAddrs returns where agents reach the pool of the region; nil if there is none.
+// regionAddrs returns where agents reach the pool of the region; nil without a pool.
 func (p pools) regionAddrs() []string {
 	if p.region == nil {
 		return nil

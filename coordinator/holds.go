@@ -19,10 +19,10 @@ const (
 	maxHolds = 1000
 )
 
-// hold is a freeze or a lock, as it is stored. A freeze stops every rollout in its scope
-// from going forward, and people from starting one. A lock stops people from changing one
+// hold is the stored form of a freeze or a lock. A freeze stops every rollout in a scope from
+// going forward, and people from starting a rollout. A lock stops people from changing a
 // config at all. Neither stops a failed gate from taking a version back, and a freeze does
-// not stop a person from doing so.
+// not stop a person from taking a version back.
 type hold struct {
 	Scope  string    `json:"scope"` // a prefix of configs, or "*"; for a lock, a config
 	Region string    `json:"region,omitempty"`
@@ -111,7 +111,7 @@ func (s *holds) over(ctx context.Context, config string, regions []string) ([]ho
 }
 
 // permit refuses a person's change of config if a hold forbids the change. back is true if
-// the change takes a version back or pauses a rollout, which a freeze allows.
+// the change takes a version back or pauses a rollout: a freeze allows both.
 func (s *holds) permit(ctx context.Context, config string, regions []string, back bool) error {
 	over, err := s.over(ctx, config, regions)
 	if err != nil {

@@ -62,7 +62,8 @@ func (c *Coordinator) addGauges() {
 	m.gauge("banyan_coordinator_children", func() float64 { return float64(c.children.Load()) })
 	m.gauge("banyan_coordinator_agents", func() float64 { return float64(c.agents.Load()) })
 	m.gauge("banyan_coordinator_rollouts_active", func() float64 { return float64(c.rollouts.count()) })
-	m.gauge("banyan_coordinator_quarantined_agents", func() float64 { return float64(len(c.tracker.quarantined())) })
+	quarantined := func() float64 { return float64(len(c.tracker.quarantined())) }
+	m.gauge("banyan_coordinator_quarantined_agents", quarantined)
 	m.gauge("banyan_coordinator_drifted_files", func() float64 { return float64(len(c.tracker.allDrifts())) })
 	m.gauge("banyan_coordinator_staleness_seconds", func() float64 {
 		head := c.headTime.Load()

@@ -76,7 +76,8 @@ func (h *planHandlers) lint(r *http.Request, _ identity.Identity) (any, error) {
 func planOf(r *http.Request) (string, error) {
 	name := r.PathValue("name")
 	if !planName.MatchString(name) {
-		return "", fmt.Errorf("%w: plan name %q; use lower-case letters, digits and hyphens, at most 63", record.ErrInvalid, name)
+		return "", fmt.Errorf("%w: plan name %q; use at most 63 lower-case letters, digits and hyphens",
+			record.ErrInvalid, name)
 	}
 	return name, nil
 }

@@ -40,7 +40,8 @@ type plans struct {
 func (p *plans) forRollout(ctx context.Context, config string, in api.StartRollout) (rollout.Plan, error) {
 	switch {
 	case in.Immediate && (in.Plan != "" || in.PlanName != ""):
-		return rollout.Plan{}, fmt.Errorf("%w: the request is immediate and has a plan; choose one", record.ErrInvalid)
+		return rollout.Plan{}, fmt.Errorf("%w: the request is immediate and has a plan; choose one",
+			record.ErrInvalid)
 	case in.Immediate:
 		return rollout.Plan{Immediate: true}, nil
 	case in.Plan != "":

@@ -128,7 +128,7 @@ func (h *pointerHandlers) postPointers(r *http.Request, caller identity.Identity
 			Hint:    "start a rollout; the other person says 'banyan approve " + config + "'",
 		}
 	}
-	return h.move(ctx, config, in.Regions, caller.Name, func(now versionstore.PointerState, region string) (uint64, error) {
+	choose := func(now versionstore.PointerState, region string) (uint64, error) {
 		expected, conditional := in.IfEpoch[region]
 		if conditional && now.Pointer.Epoch != expected {
 			return 0, &versionstore.ConflictError{
@@ -142,11 +142,12 @@ func (h *pointerHandlers) postPointers(r *http.Request, caller identity.Identity
 			}
 		}
 		return in.Version, nil
-	})
+	}
+	return h.move(ctx, config, in.Regions, caller.Name, choose)
 }
 
 // move moves the pointers of regions, in one transaction, each to the version that choose
-// returns. A rollout in progress lets go of these regions in the same transaction.
+// returns. A rollout in progress lets go of the regions in the same transaction.
 func (h *pointerHandlers) move(
 	ctx context.Context,
 	config string,
@@ -227,14 +228,15 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 	if err := h.holds.permit(ctx, config, in.Regions, true); err != nil {
 		return nil, err
 	}
-	return h.move(ctx, config, in.Regions, caller.Name, func(now versionstore.PointerState, region string) (uint64, error) {
+	choose := func(now versionstore.PointerState, region string) (uint64, error) {
 		if in.To != 0 {
 			return in.To, nil
 		}
 		now.Pointer.Config = config
 		now.Pointer.Region = region
 		return h.before(ctx, now.Pointer)
-	})
+	}
+	return h.move(ctx, config, in.Regions, caller.Name, choose)
 }
 
 // inProgress reports whether a rollout of config has not ended.
@@ -258,8 +260,9 @@ func (h *pointerHandlers) abort(ctx context.Context, config, by, message string)
 func (h *pointerHandlers) before(ctx context.Context, now record.Pointer) (uint64, error) {
 	if now.Baseline == 0 {
 		return 0, &api.Error{
-			Code:    api.CodeRejected,
-			Message: fmt.Sprintf("%s runs nothing in region %s: there is nothing to roll back", now.Config, now.Region),
+			Code: api.CodeRejected,
+			Message: fmt.Sprintf("%s runs nothing in region %s: there is nothing to roll back",
+				now.Config, now.Region),
 		}
 	}
 	if now.Candidate != 0 {

@@ -19,7 +19,7 @@ import (
 // started has heard of no coordinator yet.
 const coverWait = 10 * time.Second
 
-// requests carries out what people ask of rollouts.
+// requests carries out people's requests of rollouts.
 type requests struct {
 	ledger   *ledger.Ledger
 	rollouts *rollouts
@@ -30,19 +30,24 @@ type requests struct {
 	policy   *record.Policy
 }
 
-// beginning is what is written together with the first step of a rollout.
+// beginning holds the writes that belong to the first step of a rollout.
 type beginning struct {
 	seq      uint64                    // of the config's rollout document; 0 if there is none
 	pointers map[string]record.Pointer // of the regions that the new rollout reaches
 	// archive moves the old rollout to the history.
 	archive []versionstore.DocumentWrite
-	// back takes back the regions of the old rollout that the new one does not reach.
+	// back takes back the regions of the old rollout that the new rollout does not reach.
 	back []rollout.Move
 }
 
-// start starts a rollout: it checks the request, ends the rollout that the new one
-// supersedes, and commits the new one with its first moves.
-func (r *requests) start(ctx context.Context, config string, in api.StartRollout, by string) (s rollout.State, err error) {
+// start checks a request to start a rollout, ends the rollout in progress, and commits the
+// new rollout with the first moves.
+func (r *requests) start(
+	ctx context.Context,
+	config string,
+	in api.StartRollout,
+	by string,
+) (s rollout.State, err error) {
 	if in.Version == 0 {
 		return s, errNoVersion
 	}
@@ -82,8 +87,8 @@ func (r *requests) start(ctx context.Context, config string, in api.StartRollout
 
 var errNoVersion = fmt.Errorf("%w: the request names no version", record.ErrInvalid)
 
-// prepare reads what a new rollout of config begins over, and returns its number. It must
-// be called during an update.
+// prepare reads the pointers and the rollout over which a new rollout of config begins, and
+// returns the number of the new rollout. The caller must be in an update.
 func (r *requests) prepare(
 	ctx context.Context,
 	config string,
@@ -127,9 +132,9 @@ func (r *requests) checkRoom() error {
 	}
 }
 
-// supersede ends the rollout old, which a rollout of a newer version replaces, and returns
-// its last state. The candidate of old is withdrawn, and the baselines of the new rollout
-// are those from before old.
+// supersede ends the rollout old in favour of a newer version, and returns the last state of
+// old. The candidate of old is withdrawn, and the new rollout gets the baselines from
+// before old.
 func (r *requests) supersede(
 	ctx context.Context,
 	b *beginning,
@@ -141,7 +146,8 @@ func (r *requests) supersede(
 	if version <= old.Version {
 		return old, &api.Error{
 			Code: api.CodeConflict,
-			Message: fmt.Sprintf("rollout %d of version %d, started by %s, is in progress (%s); version %d is not newer",
+			Message: fmt.Sprintf(
+				"rollout %d of version %d, started by %s, is in progress (%s); version %d is not newer",
 				old.ID, old.Version, old.By, old.Title(), version),
 			Hint: "abort it first: banyan rollout abort " + old.Config,
 		}
@@ -185,8 +191,8 @@ func (r *requests) commit(
 	return nil
 }
 
-// regionsFor returns the regions that a rollout reaches: the regions asked for, those of
-// the plan, or all.
+// regionsFor returns the regions that a rollout reaches: the regions in the request, the
+// regions of the plan, or all.
 func (r *requests) regionsFor(ctx context.Context, plan rollout.Plan, asked []string) ([]string, error) {
 	if err := r.plans.checkFleet(plan); err != nil {
 		return nil, err
@@ -207,8 +213,9 @@ func (r *requests) regionsFor(ctx context.Context, plan rollout.Plan, asked []st
 	}
 	if uncovered := r.uncovered(ctx, regions); len(uncovered) > 0 {
 		return nil, &api.Error{
-			Code:    api.CodeRejected,
-			Message: fmt.Sprintf("no coordinator of %v is connected: nothing would be known of the agents there", uncovered),
+			Code: api.CodeRejected,
+			Message: fmt.Sprintf("no coordinator of %v is connected: nothing would be known of the agents there",
+				uncovered),
 			Hint: "name the other regions with --region, or move all with --immediate; " +
 				"a region that comes back takes up what its pointer says",
 		}
@@ -216,8 +223,8 @@ func (r *requests) regionsFor(ctx context.Context, plan rollout.Plan, asked []st
 	return regions, nil
 }
 
-// checkRegions refuses regions that are not in the trust policy, or whose pointers this
-// coordinator can't sign.
+// checkRegions refuses a region outside the trust policy, and a region for which the
+// coordinator has no activation key.
 func (r *requests) checkRegions(regions []string) error {
 	known := r.policy.Regions()
 	for _, region := range regions {
@@ -235,8 +242,7 @@ func (r *requests) checkRegions(regions []string) error {
 	return nil
 }
 
-// uncovered returns the regions of which no coordinator sent a census. It waits for up to
-// coverWait.
+// uncovered returns the regions of which no coordinator sent a census within coverWait.
 func (r *requests) uncovered(ctx context.Context, regions []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, coverWait)
 	defer cancel()
@@ -260,7 +266,12 @@ func (r *requests) uncovered(ctx context.Context, regions []string) []string {
 
 // ask carries out a request on the newest rollout of config. If id is not 0, the newest
 // rollout must have that number.
-func (r *requests) ask(ctx context.Context, config string, request rollout.Request, id uint64) (next rollout.State, err error) {
+func (r *requests) ask(
+	ctx context.Context,
+	config string,
+	request rollout.Request,
+	id uint64,
+) (next rollout.State, err error) {
 	err = r.ledger.Update(func(w *ledger.Writer) error {
 		s, seq, err := newestRollout(ctx, r.ledger, config)
 		if err != nil {

@@ -23,7 +23,11 @@ const (
 )
 
 // newestRollout returns the newest rollout of config and the sequence of its document.
-func newestRollout(ctx context.Context, store versionstore.Reader, config string) (s rollout.State, seq uint64, err error) {
+func newestRollout(
+	ctx context.Context,
+	store versionstore.Reader,
+	config string,
+) (s rollout.State, seq uint64, err error) {
 	d, err := store.Document(ctx, kindRollout, config)
 	if err != nil {
 		return s, 0, err
@@ -87,7 +91,11 @@ func writeOf(s rollout.State, seq uint64) (versionstore.DocumentWrite, error) {
 
 // archiveOf returns the writes that move a rollout to the history, and that remove the
 // rollout before keptHistory others.
-func archiveOf(ctx context.Context, store versionstore.Reader, s rollout.State) ([]versionstore.DocumentWrite, error) {
+func archiveOf(
+	ctx context.Context,
+	store versionstore.Reader,
+	s rollout.State,
+) ([]versionstore.DocumentWrite, error) {
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return nil, err

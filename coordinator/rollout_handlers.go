@@ -123,7 +123,7 @@ func (h *rolloutHandlers) describeAll(ctx context.Context, states []rollout.Stat
 }
 
 // describe returns the answer for a rollout. If the rollout has not ended, the answer has
-// what is seen of the agents in each region that has a pointer.
+// the view of each region with a pointer.
 func (h *rolloutHandlers) describe(ctx context.Context, s rollout.State) api.Rollout {
 	s = h.rollouts.refresh(s)
 	if s.Status.Over() {

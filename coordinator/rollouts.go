@@ -21,17 +21,17 @@ const (
 	// maxRollouts is the maximum number of rollouts at once. A census has room for the
 	// sizes of that many waves.
 	maxRollouts = wire.MaxWaves
-	// minCensusAge is the minimum time after which a coordinator that sends no census stops
-	// to count.
+	// minCensusAge is the minimum time without a census after which a coordinator no
+	// longer counts.
 	minCensusAge = 30 * time.Second
-	// censusIntervals is the number of missed censuses after which a coordinator stops to
-	// count, if that is longer. A census comes with each head.
+	// censusIntervals is the number of missed censuses after which a coordinator no longer
+	// counts, if that takes longer than minCensusAge. A census comes with each head.
 	censusIntervals = 5
 )
 
-// rollouts is the controller of a leader. It runs one rollout.Driver for each rollout that
-// has not ended: the view of the fleet goes in, transactions come out. A driver and the
-// sequence beside it change only during an update of the ledger.
+// rollouts is the controller of a leader. It runs a rollout.Driver for each rollout that has
+// not ended: the view of the fleet goes in, transactions come out. A driver and a sequence
+// change only during an update of the ledger.
 type rollouts struct {
 	ledger    *ledger.Ledger
 	tracker   *tracker
@@ -194,8 +194,8 @@ func (r *rollouts) commit(
 	return states, nil
 }
 
-// committed tells a driver how the transaction of its step went. After a conflict, the
-// state in the store is another writer's, and the driver goes on from that.
+// committed reports the outcome of a step's transaction to the driver. After a conflict, the
+// driver goes on from the state that another writer stored.
 func (r *rollouts) committed(ctx context.Context, a *active, config string, err error) {
 	if errors.As(err, new(*versionstore.ConflictError)) {
 		s, seq, err := newestRollout(ctx, r.ledger, config)
@@ -246,8 +246,8 @@ func (r *rollouts) drop(config string) {
 	delete(r.active, config)
 }
 
-// refresh returns the state in memory of the rollout s, which has the time spent since the
-// last commit; s itself if the rollout is not in memory.
+// refresh returns the state in memory of the rollout s, with the time spent since the last
+// commit; s itself if the rollout is not in memory.
 func (r *rollouts) refresh(s rollout.State) rollout.State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -262,7 +262,7 @@ func (r *rollouts) refresh(s rollout.State) rollout.State {
 	return held
 }
 
-// view returns what is seen of the fleet for one rollout.
+// view returns the view of the fleet for a rollout.
 func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	r.mu.Lock()
 	s := a.driver.State()
@@ -281,7 +281,7 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	return v, err
 }
 
-// seen returns what is seen of a rollout's agents, given the pointers of its regions.
+// seen returns the view of a rollout's regions, given their pointers.
 func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map[string]rollout.Region {
 	seen := map[string]rollout.Region{}
 	r.tracker.with(func(f *rollout.Tracker) {

@@ -22,7 +22,7 @@ import (
 // maxRequest is the maximum size of the JSON of a request, in bytes.
 const maxRequest = 64 << 10
 
-// server is the control API. Its handlers are grouped by what they are about.
+// server is the control API. The handlers are grouped by subject.
 type server struct {
 	versions versionHandlers
 	pointers pointerHandlers
@@ -124,8 +124,8 @@ func (s *server) toLeader(h http.Handler) http.Handler {
 	})
 }
 
-// leaderFirst redirects a read that reaches a follower to the leader, which knows every
-// version and region. A follower that has lost its leader answers from its replica.
+// leaderFirst redirects a read that reaches a follower to the leader: only the leader knows
+// every version and region. A follower without its leader answers from the replica.
 func (s *server) leaderFirst(h http.Handler) http.Handler {
 	leader := s.toLeader(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +152,7 @@ func clientsOnly(h handlerFunc) handlerFunc {
 	}
 }
 
-// handle turns h into an http.Handler: it identifies the caller, encodes the answer or the
+// handle turns h into an http.Handler that identifies the caller, encodes the answer or the
 // error, and logs.
 func (s *server) handle(h handlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

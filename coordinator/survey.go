@@ -27,8 +27,8 @@ const (
 	maxHoldings = 1 << 20
 )
 
-// surveys asks every agent which part of a version it holds. An answer proves nothing, and
-// no decision depends on one. One survey runs at a time.
+// surveys asks every agent for the held part of a version. An answer proves nothing, and no
+// decision depends on an answer. One survey runs at a time.
 type surveys struct {
 	driver  *transport.Driver
 	tracker *tracker
@@ -42,7 +42,7 @@ type surveys struct {
 	holders []holder                   // agents that hold something; guarded by mu
 }
 
-// holder is an agent and what it holds of a version.
+// holder is an agent and the held part of a version.
 type holder struct {
 	region string
 	wire.Holding

@@ -16,12 +16,12 @@ import (
 const (
 	// maxDrift is the maximum number of drifts that are kept.
 	maxDrift = 10_000
-	// driftAge is the time for which a drift is listed after its last report. An agent
-	// reports a drift each time it looks at its files.
+	// driftAge is the time for which a drift is listed after the last report. An agent
+	// reports a drift at each look at the files.
 	driftAge = 10 * time.Minute
 )
 
-// tracker is what the coordinator knows of the fleet: acknowledgements, censuses, the
+// tracker is the coordinator's knowledge of the fleet: acknowledgements, censuses, the
 // quarantine, and files that drift. Methods are safe for concurrent use.
 type tracker struct {
 	mu     sync.Mutex

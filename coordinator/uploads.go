@@ -13,8 +13,8 @@ import (
 	"banyan/versionstore"
 )
 
-// uploads checks what publishers upload. The CLI makes the same checks; the coordinator
-// makes them again because another program may have uploaded.
+// uploads checks uploaded bodies and manifests. The CLI makes the same checks; the
+// coordinator repeats them because another program may have made the upload.
 type uploads struct {
 	store   versionstore.Reader
 	blobs   versionstore.Blobs
@@ -25,7 +25,8 @@ type uploads struct {
 // checkSize refuses a body or a form over the limit.
 func (u *uploads) checkSize(size int64) error {
 	if size > u.maxBody {
-		return fmt.Errorf("%w: a body of %d bytes, the limit of this coordinator is %d", record.ErrTooLarge, size, u.maxBody)
+		return fmt.Errorf("%w: a body of %d bytes, the limit of this coordinator is %d",
+			record.ErrTooLarge, size, u.maxBody)
 	}
 	return nil
 }
@@ -55,8 +56,8 @@ func (u *uploads) read(ctx context.Context, m record.Manifest) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// checkForm verifies the bytes of an uploaded form, its shard index, and that it decodes to
-// the body of m.
+// checkForm verifies the bytes of an uploaded form, the shard index, and that the form
+// decodes to the body of m.
 func (u *uploads) checkForm(ctx context.Context, m record.Manifest, f record.Form) error {
 	r, size, err := u.blobs.Open(ctx, f.SHA256)
 	if errors.Is(err, versionstore.ErrNotFound) {
@@ -71,7 +72,8 @@ func (u *uploads) checkForm(ctx context.Context, m record.Manifest, f record.For
 	}
 	defer r.Close()
 	if size != f.Size {
-		return fmt.Errorf("%w: the manifest says %d bytes, the uploaded body has %d", record.ErrInvalid, f.Size, size)
+		return fmt.Errorf("%w: the manifest says %d bytes, the uploaded body has %d",
+			record.ErrInvalid, f.Size, size)
 	}
 	if _, err := forms.Verify(f, r); err != nil {
 		return err

@@ -196,7 +196,7 @@ func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error
 	}), nil
 }
 
-// getHolders asks every agent for the part of a version that it holds.
+// getHolders asks every agent for the held part of a version.
 func (h *versionHandlers) getHolders(r *http.Request, _ identity.Identity) (any, error) {
 	v, err := h.find(r)
 	if err != nil {
@@ -207,10 +207,12 @@ func (h *versionHandlers) getHolders(r *http.Request, _ identity.Identity) (any,
 	if text != "" {
 		wait, err = time.ParseDuration(text)
 		if err != nil || wait <= 0 || wait > maxSurveyWait {
-			return nil, fmt.Errorf("%w: wait of %q; give a duration of at most %s, such as 3s", record.ErrInvalid, text, maxSurveyWait)
+			return nil, fmt.Errorf("%w: wait of %q; give a duration of at most %s, such as 3s",
+				record.ErrInvalid, text, maxSurveyWait)
 		}
 	}
-	return h.surveys.run(r.Context(), record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}, wait)
+	key := record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}
+	return h.surveys.run(r.Context(), key, wait)
 }
 
 // getSchema sends the JSON Schema of a config.

@@ -21,9 +21,9 @@ const (
 	frozenPrefix = "frozen: "
 )
 
-// Decide decides one step of the controller, given what is seen and the time since the last
-// step. It returns the next state and the pointers to move. changed reports whether the
-// caller has to write them; if not, the caller keeps next in memory.
+// Decide decides a step of the controller, given the view and the time since the last step.
+// It returns the next state and the pointers to move. changed reports whether the caller
+// has to write both; if not, the caller keeps next in memory.
 func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, changed bool) {
 	if s.Status.Over() || s.Status == Waiting {
 		return s, nil, false
@@ -68,7 +68,8 @@ func (d *decision) overtaken() bool {
 	for _, region := range d.touched() {
 		seen := d.view.Regions[region]
 		if seen.Epoch != d.Regions[region].Epoch {
-			d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d", region, seen.Epoch))
+			d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d",
+				region, seen.Epoch))
 			return true
 		}
 	}
@@ -222,7 +223,12 @@ func (d *decision) enterWave(i int) {
 		if d.direct() {
 			return Move{Baseline: d.Version, Phase: record.PhaseActive}
 		}
-		return Move{Baseline: r.Baseline, Candidate: d.Version, Wave: d.Plan.wave(i), Phase: record.PhaseActive}
+		return Move{
+			Baseline:  r.Baseline,
+			Candidate: d.Version,
+			Wave:      d.Plan.wave(i),
+			Phase:     record.PhaseActive,
+		}
 	})
 	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
 }
@@ -328,7 +334,8 @@ func (d *decision) awaitReturn() {
 		d.say("%d of %d hosts are back", back, agents)
 		d.end(d.End, d.Why)
 	case d.Spent >= returnLimit:
-		d.say("%d of %d hosts are known to be back; the others take the pointer up when they can", back, agents)
+		d.say("%d of %d hosts are known to be back; the others take the pointer up when they can",
+			back, agents)
 		d.end(d.End, d.Why)
 	}
 }

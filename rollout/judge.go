@@ -19,8 +19,8 @@ type judge struct {
 	view View
 }
 
-// seen returns what is seen of a region for the epoch that this rollout wrote. If the view
-// is of another epoch, nothing is known.
+// seen returns the view of a region for the epoch that the rollout wrote. If the view is of
+// another epoch, seen returns the zero Region, in which nothing is known.
 func (j *judge) seen(region string) Region {
 	seen := j.view.Regions[region]
 	if seen.Epoch != j.Regions[region].Epoch {
@@ -67,7 +67,7 @@ func (j *judge) promoted() bool { return j.Skipped || j.Full }
 // asksGates reports whether the wave in progress has queries or webhooks.
 func (j *judge) asksGates() bool { return len(j.Gates().names()) > 0 }
 
-// failure says which gate of the part in progress fails; "" if none fails.
+// failure names the gate of the part in progress that fails; "" if every gate holds.
 func (j *judge) failure() string {
 	if j.Part == Staging || j.promoted() || j.Plan.Immediate {
 		return ""
@@ -92,7 +92,7 @@ func (j *judge) failure() string {
 	return j.outsideFailure(g)
 }
 
-// regionFailure says which gate fails in one region; "" if none fails.
+// regionFailure names the gate that fails in a region; "" if every gate holds.
 func (j *judge) regionFailure(g Gates, region string, seen Region) string {
 	maxSkew := time.Duration(g.MaxSkew)
 	if maxSkew > 0 && j.Part == Applying && seen.Skew > maxSkew {
@@ -121,8 +121,8 @@ func needed(share quantity.Percent, n int) int {
 	return int(math.Ceil(float64(share)*float64(n) - 1e-9))
 }
 
-// outsideFailure says which query or webhook fails, or has given no answer for too long;
-// "" if none does.
+// outsideFailure names the query or webhook that fails, or that has given no answer for too
+// long; "" if every query and webhook holds.
 func (j *judge) outsideFailure(g Gates) string {
 	for _, q := range g.Queries {
 		if why := j.answerFailure(q.Name, time.Duration(q.Limit+q.Every)); why != "" {
@@ -204,7 +204,7 @@ func (j *judge) baked() bool {
 	return true
 }
 
-// late says that the part in progress has exceeded its limit; "" if it has not.
+// late describes by how much the part in progress exceeds the limit; "" within the limit.
 func (j *judge) late() string {
 	limit := j.limit()
 	if j.Spent < limit {

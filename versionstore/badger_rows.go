@@ -153,7 +153,8 @@ func putRow(txn *badger.Txn, key []byte, r row) error {
 // the document.
 func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 	if len(d.Raw) > MaxDocument {
-		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d", record.ErrTooLarge, d.Kind, d.Name, len(d.Raw), MaxDocument)
+		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d",
+			record.ErrTooLarge, d.Kind, d.Name, len(d.Raw), MaxDocument)
 	}
 	if d.Name == "" || strings.ContainsRune(d.Kind+d.Name, 0) {
 		return fmt.Errorf("%w: the name %q of a %s", record.ErrInvalid, d.Name, d.Kind)

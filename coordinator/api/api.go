@@ -2,14 +2,14 @@
 // docs/openapi.yaml describes the same API for other languages.
 //
 // Entry points: [NewClient], then the methods of [Client]. [Client.Publish] stores a new
-// version; [Client.StartRollout] brings it live; [Client.Rollback] takes it back.
+// version, [Client.StartRollout] brings a version live, [Client.Rollback] takes one back.
 //
-// A request that the coordinator refuses returns an [*Error], whose code says what kind of
-// refusal it is. If no coordinator answers, the error wraps [ErrUnreachable].
+// A refused request returns an [*Error], whose code is the kind of the refusal. If no
+// coordinator answers, the error wraps [ErrUnreachable].
 //
-// The package owns its JSON types. The coordinator copies what it stores into them, so
-// that a change of what is stored does not change the API. Manifests, pointers and plans
-// are the exception: they are public formats of the packages record and rollout.
+// The package owns its JSON types. The coordinator copies stored values into them, and a
+// change of the stored form does not change the API. Manifests, pointers and plans are the
+// exception: they are public formats of the packages record and rollout.
 //
 // The command-line interface uses this package and nothing below it.
 package api
@@ -42,12 +42,12 @@ type Activate struct {
 	Version uint64 `json:"version"`
 	// Regions are the regions to move; empty means all.
 	Regions []string `json:"regions,omitempty"`
-	// IfEpoch maps a region to the epoch that its pointer must be at. If the pointer of
-	// any of these regions is at another epoch, no pointer moves.
+	// IfEpoch is the epoch at which the pointer must be, by region. If the pointer of any
+	// region in IfEpoch is at another epoch, no pointer moves.
 	IfEpoch map[string]uint64 `json:"if_epoch,omitempty"`
 }
 
-// Pointer is what a region runs of a config.
+// Pointer names the versions of a config that a region runs.
 type Pointer struct {
 	record.Pointer
 	MovedBy  string    `json:"moved_by"`
@@ -76,7 +76,7 @@ type RegionStatus struct {
 	Epoch  uint64 `json:"epoch"`
 	// Version is the pointer's baseline.
 	Version uint64 `json:"version"`
-	// Candidate is the version that a rollout brings; 0 if there is none.
+	// Candidate is the version that a rollout brings; 0 without a candidate.
 	Candidate uint64 `json:"candidate,omitempty"`
 	// Wave describes the agents that run the candidate, or is "staged".
 	Wave string `json:"wave,omitempty"`
@@ -119,10 +119,10 @@ type Agent struct {
 	Attached bool `json:"attached"`
 	// Confined is true if the agent is in quarantine.
 	Confined bool `json:"quarantined,omitempty"`
-	// Accuser is the child that left this agent because it withheld an announcement.
+	// Accuser is the child that left this agent after the agent withheld an announcement.
 	Accuser string `json:"accuser,omitempty"`
 	// Subscriptions are the scopes of the configs that the agent applies. A nil slice
-	// means every config; an empty slice means none.
+	// means every config; an empty slice means no config.
 	Subscriptions []string `json:"subscriptions,omitzero"`
 }
 
@@ -222,7 +222,7 @@ const (
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	// Hint says what to do; empty if there is nothing to add.
+	// Hint is advice for the caller; may be empty.
 	Hint string `json:"hint,omitempty"`
 	// Line is the line of a rejected draft, from 1; 0 if the error has no place.
 	Line int `json:"line,omitempty"`

@@ -20,7 +20,7 @@ import (
 // maxResponse is the maximum size of a JSON answer that a client reads, in bytes.
 const maxResponse = 64 << 20
 
-// Client sends requests to the control API of one coordinator. Its methods are safe for
+// Client sends requests to the control API of one coordinator. Methods are safe for
 // concurrent use.
 type Client struct {
 	base string
@@ -96,7 +96,8 @@ func (c *Client) roundTrip(request *http.Request) (*http.Response, error) {
 	}
 	raw, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if json.Unmarshal(raw, &failure) != nil || failure.Error == nil {
-		return nil, &Error{Code: CodeInternal, Message: fmt.Sprintf("%s %s: %s", request.Method, request.URL.Path, response.Status)}
+		message := fmt.Sprintf("%s %s: %s", request.Method, request.URL.Path, response.Status)
+		return nil, &Error{Code: CodeInternal, Message: message}
 	}
 	return nil, failure.Error
 }
@@ -147,8 +148,13 @@ func (c *Client) Configs(ctx context.Context, prefix string) ([]string, error) {
 }
 
 // PutBody uploads the bytes of a form. A coordinator that follows redirects the upload to
-// its leader, so PutBody may call open more than once.
-func (c *Client) PutBody(ctx context.Context, digest record.Digest, size int64, open func() (io.ReadCloser, error)) error {
+// its leader, and PutBody may call open more than once.
+func (c *Client) PutBody(
+	ctx context.Context,
+	digest record.Digest,
+	size int64,
+	open func() (io.ReadCloser, error),
+) error {
 	if size == 0 {
 		open = func() (io.ReadCloser, error) { return http.NoBody, nil }
 	}
@@ -179,10 +185,16 @@ func (c *Client) Version(ctx context.Context, config string, version uint64) (v 
 	return v, c.get(ctx, configPath(config, "/versions/"+versionName(version)), &v)
 }
 
-// Holders asks every agent for the part of a version that it holds, and waits for the
+// Holders asks every agent for the held part of a version, and waits for the
 // answers. Version 0 means the newest. wait is at most 30 s.
-func (c *Client) Holders(ctx context.Context, config string, version uint64, wait time.Duration) (h Holders, err error) {
-	return h, c.get(ctx, configPath(config, "/versions/"+versionName(version)+"/holders?wait="+wait.String()), &h)
+func (c *Client) Holders(
+	ctx context.Context,
+	config string,
+	version uint64,
+	wait time.Duration,
+) (h Holders, err error) {
+	path := configPath(config, "/versions/"+versionName(version)+"/holders?wait="+wait.String())
+	return h, c.get(ctx, path, &h)
 }
 
 // versionName returns the name of a version in a path: "7", or "last" for version 0.
@@ -201,18 +213,19 @@ func (c *Client) History(ctx context.Context, config string, limit int) ([]Versi
 	return out.Versions, c.get(ctx, configPath(config, "/versions?limit="+strconv.Itoa(limit)), &out)
 }
 
-// Body opens the body of a version. The caller must close it, and must compare its hash
-// with the version's manifest: Body verifies nothing.
+// Body opens the body of a version. The caller must close the reader, and must compare the
+// hash of the bytes with the version's manifest: Body verifies nothing.
 func (c *Client) Body(ctx context.Context, config string, version uint64) (io.ReadCloser, error) {
-	response, err := c.send(ctx, http.MethodGet, configPath(config, "/versions/"+versionName(version)+"/body"), nil, 0)
+	path := configPath(config, "/versions/"+versionName(version)+"/body")
+	response, err := c.send(ctx, http.MethodGet, path, nil, 0)
 	if err != nil {
 		return nil, err
 	}
 	return response.Body, nil
 }
 
-// Blob opens the encoded bytes of a form. The caller must close it, and must verify the
-// hash.
+// Blob opens the encoded bytes of a form. The caller must close the reader and verify the
+// hash of the bytes.
 func (c *Client) Blob(ctx context.Context, digest record.Digest) (io.ReadCloser, error) {
 	response, err := c.send(ctx, http.MethodGet, "/v1/bodies/"+digest.String(), nil, 0)
 	if err != nil {
@@ -257,7 +270,8 @@ func (c *Client) PutSchema(ctx context.Context, config string, schema []byte) er
 	if len(schema) == 0 {
 		return c.do(ctx, http.MethodDelete, configPath(config, "/schema"), nil, 0, nil)
 	}
-	return c.do(ctx, http.MethodPut, configPath(config, "/schema"), bytes.NewReader(schema), int64(len(schema)), nil)
+	path := configPath(config, "/schema")
+	return c.do(ctx, http.MethodPut, path, bytes.NewReader(schema), int64(len(schema)), nil)
 }
 
 // StartRollout starts a rollout of a version.

@@ -19,12 +19,12 @@ type Draft struct {
 	Config string
 	// Body is the content, if File is empty.
 	Body []byte
-	// File is the name of the file with the content. Publish reads it as a stream, unless
-	// its content type has to be validated.
+	// File is the name of the file with the content. Publish reads the file as a stream,
+	// unless the content type has to be validated.
 	File        string
 	ContentType string
 	Message     string
-	// Parent is the version that the draft was made from. If it is not the newest
+	// Parent is the version from which the draft was made. If Parent is not the newest
 	// version, Publish fails with a conflict. 0 means the newest version.
 	Parent uint64
 	// Progress, if not nil, is called during the upload with the number of bytes sent and
@@ -32,8 +32,8 @@ type Draft struct {
 	Progress func(sent, total int64)
 }
 
-// Publish validates a draft, signs it as the next version, and stores it. It does not
-// activate the version. If another publisher came first, the error has CodeConflict and
+// Publish validates a draft, signs the next version, and stores the version without
+// activating it. If another publisher came first, the error has CodeConflict and
 // names the other publisher.
 func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version, error) {
 	if err := record.ValidateConfig(d.Config); err != nil {
@@ -84,8 +84,8 @@ func (d *Draft) toFile(dir string) error {
 	return os.WriteFile(d.File, d.Body, 0o600)
 }
 
-// baseFor fetches the base of a delta, which is version last. It returns nil if the delta
-// would not be worth its cost, or if the draft was made from another version.
+// baseFor fetches version last as the base of a delta. It returns nil if a delta would not
+// be worth the cost, or if the draft was made from another version.
 func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Base, error) {
 	info, err := os.Stat(d.File)
 	if err != nil {
@@ -106,7 +106,7 @@ func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Bas
 	return &forms.Base{Version: last.Version, Body: body}, err
 }
 
-// sign makes the forms of a draft in dir, and its signed manifest.
+// sign makes the forms of a draft in dir, and signs the manifest.
 func (d *Draft) sign(
 	dir string,
 	base *forms.Base,
@@ -152,8 +152,8 @@ func (c *Client) upload(ctx context.Context, d Draft, made []forms.Made) error {
 }
 
 // progress counts the bytes of an upload that were read. After a redirect to the leader
-// the same bytes are read again, possibly before the first reading has ended, so the
-// count is limited to total.
+// the bytes are read again, possibly before the first reading has ended. The count is
+// limited to total.
 type progress struct {
 	tell  func(sent, total int64) // may be nil
 	total int64

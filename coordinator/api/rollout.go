@@ -10,7 +10,7 @@ import (
 // StartRollout is the request that brings a version live.
 type StartRollout struct {
 	Version uint64 `json:"version"`
-	// Regions are the regions to reach; empty means those of the plan, or all.
+	// Regions are the regions to reach; empty means the regions of the plan, or all.
 	Regions []string `json:"regions,omitempty"`
 	// Plan is the text of a plan, YAML or JSON.
 	Plan string `json:"plan,omitempty"`
@@ -21,10 +21,10 @@ type StartRollout struct {
 	Message   string `json:"message,omitempty"`
 }
 
-// RolloutRequest is what a person asks of a rollout in progress.
+// RolloutRequest is a person's request of a rollout in progress.
 type RolloutRequest struct {
 	Message string `json:"message,omitempty"`
-	// Full applies to a promotion: it skips the gates of all further waves, too.
+	// Full makes a promotion skip the gates of all further waves, too.
 	Full bool `json:"full,omitempty"`
 	// IfRollout is the number that the newest rollout must have; 0 means any.
 	IfRollout uint64 `json:"if_rollout,omitempty"`
@@ -84,7 +84,7 @@ type Rollout struct {
 
 // RolloutRegion is a region's part of a rollout.
 type RolloutRegion struct {
-	// Baseline is the version that the region ran before; 0 means none.
+	// Baseline is the version before the rollout; 0 means that the region ran no version.
 	Baseline uint64 `json:"baseline"`
 	// Began is the first epoch of the rollout; 0 means that the region is untouched.
 	Began uint64 `json:"began"`
@@ -110,11 +110,11 @@ type RolloutEntry struct {
 type RolloutView struct {
 	// Epoch is the pointer's epoch in the store.
 	Epoch uint64 `json:"Epoch"`
-	// Known is true if every coordinator of the region counted its agents for Epoch.
+	// Known is true if every coordinator of the region counted agents for Epoch.
 	Known bool `json:"Known"`
 	// Placed is the number of subscribers in the tree.
 	Placed int `json:"Placed"`
-	// Agents is the number of subscribers that count, which leaves out the quarantined.
+	// Agents is the number of subscribers in the tree and not in quarantine.
 	Agents int `json:"Agents"`
 	// InWave is the number of agents that must run the candidate.
 	InWave int `json:"InWave"`
@@ -170,7 +170,7 @@ type Hold struct {
 	// Lock is true for a lock and false for a freeze.
 	Lock   bool   `json:"lock,omitempty"`
 	Reason string `json:"reason"`
-	// Until is the end of the hold; zero means until someone lifts it.
+	// Until is the end of the hold; zero means that a person must lift the hold.
 	Until time.Time `json:"until,omitzero"`
 	By    string    `json:"by"`
 	At    time.Time `json:"at"`

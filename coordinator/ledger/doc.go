@@ -5,9 +5,9 @@
 //
 //	Update: take the write lock ─► read ─► decide ─► Writer.Commit: sign, store, count, log
 //
-// Promises: updates run one after another, so what an update reads stays true until its
-// commit. A commit stores all of its pointers and documents or none. Only the ledger signs
-// with activation keys.
+// Promises: updates run one after another, and the values that an update reads stay true
+// until the commit. A commit stores all pointers and documents or nothing. Only the ledger
+// signs with activation keys.
 //
 // The write lock orders the writers of one process. Against writers of other processes
 // the store compares epochs and sequences, and Commit returns a

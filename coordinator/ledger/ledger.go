@@ -20,12 +20,12 @@ import (
 // ErrNoKey means that the ledger has no activation key for a region.
 var ErrNoKey = errors.New("no activation key for the region")
 
-// Config is what a ledger is made of. Every field is required.
+// Config is the configuration of a ledger. Every field is required.
 type Config struct {
 	Store versionstore.Store
 	// Keys are the activation keys by region; empty for a coordinator that follows.
 	Keys map[string]record.Key
-	// Metrics is the set that the ledger adds its counters to.
+	// Metrics is the set to which the ledger adds counters.
 	Metrics *metrics.Set
 	Log     *slog.Logger
 }
@@ -65,7 +65,7 @@ func (l *Ledger) HasKey(region string) bool {
 	return ok
 }
 
-// SignHead signs a head with the activation key of its region.
+// SignHead signs a head with the activation key of the head's region.
 func (l *Ledger) SignHead(h record.Head) ([]byte, error) {
 	key, ok := l.keys[h.Region]
 	if !ok {
@@ -92,9 +92,9 @@ func (l *Ledger) PointersOf(
 	return pointers, nil
 }
 
-// PutManifest stores a version and returns its revision. The caller has verified the
-// signature and the bodies. No lock is needed: a version depends on nothing but the version
-// before it, which the store compares.
+// PutManifest stores a version and returns the revision. The caller has verified the
+// signature and the bodies. No lock is needed: a version depends only on the number of the
+// version before, which the store compares.
 func (l *Ledger) PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error) {
 	revision, err := l.store.PutManifest(ctx, m, raw, by)
 	if err != nil {
@@ -136,7 +136,7 @@ func (l *Ledger) RemoveDocument(ctx context.Context, kind, name, by string) erro
 	})
 }
 
-// Update calls fn with the write lock held and returns its error. fn must not call Update,
+// Update calls fn with the write lock held and returns the error of fn. fn must not call Update,
 // ReplaceDocument or RemoveDocument, and must not keep the Writer.
 func (l *Ledger) Update(fn func(w *Writer) error) error {
 	l.writing.Lock()
@@ -151,8 +151,8 @@ type Writer struct {
 	ledger *Ledger // nil after the update
 }
 
-// Commit signs the pointers of moves, and stores them and the documents in one transaction
-// in the name of by. It returns the stored pointers in the order of moves. After an error
+// Commit signs the pointers of moves, and stores the pointers and the documents in one
+// transaction in the name of by. It returns the stored pointers in the order of moves. After an error
 // nothing is stored.
 func (w *Writer) Commit(
 	ctx context.Context,
@@ -191,7 +191,7 @@ func (w *Writer) Commit(
 	return states, nil
 }
 
-// sign sets the time of each move and signs it with the key of its region.
+// sign sets the time of each move and signs the move with the key of its region.
 func (l *Ledger) sign(moves []record.Pointer, now time.Time) ([]versionstore.SignedPointer, error) {
 	var signed []versionstore.SignedPointer
 	for _, p := range moves {
