@@ -195,8 +195,8 @@ func (c *Coordinator) assemble() {
 			holds:    holds,
 			policy:   policy,
 		},
-		plans:    planHandlers{plans: plans},
-		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.awake, log: c.log},
+		plans: planHandlers{plans: plans},
+		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.awake, log: c.log},
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,
@@ -344,7 +344,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 			}
 		})
 	}
-	group.Go(func() { c.beat(ctx) })
+	group.Go(func() { c.newBeat().run(ctx) })
 	if c.pools.any() {
 		group.Go(func() { c.newSpreader().run(ctx) })
 	}
@@ -367,6 +367,16 @@ func (c *Coordinator) newFeed() *feed {
 		alone:     func() bool { return c.children.Load() == 0 && c.agents.Load() == 0 },
 		log:       c.log,
 		pushed:    map[record.PointerKey]uint64{},
+	}
+}
+
+func (c *Coordinator) newBeat() *beat {
+	return &beat{
+		ledger:   c.ledger,
+		driver:   c.driver,
+		interval: c.cfg.HeadInterval,
+		children: &c.children,
+		log:      c.log,
 	}
 }
 
@@ -400,42 +410,6 @@ func (c *Coordinator) doubt(name string) {
 	if c.running.Load() {
 		c.driver.Input(c.ctx, step.Input{Kind: step.InDoubt, Name: name})
 	}
-}
-
-// beat sends heads, and a follower's census, at the head interval.
-func (c *Coordinator) beat(ctx context.Context) {
-	ticker := time.NewTicker(c.cfg.HeadInterval)
-	defer ticker.Stop()
-	for {
-		c.driver.Decide(ctx, c.headsAndCensus)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// headsAndCensus returns the inputs of one beat: a census and, if this coordinator leads, a
-// signed head of each region. It runs in the driver's goroutine, so that a head leaves
-// after the pointers that it vouches for.
-func (c *Coordinator) headsAndCensus(n *mesh.Node) []step.Input {
-	c.children.Store(int64(n.Children()))
-	inputs := []step.Input{{Kind: step.InCensus}}
-	now := time.Now().UnixMicro()
-	for _, region := range c.ledger.Regions() {
-		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
-		raw, err := c.ledger.SignHead(head)
-		if err != nil {
-			c.log.Error("head not signed", "of", region, "error", err)
-			continue
-		}
-		inputs = append(inputs, step.Input{
-			Kind: step.InPublishHead,
-			Head: step.Head{Head: head, Signed: &wire.SignedHead{Raw: raw}},
-		})
-	}
-	return inputs
 }
 
 // Close closes the stores, the sockets and the gossip pools. Run calls Close.

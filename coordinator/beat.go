@@ -1,0 +1,60 @@
+package coordinator
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"banyan/coordinator/ledger"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+	"banyan/transport"
+)
+
+// beat sends heads, and a census, at an interval.
+type beat struct {
+	ledger   *ledger.Ledger
+	driver   *transport.Driver
+	interval time.Duration
+	children *atomic.Int64 // number of children of the node
+	log      *slog.Logger
+}
+
+// run beats until ctx ends.
+func (b *beat) run(ctx context.Context) {
+	ticker := time.NewTicker(b.interval)
+	defer ticker.Stop()
+	for {
+		b.driver.Decide(ctx, b.inputs)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// inputs returns the inputs of one beat: a census, and a signed head of each region whose
+// activation key the ledger has. A follower's ledger has no keys. inputs runs in the
+// driver's goroutine: a head leaves after the pointers that the head vouches for.
+func (b *beat) inputs(n *mesh.Node) []step.Input {
+	b.children.Store(int64(n.Children()))
+	inputs := []step.Input{{Kind: step.InCensus}}
+	now := time.Now().UnixMicro()
+	for _, region := range b.ledger.Regions() {
+		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
+		raw, err := b.ledger.SignHead(head)
+		if err != nil {
+			b.log.Error("head not signed", "of", region, "error", err)
+			continue
+		}
+		inputs = append(inputs, step.Input{
+			Kind: step.InPublishHead,
+			Head: step.Head{Head: head, Signed: &wire.SignedHead{Raw: raw}},
+		})
+	}
+	return inputs
+}
