@@ -84,7 +84,7 @@ func Body(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
 	}
 	spread := spreadByMesh
 	if b.Swarm {
-		spread = spreadBySwarm
+		spread = spreadRarestFirst
 	}
 	r, err := spread(cfg, b)
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"banyan/simulator/world"
 )
 
-// rarestFirst spreads a body as BitTorrent does, on the machines and links of a world without mesh
-// nodes. Each host has random partners. Partners announce their shards to each other, and a
+// rarestFirst spreads a body as BitTorrent does, on the machines and links of a world
+// without mesh nodes. Each host has random partners. Partners announce their shards to each other, and a
 // host asks its partners for the shard that the fewest partners have. A coordinator sends no
-// shard twice before it has sent every shard once. No packet is lost and no host dies: the
-// rarestFirst is a yardstick.
+// shard twice before it has sent every shard once. No packet is lost and no host dies:
+// the swarm is a yardstick.
 //
 // Sources: Cohen, "Incentives Build Robustness in BitTorrent" (2003); super-seeding as in
 // Legout et al., "Rarest First and Choke Algorithms Are Enough" (IMC 2006).
@@ -26,7 +26,7 @@ type rarestFirst struct {
 	rand   *rand.Rand
 	size   int64 // bytes of a shard
 	shards uint
-	hosts  []swarmHost
+	hosts  []rarestHost
 	left   int // hosts that do not have every shard
 	// handed counts the shards that coordinators have handed out.
 	handed int
@@ -34,8 +34,8 @@ type rarestFirst struct {
 	done []int32
 }
 
-// swarmHost is a host's view of the swarm.
-type swarmHost struct {
+// rarestHost is a host's view of the swarm.
+type rarestHost struct {
 	have  *bitset.BitSet
 	asked *bitset.BitSet
 	// held counts, by shard, the partners that have the shard.
@@ -44,11 +44,11 @@ type swarmHost struct {
 	news []uint
 	// telling is true while an announcement of news is scheduled.
 	telling bool
-	peers   []swarmPeer
+	peers   []rarestPeer
 }
 
-// swarmPeer is what a host knows of one partner.
-type swarmPeer struct {
+// rarestPeer is what a host knows of one partner.
+type rarestPeer struct {
 	host int32
 	has  *bitset.BitSet
 	// orders counts the shards that the partner was asked for and has not sent.
@@ -56,28 +56,34 @@ type swarmPeer struct {
 }
 
 const (
-	// swarmPartners is the mean number of partners of a host. A host draws half of them,
+	// partnersPerHost is the mean number of partners of a host. A host draws half of them,
 	// and about as many hosts draw the host. With 12 partners the last host finishes later;
 	// more than 24 partners cost more messages.
-	swarmPartners = 24
-	// swarmOrders is the number of shards that a host asks one partner for at once, as in
+	partnersPerHost = 24
+	// ordersPerPartner is the number of shards that a host asks one partner for at once, as in
 	// mesh.
-	swarmOrders = 2
-	// swarmTell is the time for which a host gathers new shards before it announces them.
-	swarmTell = 2 * time.Millisecond
-	// swarmNews is the size of an announcement in bytes, without the numbers of the shards.
-	swarmNews = 64
+	ordersPerPartner = 2
+	// tellInterval is the time for which a host gathers new shards before it announces them.
+	tellInterval = 2 * time.Millisecond
+	// newsSize is the size of an announcement in bytes, without the numbers of the shards.
+	newsSize = 64
 )
 
-// spreadBySwarm spreads a body by a swarm.
-func spreadBySwarm(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
+// spreadRarestFirst spreads a body by a swarm.
+func spreadRarestFirst(cfg world.Config, _ BodyRun) (*measure.BodyReport, error) {
 	w, err := world.New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	g := fec.GeometryFor(cfg.BodyBytes)
-	s := &rarestFirst{w: w, rand: rand.New(rand.NewPCG(cfg.Seed, 0x737761726d)), size: int64(g.ShardBytes),
-		shards: uint((cfg.BodyBytes + int64(g.ShardBytes) - 1) / int64(g.ShardBytes)), hosts: make([]swarmHost, w.Hosts()), done: measure.Blank(w.Hosts())}
+	s := &rarestFirst{
+		w:      w,
+		rand:   rand.New(rand.NewPCG(cfg.Seed, 0x737761726d)),
+		size:   int64(g.ShardBytes),
+		shards: uint((cfg.BodyBytes + int64(g.ShardBytes) - 1) / int64(g.ShardBytes)),
+		hosts:  make([]rarestHost, w.Hosts()),
+		done:   measure.Blank(w.Hosts()),
+	}
 	w.PowerOn()
 	s.draw()
 	for i := range s.hosts {
@@ -106,11 +112,11 @@ func (s *rarestFirst) draw() {
 		first, n := s.w.Members(int32(r))
 		s.left += int(n)
 		for i := first; i < first+n; i++ {
-			for range swarmPartners / 2 {
+			for range partnersPerHost / 2 {
 				s.pair(i, first+s.rand.Int32N(n))
 			}
 		}
-		for range swarmPartners {
+		for range partnersPerHost {
 			s.pair(int32(r), first+s.rand.Int32N(n))
 		}
 	}
@@ -118,12 +124,12 @@ func (s *rarestFirst) draw() {
 
 // pair makes two hosts partners, unless they are partners already.
 func (s *rarestFirst) pair(a, b int32) {
-	if a == b || slices.ContainsFunc(s.hosts[a].peers, func(p swarmPeer) bool { return p.host == b }) {
+	if a == b || slices.ContainsFunc(s.hosts[a].peers, func(p rarestPeer) bool { return p.host == b }) {
 		return
 	}
 	for _, ends := range [][2]int32{{a, b}, {b, a}} {
 		h := &s.hosts[ends[0]]
-		h.peers = append(h.peers, swarmPeer{host: ends[1], has: s.hosts[ends[1]].have.Clone()})
+		h.peers = append(h.peers, rarestPeer{host: ends[1], has: s.hosts[ends[1]].have.Clone()})
 		for n := range s.shards {
 			if h.peers[len(h.peers)-1].has.Test(n) {
 				h.held[n]++
@@ -132,11 +138,11 @@ func (s *rarestFirst) pair(a, b int32) {
 	}
 }
 
-// ask asks the partners of host i for shards, up to swarmOrders per partner.
+// ask asks the partners of host i for shards, up to ordersPerPartner per partner.
 func (s *rarestFirst) ask(i int32) {
 	h := &s.hosts[i]
 	for p := range h.peers {
-		for peer := &h.peers[p]; peer.orders < swarmOrders; {
+		for peer := &h.peers[p]; peer.orders < ordersPerPartner; {
 			n, ok := s.rarest(h, peer)
 			if !ok {
 				break
@@ -152,7 +158,7 @@ func (s *rarestFirst) ask(i int32) {
 // rarest returns the shard to ask a partner for: among the shards that the partner has and
 // the host needs, the shard that the fewest partners have. Among equally rare shards it
 // takes the first after a random number, so that hosts ask for different shards.
-func (s *rarestFirst) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool) {
+func (s *rarestFirst) rarest(h *rarestHost, peer *rarestPeer) (shard uint, ok bool) {
 	if peer.host < int32(s.w.Regions()) {
 		return s.seeded(h)
 	}
@@ -173,7 +179,7 @@ func (s *rarestFirst) rarest(h *swarmHost, peer *swarmPeer) (shard uint, ok bool
 }
 
 // seeded returns the next shard that a coordinator hands out.
-func (s *rarestFirst) seeded(h *swarmHost) (uint, bool) {
+func (s *rarestFirst) seeded(h *rarestHost) (uint, bool) {
 	for range s.shards {
 		n := uint(s.handed) % s.shards
 		s.handed++
@@ -210,7 +216,7 @@ func (s *rarestFirst) came(i int32, p int, n uint) {
 	h.news = append(h.news, n)
 	if !h.telling {
 		h.telling = true
-		s.w.At(s.w.Now().Add(swarmTell), func() { s.tell(i) })
+		s.w.At(s.w.Now().Add(tellInterval), func() { s.tell(i) })
 	}
 	s.ask(i)
 }
@@ -223,7 +229,7 @@ func (s *rarestFirst) tell(i int32) {
 	h.telling = false
 	for _, peer := range h.peers {
 		to := peer.host
-		s.w.Count(i, to, int64(swarmNews+4*len(news)))
+		s.w.Count(i, to, int64(newsSize+4*len(news)))
 		s.w.At(s.w.Now().Add(s.w.Propagation(i, to)), func() { s.told(to, i, news) })
 	}
 }
@@ -231,7 +237,7 @@ func (s *rarestFirst) tell(i int32) {
 // told makes host i note the shards that a partner has announced.
 func (s *rarestFirst) told(i, from int32, news []uint) {
 	h := &s.hosts[i]
-	p := slices.IndexFunc(h.peers, func(p swarmPeer) bool { return p.host == from })
+	p := slices.IndexFunc(h.peers, func(p rarestPeer) bool { return p.host == from })
 	for _, n := range news {
 		if !h.peers[p].has.Test(n) {
 			h.peers[p].has.Set(n)
