@@ -106,26 +106,27 @@ func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out []step.Output) [
 	return out
 }
 
-// onCongested stops relaying to a child that does not keep up. When the child has taken
-// what waits for it, it is sent the newest state of what it missed: of several changes to
-// one config, the last.
-func (n *Node) onCongested(peer step.PeerID, out []step.Output) []step.Output {
-	c := n.children.find(peer)
-	if c == nil || c.behind {
+// congested stops relaying to a child that does not keep up. When the child has taken
+// what waits for it, the child is sent the newest state of what it missed: of several
+// changes to one config, the last.
+func (c children) congested(peer step.PeerID, p *pointers, out []step.Output) []step.Output {
+	child := c.find(peer)
+	if child == nil || child.behind {
 		return out
 	}
-	c.behind = true
-	c.since = n.pointers.revisions[c.region]
+	child.behind = true
+	child.since = p.revisions[child.region]
 	out = append(out, step.Output{Op: step.OpSlow, Peer: peer})
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: peer})
 }
 
-func (n *Node) onDrained(peer step.PeerID, out []step.Output) []step.Output {
-	c := n.children.find(peer)
-	if c == nil || !c.behind {
+// drained sends a child that was behind the next page of what the child missed.
+func (c children) drained(peer step.PeerID, p *pointers, out []step.Output) []step.Output {
+	child := c.find(peer)
+	if child == nil || !child.behind {
 		return out
 	}
-	return c.catchUp(&n.pointers, c.since, out)
+	return child.catchUp(p, child.since, out)
 }
 
 // onAttach takes a peer as a child and sends the child what it missed.
@@ -138,7 +139,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out []s
 	n.shadows.forget(from)
 	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
 	n.children = append(n.children, child{peer: from, region: who.Region, role: who.Role, member: member})
-	out = send(from, &wire.Attached{Path: n.pathOfChildren()}, out)
+	out = send(from, &wire.Attached{Path: n.up.pathOfChildren()}, out)
 	n.circles.change(now)
 	if who.Role == wire.RoleAgent {
 		out = n.enroll(now, from, member, out)
@@ -156,7 +157,7 @@ func (n *Node) refuseChild(from step.PeerID, m *wire.Attach) string {
 		return "not a relay"
 	case !n.Attached() && n.root == nil:
 		return "has no parent itself"
-	case who.Role == wire.RoleAgent && n.isBelow(m.Index):
+	case who.Role == wire.RoleAgent && n.up.isBelow(m.Index):
 		return "is below the one that asks"
 	case who.Role != wire.RoleCoordinator && who.Region != n.cfg.Self.Region:
 		return "this node is of region " + n.cfg.Self.Region

@@ -1,26 +1,36 @@
-// Package mesh is Banyan's overlay as pure state machines: who is whose parent,
-// what is relayed to whom, which body is fetched where, what is acknowledged.
+// Package mesh is Banyan's overlay as a pure state machine: one [Node] is one member of a
+// region's tree, whether a coordinator, a relay or a leaf.
 //
-// Entry points: a [Node] is one member of a region's tree, be it the root (a
-// coordinator), a follower's root, a relay or a leaf; a [Planner] inside a root
-// gives agents their places; [AppendMessage] and [DecodeMessage] are the bytes
-// of a [Message].
+// Entry points: [NewNode], then [Node.Step] for each thing that happens, and
+// [Node.Deadline] for the time of the next tick.
 //
-//	Input (message, link up or down, tick, body fetched, version applied)
+//	step.Input (message, link up or down, tick, body fetched, version applied)
 //	   │
 //	 Node.Step(now, input, outputs) ──► outputs: send, connect, drop, fetch, serve, activate, report
 //	   │
-//	 Node.Deadline() ──► when it wants the next tick
+//	 Node.Deadline() ──► when the node wants the next step.InTick
 //
-// The caller carries the outputs out, in order, and feeds back what came of
-// them. It must call Step from one goroutine at a time, with a clock that does
-// not run backwards. transport.Driver does so over QUIC, package simulator under
-// a virtual clock; they drive the same code.
+// The caller carries out the outputs, in order, and feeds back the results as inputs. The
+// caller must call Step from one goroutine at a time, with a clock that does not run
+// backwards. transport.Driver does so over QUIC, package simulator under a virtual clock;
+// both drive the same code.
 //
-// Promises: no I/O, no clock, no goroutine, no lock; one seed and one sequence of
-// inputs give one sequence of outputs. A pointer is relayed only after it was
-// verified, and applied only if its epoch is newer than the last. Every queue
-// and table has a limit (limits.go).
+// The rooms of the overlay, each importing only those to its left:
+//
+//	wire ◄── step ◄── tree, swarm ◄── mesh
+//
+//   - mesh/wire: the messages, their encoding and their limits.
+//   - mesh/step: inputs, outputs and time.
+//   - mesh/tree: who stands where: planner, quarantine, census, circles.
+//   - mesh/swarm: the exchange of bodies, shard by shard.
+//   - mesh: what a node does with pointers and links. One type has one file: pointers,
+//     settler, upstream, children, shadows, circles, reports, acks, survey, root. Node
+//     connects them.
+//
+// Promises: no I/O, no clock, no goroutine, no lock. One seed and one sequence of inputs
+// give one sequence of outputs. A pointer is relayed only after it was verified, and
+// applied only if its epoch is newer than the epoch applied last. Every queue and table
+// has a limit (limits.go).
 //
 // Bytes: docs/protocol.md. Source of the shape: sans-IO state machines as in
 // go.etcd.io/raft.

@@ -146,7 +146,7 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 	}
 	out = append(out, step.Output{Op: step.OpAttached, Peer: from})
 	out = n.reports.release(u, out)
-	out = n.acknowledgeRestored(now, out)
+	out = n.settler.acknowledgeRestored(now, out)
 	u.standby.wakeAt = now + u.jitter.around(standbyDelay)
 	return n.swarm.Resume(now, out)
 }
@@ -184,34 +184,18 @@ func (n *Node) onParentFailed(now step.Time, out []step.Output) []step.Output {
 
 // setPath takes the path from the root. If the path changed, the children are told.
 func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
-	if slices.Equal(n.path, path) {
+	if slices.Equal(n.up.path, path) {
 		return out
 	}
-	n.path = path
+	n.up.path = path
 	if n.root != nil || len(path) >= wire.MaxPath {
 		return out
 	}
-	m := &wire.Attached{Path: n.pathOfChildren()}
+	m := &wire.Attached{Path: n.up.pathOfChildren()}
 	for i := range n.children {
 		if n.children[i].role == wire.RoleAgent {
 			out = send(n.children[i].peer, m, out)
 		}
 	}
 	return out
-}
-
-// pathOfChildren returns the path from the root to this node's children.
-func (n *Node) pathOfChildren() []uint32 {
-	if n.root != nil {
-		return nil
-	}
-	return append(slices.Clone(n.path), n.up.index-1)
-}
-
-// isBelow reports whether this node is the agent with the given index, or hangs below it.
-func (n *Node) isBelow(index uint32) bool {
-	if n.root != nil {
-		return false
-	}
-	return n.up.index != 0 && n.up.index-1 == index || slices.Contains(n.path, index)
 }

@@ -75,7 +75,6 @@ type Node struct {
 	peers peers
 
 	up       upstream
-	path     []uint32 // indices of the agents between the root and this node, the topmost first
 	children children
 	shadows  shadows
 	circles  circles
@@ -83,7 +82,7 @@ type Node struct {
 	survey   survey
 
 	pointers pointers
-	retries  retries
+	settler  settler
 	acks     acks
 }
 
@@ -94,7 +93,6 @@ func NewNode(cfg Config) *Node {
 		cfg:     cfg,
 		root:    newRoot(cfg.Root),
 		peers:   peers{},
-		retries: retries{wakeAt: step.Never},
 		acks:    newAcks(),
 		circles: newCircles(),
 		shadows: shadows{flushAt: step.Never},
@@ -102,8 +100,7 @@ func NewNode(cfg Config) *Node {
 		survey:  survey{flushAt: step.Never},
 	}
 	jitter := jitter{rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e))}
-	n.retries.jitter = jitter
-	n.up = newUpstream(&n.cfg, n.peers, jitter, n.attachment)
+	n.up = newUpstream(&n.cfg, n.peers, &n.pointers, jitter, n.attachment)
 	n.pointers = newPointers(&n.cfg)
 	n.swarm = swarm.New(swarm.Config{
 		Self:          cfg.Self,
@@ -112,6 +109,14 @@ func NewNode(cfg Config) *Node {
 		Leads:         cfg.leads(),
 		CacheLimit:    cfg.CacheLimit,
 	}, overlay{n})
+	n.settler = settler{
+		cfg:      &n.cfg,
+		pointers: &n.pointers,
+		swarm:    n.swarm,
+		acks:     &n.acks,
+		up:       &n.up,
+		retries:  retries{jitter: jitter, wakeAt: step.Never},
+	}
 	return n
 }
 
@@ -139,14 +144,14 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 	case step.InStored:
 		return n.publishStored(in.Body.Version, out)
 	case step.InReapply:
-		return n.reapply(now, in.Body.Version, out)
+		return n.settler.reapply(now, in.Body.Version, out)
 	case step.InRefetch:
 		n.swarm.Evict(in.Body.Version)
-		return n.reapply(now, in.Body.Version, out)
+		return n.settler.reapply(now, in.Body.Version, out)
 	case step.InDrift:
 		return n.reportDrift(in, out)
 	case step.InHint:
-		n.onHint(now, in.Revision)
+		n.up.onHint(now, in.Revision)
 	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey:
 		if n.root != nil {
 			return n.stepRoot(now, in, out)
@@ -163,7 +168,7 @@ func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []st
 	case step.InPublish:
 		return n.publish(now, in.Pointer.Announcement, in.Pointer.Push, out)
 	case step.InActivated:
-		return n.onActivated(now, in, out)
+		return n.settler.activated(now, in, out)
 	}
 	return out
 }
@@ -182,9 +187,9 @@ func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.
 	case step.InDisconnected:
 		return n.onDisconnected(now, in.Peer, out)
 	case step.InCongested:
-		return n.onCongested(in.Peer, out)
+		return n.children.congested(in.Peer, &n.pointers, out)
 	case step.InDrained:
-		return n.onDrained(in.Peer, out)
+		return n.children.drained(in.Peer, &n.pointers, out)
 	}
 	return out
 }
@@ -224,7 +229,7 @@ func (n *Node) stepRoot(now step.Time, in step.Input, out []step.Output) []step.
 	case step.InDoubt:
 		n.root.planner.Doubt(now, in.Name)
 	case step.InSurvey:
-		return n.beginSurvey(in, out)
+		return n.survey.begin(in.Body.Request, in.Body.Version, n.children, out)
 	}
 	return out
 }
@@ -255,7 +260,7 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []st
 	case *wire.Shadow:
 		return n.onShadow(now, from, out)
 	case *wire.Notice:
-		n.onNotice(now, from, m)
+		n.up.onNotice(now, from, m)
 	case *wire.Brood:
 		n.onBrood(now, from, m)
 	case *wire.Circle:
@@ -299,7 +304,7 @@ func (n *Node) receiveUpward(now step.Time, from step.PeerID, m wire.Message, ou
 
 // Deadline returns when the node wants the next InTick; step.Never for none.
 func (n *Node) Deadline() step.Time {
-	return min(n.up.deadline(), n.acks.flushAt, n.retries.wakeAt, n.reports.flushAt, n.shadows.flushAt,
+	return min(n.up.deadline(), n.acks.flushAt, n.settler.retries.wakeAt, n.reports.flushAt, n.shadows.flushAt,
 		n.circles.flushAt, n.root.deadline(), n.survey.flushAt, n.swarm.Deadline())
 }
 
@@ -309,7 +314,7 @@ func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
 		out = n.up.wake(now, out)
 	}
 	if now >= n.up.lagAt {
-		out = n.onLag(now, out)
+		out = n.up.onLag(now, out)
 	}
 	if now >= n.up.standby.wakeAt {
 		out = n.up.dialBackup(now, out)
@@ -326,8 +331,8 @@ func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
 	if now >= n.root.deadline() {
 		out = n.root.report(n.root.quarantine.Wake(now), out)
 	}
-	if now >= n.retries.wakeAt {
-		out = n.retry(now, out)
+	if now >= n.settler.retries.wakeAt {
+		out = n.settler.retry(now, out)
 	}
 	if now >= n.circles.flushAt {
 		out = n.flushCircles(now, out)

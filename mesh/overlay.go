@@ -24,7 +24,7 @@ func (o overlay) Source() step.PeerID { return o.n.up.source() }
 
 func (o overlay) CoordinatorAddr() string { return o.n.up.seed() }
 
-func (o overlay) PathDelay() step.Time { return o.n.pathDelay() }
+func (o overlay) PathDelay() step.Time { return o.n.up.pathDelay() }
 
 func (o overlay) IsBelow(peer step.PeerID) bool {
 	return o.n.children.find(peer) != nil || o.n.shadows.has(peer)
@@ -41,14 +41,14 @@ func (o overlay) SourceWorks() { o.n.up.failures = 0 }
 
 func (o overlay) BodyReady(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
 	if s := o.n.pointers.own(v.Config); s != nil {
-		return o.n.settle(now, o.n.pointers.ownKey(v.Config), s, out)
+		return o.n.settler.settle(now, o.n.pointers.ownKey(v.Config), s, out)
 	}
 	return out
 }
 
 func (o overlay) BodyFailed(now step.Time, v record.VersionKey, why step.Failure, out []step.Output) []step.Output {
 	if s := o.n.pointers.own(v.Config); s != nil && o.n.pointers.needs(s, v.Version) {
-		o.n.fail(now, o.n.pointers.ownKey(v.Config), s, why.Reason)
+		o.n.settler.fail(now, o.n.pointers.ownKey(v.Config), s, why.Reason)
 	}
 	if why.Fault == step.FaultHost {
 		return out // another parent would not help
@@ -60,10 +60,10 @@ func (o overlay) FetchLost(now step.Time, v record.VersionKey) bool {
 	if o.n.pointers.own(v.Config) == nil {
 		return false
 	}
-	o.n.retries.add(now+minRetry, o.n.pointers.ownKey(v.Config))
+	o.n.settler.retries.add(now+minRetry, o.n.pointers.ownKey(v.Config))
 	return true
 }
 
 func (o overlay) PeerIsAhead(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
-	return o.n.askNews(now, peer, out)
+	return o.n.up.askNews(now, peer, out)
 }

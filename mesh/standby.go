@@ -88,114 +88,55 @@ func (u *upstream) graft(now step.Time, out []step.Output) []step.Output {
 
 // onNotice handles the backup's report of how far the backup is. A parent that is behind
 // the backup has some time to catch up.
-func (n *Node) onNotice(now step.Time, from step.PeerID, m *wire.Notice) {
-	u := &n.up
+func (u *upstream) onNotice(now step.Time, from step.PeerID, m *wire.Notice) {
 	if from != u.standby.peer || !u.attached() {
 		return
 	}
 	switch {
-	case !n.pointers.isBehind(*m):
+	case !u.pointers.isBehind(*m):
 		u.patience -= u.patience / 8
 	case u.lagAt == step.Never:
 		u.noticed = *m
-		u.lagAt = now + lagGrace + n.pathDelay() + u.patience
+		u.lagAt = now + lagGrace + u.pathDelay() + u.patience
 	}
 }
 
 // onHint handles a report of gossip about the region's newest revision. Gossip may lie:
 // the only effect is that the node looks for a parent that knows more, and that not often.
-func (n *Node) onHint(now step.Time, revision uint64) {
-	u := &n.up
+func (u *upstream) onHint(now step.Time, revision uint64) {
 	m := wire.Notice{Revision: revision}
-	if u.attached() && u.lagAt == step.Never && n.pointers.isBehind(m) && now >= u.hintedAt+hintPause {
+	if u.attached() && u.lagAt == step.Never && u.pointers.isBehind(m) && now >= u.hintedAt+hintPause {
 		u.noticed = m
-		u.lagAt = now + hintGrace + n.pathDelay()
+		u.lagAt = now + hintGrace + u.pathDelay()
 		u.hintedAt = now
 	}
 }
-
-// pathDelay returns the time by which the node may be behind the root's children.
-func (n *Node) pathDelay() step.Time { return step.Time(len(n.path)) * lagHop }
 
 // onLag acts when the parent did not catch up with the backup in time. The backup is
 // asked for the missing pointers: the question costs a message, whereas a new parent
 // costs links, and a parent that is slow today is no worse than another. The node leaves
 // a parent that is silent time after time.
-func (n *Node) onLag(now step.Time, out []step.Output) []step.Output {
-	u := &n.up
+func (u *upstream) onLag(now step.Time, out []step.Output) []step.Output {
 	u.lagAt = step.Never
-	if !u.attached() || !n.pointers.isBehind(u.noticed) {
+	if !u.attached() || !u.pointers.isBehind(u.noticed) {
 		return out
 	}
 	u.repairs++
 	if u.standby.peer != 0 && u.repairs <= repairsToLeave {
-		return send(u.standby.peer, &wire.CatchUp{Since: n.pointers.seen()}, out)
+		return send(u.standby.peer, &wire.CatchUp{Since: u.pointers.seen()}, out)
 	}
-	u.avoidParent(n.peers[u.parent].Name)
-	out = n.peers.drop(u.parent, "behind the backup", out)
+	u.avoidParent(u.peers[u.parent].Name)
+	out = u.peers.drop(u.parent, "behind the backup", out)
 	return u.lose(now, out)
 }
 
 // askNews asks a peer that wants shards of an unknown version for the pointers that the
 // peer has: parent and backup may both be dead without the node knowing.
-func (n *Node) askNews(now step.Time, from step.PeerID, out []step.Output) []step.Output {
-	u := &n.up
+func (u *upstream) askNews(now step.Time, from step.PeerID, out []step.Output) []step.Output {
 	if !u.attached() || now < u.newsAt {
 		return out
 	}
 	u.newsPeer = from
 	u.newsAt = now + newsPause
-	return send(from, &wire.CatchUp{Since: n.pointers.seen()}, out)
-}
-
-// shadows holds the nodes that this node is the backup of.
-type shadows struct {
-	peers   []step.PeerID // in the order in which they came
-	flushAt step.Time     // when to send news; step.Never without news
-}
-
-func (s *shadows) has(peer step.PeerID) bool { return slices.Contains(s.peers, peer) }
-
-func (s *shadows) forget(peer step.PeerID) {
-	if i := slices.Index(s.peers, peer); i >= 0 {
-		s.peers = slices.Delete(s.peers, i, i+1)
-	}
-}
-
-// news arranges for the shadows to be told of news soon, once for all news until then.
-// The shadows need to hear the news; they need not hear it first.
-func (s *shadows) news(now step.Time) {
-	if len(s.peers) > 0 && s.flushAt == step.Never {
-		s.flushAt = now + noticeDelay
-	}
-}
-
-// flush tells the shadows how far this node is.
-func (s *shadows) flush(progress wire.Notice, out []step.Output) []step.Output {
-	s.flushAt = step.Never
-	for _, peer := range s.peers {
-		out = send(peer, &progress, out)
-	}
-	return out
-}
-
-// onShadow handles a node that wants this node as its backup.
-func (n *Node) onShadow(now step.Time, from step.PeerID, out []step.Output) []step.Output {
-	who, linked := n.peers[from]
-	reason := ""
-	switch {
-	case !linked || from == n.up.parent || from == n.up.seedPeer || n.children.find(from) != nil:
-		reason = "not a peer that may stand by"
-	case who.Region != n.cfg.Self.Region || who.Role != wire.RoleAgent:
-		reason = "this node is of region " + n.cfg.Self.Region
-	case len(n.shadows.peers) >= MaxShadows:
-		reason = "backup of too many"
-	}
-	if reason != "" {
-		return append(out, step.Output{Op: step.OpDrop, Peer: from, Reason: reason})
-	}
-	n.shadows.forget(from)
-	n.shadows.peers = append(n.shadows.peers, from)
-	n.shadows.news(now)
-	return out
+	return send(from, &wire.CatchUp{Since: u.pointers.seen()}, out)
 }

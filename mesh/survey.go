@@ -39,11 +39,10 @@ func (s *survey) flush(u *upstream, region string, out []step.Output) []step.Out
 	return out
 }
 
-// beginSurvey asks all agents below this root what they hold of a version.
-func (n *Node) beginSurvey(in step.Input, out []step.Output) []step.Output {
-	n.survey = survey{id: in.Body.Request, flushAt: step.Never}
-	m := &wire.Survey{ID: in.Body.Request, Config: in.Body.Version.Config, Version: in.Body.Version.Version}
-	return n.children.sendAll(m, out)
+// begin asks all agents below a root what they hold of a version.
+func (s *survey) begin(id uint64, v record.VersionKey, below children, out []step.Output) []step.Output {
+	*s = survey{id: id, flushAt: step.Never}
+	return below.sendAll(&wire.Survey{ID: id, Config: v.Config, Version: v.Version}, out)
 }
 
 // onSurvey answers a survey, and passes the survey on to the children.

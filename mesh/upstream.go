@@ -16,9 +16,10 @@ import (
 // While the node dials the parent that it was given, it keeps the link to the coordinator,
 // to ask for another parent if that parent does not answer.
 type upstream struct {
-	cfg    *Config
-	peers  peers
-	jitter jitter
+	cfg      *Config
+	peers    peers
+	pointers *pointers
+	jitter   jitter
 	// attachment returns the message with which the node attaches to a parent.
 	attachment func() *wire.Attach
 
@@ -28,6 +29,7 @@ type upstream struct {
 	parent   step.PeerID // link to the parent; 0 for none
 	place    wire.Placement
 	index    uint32   // the node's index, plus one; 0 before the node has an index
+	path     []uint32 // indices of the agents between the root and the node, the topmost first
 	avoid    []string // parents that were left or lost since a head last agreed, newest last
 	accuse   string   // the parent that was left for its fault; told with the next Join or report
 	backoff  step.Time
@@ -58,10 +60,11 @@ const (
 	upAttached
 )
 
-func newUpstream(cfg *Config, p peers, j jitter, attachment func() *wire.Attach) upstream {
+func newUpstream(cfg *Config, p peers, known *pointers, j jitter, attachment func() *wire.Attach) upstream {
 	return upstream{
 		cfg:        cfg,
 		peers:      p,
+		pointers:   known,
 		jitter:     j,
 		attachment: attachment,
 		index:      cfg.Index,
@@ -224,4 +227,24 @@ func (u *upstream) source() step.PeerID {
 		return u.standby.peer
 	}
 	return u.parent
+}
+
+// pathDelay returns the time by which the node may be behind the root's children.
+func (u *upstream) pathDelay() step.Time { return step.Time(len(u.path)) * lagHop }
+
+// pathOfChildren returns the path from the root to the node's children. A coordinator is
+// the root of its tree, so the path to its children is empty.
+func (u *upstream) pathOfChildren() []uint32 {
+	if u.cfg.Root != nil {
+		return nil
+	}
+	return append(slices.Clone(u.path), u.index-1)
+}
+
+// isBelow reports whether the node is the agent with the given index, or hangs below it.
+func (u *upstream) isBelow(index uint32) bool {
+	if u.cfg.Root != nil {
+		return false
+	}
+	return u.index != 0 && u.index-1 == index || slices.Contains(u.path, index)
 }

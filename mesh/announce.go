@@ -1,0 +1,177 @@
+package mesh
+
+import (
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// This file takes pointers and versions from the store, from the disk and from peers:
+//
+//	announcement ──► verify ──► relay ──► settle
+//
+// Verifying before relaying stops a forged pointer at the first honest node.
+
+// publish takes a pointer from the leader's own store, which has verified the pointer.
+// push is the version to send behind the pointer; nil for none.
+func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out []step.Output) []step.Output {
+	key := a.Pointer.Key()
+	s := n.pointers.configs[key]
+	switch {
+	case s == nil:
+		s = n.pointers.create(key)
+		if s == nil {
+			return append(out, step.Output{Op: step.OpRefused, Reason: "too_many_configs"})
+		}
+	case a.Pointer.Epoch <= s.latest.Pointer.Epoch:
+		return out
+	}
+	n.pointers.adopt(key, s, a)
+	n.pointers.revisions[key.Region] = max(n.pointers.revisions[key.Region], a.Revision)
+	a.Pushed = push != nil
+	n.expectAnswers(now, key, a.Pointer.Epoch)
+	out = n.relay(now, a, out)
+	if push != nil {
+		out = n.children.sendDown(key.Region, push, out)
+	}
+	if a.Pointer.Candidate != 0 && key.Region == n.cfg.Self.Region {
+		out = n.takeCensus(now, out)
+	}
+	return out
+}
+
+// restore takes a pointer that the node had before it stopped. If the pointer was applied
+// and another version is the one to run now, because the host's labels or subscriptions
+// changed, the pointer settles again.
+func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
+	key := a.Pointer.Key()
+	s := n.pointers.configs[key]
+	if s == nil {
+		s = &configState{}
+		n.pointers.configs[key] = s
+	}
+	n.pointers.adopt(key, s, a)
+	if applied && version == n.pointers.versionFor(s) {
+		s.applied = a.Pointer.Epoch
+		s.running = version
+		n.pointers.restored = append(n.pointers.restored, key)
+		return
+	}
+	n.pointers.unsettled[key] = struct{}{}
+	n.settler.retries.add(0, key)
+}
+
+// onAnnouncement handles a pointer from the parent, or from the backup.
+func (n *Node) onAnnouncement(now step.Time, from step.PeerID, a *wire.Announcement, out []step.Output) []step.Output {
+	if !n.up.feeds(from) {
+		return refuse(from, "not_parent", out)
+	}
+	if n.pointers.isLast(a.Raw) {
+		n.pointers.sawRevision(a)
+		return out
+	}
+	pointer, err := n.cfg.Verifier.VerifyPointer(a.Raw)
+	if err != nil {
+		return refuse(from, record.Reason(err), out)
+	}
+	if pointer.Region != n.cfg.Self.Region {
+		return refuse(from, "wrong_region", out)
+	}
+	a.Pointer = pointer
+	known, reason := n.pointers.check(a)
+	if reason != "" {
+		return refuse(from, reason, out)
+	}
+	if known {
+		n.pointers.sawRevision(a)
+		return out
+	}
+	return n.accept(now, from, a, out)
+}
+
+// accept relays a new pointer and begins to settle it.
+func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out []step.Output) []step.Output {
+	key := a.Pointer.Key()
+	s := n.pointers.configs[key]
+	if s == nil {
+		s = n.pointers.create(key)
+	}
+	n.pointers.adopt(key, s, a)
+	s.attempt = 0
+	n.pointers.lastRaw = a.Raw
+	n.pointers.sawRevision(a)
+	out = append(out, step.Output{
+		Op:      step.OpAccepted,
+		Pointer: step.Pointer{Announcement: a},
+		Peer:    from,
+	})
+	out = n.relay(now, a, out)
+	if n.root == nil { // a coordinator keeps every version
+		out = n.swarm.Abandon(key.Config, out)
+	}
+	n.expectAnswers(now, key, a.Pointer.Epoch)
+	if n.root != nil && a.Pointer.Candidate != 0 { // the leader counts the agents of the wave
+		out = n.takeCensus(now, out)
+	}
+	if a.Pushed && n.settler.lacks(s) {
+		n.pointers.unsettled[key] = struct{}{}
+		n.settler.retries.add(now+pushGrace, key) // in case the Push does not arrive
+		return out
+	}
+	return n.settler.settle(now, key, s, out)
+}
+
+// relay sends an announcement to every child of its region.
+func (n *Node) relay(now step.Time, a *wire.Announcement, out []step.Output) []step.Output {
+	if a.Pointer.Region == n.cfg.Self.Region {
+		n.shadows.news(now)
+	}
+	return n.children.sendDown(a.Pointer.Region, a, out)
+}
+
+// onPush handles a version that the parent sent without a request: verify, relay, and
+// store if this node subscribes. A version that no pointer names, or that is on disk or
+// on its way, is dropped.
+func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out []step.Output) []step.Output {
+	if from != n.up.parent || !n.up.attached() {
+		return refuse(from, "not_parent", out)
+	}
+	s := n.pointers.own(m.Config)
+	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
+		return out
+	}
+	if n.swarm.Has(m.Key()) || n.swarm.IsFetching(m.Key()) || s.pushed == m.Version {
+		return out
+	}
+	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
+		out = refuse(from, record.Reason(err), out)
+		return n.onParentFailed(now, out)
+	}
+	s.pushed = m.Version
+	out = n.children.sendDown(n.cfg.Self.Region, m, out)
+	if !n.cfg.subscribes(m.Config) {
+		return out
+	}
+	n.swarm.ExpectPush(m.Key())
+	return append(out, step.Output{Op: step.OpStore, Push: m})
+}
+
+// publishStored informs the followers of a version that the leader has stored.
+func (n *Node) publishStored(v record.VersionKey, out []step.Output) []step.Output {
+	for i := range n.children {
+		c := &n.children[i]
+		if c.role == wire.RoleCoordinator && !c.behind {
+			out = send(c.peer, &wire.Stored{Config: v.Config, Version: v.Version}, out)
+		}
+	}
+	return out
+}
+
+// onStored handles the news of a version that no pointer names yet: a follower fetches it.
+func (n *Node) onStored(now step.Time, from step.PeerID, m *wire.Stored, out []step.Output) []step.Output {
+	v := record.VersionKey{Config: m.Config, Version: m.Version}
+	if from != n.up.parent || !n.up.attached() || n.root == nil || n.swarm.Has(v) {
+		return out
+	}
+	return n.swarm.Fetch(now, v, out)
+}
