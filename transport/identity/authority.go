@@ -19,9 +19,10 @@ import (
 // Lifetimes of certificates.
 const (
 	authorityLifetime = 10 * 365 * 24 * time.Hour
-	// NodeLifetime is how long a node certificate is valid.
+	// NodeLifetime is the time for which a node certificate is valid.
 	NodeLifetime = 2 * 365 * 24 * time.Hour
-	clockSlack   = time.Hour
+	// clockSlack is the time by which the clock of a host may be behind.
+	clockSlack = time.Hour
 )
 
 // Authority issues node certificates.
@@ -31,7 +32,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority of its own key.
+// NewAuthority makes an authority with a new key.
 func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,6 +56,7 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{cert, der, key}, err
 }
 
+// serial returns a random serial number.
 func serial() *big.Int {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
@@ -63,7 +65,7 @@ func serial() *big.Int {
 	return n
 }
 
-// Save writes ca.pem and ca.key to dir. It refuses to overwrite the key.
+// Save writes ca.pem and ca.key to dir. It does not overwrite a key.
 func (a *Authority) Save(dir string) error {
 	if err := writeKey(filepath.Join(dir, "ca.key"), a.key); err != nil {
 		return err
@@ -76,7 +78,7 @@ func (a *Authority) SaveCertificate(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "ca.pem"), encodeCert(a.der), 0o644)
 }
 
-// OpenAuthority reads what Save wrote.
+// OpenAuthority reads an authority that Save has written.
 func OpenAuthority(dir string) (*Authority, error) {
 	rawCert, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
@@ -102,38 +104,15 @@ func OpenAuthority(dir string) (*Authority, error) {
 	return &Authority{cert, certBlock.Bytes, key}, nil
 }
 
-// Issue makes a certificate and key for id and writes them to dir as node.pem
-// and node.key, with ca.pem beside them. hosts are further DNS names or IP
-// addresses it is valid for, for HTTPS clients that insist.
+// Issue makes a key and a certificate for id and writes node.key, node.pem and ca.pem to dir.
+// It does not overwrite a key. hosts are DNS names or IP addresses for which the certificate is
+// valid too; HTTPS clients other than banyan need them.
 func (a *Authority) Issue(dir string, id Identity, hosts ...string) error {
 	if err := id.Validate(); err != nil {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("generate node key: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: serial(),
-		Subject:      pkix.Name{CommonName: id.Name, OrganizationalUnit: []string{string(id.Role), id.Region}},
-		NotBefore:    time.Now().Add(-clockSlack),
-		NotAfter:     time.Now().Add(NodeLifetime),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{id.uri()},
-	}
-	if id.Role != RoleClient {
-		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
-		template.DNSNames = []string{ServerName}
-	}
-	for _, h := range hosts {
-		if ip := net.ParseIP(h); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, h)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	now := time.Now()
+	der, key, err := a.certify(id, now.Add(-clockSlack), now.Add(NodeLifetime), hosts)
 	if err != nil {
 		return fmt.Errorf("issue certificate for %s: %w", id, err)
 	}
@@ -149,10 +128,42 @@ func (a *Authority) Issue(dir string, id Identity, hosts ...string) error {
 	return a.SaveCertificate(dir)
 }
 
+// certify makes a key and a certificate for id. A client's certificate is not valid for a
+// server.
+func (a *Authority) certify(id Identity, from, until time.Time, hosts []string) (der []byte, key *ecdsa.PrivateKey, err error) {
+	key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(),
+		Subject:      pkix.Name{CommonName: id.Name, OrganizationalUnit: []string{string(id.Role), id.Region}},
+		NotBefore:    from,
+		NotAfter:     until,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{id.uri()},
+	}
+	if id.Role != RoleClient {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+		template.DNSNames = []string{ServerName}
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, h)
+		}
+	}
+	der, err = x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	return der, key, err
+}
+
 func encodeCert(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
+// writeKey writes a new file that only its owner can read.
 func writeKey(path string, key *ecdsa.PrivateKey) error {
 	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"banyan/record"
 )
 
-// Bundle is the directory a process runs with:
+// Bundle is the directory with the identity of a process and its trust:
 //
-//	node.pem node.key   its certificate
-//	ca.pem              the authority that issued everybody's
-//	root.pub            the key that signs the trust policy
-//	policy.cose         the trust policy
-//	gossip.key          what gossip is encrypted with, 32 bytes; may be missing
+//	node.pem node.key   certificate of the process
+//	ca.pem              authority of all certificates
+//	root.pub            key that signs the trust policy
+//	policy.cose         trust policy
+//	gossip.key          key that encrypts gossip, 32 bytes; may be missing
 type Bundle struct {
 	Dir      string
 	Identity Identity
@@ -39,47 +39,51 @@ const (
 	GossipFile = "gossip.key"
 )
 
-// Load reads the bundle in dir and verifies the trust policy in it.
+// Load reads the bundle in dir and verifies its trust policy.
 func Load(dir string) (*Bundle, error) {
-	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	b, err := load(dir)
 	if err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	if cert.Leaf == nil {
-		if cert.Leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return nil, fmt.Errorf("identity %s: %w", dir, err)
-		}
-	}
-	b := &Bundle{Dir: dir, cert: cert, pool: x509.NewCertPool()}
-	if b.Identity, err = Of(cert.Leaf); err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
-	if err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	if !b.pool.AppendCertsFromPEM(authority) {
-		return nil, fmt.Errorf("identity %s: ca.pem holds no certificate", dir)
-	}
-	root, err := record.LoadPublic(filepath.Join(dir, RootFile))
-	if err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, PolicyFile))
-	if err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	if b.Policy, err = record.OpenPolicy(raw, []ed25519.PublicKey{root}, time.Now()); err != nil {
-		return nil, fmt.Errorf("identity %s: %w", dir, err)
-	}
-	if b.Gossip, err = os.ReadFile(filepath.Join(dir, GossipFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("identity %s: %w", dir, err)
 	}
 	return b, nil
 }
 
-// ServerTLS is for the side that accepts: it requires a certificate of the
-// authority from whoever connects. alpn may be empty.
+func load(dir string) (*Bundle, error) {
+	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{Dir: dir, cert: cert, pool: x509.NewCertPool()}
+	if b.Identity, err = Of(cert.Leaf); err != nil {
+		return nil, err
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		return nil, err
+	}
+	if !b.pool.AppendCertsFromPEM(authority) {
+		return nil, errors.New("ca.pem has no certificate")
+	}
+	root, err := record.LoadPublic(filepath.Join(dir, RootFile))
+	if err != nil {
+		return nil, err
+	}
+	policy, err := os.ReadFile(filepath.Join(dir, PolicyFile))
+	if err != nil {
+		return nil, err
+	}
+	if b.Policy, err = record.OpenPolicy(policy, []ed25519.PublicKey{root}, time.Now()); err != nil {
+		return nil, err
+	}
+	b.Gossip, err = os.ReadFile(filepath.Join(dir, GossipFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// ServerTLS configures the side that accepts connections. It requires a certificate of the
+// authority from the other side. alpn may be empty.
 func (b *Bundle) ServerTLS(alpn ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
@@ -90,7 +94,7 @@ func (b *Bundle) ServerTLS(alpn ...string) *tls.Config {
 	}
 }
 
-// ClientTLS is for the side that connects.
+// ClientTLS configures the side that connects.
 func (b *Bundle) ClientTLS(alpn ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
@@ -101,8 +105,8 @@ func (b *Bundle) ClientTLS(alpn ...string) *tls.Config {
 	}
 }
 
-// Derive makes a secret for a purpose from the node's private key: the same one
-// each time the process starts.
+// Derive derives a secret for a purpose from the private key of the node. The secret is the
+// same after a restart.
 func (b *Bundle) Derive(purpose string) ([32]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(b.cert.PrivateKey)
 	if err != nil {

@@ -9,34 +9,35 @@ import (
 	"path/filepath"
 	"time"
 
+	"banyan/internal/usage"
 	"banyan/record"
 )
 
-// Home is the directory from which a fleet's trust grows. `banyan init` makes it:
+// Home is the directory with the keys of a fleet. `banyan init` makes it:
 //
-//	root.key root.pub        signs the trust policy; take root.key offline
+//	root.key root.pub        signs the trust policy; keep root.key offline
 //	ca.key ca.pem            issues node certificates
-//	policy.cose              the trust policy
-//	publishers/NAME.key      sign manifests
-//	activation/REGION.key    sign pointers and heads
-//	coordinator-REGION/      bundle of each region's coordinator
-//	client/                  bundle of the person who runs the CLI
+//	policy.cose              trust policy
+//	publishers/NAME.key      signs manifests
+//	activation/REGION.key    signs pointers and heads
+//	gossip.key               encrypts gossip
+//	coordinator-REGION/      bundle of the region's coordinator
+//	client/                  bundle of the user of the CLI
 type Home struct{ Dir string }
 
-// PolicyLifetime is how long a trust policy made by InitHome is valid.
+// PolicyLifetime is the time for which a trust policy made by InitHome is valid.
 const PolicyLifetime = 365 * 24 * time.Hour
 
-// ErrExists: a home is not made over another.
+// ErrExists is wrapped if a directory has keys already. Keys are not overwritten.
 var ErrExists = errors.New("already initialized")
 
-// InitHome makes the keys, the policy and the bundles of a fleet with these
-// regions. publisher is the name of the first publisher, who may sign for every
-// config. hosts are names or addresses that the coordinators' certificates also
-// cover.
+// InitHome makes the keys, the trust policy and the bundles of a fleet. publisher is the name
+// of the first publisher, who may sign for every config. hosts are DNS names or IP addresses
+// for which the certificates of the coordinators are valid too.
 func InitHome(dir string, regions []string, publisher string, hosts ...string) (*Home, error) {
 	h := &Home{dir}
 	if len(regions) == 0 {
-		return nil, fmt.Errorf("%w: a fleet needs a region", record.ErrInvalid)
+		return nil, usage.Errorf("at least one region is required")
 	}
 	for _, r := range regions {
 		if err := record.ValidateRegion(r); err != nil {
@@ -70,7 +71,7 @@ func InitHome(dir string, regions []string, publisher string, hosts ...string) (
 	return h, h.Issue(h.ClientDir(), Identity{RoleClient, regions[0], publisher})
 }
 
-// makeTrust makes the signing keys and the policy that lists them.
+// makeTrust makes the signing keys, the trust policy that lists them, and the gossip key.
 func (h *Home) makeTrust(regions []string, publisher string) error {
 	newKey := func(path string) (record.Key, error) {
 		key, err := record.GenerateKey()
@@ -90,22 +91,29 @@ func (h *Home) makeTrust(regions []string, publisher string) error {
 	if err != nil {
 		return err
 	}
-	policy := record.PolicyDocument{Version: 1, ExpiresSec: time.Now().Add(PolicyLifetime).Unix(),
+	policy := record.PolicyDocument{
+		Version:    1,
+		ExpiresSec: time.Now().Add(PolicyLifetime).Unix(),
 		Publishers: []record.PublisherEntry{{Name: publisher, Public: signer.Public(), Scopes: []string{"*"}}},
-		Activators: []record.ActivatorEntry{}}
+		Activators: []record.ActivatorEntry{},
+	}
 	for _, region := range regions {
 		key, err := newKey(h.ActivationKey(region))
 		if err != nil {
 			return err
 		}
-		policy.Activators = append(policy.Activators, record.ActivatorEntry{Name: "activation-" + region, Public: key.Public(), Regions: []string{region}})
+		policy.Activators = append(policy.Activators, record.ActivatorEntry{
+			Name:    "activation-" + region,
+			Public:  key.Public(),
+			Regions: []string{region},
+		})
 	}
 	raw, err := record.SignPolicy(policy, root)
 	if err != nil {
 		return err
 	}
 	gossip := make([]byte, 32)
-	rand.Read(gossip) // does not fail
+	rand.Read(gossip) // never fails
 	if err := os.WriteFile(h.path(GossipFile), gossip, 0o600); err != nil {
 		return err
 	}
@@ -114,24 +122,24 @@ func (h *Home) makeTrust(regions []string, publisher string) error {
 
 func (h *Home) path(name string) string { return filepath.Join(h.Dir, name) }
 
-// PublisherKey is where a publisher's key lies.
+// PublisherKey is the file with a publisher's key.
 func (h *Home) PublisherKey(name string) string {
 	return h.path(filepath.Join("publishers", name+".key"))
 }
 
-// ActivationKey is where a region's activation key lies.
+// ActivationKey is the file with a region's activation key.
 func (h *Home) ActivationKey(region string) string {
 	return h.path(filepath.Join("activation", region+".key"))
 }
 
-// CoordinatorDir is where the bundle of a region's coordinator lies.
+// CoordinatorDir is the bundle of a region's coordinator.
 func (h *Home) CoordinatorDir(region string) string { return h.path("coordinator-" + region) }
 
-// ClientDir is where the bundle of the CLI's user lies.
+// ClientDir is the bundle of the user of the CLI.
 func (h *Home) ClientDir() string { return h.path("client") }
 
-// Issue makes a bundle for id in dir: a certificate, and copies of what it is
-// verified with. It refuses to overwrite one.
+// Issue makes a bundle for id in dir: a certificate, and copies of the trust policy, the root
+// key and the gossip key. It does not overwrite a bundle. A client gets no gossip key.
 func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 	authority, err := OpenAuthority(h.Dir)
 	if err != nil {
@@ -143,20 +151,27 @@ func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 		}
 		return err
 	}
-	for _, f := range []struct {
-		name string
-		mode os.FileMode
-	}{{RootFile, 0o644}, {PolicyFile, 0o644}, {GossipFile, 0o600}} {
-		raw, err := os.ReadFile(h.path(f.name))
-		if f.name == GossipFile && (errors.Is(err, fs.ErrNotExist) || id.Role == RoleClient) {
-			continue // a fleet from before there was one, or one who does not gossip
-		}
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, f.name), raw, f.mode); err != nil {
-			return err
-		}
+	if err := h.copyTo(dir, RootFile, 0o644); err != nil {
+		return err
 	}
-	return nil
+	if err := h.copyTo(dir, PolicyFile, 0o644); err != nil {
+		return err
+	}
+	if id.Role == RoleClient {
+		return nil
+	}
+	err = h.copyTo(dir, GossipFile, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a fleet that an older version has made
+	}
+	return err
+}
+
+// copyTo copies a file of the home to dir.
+func (h *Home) copyTo(dir, name string, mode os.FileMode) error {
+	raw, err := os.ReadFile(h.path(name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name), raw, mode)
 }
