@@ -204,9 +204,9 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	}
 	began := time.Now()
 	output, err := hook.Run(ctx, hook.Command{
-		Args:    args,
-		Timeout: c.timeout,
-		Alone:   c.isolated,
+		Args:     args,
+		Timeout:  c.timeout,
+		Isolated: c.isolated,
 		Env: []string{
 			"BANYAN_HOOK=" + c.hook,
 			"BANYAN_CONFIG=" + p.Config,

@@ -1,4 +1,5 @@
-// Package atomicfile writes files that are either whole or absent after a crash.
+// Package atomicfile replaces files and directories so that after a crash the old or the new
+// content is complete.
 package atomicfile
 
 import (
@@ -8,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Write replaces path by data: a temporary file in the same directory, fsync,
-// rename, fsync of the directory.
+// Write replaces the content of path by data, durably. It writes a temporary file in the same
+// directory, syncs it, renames it, and syncs the directory.
 func Write(path string, data []byte, mode os.FileMode) error {
 	return WriteFrom(path, mode, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -17,7 +18,8 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	})
 }
 
-// WriteFrom is Write for what write writes; if that returns an error, path stays as it was.
+// WriteFrom is Write with the content that write writes. If write returns an error, path is
+// unchanged.
 func WriteFrom(path string, mode os.FileMode, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, ".tmp-*")
@@ -48,7 +50,7 @@ func WriteFrom(path string, mode os.FileMode, write func(io.Writer) error) (err 
 	return SyncDir(dir)
 }
 
-// SyncDir makes renames and new names in dir durable.
+// SyncDir makes new names and renames in dir durable.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -2,7 +2,8 @@ package atomicfile
 
 import "os"
 
-// replaceDir is ReplaceDir where names can't be exchanged: for a moment nothing is there.
+// replaceDir is ReplaceDir for file systems that cannot exchange names. For a moment there is
+// nothing at to.
 func replaceDir(from, to string) error {
 	if err := os.RemoveAll(to); err != nil {
 		return err

@@ -7,13 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReplaceDir makes the directory from stand at to, and removes what stood there. At every
-// moment one of the two is found at to, if the file system can exchange names.
+// ReplaceDir moves the directory from to the path to, and deletes the directory that was
+// there. If the file system can exchange names, readers find one of the two directories at
+// every moment.
 func ReplaceDir(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
 	switch {
 	case err == nil:
-		return os.RemoveAll(from) // what stood at to
+		return os.RemoveAll(from) // from is now the name of the old directory
 	case errors.Is(err, unix.ENOENT):
 		return os.Rename(from, to)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):

@@ -2,5 +2,6 @@
 
 package atomicfile
 
-// ReplaceDir makes the directory from stand at to, and removes what stood there.
+// ReplaceDir moves the directory from to the path to, and deletes the directory that was
+// there.
 func ReplaceDir(from, to string) error { return replaceDir(from, to) }

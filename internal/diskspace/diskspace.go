@@ -1,6 +1,7 @@
-// Package diskspace tells how much room a file system has left, and refuses
-// writes before there is none: a memory-mapped write to a full disk is a
-// SIGBUS, not an error, so the check has to come first.
+// Package diskspace refuses writes before a disk is full. A memory-mapped write to a full disk
+// is no error but a SIGBUS, which ends the process, so the space must be checked before.
+//
+// Entry point: [Check].
 package diskspace
 
 import (
@@ -9,11 +10,11 @@ import (
 	"syscall"
 )
 
-// ErrFull is wrapped when less room is left than must stay free.
+// ErrFull is wrapped if a write would leave too few bytes free.
 var ErrFull = errors.New("disk is full")
 
-// Check returns an error that wraps ErrFull if fewer than reserve bytes would
-// be free on dir's file system after writing need more.
+// Check returns an error that wraps ErrFull if a write of need bytes would leave fewer than
+// reserve bytes free on the file system of dir.
 func Check(dir string, need, reserve int64) error {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
@@ -21,7 +22,8 @@ func Check(dir string, need, reserve int64) error {
 	}
 	free := int64(s.Bavail) * s.Bsize
 	if free < need+reserve {
-		return fmt.Errorf("%w: %s has %d MiB free; %d MiB must stay free; make room or move it", ErrFull, dir, free>>20, (need+reserve)>>20)
+		return fmt.Errorf("%w: %s has %d MiB free, and %d MiB are needed; delete files or move the directory",
+			ErrFull, dir, free>>20, (need+reserve)>>20)
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
-// Package embeddb opens Badger the way both the coordinator's store and an
-// agent's state want it: synchronous writes, a small footprint, errors that say
-// what to do, and a checksum of our own around every value.
+// Package embeddb opens Badger databases for the store of a coordinator and the state of an
+// agent: with synchronous writes, little memory, errors that say what to do, and a checksum of
+// every value.
 //
-// The checksum is there because Badger's tracker has reports of values lost or
-// unreadable after power failure: what is read back is checked, not trusted.
+// Entry points: [Open], [DB.Write], [Put] and [Get].
+//
+// Values have checksums because Badger's tracker has reports of values that were lost or
+// unreadable after a power failure.
 package embeddb
 
 import (
@@ -22,18 +24,17 @@ import (
 )
 
 var (
-	// ErrCorrupt: the database, or a value in it, is damaged.
+	// ErrCorrupt is wrapped if the database or a value in it is damaged.
 	ErrCorrupt = errors.New("database is damaged")
-	// ErrInUse: another process holds the database.
+	// ErrInUse is wrapped if another process has the database open.
 	ErrInUse = errors.New("database is in use by another process")
 )
 
-// Options size a database.
+// Options are the sizes of a database.
 type Options struct {
-	// MemTable is the size of the in-memory table, in bytes; 0 means 8 MiB.
+	// MemTable is the size of the in-memory table in bytes; default 8 MiB.
 	MemTable int64
-	// Reserve is the number of bytes that must be free on the disk for a write
-	// to be taken; 0 means 32 MiB.
+	// Reserve is the number of bytes that must be free on disk before a write; default 32 MiB.
 	Reserve int64
 }
 
@@ -44,7 +45,7 @@ type DB struct {
 	reserve int64
 }
 
-// Open opens or creates the database in dir.
+// Open opens the database in dir, or makes a new one if there is none.
 func Open(dir string, o Options) (*DB, error) {
 	if o.MemTable == 0 {
 		o.MemTable = 8 << 20
@@ -84,6 +85,7 @@ func Open(dir string, o Options) (*DB, error) {
 	return &DB{DB: db, dir: dir, reserve: o.Reserve}, nil
 }
 
+// openError makes an error of Badger one of this package.
 func openError(dir string, err error) error {
 	switch {
 	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
@@ -99,7 +101,8 @@ func firstLine(s string) string {
 	return line
 }
 
-// Write runs fn in a transaction and commits it durably, if the disk has room.
+// Write calls fn with a transaction and commits the transaction durably. It refuses to write
+// if fewer bytes than the reserve are free on disk.
 func (db *DB) Write(fn func(txn *badger.Txn) error) error {
 	if err := diskspace.Check(db.dir, 0, db.reserve); err != nil {
 		return err
@@ -107,13 +110,13 @@ func (db *DB) Write(fn func(txn *badger.Txn) error) error {
 	return db.Update(fn)
 }
 
-// Put stores value under key with its checksum.
+// Put stores value and its checksum under key.
 func Put(txn *badger.Txn, key, value []byte) error {
 	stored := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(value)), xxhash.Sum64(value))
 	return txn.Set(key, append(stored, value...))
 }
 
-// Get reads what Put stored; badger.ErrKeyNotFound if nothing is there.
+// Get returns the value that Put has stored under key, or badger.ErrKeyNotFound.
 func Get(txn *badger.Txn, key []byte) ([]byte, error) {
 	item, err := txn.Get(key)
 	if err != nil {
@@ -122,7 +125,7 @@ func Get(txn *badger.Txn, key []byte) ([]byte, error) {
 	return Value(item)
 }
 
-// Value reads an item that Put stored.
+// Value returns the value of an item that Put has stored.
 func Value(item *badger.Item) ([]byte, error) {
 	stored, err := item.ValueCopy(nil)
 	if err != nil {
@@ -134,8 +137,9 @@ func Value(item *badger.Item) ([]byte, error) {
 	return stored[8:], nil
 }
 
-// Scan calls fn with every key that has the prefix, from prefix+from on, in
-// order (from the end downward if reverse), until fn returns false or an error.
+// Scan calls fn for the keys with a prefix in ascending order, starting at prefix+from, until
+// fn returns false or an error. If reverse is set, the order is descending, and an empty from
+// means the last key.
 func Scan(txn *badger.Txn, prefix, from []byte, reverse bool, fn func(item *badger.Item) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.Reverse = reverse

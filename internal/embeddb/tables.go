@@ -16,13 +16,13 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// inspect looks through the files of a database that no process has open.
+// inspect checks the files of a database before Badger opens it.
 func inspect(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	defer d.Close() // gives up the lock, which Badger then takes itself
+	defer d.Close() // releases the lock, which Badger takes next
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return inUse(dir)
 	}
@@ -36,10 +36,9 @@ func inUse(dir string) error {
 	return fmt.Errorf("%w: %s; stop the other process or choose another directory", ErrInUse, dir)
 }
 
-// checkFiles finds tables that are cut short or damaged where Badger would
-// answer with a panic in a goroutine of its own, which nobody can recover. It
-// looks at the tables that the MANIFEST names: others were being written when a
-// process died, and Badger removes them.
+// checkFiles finds damaged tables that would make Badger panic in a goroutine of its own, where
+// the caller cannot recover. It checks the tables in the MANIFEST. Other tables were being
+// written when a process died, and Badger deletes them.
 func checkFiles(dir string) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -55,7 +54,7 @@ func checkFiles(dir string) error {
 	}
 	manifest, whole, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
 	if err == nil && whole != info.Size() {
-		// Badger would forget what the torn part says, and delete the tables it names.
+		// Badger would ignore the torn part, and delete the tables that it names.
 		err = fmt.Errorf("%d of its %d bytes are torn", info.Size()-whole, info.Size())
 	}
 	if err != nil {
@@ -70,9 +69,8 @@ func checkFiles(dir string) error {
 	return nil
 }
 
-// removeEmpty removes log files of no length: a process that was killed between
-// making one and sizing it leaves it so, and Badger refuses to open beside it.
-// They hold nothing.
+// removeEmpty deletes empty log files. A process that is killed between making a log file and
+// sizing it leaves an empty file, and Badger does not open a database that has one.
 func removeEmpty(dir string) error {
 	for _, pattern := range []string{"*.vlog", "*.mem"} {
 		logs, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -92,8 +90,8 @@ func removeEmpty(dir string) error {
 	return nil
 }
 
-// checkNew refuses a directory that has tables and no MANIFEST: Badger would take
-// it for a new one and delete them.
+// checkNew refuses a directory that has tables and no MANIFEST. Badger would take the directory
+// for a new database and delete the tables.
 func checkNew(dir string) error {
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err == nil && len(tables) > 0 {
@@ -102,8 +100,8 @@ func checkNew(dir string) error {
 	return err
 }
 
-// checkTable reads a table from its end, as Badger does: the length of a
-// checksum, the checksum, the length of the index, the index it is of.
+// checkTable checks the index of a table. It reads the table from its end, as Badger does: the
+// length of the checksum, the checksum, the length of the index, the index.
 func checkTable(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -117,7 +115,7 @@ func checkTable(path string) error {
 	end := info.Size()
 	back := func(n int64) ([]byte, error) {
 		if n < 0 || n > end {
-			return nil, errors.New("it is cut short")
+			return nil, errors.New("the file is too short")
 		}
 		b := make([]byte, n)
 		end -= n
@@ -141,7 +139,7 @@ func checkTable(path string) error {
 	}
 	var sum pb.Checksum
 	if err := proto.Unmarshal(encoded, &sum); err != nil {
-		return errors.New("its footer is damaged")
+		return errors.New("the footer is damaged")
 	}
 	if n, err = backLength(); err != nil {
 		return err

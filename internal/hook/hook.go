@@ -1,13 +1,12 @@
-// Package hook runs one command of somebody else's, contained: it ends in time, with
-// everything it started, whatever it prints.
+// Package hook runs a command of an operator, with a limit on its time and its output.
 //
-// Entry point: [Run]. A command is a process group of its own. When its time is up, or its
-// context ends, the group is killed, and so is whatever left the group: every process that
-// has the command's cookie in its environment. Output is read to the end and most of it
-// thrown away; a command that prints without end is killed.
+// Entry point: [Run]. A command runs in a process group of its own. At its timeout, or when its
+// context ends, Run kills the group, and every process outside the group that has the cookie of
+// the command in its environment. Run reads all output and keeps a part of it; a command that
+// prints too much is killed.
 //
-// What a command does on purpose is not held back: it has the rights of its caller. A limit
-// on its memory or number of processes is for the service manager to set.
+// Run does not protect against a hostile command, which has the rights of its caller. Limits on
+// memory and on the number of processes are the business of the service manager.
 package hook
 
 import (
@@ -27,41 +26,44 @@ import (
 
 // Limits of a command's output, in bytes.
 const (
-	// MaxOutput is what is kept of it: the beginning and, mostly, the end.
+	// MaxOutput is the size of the output that is kept: the first keptStart bytes and the end.
 	MaxOutput = 4 << 10
 	keptStart = 1 << 10
-	// maxPrinted is how much it may print before it is killed.
+	// maxPrinted is the size of the output past which a command is killed.
 	maxPrinted = 64 << 20
 )
 
 const (
-	// cookieName is a variable by which what a command started is found.
+	// cookieName is the environment variable that marks the processes of a command.
 	cookieName = "BANYAN_HOOK_ID"
-	// drain is how long output is waited for from processes that outlive the command.
+	// drain is the time for which Run waits for output of processes that outlive the command.
 	drain = time.Second
-	// sweeps is how often processes that fork while they are looked for are looked for.
+	// sweeps is the number of searches for marked processes. A process may fork during a
+	// search.
 	sweeps = 20
 )
 
-// Command is what to run, and how long it may take.
+// Command is a command to run.
 type Command struct {
-	Args    []string
-	Env     []string // beside the caller's environment without its BANYAN_ variables
+	// Args are the program and its arguments.
+	Args []string
+	// Env is added to the environment of the caller, without the caller's BANYAN_ variables.
+	Env     []string
 	Timeout time.Duration
-	// Alone: nothing that it starts may outlive it. Else that is so only of one that fails
-	// to end in time: a reload may start a daemon.
-	Alone bool
+	// Isolated is set if no process of the command may outlive the command. Otherwise the
+	// processes of a command that ends in time are left alone: a reload may start a daemon.
+	Isolated bool
 }
 
 var (
-	// ErrTimeout: the command did not end in time.
+	// ErrTimeout is wrapped if a command does not end in time.
 	ErrTimeout = errors.New("did not end in time")
-	// ErrOutput: it printed without end.
+	// ErrOutput is wrapped if a command prints too much.
 	ErrOutput = errors.New("printed too much")
 )
 
-// Run runs a command to its end and returns what is kept of its output. The error says how
-// it failed: its exit status, ErrTimeout, ErrOutput, or the cause of ctx's end.
+// Run runs a command and returns the kept part of its output. The error is the exit status of
+// the command, or wraps ErrTimeout, ErrOutput or the cause of the end of ctx.
 func Run(ctx context.Context, c Command) (output string, err error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("%w (%s)", ErrTimeout, c.Timeout))
@@ -73,12 +75,13 @@ func Run(ctx context.Context, c Command) (output string, err error) {
 	kept := &tail{full: func() { stop(fmt.Errorf("%w: more than %d MiB", ErrOutput, maxPrinted>>20)) }}
 	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
 	cmd.Env = append(append(foreign(os.Environ()), c.Env...), cookie)
-	cmd.Stdout, cmd.Stderr = kept, kept
+	cmd.Stdout = kept
+	cmd.Stderr = kept
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = drain
 	err = cmd.Run()
-	if cmd.Process != nil && (c.Alone || ctx.Err() != nil) {
+	if cmd.Process != nil && (c.Isolated || ctx.Err() != nil) {
 		killGroup(cmd.Process.Pid)
 		killMarked(cookie)
 	}
@@ -86,12 +89,12 @@ func Run(ctx context.Context, c Command) (output string, err error) {
 	case ctx.Err() != nil && (err != nil || parent.Err() == nil):
 		err = context.Cause(ctx)
 	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil // it ended well; a daemon that it started holds its output open
+		err = nil // the command succeeded; a daemon that it has started holds the output open
 	}
 	return kept.String(), err
 }
 
-// foreign is the caller's environment without its own settings.
+// foreign returns the environment without banyan's own variables.
 func foreign(env []string) []string {
 	var out []string
 	for _, v := range env {
@@ -102,6 +105,7 @@ func foreign(env []string) []string {
 	return out
 }
 
+// killGroup kills a process group.
 func killGroup(pid int) error {
 	if err := syscall.Kill(-pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
@@ -109,8 +113,8 @@ func killGroup(pid int) error {
 	return nil
 }
 
-// killMarked kills the processes that have a cookie in their environment, until there are
-// none. Where there is no /proc it finds none.
+// killMarked kills every process that has cookie in its environment. It finds no process on a
+// system without /proc.
 func killMarked(cookie string) {
 	for range sweeps {
 		found := false
@@ -130,29 +134,32 @@ func killMarked(cookie string) {
 	}
 }
 
-// tail keeps the beginning and the end of what is written to it. exec writes to it from
-// one goroutine, which ends before Run returns.
+// tail keeps the beginning and the end of the output of a command. Only one goroutine writes to
+// it, and that goroutine ends before Run returns.
 type tail struct {
-	start, end []byte
-	printed    int
-	full       func()
+	start   []byte
+	end     []byte
+	printed int
+	full    func() // called when more than maxPrinted bytes have been written
 }
 
 func (t *tail) Write(b []byte) (int, error) {
 	n := len(b)
-	if t.printed += n; t.printed > maxPrinted {
+	t.printed += n
+	if t.printed > maxPrinted {
 		t.full()
 	}
 	if room := keptStart - len(t.start); room > 0 {
 		take := min(room, len(b))
-		t.start, b = append(t.start, b[:take]...), b[take:]
+		t.start = append(t.start, b[:take]...)
+		b = b[take:]
 	}
 	t.end = append(t.end, b[max(len(b)-(MaxOutput-keptStart), 0):]...)
 	t.end = t.end[max(len(t.end)-(MaxOutput-keptStart), 0):]
 	return n, nil
 }
 
-// String is what was kept, with a mark where something is left out.
+// String returns the kept output, with a mark where output was left out.
 func (t *tail) String() string {
 	text := string(t.start)
 	if t.printed > len(t.start)+len(t.end) {

@@ -13,7 +13,7 @@ import (
 )
 
 func shell(script string) Command {
-	return Command{Args: []string{"/bin/sh", "-c", script}, Timeout: time.Minute, Alone: true}
+	return Command{Args: []string{"/bin/sh", "-c", script}, Timeout: time.Minute, Isolated: true}
 }
 
 func TestAHookIsToldAndItsOutputKept(t *testing.T) {
@@ -71,7 +71,7 @@ func TestACheckLeavesNothingBehindAndAReloadMay(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		file := filepath.Join(t.TempDir(), "pids")
 		c := shell(fmt.Sprintf("sleep 1000 & echo $! > %s", file))
-		c.Alone = alone
+		c.Isolated = alone
 		alive, err := strays(t, c, file)
 		if err != nil || (len(alive) == 0) != alone {
 			t.Errorf("alone %t: %v; alive: %v", alone, err, alive)

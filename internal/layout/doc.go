@@ -1,3 +1,3 @@
-// Package layout holds the project to its own map: which package may import
-// which, and that each says what it is. It has tests and no code.
+// Package layout tests the structure of the project: which package may import which, and that
+// every package has a comment. It has tests and no code.
 package layout

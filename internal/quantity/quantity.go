@@ -1,6 +1,6 @@
-// Package quantity is how durations, shares, sizes and rates are written in files and
-// flags: 90s, 0.5%, 64KiB, 1Gbps. Each type reads and writes that text, so that YAML,
-// JSON and flags agree.
+// Package quantity has the text form of durations, shares, sizes and rates in files and flags:
+// 90s, 0.5%, 64KiB, 1Gbps. Each type implements encoding.TextUnmarshaler, so YAML, JSON and
+// flags use the same text.
 package quantity
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Duration is a duration as time.ParseDuration reads it.
+// Duration is a duration in the format of time.ParseDuration.
 type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -24,10 +24,10 @@ func (d *Duration) UnmarshalText(b []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// String writes it as it is read.
+// String returns the text form.
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// Percent is a share, written 0.1%.
+// Percent is a share, 0 to 1. Its text form is a percentage such as 0.1%.
 type Percent float64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -41,7 +41,7 @@ func (p *Percent) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// String writes it as it is read.
+// String returns the text form.
 func (p Percent) String() string {
 	return strconv.FormatFloat(math.Round(float64(p)*1e8)/1e6, 'f', -1, 64) + "%"
 }
@@ -49,15 +49,17 @@ func (p Percent) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (p Percent) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Hundredths is the share in hundredths of a percent, and whether it is a whole number of them.
-func (p Percent) Hundredths() (uint16, bool) {
+// Hundredths returns the share in hundredths of a percent, rounded: 0.25% is 25. whole is false
+// if the share was rounded.
+func (p Percent) Hundredths() (hundredths uint16, whole bool) {
 	exact := float64(p) * 1e4
 	return uint16(math.Round(exact)), math.Abs(exact-math.Round(exact)) < 1e-6
 }
 
-// units are the powers that sizes and rates are written with.
+// units are the prefixes of units and their factors.
 var units = map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
+// parseUnit parses a number with a unit: "64KiB" with the suffix "B" is 65536.
 func parseUnit(text, suffix string) (float64, error) {
 	number := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/")
 	v, err := strconv.ParseFloat(number, 64)
@@ -68,7 +70,7 @@ func parseUnit(text, suffix string) (float64, error) {
 	return v * factor, nil
 }
 
-// Size is a number of bytes, written 64KiB.
+// Size is a number of bytes. Its text form is a number with a unit such as 64KiB.
 type Size int64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -78,7 +80,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Bandwidth is a rate in bits a second, written 1Gbps.
+// Bandwidth is a rate in bits a second. Its text form is a number with a unit such as 1Gbps.
 type Bandwidth float64
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// courier is a goroutine that looks for packets that are due whenever the next one is,
-// or it is roused.
+// courier is a goroutine that delivers packets when they are due.
 type courier struct {
 	wake chan struct{}
 	done sync.WaitGroup
 }
 
-// start begins. look hands on what is due and says how long nothing will be, or that
-// it is over.
+// start starts the goroutine. look delivers the packets that are due and returns the time
+// until the next one is due; over ends the goroutine. look is called again after that time,
+// or after rouse.
 func (c *courier) start(look func() (wait time.Duration, over bool)) {
 	c.wake = make(chan struct{}, 1)
 	c.done.Go(func() {
@@ -33,6 +33,7 @@ func (c *courier) start(look func() (wait time.Duration, over bool)) {
 	})
 }
 
+// rouse makes the courier call look now.
 func (c *courier) rouse() {
 	select {
 	case c.wake <- struct{}{}:
@@ -40,7 +41,7 @@ func (c *courier) rouse() {
 	}
 }
 
-// end waits until the courier has seen that it is over.
+// end waits for the end of the goroutine. Before, the caller must have made look return over.
 func (c *courier) end() {
 	c.rouse()
 	c.done.Wait()

@@ -1,14 +1,14 @@
-// Package emulated is a network that is worse than loopback: net.PacketConns whose
-// packets are lost, doubled, delayed, reordered, and carried at a limited rate.
+// Package emulated emulates a bad network: it has net.PacketConns whose packets are lost,
+// duplicated, delayed, reordered, and carried at a limited rate.
 //
-// Entry points: [Wrap] puts an emulated link before a real socket, for processes that
-// talk to others; [Network] carries packets between sockets of one process in memory,
-// for many hosts on few cores, where the system's share of a packet is the larger one.
+// Entry points: [Wrap] puts an emulated link before a real socket. [Network] carries packets
+// between sockets of one process in memory; use it for many hosts on few cores, where system
+// calls cost more than the rest of a packet.
 //
 //	write ─► shaper of the sender: loss, rate up, delay ─► arrival ─► shaper of the receiver: rate down ─► read
 //
-// Promises: choices come from the seed; at most MaxQueued packets of a socket wait, those
-// beyond are dropped as a router would; Close ends every goroutine and waits for it.
+// Promises: random choices come from the seed. At most MaxQueued packets of a socket wait, and
+// further packets are dropped, as a router drops them. Close waits for every goroutine.
 package emulated
 
 import (
@@ -16,35 +16,37 @@ import (
 	"time"
 )
 
-// MaxQueued is how many packets wait to be sent before more are dropped.
+// MaxQueued is the number of packets of a socket that may wait. Further packets are dropped.
 const MaxQueued = 4096
 
-// Link says what happens to packets on their way. Its zero value changes nothing.
+// Link says what happens to packets on their way. The zero value changes nothing.
 type Link struct {
-	Loss      float64       // share that is lost
-	Duplicate float64       // share that is sent twice
-	Reorder   float64       // share that is held back by up to ReorderBy
-	ReorderBy time.Duration // default 20 ms
-	Delay     time.Duration // of every packet
-	Jitter    time.Duration // added uniformly, 0 to this
-	Rate      float64       // bits a second sent; 0: no limit
-	DownRate  float64       // bits a second received; 0: no limit
-	Queue     time.Duration // packets that would wait longer than this for either rate are dropped; default 200 ms
-	Seed      uint64
+	Loss      float64       // share of packets that are lost, 0 to 1
+	Duplicate float64       // share of packets that are sent twice, 0 to 1
+	Reorder   float64       // share of packets that are held back, 0 to 1
+	ReorderBy time.Duration // longest time for which a packet is held back; default 20 ms
+	Delay     time.Duration // delay of every packet
+	Jitter    time.Duration // longest additional delay; the delay is uniformly distributed
+	Rate      float64       // bits a second that the socket sends; 0: no limit
+	DownRate  float64       // bits a second that the socket receives; 0: no limit
+	// Queue is the longest time that a packet waits for either rate. A packet that would wait
+	// longer is dropped. Default 200 ms.
+	Queue time.Duration
+	Seed  uint64 // of the random choices
 }
 
 // Socket is a net.PacketConn behind an emulated link.
 type Socket interface {
 	net.PacketConn
-	// Cut silences the socket in both directions, as a dead host or a pulled cable
-	// would: nothing that is written leaves, nothing that comes is read.
+	// Cut silences the socket in both directions, like a host that has died: packets that are
+	// written do not leave, and packets that arrive are not read.
 	Cut(cut bool)
-	// Stats says what has been done so far.
+	// Stats returns what was done to packets so far.
 	Stats() Stats
 }
 
 // Stats counts what was done to packets.
 type Stats struct {
 	Sent, Lost, Doubled, Reordered, Dropped uint64
-	Bytes                                   uint64 // of those sent, without headers
+	Bytes                                   uint64 // payload of the sent packets
 }

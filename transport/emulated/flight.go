@@ -6,26 +6,29 @@ import (
 	"time"
 )
 
-// packet is on its way.
+// packet is a packet on its way.
 type packet struct {
-	at      time.Time
+	at      time.Time // when the packet is due
 	to      net.Addr
 	from    *memorySocket
-	arrived *memorySocket // whose line it is on, if it has reached that
+	arrived *memorySocket // the receiver, once the packet waits for the receiver's rate
 	data    []byte
 }
 
-// maxPacket is the longest that pooled packets carry; Ethernet's frames are shorter.
+// maxPacket is the capacity of a pooled packet in bytes; an Ethernet frame is smaller.
 const maxPacket = 1536
 
 var packets = sync.Pool{New: func() any { return &packet{data: make([]byte, 0, maxPacket)} }}
 
 func newPacket(b []byte, at time.Time, to net.Addr) *packet {
 	p := packets.Get().(*packet)
-	p.at, p.to, p.data = at, to, append(p.data[:0], b...)
+	p.at = at
+	p.to = to
+	p.data = append(p.data[:0], b...)
 	return p
 }
 
+// release returns the packet to the pool, unless its data outgrew the pool's capacity.
 func (p *packet) release() {
 	if cap(p.data) == maxPacket {
 		*p = packet{data: p.data[:0]}
@@ -33,14 +36,14 @@ func (p *packet) release() {
 	}
 }
 
-// flight holds packets until they are due: a timing wheel, in which a packet costs the
-// same however many there are (Varghese and Lauck, SOSP 1987). Packets travel in ticks,
-// like those that a network card gathers before it interrupts.
+// flight holds packets until they are due. It is a timing wheel: the cost of a packet does not
+// depend on the number of packets (Varghese and Lauck, SOSP 1987). Packets are delivered in
+// ticks, as a network card gathers packets before it interrupts.
 type flight struct {
-	slots [][]*packet // wheelSlots, by tick; nil until something has to wait
-	began time.Time   // when those were made
-	ticks int64       // that are over
-	count int
+	slots [][]*packet // wheelSlots slots, by tick; nil before the first packet
+	began time.Time   // when the slots were made
+	ticks int64       // number of ticks that are over
+	count int         // number of packets
 }
 
 const (
@@ -48,30 +51,32 @@ const (
 	wheelSlots = 1024
 )
 
-// add puts a packet on its way. It reports whether it is alone: then who waits for the
-// next tick has to be woken.
+// add adds a packet. It returns true if there was no other packet; the courier must then be
+// roused.
 func (f *flight) add(now time.Time, p *packet) (first bool) {
 	if f.count == 0 {
 		f.skip(now)
 	}
 	due := int64((p.at.Sub(f.began) + tick - 1) / tick)
-	due = min(max(due, f.ticks+1), f.ticks+wheelSlots-1) // past the wheel's end it goes on from there
+	// A packet that is due after the last slot is added again when that slot is over.
+	due = min(max(due, f.ticks+1), f.ticks+wheelSlots-1)
 	slot := &f.slots[due%wheelSlots]
 	*slot = append(*slot, p)
 	f.count++
 	return f.count == 1
 }
 
-// skip lets the ticks go by in which nothing was on its way.
+// skip ends the ticks up to now. There must be no packet.
 func (f *flight) skip(now time.Time) {
 	if f.slots == nil {
-		f.slots, f.began = make([][]*packet, wheelSlots), now
+		f.slots = make([][]*packet, wheelSlots)
+		f.began = now
 	}
 	f.ticks = max(f.ticks, int64(now.Sub(f.began)/tick))
 }
 
-// due hands on the packets of the ticks that are over, and says when the next one is.
-// What fn adds is not due before the tick after.
+// due calls fn for each packet of the ticks that are over, and returns the time until the next
+// tick. A packet that fn adds is due in a later tick.
 func (f *flight) due(now time.Time, fn func(*packet)) (wait time.Duration) {
 	for over := int64(now.Sub(f.began) / tick); f.count > 0 && f.ticks < over; {
 		f.ticks++
@@ -80,7 +85,8 @@ func (f *flight) due(now time.Time, fn func(*packet)) (wait time.Duration) {
 		*slot = nil
 		for i, p := range taken {
 			taken[i] = nil
-			if f.count--; p.at.After(now) {
+			f.count--
+			if p.at.After(now) {
 				f.add(now, p)
 			} else {
 				fn(p)

@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// Network carries packets between the sockets that it made, in memory: no system call,
-// and no kernel buffer that drops what the emulation would not.
+// Network carries packets between its sockets in memory. It makes no system call, and no
+// buffer of the kernel drops a packet that the emulation would deliver.
 type Network struct {
 	mu      sync.Mutex
-	sockets map[netip.AddrPort]*memorySocket // guarded by mu, like all below
-	flight  flight
-	port    uint16 // chosen last
-	closed  bool
+	sockets map[netip.AddrPort]*memorySocket // guarded by mu
+	flight  flight                           // guarded by mu
+	port    uint16                           // the port that was chosen last; guarded by mu
+	closed  bool                             // guarded by mu
 
 	courier courier
 }
 
-// NewNetwork starts a network without sockets. Close it.
+// NewNetwork starts a network without sockets. The caller must Close it.
 func NewNetwork() *Network {
 	n := &Network{sockets: map[netip.AddrPort]*memorySocket{}}
 	n.courier.start(n.deliverDue)
 	return n
 }
 
-// Listen makes a socket at an address, host:port, behind a link; port 0 chooses one.
+// Listen makes a socket behind a link. address is ip:port; port 0 chooses a port.
 func (n *Network) Listen(address string, link Link) (Socket, error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -49,23 +49,26 @@ func (n *Network) Listen(address string, link Link) (Socket, error) {
 	return s, nil
 }
 
-// firstPort is the lowest that is chosen.
+// firstPort is the lowest port that freePort chooses.
 const firstPort = 1024
 
+// freePort returns the next free port after the one that was chosen last.
 func (n *Network) freePort(at netip.AddrPort) netip.AddrPort {
 	for range 1 << 16 {
 		n.port = max(n.port+1, firstPort)
-		if at = netip.AddrPortFrom(at.Addr(), n.port); n.sockets[at] == nil {
+		at = netip.AddrPortFrom(at.Addr(), n.port)
+		if n.sockets[at] == nil {
 			break
 		}
 	}
 	return at
 }
 
-// Close drops what is on its way and ends every read.
+// Close drops the packets on their way and ends every read.
 func (n *Network) Close() error {
 	n.mu.Lock()
-	n.closed, n.flight = true, flight{}
+	n.closed = true
+	n.flight = flight{}
 	sockets := n.sockets
 	n.sockets = map[netip.AddrPort]*memorySocket{}
 	n.mu.Unlock()
@@ -76,8 +79,8 @@ func (n *Network) Close() error {
 	return nil
 }
 
-// deliverDue brings packets to their receivers whose time has come, and says how long
-// none will be.
+// deliverDue delivers the packets that are due. It returns the time until the next one is
+// due.
 func (n *Network) deliverDue() (wait time.Duration, closed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -88,23 +91,16 @@ func (n *Network) deliverDue() (wait time.Duration, closed bool) {
 	return n.flight.due(now, func(p *packet) { n.advance(p, now) }), false
 }
 
-// advance moves a packet from the end of its sender's line to that of its receiver's,
-// and from there to the reader.
+// advance moves a packet that is due: from the sender's link to the receiver's link, and from
+// there to the reader.
 func (n *Network) advance(p *packet, now time.Time) {
 	if p.arrived == nil {
 		p.from.waiting--
-		to := n.sockets[addrPort(p.to)]
-		if to == nil || to.cut || p.from.cut {
+		if !n.arrive(p) {
 			p.release()
 			return
 		}
-		at, ok := to.shaper.arrive(p.at, len(p.data))
-		if !ok {
-			p.release()
-			return
-		}
-		p.arrived, p.at = to, at
-		if at.After(now) {
+		if p.at.After(now) {
 			n.fly(p, now)
 			return
 		}
@@ -114,14 +110,29 @@ func (n *Network) advance(p *packet, now time.Time) {
 	}
 }
 
-// fly lets a packet wait for its time.
+// arrive moves a packet to the receiver's link. It returns false if the packet is lost.
+func (n *Network) arrive(p *packet) bool {
+	to := n.sockets[addrPort(p.to)]
+	if to == nil || to.cut || p.from.cut {
+		return false
+	}
+	at, ok := to.shaper.arrive(p.at, len(p.data))
+	if !ok {
+		return false
+	}
+	p.arrived = to
+	p.at = at
+	return true
+}
+
+// fly makes a packet wait until it is due.
 func (n *Network) fly(p *packet, now time.Time) {
 	if n.flight.add(now, p) {
 		n.courier.rouse()
 	}
 }
 
-// addrPort is where a packet goes; the zero value for what is no UDP address.
+// addrPort returns the destination of a packet; the zero value if a is no UDP address.
 func addrPort(a net.Addr) netip.AddrPort {
 	u, ok := a.(*net.UDPAddr)
 	if !ok {
@@ -137,17 +148,17 @@ type memorySocket struct {
 	at      netip.AddrPort
 	addr    *net.UDPAddr
 
-	shaper  shaper // guarded by network.mu, like cut and waiting
-	cut     bool
-	waiting int // packets on the way from here
+	shaper  shaper // guarded by network.mu
+	cut     bool   // guarded by network.mu
+	waiting int    // packets of this socket in the flight; guarded by network.mu
 
 	reading  sync.Mutex
-	ready    sync.Cond // of reading: something below has changed, or the deadline is here
-	inbox    []*packet // guarded by reading, like all below
-	read     int       // how many of the inbox
-	closed   bool
-	deadline time.Time
-	alarm    *time.Timer // rings at the deadline; nil if it is over
+	ready    sync.Cond   // of reading: a field below has changed, or the deadline has come
+	inbox    []*packet   // guarded by reading
+	read     int         // number of packets of inbox that were read; guarded by reading
+	closed   bool        // guarded by reading
+	deadline time.Time   // guarded by reading
+	alarm    *time.Timer // signals ready at the deadline; nil for none; guarded by reading
 }
 
 // WriteTo implements net.PacketConn. A packet that is lost counts as written.
@@ -183,7 +194,8 @@ func (s *memorySocket) WriteTo(b []byte, to net.Addr) (int, error) {
 	return len(b), nil
 }
 
-// deliver gives the reader a packet, unless it is too far behind.
+// deliver gives a packet to the reader. It returns false if the socket is closed or MaxQueued
+// packets wait.
 func (s *memorySocket) deliver(p *packet) bool {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -191,7 +203,8 @@ func (s *memorySocket) deliver(p *packet) bool {
 		return false
 	}
 	if s.read >= MaxQueued {
-		s.inbox, s.read = append(s.inbox[:0], s.inbox[s.read:]...), 0
+		s.inbox = append(s.inbox[:0], s.inbox[s.read:]...)
+		s.read = 0
 	}
 	s.inbox = append(s.inbox, p)
 	s.ready.Signal()
@@ -208,6 +221,7 @@ func (s *memorySocket) ReadFrom(b []byte) (int, net.Addr, error) {
 	return copy(b, p.data), p.from.addr, nil
 }
 
+// next waits for the next packet.
 func (s *memorySocket) next() (*packet, error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -219,8 +233,10 @@ func (s *memorySocket) next() (*packet, error) {
 			return nil, os.ErrDeadlineExceeded
 		case s.read < len(s.inbox):
 			p := s.inbox[s.read]
-			if s.read++; s.read == len(s.inbox) {
-				s.inbox, s.read = s.inbox[:0], 0
+			s.read++
+			if s.read == len(s.inbox) {
+				s.inbox = s.inbox[:0]
+				s.read = 0
 			}
 			return p, nil
 		}
@@ -236,7 +252,8 @@ func (s *memorySocket) SetReadDeadline(t time.Time) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
 	s.disarm()
-	if s.deadline = t; !t.IsZero() {
+	s.deadline = t
+	if !t.IsZero() {
 		s.alarm = time.AfterFunc(time.Until(t), s.ready.Broadcast)
 	}
 	s.ready.Broadcast()
@@ -246,13 +263,13 @@ func (s *memorySocket) SetReadDeadline(t time.Time) error {
 // SetDeadline implements net.PacketConn.
 func (s *memorySocket) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
 
-// SetWriteDeadline implements net.PacketConn: writes do not block.
+// SetWriteDeadline implements net.PacketConn. It does nothing, because writes do not block.
 func (s *memorySocket) SetWriteDeadline(time.Time) error { return nil }
 
-// SetReadBuffer and SetWriteBuffer are accepted: the queues have their own bounds.
+// SetReadBuffer does nothing: the queue is limited by MaxQueued.
 func (s *memorySocket) SetReadBuffer(int) error { return nil }
 
-// SetWriteBuffer is told of at SetReadBuffer.
+// SetWriteBuffer does nothing: the queue is limited by MaxQueued.
 func (s *memorySocket) SetWriteBuffer(int) error { return nil }
 
 // Cut implements Socket.
@@ -281,7 +298,7 @@ func (s *memorySocket) Close() error {
 	return nil
 }
 
-// end ends reads.
+// end ends every read.
 func (s *memorySocket) end() {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -290,6 +307,7 @@ func (s *memorySocket) end() {
 	s.ready.Broadcast()
 }
 
+// disarm stops the alarm of the deadline.
 func (s *memorySocket) disarm() {
 	if s.alarm != nil {
 		s.alarm.Stop()

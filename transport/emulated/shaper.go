@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// shaper decides what a link does to packets. It is not safe for use by several at once.
+// shaper decides what a link does to packets. It is not safe for concurrent use.
 type shaper struct {
 	link   Link
 	rand   *rand.Rand
-	freeAt time.Time // when the link has sent what waits for its rate
-	downAt time.Time // when it has received what waits
+	freeAt time.Time // when the packets that wait for Rate will have been sent
+	downAt time.Time // when the packets that wait for DownRate will have been received
 	stats  Stats
 }
 
@@ -24,7 +24,7 @@ func newShaper(link Link) shaper {
 	return shaper{link: link, rand: rand.New(rand.NewPCG(link.Seed, 0x6c696e6b))}
 }
 
-// copies is how many of a packet that is written leave: usually one.
+// copies returns the number of copies of a packet that leave: usually 1.
 func (s *shaper) copies() int {
 	switch roll := s.rand.Float64(); {
 	case roll < s.link.Loss:
@@ -37,12 +37,13 @@ func (s *shaper) copies() int {
 	return 1
 }
 
-// depart is when a packet that leaves now arrives at the receiver's link, if it is not
-// dropped because too much waits before it.
+// depart returns the time at which a packet that leaves now arrives at the receiver's link. ok
+// is false if the packet is dropped because the queue is full.
 func (s *shaper) depart(now time.Time, size int) (arrival time.Time, ok bool) {
 	arrival = now
 	if s.link.Rate > 0 {
-		if arrival, ok = occupy(&s.freeAt, now, size, s.link.Rate, s.link.Queue); !ok {
+		arrival, ok = occupy(&s.freeAt, now, size, s.link.Rate, s.link.Queue)
+		if !ok {
 			s.stats.Dropped++
 			return arrival, false
 		}
@@ -60,18 +61,22 @@ func (s *shaper) depart(now time.Time, size int) (arrival time.Time, ok bool) {
 	return arrival, true
 }
 
-// arrive is when a packet that arrives at a time has come in, if it is not dropped.
+// arrive returns the time at which a packet that arrives at the receiver's link has been
+// received. ok is false if the packet is dropped because the queue is full.
 func (s *shaper) arrive(at time.Time, size int) (in time.Time, ok bool) {
 	if s.link.DownRate <= 0 {
 		return at, true
 	}
-	if in, ok = occupy(&s.downAt, at, size, s.link.DownRate, s.link.Queue); !ok {
+	in, ok = occupy(&s.downAt, at, size, s.link.DownRate, s.link.Queue)
+	if !ok {
 		s.stats.Dropped++
 	}
 	return in, ok
 }
 
-// occupy puts a packet on a line behind what waits there: free is when the line is.
+// occupy adds a packet of size bytes to a line of bps bits a second. free is the time at which
+// the line has carried all packets; occupy moves it. ok is false if the packet would wait
+// longer than queue.
 func occupy(free *time.Time, now time.Time, size int, bps float64, queue time.Duration) (done time.Time, ok bool) {
 	if free.Before(now) {
 		*free = now

@@ -11,17 +11,17 @@ type Conn struct {
 	net.PacketConn
 
 	mu     sync.Mutex
-	shaper shaper // guarded by mu, like all below
-	flight flight
-	closed bool
-	cut    bool
+	shaper shaper // guarded by mu
+	flight flight // guarded by mu
+	closed bool   // guarded by mu
+	cut    bool   // guarded by mu
 
 	courier courier
 }
 
-// Wrap puts conn behind a link. What is written passes through the emulation of the
-// rate up, what is read through that of the rate down; a link between two wrapped
-// sockets has the impairments of each direction once. Closing the result closes conn.
+// Wrap puts conn behind a link. Packets that are written pass the emulation of Rate, delay and
+// loss. Packets that are read pass the emulation of DownRate. So a packet between two wrapped
+// sockets is impaired once. Closing the result closes conn.
 func Wrap(conn net.PacketConn, link Link) *Conn {
 	c := &Conn{PacketConn: conn, shaper: newShaper(link)}
 	c.courier.start(c.sendDue)
@@ -44,6 +44,7 @@ func (c *Conn) WriteTo(b []byte, to net.Addr) (int, error) {
 	return len(b), nil
 }
 
+// send sends a packet now or adds it to the flight.
 func (c *Conn) send(b []byte, to net.Addr) {
 	if c.flight.count >= MaxQueued {
 		c.shaper.stats.Dropped++
@@ -67,7 +68,8 @@ func (c *Conn) send(b []byte, to net.Addr) {
 func (c *Conn) Cut(cut bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cut = cut; cut {
+	c.cut = cut
+	if cut {
 		c.flight = flight{}
 	}
 }
@@ -87,7 +89,7 @@ func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// receive is how long a packet takes to come in, or that it is lost.
+// receive returns the time until a packet that was read has been received, or lost.
 func (c *Conn) receive(size int) (wait time.Duration, lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,15 +98,15 @@ func (c *Conn) receive(size int) (wait time.Duration, lost bool) {
 	if c.cut || !ok {
 		return 0, true
 	}
-	// The packet took its time on the sender's link, and the reader is woken late: only
-	// what is ahead of that by more than a tick is slept for.
-	if wait = in.Sub(now); wait < tick {
-		wait = 0
+	// The reader is woken late anyway, so a wait of less than a tick is left out.
+	wait = in.Sub(now)
+	if wait < tick {
+		return 0, false
 	}
 	return wait, false
 }
 
-// SetReadBuffer and SetWriteBuffer reach the socket, if it has such buffers.
+// SetReadBuffer sets the buffer of the socket, if the socket has one.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	if s, ok := c.PacketConn.(interface{ SetReadBuffer(int) error }); ok {
 		return s.SetReadBuffer(bytes)
@@ -112,7 +114,7 @@ func (c *Conn) SetReadBuffer(bytes int) error {
 	return nil
 }
 
-// SetWriteBuffer is told of at SetReadBuffer.
+// SetWriteBuffer sets the buffer of the socket, if the socket has one.
 func (c *Conn) SetWriteBuffer(bytes int) error {
 	if s, ok := c.PacketConn.(interface{ SetWriteBuffer(int) error }); ok {
 		return s.SetWriteBuffer(bytes)
@@ -127,7 +129,7 @@ func (c *Conn) Stats() Stats {
 	return c.shaper.stats
 }
 
-// sendDue sends what is due and says how long nothing will be.
+// sendDue sends the packets that are due. It returns the time until the next one is due.
 func (c *Conn) sendDue() (wait time.Duration, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,7 +142,7 @@ func (c *Conn) sendDue() (wait time.Duration, closed bool) {
 	}), false
 }
 
-// Close drops what waits and closes the connection under it.
+// Close drops the packets that wait and closes the socket.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true

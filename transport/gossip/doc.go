@@ -1,16 +1,17 @@
-// Package gossip is a pool of processes that tell each other, over Serf, who is
-// alive and what the newest revision of a region is: a second way for the news that
-// there is news, for when the tree is broken.
+// Package gossip is a pool of processes that exchange, over Serf, which members are alive and
+// the newest revision of each region. If the tree is broken, a host learns over the pool that
+// there are newer pointers.
 //
-// Entry points: [Open] joins or starts a pool; [Pool.Announce] spreads a revision.
+// Entry points: [Open] starts a pool of one member, [Pool.Join] joins other members, and
+// [Pool.Announce] spreads a revision.
 //
 //	coordinators and upper relays of a region ─── region pool
 //	coordinators of all regions ───────────────── wide-area pool
 //
-// A pool is small, a few hundred members at the most (memberlist's own messages
-// starve others beyond), and carries no payload: a revision of some bytes, never a
-// pointer. What it says is a hint. It is encrypted with the fleet's gossip key, and
-// not signed: whoever acts on it must verify what the mesh then brings.
+// A pool has at most a few hundred members, because in larger pools memberlist's own messages
+// starve all others. It carries revisions of a few bytes and never a pointer. A revision is a
+// hint: gossip is encrypted with the fleet's gossip key and not signed, so a host must verify
+// the pointers that the mesh then brings.
 //
-// The caller owns the channel of goroutines behind it: Close ends them.
+// The caller must Close a pool, which ends the pool's goroutines.
 package gossip

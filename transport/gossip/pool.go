@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,25 +20,27 @@ import (
 	"banyan/record"
 )
 
-// Config opens a pool. A zero value means the default where one is named.
+// Config says how a pool is opened. Pool, Name, Listen and Key are required.
 type Config struct {
-	// Pool tells pools apart: members of another are not heard. The region, or WAN.
+	// Pool is the name of the pool: a region, or WAN. Members of different pools ignore each
+	// other.
 	Pool string
-	// Name of this member, unique in the pool.
+	// Name is the name of this member, unique in the pool.
 	Name string
 	// Listen is the address to bind, TCP and UDP, host:port; port 0 chooses one.
 	Listen string
-	// Advertise is the host that others reach this member at; default the bound one.
+	// Advertise is the host at which other members reach this one; default the bound host.
 	Advertise string
-	// Key encrypts, 32 bytes; the same for the whole fleet.
+	// Key encrypts all messages. It has 32 bytes and is the same for the whole fleet.
 	Key []byte
-	// Wide says that members are far from each other.
+	// Wide is set if members are far from each other.
 	Wide bool
-	// OnRevision is told of revisions, newest or not. It must not block.
+	// OnRevision is called for each revision that comes, also for old ones. It must not block.
 	OnRevision func(region string, revision uint64)
-	// OnFailed is told of members that died without a word. It must not block.
+	// OnFailed is called for each member that has died without leaving. It must not block.
 	OnFailed func(name string)
-	Log      *slog.Logger
+	// Log takes the pool's log; default none.
+	Log *slog.Logger
 }
 
 // WAN is the pool of coordinators of all regions.
@@ -45,26 +48,28 @@ const WAN = "wan"
 
 // Limits of a pool.
 const (
-	eventBuffer = 256
-	maxPayload  = 64
-	eventName   = "revision"
+	eventBuffer = 256 // events of Serf that may wait
+	maxPayload  = 64  // bytes
 )
 
-// ErrKey: the key is none.
+// eventName is the name of the user event that carries a revision.
+const eventName = "revision"
+
+// ErrKey is returned if the gossip key does not have 32 bytes.
 var ErrKey = errors.New("a gossip key of 32 bytes is needed")
 
-// Pool is a membership of one process.
+// Pool is the membership of this process in a pool.
 type Pool struct {
 	cfg  Config
 	serf *serf.Serf
 	addr string
 	done sync.WaitGroup
 
-	mu   sync.Mutex
-	told map[string]uint64 // newest revision announced here, by region; guarded by mu
+	mu        sync.Mutex
+	announced map[string]uint64 // newest revision that was announced, by region; guarded by mu
 }
 
-// Open binds the addresses and starts a pool of one; Join finds the others.
+// Open binds the addresses and starts a pool of one member.
 func Open(cfg Config) (*Pool, error) {
 	if len(cfg.Key) != 32 {
 		return nil, ErrKey
@@ -80,30 +85,11 @@ func Open(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip: listen on %q: %w", cfg.Listen, err)
 	}
-	members := memberlist.DefaultLANConfig()
-	if cfg.Wide {
-		members = memberlist.DefaultWANConfig()
-	}
-	members.Name, members.Label, members.SecretKey = cfg.Name, "banyan/"+cfg.Pool, cfg.Key
-	members.BindAddr, members.BindPort, members.AdvertisePort = host, number, number
-	if host == "" {
-		members.BindAddr = "0.0.0.0"
-	}
-	members.AdvertiseAddr = cfg.Advertise
-	if ip := net.ParseIP(members.BindAddr); cfg.Advertise == "" && ip.IsUnspecified() {
-		members.AdvertiseAddr = ownAddress()
-	}
-	members.LogOutput = io.Discard
-	members.TCPTimeout = 3 * time.Second
 	events := make(chan serf.Event, eventBuffer)
-	sc := serf.DefaultConfig()
-	sc.Init()
-	sc.NodeName, sc.MemberlistConfig, sc.EventCh, sc.LogOutput = cfg.Name, members, events, io.Discard
-	sc.DisableCoordinates, sc.EnableNameConflictResolution = true, false
-	sc.LeavePropagateDelay, sc.BroadcastTimeout = 0, time.Second
-	p := &Pool{cfg: cfg, told: map[string]uint64{}}
-	if p.serf, err = serf.Create(sc); err != nil {
-		if strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) { // memberlist keeps no more than the text
+	p := &Pool{cfg: cfg, announced: map[string]uint64{}}
+	if p.serf, err = serf.Create(cfg.serf(host, number, events)); err != nil {
+		// memberlist keeps only the text of the system's error.
+		if strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
 			err = errors.New("address already in use; stop the other process, or choose another gossip address")
 		}
 		return nil, fmt.Errorf("gossip pool %s on %s: %w", cfg.Pool, cfg.Listen, err)
@@ -114,8 +100,44 @@ func Open(cfg Config) (*Pool, error) {
 	return p, nil
 }
 
-// ownAddress is an address of this host that others may reach: memberlist alone
-// would look for a private one and give up where there is none.
+// serf returns the configuration of Serf.
+func (c *Config) serf(host string, port int, events chan serf.Event) *serf.Config {
+	s := serf.DefaultConfig()
+	s.Init()
+	s.NodeName = c.Name
+	s.MemberlistConfig = c.memberlist(host, port)
+	s.EventCh = events
+	s.LogOutput = io.Discard
+	s.DisableCoordinates = true
+	s.EnableNameConflictResolution = false
+	s.LeavePropagateDelay = 0
+	s.BroadcastTimeout = time.Second
+	return s
+}
+
+// memberlist returns the configuration of memberlist.
+func (c *Config) memberlist(host string, port int) *memberlist.Config {
+	m := memberlist.DefaultLANConfig()
+	if c.Wide {
+		m = memberlist.DefaultWANConfig()
+	}
+	m.Name = c.Name
+	m.Label = "banyan/" + c.Pool
+	m.SecretKey = c.Key
+	m.BindAddr = cmp.Or(host, "0.0.0.0")
+	m.BindPort = port
+	m.AdvertiseAddr = c.Advertise
+	m.AdvertisePort = port
+	if ip := net.ParseIP(m.BindAddr); c.Advertise == "" && ip.IsUnspecified() {
+		m.AdvertiseAddr = ownAddress()
+	}
+	m.LogOutput = io.Discard
+	m.TCPTimeout = 3 * time.Second
+	return m
+}
+
+// ownAddress returns an address of this host that other hosts can reach: an IPv4 address if
+// there is one. memberlist by itself accepts only a private address.
 func ownAddress() string {
 	addrs, _ := net.InterfaceAddrs()
 	for _, a := range addrs {
@@ -131,10 +153,10 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// Addr is where other members reach this one.
+// Addr is the address at which other members reach this one.
 func (p *Pool) Addr() string { return p.addr }
 
-// Join finds the pool through any of its members.
+// Join joins the pool through one of the members at addrs.
 func (p *Pool) Join(addrs []string) error {
 	if _, err := p.serf.Join(addrs, true); err != nil {
 		return fmt.Errorf("join gossip pool %s: %w", p.cfg.Pool, err)
@@ -142,7 +164,7 @@ func (p *Pool) Join(addrs []string) error {
 	return nil
 }
 
-// Members lists those that are alive, this one among them.
+// Members returns the names of the members that are alive, including this one.
 func (p *Pool) Members() (names []string) {
 	for _, m := range p.serf.Members() {
 		if m.Status == serf.StatusAlive {
@@ -152,12 +174,13 @@ func (p *Pool) Members() (names []string) {
 	return names
 }
 
-// Announce spreads a region's revision, unless that or a newer one was.
+// Announce spreads a region's revision. It does nothing if this member has announced that
+// revision or a newer one.
 func (p *Pool) Announce(region string, revision uint64) error {
 	p.mu.Lock()
-	old := p.told[region]
+	old := p.announced[region]
 	if revision > old {
-		p.told[region] = revision
+		p.announced[region] = revision
 	}
 	p.mu.Unlock()
 	if revision <= old {
@@ -169,11 +192,12 @@ func (p *Pool) Announce(region string, revision uint64) error {
 	return nil
 }
 
-// encode writes the revision as a varint, then the region.
+// encode encodes the revision as a varint, and then the region.
 func encode(region string, revision uint64) []byte {
 	return append(binary.AppendUvarint(nil, revision), region...)
 }
 
+// decode decodes the payload of a user event.
 func decode(b []byte) (region string, revision uint64, err error) {
 	if len(b) > maxPayload {
 		return "", 0, fmt.Errorf("%w: %d bytes", record.ErrTooLarge, len(b))
@@ -186,7 +210,7 @@ func decode(b []byte) (region string, revision uint64, err error) {
 	return region, revision, record.ValidateRegion(region)
 }
 
-// listen hands on what Serf tells, until the pool is closed.
+// listen handles the events of Serf until the pool is closed.
 func (p *Pool) listen(events <-chan serf.Event) {
 	for {
 		select {
@@ -219,13 +243,13 @@ func (p *Pool) handle(e serf.Event) {
 	}
 }
 
-// Close leaves without ceremony: others notice as they would a death, or at once
-// if Leave was called.
+// Close ends the membership. Unless Leave was called before, the other members see a member
+// that has died.
 func (p *Pool) Close() error {
 	err := p.serf.Shutdown()
 	p.done.Wait()
 	return err
 }
 
-// Leave tells the others, so that they don't take it for a death.
+// Leave tells the other members that this one leaves.
 func (p *Pool) Leave() error { return p.serf.Leave() }
