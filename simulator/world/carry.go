@@ -192,7 +192,7 @@ func (w *World) serve(i int32, o *step.Output) {
 		done := w.Spend(r.asker, at, w.cfg.Costs.Receive+w.cfg.Costs.Verify)
 		switch {
 		case !r.cached:
-			w.storeBody(r.asker, r.want, reason, done)
+			w.storeBody(r.asker, step.InFetched, r.want, reason, done)
 		case reason != "":
 			denied := step.Input{
 				Kind:    step.InFetched,
@@ -208,13 +208,14 @@ func (w *World) serve(i int32, o *step.Output) {
 }
 
 func (w *World) storePushed(i int32, m *wire.Push) {
-	w.storeBody(i, record.VersionKey{Config: m.Config, Version: m.Version}, "", w.ready)
+	w.storeBody(i, step.InFetched, m.Key(), "", w.ready)
 }
 
-// storeBody writes a fetched body to the disk of host i and reports the result to the node.
+// storeBody writes a body to the disk of host i and reports the result to the node as an
+// input of the given kind.
 // reason is empty, or says why the peer sent no body. If the host crashes before the write
 // is done, the body is lost.
-func (w *World) storeBody(i int32, want record.VersionKey, reason string, at step.Time) {
+func (w *World) storeBody(i int32, kind step.InputKind, want record.VersionKey, reason string, at step.Time) {
 	boots := w.hosts[i].boots
 	end := func() {
 		h := &w.hosts[i]
@@ -222,7 +223,7 @@ func (w *World) storeBody(i int32, want record.VersionKey, reason string, at ste
 			return
 		}
 		in := step.Input{
-			Kind:    step.InFetched,
+			Kind:    kind,
 			Body:    step.Body{Version: want},
 			Failure: step.Failure{Reason: reason},
 		}

@@ -242,7 +242,8 @@ func putShard(on *bitset.BitSet, info step.FormInfo, number int) (restored []int
 // assemble checks a complete body and stores it.
 func (w *World) assemble(i int32, o *step.Output) {
 	delete(w.hosts[i].disk.partial, o.Shard.Key)
-	w.storeBody(i, o.Body.Version, "", w.ready.Add(PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Body.Version))))
+	cost := PerMiB(w.cfg.Costs.AssembleMiB, w.bodySize(o.Body.Version))
+	w.storeBody(i, step.InAssembled, o.Body.Version, "", w.ready.Add(cost))
 }
 
 // abandon drops the shards of a body that no pointer names any more.
