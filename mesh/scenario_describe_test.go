@@ -10,7 +10,7 @@ import (
 	"banyan/mesh/wire"
 )
 
-// What follows tells outputs and messages in words, for scenarios.
+// This file describes outputs and messages in words, for scenarios.
 
 func (s *scenario) describe(o step.Output) string {
 	to := s.names[o.Peer]
@@ -33,6 +33,13 @@ func (s *scenario) describe(o step.Output) string {
 		return fmt.Sprintf("send shard %d to %s", o.Shard.Number, to)
 	case step.OpServe:
 		return fmt.Sprintf("serve request %d: %s version %d", o.Body.Request, o.Body.Version.Config, o.Body.Version.Version) + describeChoice(o.Body.Choice)
+	case step.OpAssemble:
+		v := o.Body.Version
+		return fmt.Sprintf("assemble %s version %d, form %d", v.Config, v.Version, o.Shard.Key.Form)
+	case step.OpDuplicate:
+		return "duplicate shard of " + o.Body.Version.Config
+	case step.OpGossip:
+		return "join the gossip pool"
 	case step.OpAbandon:
 		return fmt.Sprintf("abandon %s version %d", o.Body.Version.Config, o.Body.Version.Version)
 	case step.OpSuspect:
@@ -154,6 +161,14 @@ func describeMessage(m wire.Message) string {
 		if len(m.Path) > 0 {
 			return fmt.Sprintf("attached, path %v", m.Path)
 		}
+	case *wire.Circles:
+		var below []string
+		for _, c := range m.Below {
+			below = append(below, describeCircle(c))
+		}
+		return "circles below: " + strings.Join(below, "; ")
+	case *wire.Stored:
+		return fmt.Sprintf("stored %s version %d", m.Config, m.Version)
 	case *wire.Shadow:
 		return "be my backup"
 	case *wire.RollCall:
@@ -189,4 +204,16 @@ func describeMessage(m wire.Message) string {
 		return "ack " + strings.Join(parts, "; ")
 	}
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*wire."))
+}
+
+func describeLocations(all []wire.Location) string {
+	var names []string
+	for _, l := range all {
+		names = append(names, l.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func describeCircle(c *wire.Circle) string {
+	return fmt.Sprintf("circle of %s, fed by %s", describeLocations(c.Members), describeLocations(c.Feeders))
 }

@@ -74,7 +74,7 @@ func (t *settler) activated(now step.Time, in step.Input, out []step.Output) []s
 	key := in.Pointer.Announcement.Pointer.Key()
 	s := t.pointers.configs[key]
 	s.busy = false
-	if in.Failure.Reason == "" {
+	if in.Failure.OK() {
 		s.applied = in.Pointer.Announcement.Pointer.Epoch
 		s.running = in.Pointer.Version
 		s.latency = max(in.Pointer.LatencyMicros, 1)

@@ -279,7 +279,7 @@ func (s *Swarm) OnShard(now step.Time, peer step.PeerID, shard step.Shard, why s
 			Op:   step.OpDuplicate,
 			Body: step.Body{Version: shard.Key.VersionKey},
 		})
-	case why.Reason != "":
+	case !why.OK():
 		return s.storeFailed(now, x, why, out)
 	}
 	x.delivered(now, s.name(peer), shard.Number)

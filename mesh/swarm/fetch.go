@@ -185,7 +185,7 @@ func (s *Swarm) OnAnswered(b step.Body) {
 
 // OnFetched handles the end of a fetch.
 func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
-	if why.Reason != "" {
+	if !why.OK() {
 		return s.fetchFailed(now, b, why, out)
 	}
 	return s.arrived(now, b, out)
@@ -193,7 +193,7 @@ func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out []st
 
 // OnAssembled handles the end of the assembly of a form whose shards were exchanged.
 func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
-	if why.Reason != "" {
+	if !why.OK() {
 		return s.bodyFailed(now, b.Version, s.bodies.fetch(b.Version, b.Choice), why, out)
 	}
 	return s.arrived(now, b, out)

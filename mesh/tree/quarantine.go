@@ -87,9 +87,6 @@ func NewQuarantine(p *Planner) *Quarantine {
 // Deadline returns the time of the next Wake; step.Never if no answer is awaited.
 func (q *Quarantine) Deadline() step.Time { return q.wakeAt }
 
-// Len returns the number of quarantines.
-func (q *Quarantine) Len() int { return len(q.cases) }
-
 // Expect reports that an epoch of config was announced. Subscribers that do not answer
 // within a minute are silent.
 func (q *Quarantine) Expect(now step.Time, config string, epoch uint64) {
