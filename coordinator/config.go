@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/internal/embeddb"
+	"banyan/internal/usage"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -122,14 +123,14 @@ func OpenEmbedded(dir string, reserve int64) (versionstore.Replica, error) {
 // complete checks the config and fills in the defaults.
 func (c *Config) complete() error {
 	if c.Identity.Identity.Role != identity.RoleCoordinator {
-		return fmt.Errorf("%w: identity %s is not a coordinator's; issue one with 'banyan cert coordinator'",
-			record.ErrInvalid, c.Identity.Identity)
+		return fmt.Errorf("%w: %s is not a coordinator's; issue one with 'banyan cert coordinator'",
+			identity.ErrIdentity, c.Identity.Identity)
 	}
 	if c.DataDir == "" {
-		return fmt.Errorf("%w: a data directory is needed", record.ErrInvalid)
+		return usage.Errorf("a data directory is required")
 	}
 	if (c.Leader == "") != (c.LeaderAPI == "") {
-		return fmt.Errorf("%w: a follower needs both the leader's mesh address and its API address", record.ErrInvalid)
+		return usage.Errorf("a follower needs both the mesh address and the API address of its leader")
 	}
 	setDefault(&c.Listen, ":7400")
 	setDefault(&c.API, ":7401")
@@ -137,10 +138,10 @@ func (c *Config) complete() error {
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
 	setDefault(&c.PushLimit, DefaultPushLimit)
 	if c.Cell < 0 || c.Cell >= tree.MaxCells {
-		return fmt.Errorf("%w: cell %d; 0 to %d are possible", record.ErrInvalid, c.Cell, tree.MaxCells-1)
+		return usage.Errorf("cell %d; 0 to %d are possible", c.Cell, tree.MaxCells-1)
 	}
 	if c.PushLimit > wire.MaxPush {
-		return fmt.Errorf("%w: a push limit of %d bytes, at most %d are possible", record.ErrInvalid, c.PushLimit, wire.MaxPush)
+		return usage.Errorf("a push limit of %d bytes; at most %d are possible", c.PushLimit, wire.MaxPush)
 	}
 	setDefault(&c.MaxBody, DefaultMaxBody)
 	setDefault(&c.DiskReserve, defaultDiskReserve)
@@ -184,8 +185,7 @@ func activationKeys(cfg Config) (map[string]record.Key, error) {
 	}
 	region := cfg.Identity.Identity.Region
 	if _, ok := keys[region]; !ok {
-		return nil, fmt.Errorf("%w: no activation key for region %s; a leader needs the key, a follower the leader's address",
-			record.ErrInvalid, region)
+		return nil, usage.Errorf("no activation key for region %s; a leader needs the key, a follower the leader's address", region)
 	}
 	return keys, nil
 }

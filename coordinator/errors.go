@@ -35,6 +35,9 @@ func fail(w http.ResponseWriter, e *api.Error) {
 	json.NewEncoder(w).Encode(map[string]any{"error": e})
 }
 
+// errRequest is wrapped if a request is not possible.
+var errRequest = errors.New("invalid request")
+
 // coded lists the errors that become an api.Error with their own message. The first match
 // counts.
 var coded = []struct {
@@ -51,6 +54,7 @@ var coded = []struct {
 	{ledger.ErrNoKey, api.CodeRejected, "give the key to this coordinator, or ask the coordinator that has it"},
 	{rollout.ErrNotPossible, api.CodeConflict, ""},
 	{rollout.ErrPlan, api.CodeRejected, hintPlan},
+	{errRequest, api.CodeInvalid, ""},
 	{record.ErrInvalid, api.CodeInvalid, ""},
 	{record.ErrMalformed, api.CodeInvalid, ""},
 	{diskspace.ErrFull, api.CodeUnavailable, "make room on the coordinator's disk"},

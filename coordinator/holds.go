@@ -65,9 +65,9 @@ func (h hold) check(known []string) error {
 	}
 	switch {
 	case h.Reason == "" || len(h.Reason) > record.MaxMessage:
-		return fmt.Errorf("%w: a hold needs a reason of at most %d bytes", record.ErrInvalid, record.MaxMessage)
+		return fmt.Errorf("%w: a hold needs a reason of at most %d bytes", errRequest, record.MaxMessage)
 	case !h.Until.IsZero() && !h.Until.After(time.Now()):
-		return fmt.Errorf("%w: the hold would have ended at %s", record.ErrInvalid, h.Until.Format(time.RFC3339))
+		return fmt.Errorf("%w: the hold would have ended at %s", errRequest, h.Until.Format(time.RFC3339))
 	case h.Region != "" && !slices.Contains(known, h.Region):
 		return unknownRegion(h.Region, known)
 	}
@@ -75,7 +75,7 @@ func (h hold) check(known []string) error {
 }
 
 func unknownRegion(region string, known []string) error {
-	return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", record.ErrInvalid, region, known)
+	return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", errRequest, region, known)
 }
 
 // holds are the freezes and locks in the store.

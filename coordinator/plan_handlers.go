@@ -7,7 +7,6 @@ import (
 	"net/http"
 
 	"banyan/coordinator/api"
-	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport/identity"
 )
@@ -77,7 +76,7 @@ func planOf(r *http.Request) (string, error) {
 	name := r.PathValue("name")
 	if !planName.MatchString(name) {
 		return "", fmt.Errorf("%w: plan name %q; use at most 63 lower-case letters, digits and hyphens",
-			record.ErrInvalid, name)
+			errRequest, name)
 	}
 	return name, nil
 }

@@ -41,7 +41,7 @@ func (p *plans) forRollout(ctx context.Context, config string, in api.StartRollo
 	switch {
 	case in.Immediate && (in.Plan != "" || in.PlanName != ""):
 		return rollout.Plan{}, fmt.Errorf("%w: the request is immediate and has a plan; choose one",
-			record.ErrInvalid)
+			errRequest)
 	case in.Immediate:
 		return rollout.Plan{Immediate: true}, nil
 	case in.Plan != "":

@@ -85,7 +85,7 @@ func (r *requests) start(
 	return s, err
 }
 
-var errNoVersion = fmt.Errorf("%w: the request names no version", record.ErrInvalid)
+var errNoVersion = fmt.Errorf("%w: the request names no version", errRequest)
 
 // prepare reads the pointers and the rollout over which a new rollout of config begins, and
 // returns the number of the new rollout. The caller must be in an update.

@@ -65,7 +65,7 @@ func (h *rolloutHandlers) postRequest(r *http.Request, caller identity.Identity)
 	}
 	what := r.PathValue("request")
 	if !slices.Contains(personal, what) {
-		return nil, fmt.Errorf("%w: request %q of a rollout; use one of %v", record.ErrInvalid, what, personal)
+		return nil, fmt.Errorf("%w: request %q of a rollout; use one of %v", errRequest, what, personal)
 	}
 	back := slices.Contains(permittedInFreeze, what)
 	if err := h.holds.permit(r.Context(), config, h.policy.Regions(), back); err != nil {

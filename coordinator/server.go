@@ -210,7 +210,7 @@ func versionOf(r *http.Request) (uint64, error) {
 	}
 	v, err := strconv.ParseUint(name, 10, 64)
 	if err != nil || v == 0 {
-		return 0, fmt.Errorf("%w: version %q; use a number from 1, or \"last\"", record.ErrInvalid, name)
+		return 0, fmt.Errorf("%w: version %q; use a number from 1, or \"last\"", errRequest, name)
 	}
 	return v, nil
 }

@@ -73,7 +73,7 @@ func (u *uploads) checkForm(ctx context.Context, m record.Manifest, f record.For
 	defer r.Close()
 	if size != f.Size {
 		return fmt.Errorf("%w: the manifest says %d bytes, the uploaded body has %d",
-			record.ErrInvalid, f.Size, size)
+			errRequest, f.Size, size)
 	}
 	if _, err := forms.Verify(f, r); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (u *uploads) baseOf(ctx context.Context, m record.Manifest, f record.Form) 
 	}
 	if v.Manifest.BodySize > record.MaxDelta {
 		return nil, fmt.Errorf("%w: a delta to version %d, which has %d bytes; the limit is %d",
-			record.ErrInvalid, f.Base, v.Manifest.BodySize, record.MaxDelta)
+			errRequest, f.Base, v.Manifest.BodySize, record.MaxDelta)
 	}
 	return u.read(ctx, v.Manifest)
 }

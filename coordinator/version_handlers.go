@@ -168,7 +168,7 @@ func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error
 		return nil, err
 	}
 	if m.Config != config {
-		return nil, fmt.Errorf("%w: the manifest is for %s, the request for %s", record.ErrInvalid, m.Config, config)
+		return nil, fmt.Errorf("%w: the manifest is for %s, the request for %s", errRequest, m.Config, config)
 	}
 	ctx := r.Context()
 	if err := h.uploads.checkSize(m.BodySize); err != nil {
@@ -208,7 +208,7 @@ func (h *versionHandlers) getHolders(r *http.Request, _ identity.Identity) (any,
 		wait, err = time.ParseDuration(text)
 		if err != nil || wait <= 0 || wait > maxSurveyWait {
 			return nil, fmt.Errorf("%w: wait of %q; give a duration of at most %s, such as 3s",
-				record.ErrInvalid, text, maxSurveyWait)
+				errRequest, text, maxSurveyWait)
 		}
 	}
 	key := record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}

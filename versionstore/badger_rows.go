@@ -157,7 +157,7 @@ func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 			record.ErrTooLarge, d.Kind, d.Name, len(d.Raw), MaxDocument)
 	}
 	if d.Name == "" || strings.ContainsRune(d.Kind+d.Name, 0) {
-		return fmt.Errorf("%w: the name %q of a %s", record.ErrInvalid, d.Name, d.Kind)
+		return fmt.Errorf("%w: %q for a %s", ErrName, d.Name, d.Kind)
 	}
 	key := pairKey(tagDocument, d.Kind, d.Name)
 	held, err := readRow(txn, key)

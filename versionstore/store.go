@@ -23,6 +23,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrName means that a document cannot have the given name.
+	ErrName = errors.New("invalid document name")
 	// ErrCorrupt means that the bytes read are not the bytes written.
 	ErrCorrupt = errors.New("store is corrupt")
 )

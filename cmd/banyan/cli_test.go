@@ -167,7 +167,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"init twice", 5, []string{"already initialized"}, []string{"init"}},
 		{"bad region", 3, []string{"EU", "lower-case"}, []string{"init", "--home", t.TempDir(), "--regions", "EU"}},
 		{"agent with a client's identity", 3, []string{"not an agent's"}, []string{"agent", "--identity", c.Home.ClientDir(), "--join", "127.0.0.1:1"}},
-		{"coordinator without a key", 3, []string{"no activation key"}, []string{"coordinator", "--identity", c.Home.CoordinatorDir("eu"), "--data-dir", t.TempDir()}},
+		{"coordinator without a key", 2, []string{"no activation key"}, []string{"coordinator", "--identity", c.Home.CoordinatorDir("eu"), "--data-dir", t.TempDir()}},
 		{"coordinator with a stranger's key", 3, []string{"lists it for no region"}, []string{"coordinator", "--identity", c.Home.CoordinatorDir("eu"), "--data-dir", t.TempDir(), "--activation-key", strangerKey}},
 		{"local API open to the world", 2, []string{"loopback"}, []string{"agent", "--identity", issueAgent(t, c.Home, "eu", "x"), "--join", "127.0.0.1:1",
 			"--output-dir", t.TempDir(), "--state-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--local-api", "0.0.0.0:0"}},

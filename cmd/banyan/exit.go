@@ -17,6 +17,7 @@ import (
 	"banyan/internal/usage"
 	"banyan/record"
 	"banyan/rollout"
+	"banyan/simulator/world"
 	"banyan/transport"
 	"banyan/transport/identity"
 )
@@ -96,7 +97,7 @@ func describe(err error) failure {
 			f.Hint = "check --coordinator, and that it runs"
 		}
 	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature),
-		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan), errors.Is(err, agent.ErrHooks),
+		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan), errors.Is(err, agent.ErrHooks), errors.Is(err, world.ErrInvalid),
 		errors.Is(err, identity.ErrIdentity):
 		f.Code, f.exit = "rejected", exitRejected
 		if errors.Is(err, rollout.ErrPlan) {

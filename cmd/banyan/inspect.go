@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/coordinator/api"
+	"banyan/draft"
 	"banyan/internal/atomicfile"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -292,7 +293,7 @@ func newSchema(a *app) *cobra.Command {
 				return err
 			}
 			if len(schema) == 0 {
-				return fmt.Errorf("%w: %s is empty; use 'banyan schema remove'", record.ErrInvalid, args[1])
+				return &draft.Rejection{Reason: fmt.Sprintf("schema: %s is empty; use 'banyan schema remove'", args[1])}
 			}
 			client, _, err := a.client()
 			if err != nil {

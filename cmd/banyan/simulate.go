@@ -20,7 +20,6 @@ import (
 	"banyan/bench"
 	"banyan/internal/atomicfile"
 	"banyan/internal/quantity"
-	"banyan/record"
 	"banyan/simulator/compare"
 	"banyan/simulator/measure"
 	htmlreport "banyan/simulator/report"
@@ -116,7 +115,7 @@ func (o *fleetFlags) config(ctx context.Context) (world.Config, error) {
 			return cfg, err
 		}
 		if err := json.Unmarshal(raw, &cfg.Costs); err != nil {
-			return cfg, fmt.Errorf("%w: costs %s: %s", record.ErrInvalid, o.costs, err)
+			return cfg, fmt.Errorf("%w: costs %s: %s", world.ErrInvalid, o.costs, err)
 		}
 	}
 	return cfg, nil

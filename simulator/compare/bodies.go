@@ -6,7 +6,6 @@ import (
 
 	"banyan/mesh"
 	"banyan/mesh/swarm"
-	"banyan/record"
 	"banyan/simulator/measure"
 	"banyan/simulator/world"
 )
@@ -80,7 +79,7 @@ func BodyRuns() []BodyRun {
 func Body(cfg world.Config, b BodyRun) (*measure.BodyReport, error) {
 	if cfg.BodyBytes <= swarm.WholeLimit {
 		return nil, fmt.Errorf("%w: a body of %d bytes is fetched in one piece; the body must be larger than %d bytes",
-			record.ErrInvalid, cfg.BodyBytes, swarm.WholeLimit)
+			world.ErrInvalid, cfg.BodyBytes, swarm.WholeLimit)
 	}
 	spread := spreadByMesh
 	if b.Swarm {

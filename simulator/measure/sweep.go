@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"banyan/record"
 	"banyan/simulator/world"
 )
 
@@ -44,10 +43,10 @@ const maxSweep = 400
 func Sizes(from, to, steps int) ([]int, error) {
 	if from < 1 || to < from || to > world.MaxAgents {
 		return nil, fmt.Errorf("%w: fleet sizes from %d to %d; the smallest is 1, the largest %d",
-			record.ErrInvalid, from, to, world.MaxAgents)
+			world.ErrInvalid, from, to, world.MaxAgents)
 	}
 	if steps < 1 {
-		return nil, fmt.Errorf("%w: %d fleet sizes; at least 1 is needed", record.ErrInvalid, steps)
+		return nil, fmt.Errorf("%w: %d fleet sizes; at least 1 is needed", world.ErrInvalid, steps)
 	}
 	if steps == 1 || from == to {
 		return []int{to}, nil
@@ -63,7 +62,7 @@ func Sizes(from, to, steps int) ([]int, error) {
 // Run simulates each fleet, in the order of s.Nodes, and calls say with each result.
 func (s Sweep) Run(base world.Config, say func(SweepRow)) ([]SweepRow, error) {
 	if n := len(s.Nodes) * len(s.Fanouts); n == 0 || n > maxSweep {
-		return nil, fmt.Errorf("%w: a sweep of %d fleets; it must have 1 to %d", record.ErrInvalid, n, maxSweep)
+		return nil, fmt.Errorf("%w: a sweep of %d fleets; it must have 1 to %d", world.ErrInvalid, n, maxSweep)
 	}
 	regions := len(base.Agents)
 	var rows []SweepRow

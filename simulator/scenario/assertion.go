@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"banyan/record"
 	"banyan/simulator/measure"
+	"banyan/simulator/world"
 )
 
 // Assertion is a condition on a report, such as "p99 < 2s" or "missed == 0".
@@ -78,21 +78,21 @@ func parseAssertion(text string) (Assertion, error) {
 	parts := strings.Fields(text)
 	if len(parts) != 3 {
 		return Assertion{}, fmt.Errorf("%w: assertion %q: write METRIC OPERATOR VALUE, such as \"p99 < 2s\"",
-			record.ErrInvalid, text)
+			world.ErrInvalid, text)
 	}
 	a := Assertion{Text: text, metric: parts[0], op: parts[1]}
 	if metrics[a.metric] == nil {
 		return a, fmt.Errorf("%w: assertion %q: no metric %q; the metrics are %s",
-			record.ErrInvalid, text, a.metric, strings.Join(Metrics(), ", "))
+			world.ErrInvalid, text, a.metric, strings.Join(Metrics(), ", "))
 	}
 	if operators[a.op] == nil {
 		return a, fmt.Errorf("%w: assertion %q: no operator %q; the operators are <, <=, ==, >= and >",
-			record.ErrInvalid, text, a.op)
+			world.ErrInvalid, text, a.op)
 	}
 	var err error
 	a.limit, err = parseLimit(parts[2])
 	if err != nil {
-		return a, fmt.Errorf("%w: assertion %q: %q is not a number, a duration or a share", record.ErrInvalid, text, parts[2])
+		return a, fmt.Errorf("%w: assertion %q: %q is not a number, a duration or a share", world.ErrInvalid, text, parts[2])
 	}
 	return a, nil
 }

@@ -77,7 +77,7 @@ func (d *RolloutDef) check() error {
 		return err
 	}
 	if len(d.Waves) == 0 {
-		return fmt.Errorf("%w: rollout of %s has no waves", record.ErrInvalid, d.Config)
+		return fmt.Errorf("%w: rollout of %s has no waves", world.ErrInvalid, d.Config)
 	}
 	if _, err := d.Plan(nil); err != nil {
 		return fmt.Errorf("rollout of %s: %w", d.Config, err)

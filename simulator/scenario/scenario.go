@@ -199,7 +199,7 @@ func Parse(raw []byte, dir string) (*Scenario, error) {
 	d := yaml.NewDecoder(bytes.NewReader(raw))
 	d.KnownFields(true)
 	if err := d.Decode(s); err != nil {
-		return nil, fmt.Errorf("%w: %s", record.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %s", world.ErrInvalid, err)
 	}
 	cfg, err := s.Config()
 	if err != nil {
@@ -215,7 +215,7 @@ func inScenario(err error) error {
 	if !errors.As(err, &r) {
 		return err
 	}
-	return fmt.Errorf("%w: %s", record.ErrInvalid, r.At())
+	return fmt.Errorf("%w: %s", world.ErrInvalid, r.At())
 }
 
 // Config returns the configuration of the fleet and its network.
@@ -250,14 +250,14 @@ func (s *Scenario) Config() (world.Config, error) {
 	for region, agents := range s.Fleet.ByRegion {
 		i := matrix.Index(region)
 		if i < 0 {
-			return cfg, fmt.Errorf("%w: fleet: the matrix has no region %q", record.ErrInvalid, region)
+			return cfg, fmt.Errorf("%w: fleet: the matrix has no region %q", world.ErrInvalid, region)
 		}
 		cfg.Agents[i] += agents
 	}
 	for _, region := range n.Voters {
 		i := matrix.Index(region)
 		if i < 0 {
-			return cfg, fmt.Errorf("%w: voters: the matrix has no region %q", record.ErrInvalid, region)
+			return cfg, fmt.Errorf("%w: voters: the matrix has no region %q", world.ErrInvalid, region)
 		}
 		cfg.Voters = append(cfg.Voters, i)
 	}
@@ -290,7 +290,7 @@ func (s *Scenario) check(cfg world.Config) error {
 			return err
 		}
 		if t.Count > 1 && t.Every <= 0 {
-			return fmt.Errorf("%w: traffic on %s: %d updates need an interval, 'every'", record.ErrInvalid, t.Config, t.Count)
+			return fmt.Errorf("%w: traffic on %s: %d updates need an interval, 'every'", world.ErrInvalid, t.Config, t.Count)
 		}
 		updates += max(t.Count, 1)
 	}
@@ -300,7 +300,7 @@ func (s *Scenario) check(cfg world.Config) error {
 	}
 	if updates*agents > maxSamples {
 		return fmt.Errorf("%w: %d updates times %d agents is more than a run can follow; the product may be at most %d",
-			record.ErrInvalid, updates, agents, maxSamples)
+			world.ErrInvalid, updates, agents, maxSamples)
 	}
 	if err := s.checkFaults(&cfg); err != nil {
 		return err
@@ -326,10 +326,10 @@ func (s *Scenario) checkFaults(cfg *world.Config) error {
 			return err
 		}
 		if f.Times > 1 && f.Every <= 0 {
-			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", record.ErrInvalid, f.fault(), f.Times)
+			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", world.ErrInvalid, f.fault(), f.Times)
 		}
 		if time.Duration(f.At) > time.Duration(s.Duration) {
-			return fmt.Errorf("%w: fault %q begins after the end of the run", record.ErrInvalid, f.fault())
+			return fmt.Errorf("%w: fault %q begins after the end of the run", world.ErrInvalid, f.fault())
 		}
 	}
 	return nil

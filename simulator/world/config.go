@@ -8,7 +8,6 @@ import (
 
 	"banyan/mesh"
 	"banyan/mesh/swarm"
-	"banyan/record"
 )
 
 // Costs is the time that work takes on a host. The defaults were measured with real agents;
@@ -189,28 +188,28 @@ func (c *Config) check() error {
 	n := &c.Network
 	if len(c.Agents) != len(n.Matrix.Regions) {
 		return fmt.Errorf("%w: agents are given for %d regions, and the matrix has %d",
-			record.ErrInvalid, len(c.Agents), len(n.Matrix.Regions))
+			ErrInvalid, len(c.Agents), len(n.Matrix.Regions))
 	}
 	total := 0
 	for _, a := range c.Agents {
 		if a < 0 {
-			return fmt.Errorf("%w: a region of %d agents", record.ErrInvalid, a)
+			return fmt.Errorf("%w: a region of %d agents", ErrInvalid, a)
 		}
 		total += a
 	}
 	if total > MaxAgents {
-		return fmt.Errorf("%w: %d agents, the limit is %d", record.ErrInvalid, total, MaxAgents)
+		return fmt.Errorf("%w: %d agents, the limit is %d", ErrInvalid, total, MaxAgents)
 	}
 	if n.Loss < 0 || n.Loss >= 1 || n.Jitter < 0 || n.Jitter > 10 || c.SlowShare < 0 || c.SlowShare > 1 {
 		return fmt.Errorf("%w: loss %v, jitter %v or slow share %v is out of range",
-			record.ErrInvalid, n.Loss, n.Jitter, c.SlowShare)
+			ErrInvalid, n.Loss, n.Jitter, c.SlowShare)
 	}
 	if c.Zones < 0 || c.Fanout < 0 || c.Heads < 0 || c.Idle < 0 || c.Join < 0 || c.BodyBytes < 0 {
-		return fmt.Errorf("%w: a number of zones, a fan-out, a duration or a size is negative", record.ErrInvalid)
+		return fmt.Errorf("%w: a number of zones, a fan-out, a duration or a size is negative", ErrInvalid)
 	}
 	for _, v := range c.Voters {
 		if v < 0 || v >= len(c.Agents) {
-			return fmt.Errorf("%w: voter in region %d of %d", record.ErrInvalid, v, len(c.Agents))
+			return fmt.Errorf("%w: voter in region %d of %d", ErrInvalid, v, len(c.Agents))
 		}
 	}
 	return nil

@@ -84,11 +84,11 @@ func TestAMatrixThatIsNoneIsRefused(t *testing.T) {
 		"no region":       "from\n",
 		"bad region name": "from,A b\nA b,0\n",
 	} {
-		if _, err := ReadMatrix(strings.NewReader(csv)); !errors.Is(err, record.ErrInvalid) {
+		if _, err := ReadMatrix(strings.NewReader(csv)); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}
 	}
-	if _, err := Preset("nowhere"); !errors.Is(err, record.ErrInvalid) || !strings.Contains(err.Error(), "ibm-2024") {
+	if _, err := Preset("nowhere"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "ibm-2024") {
 		t.Errorf("an unknown preset: %v", err)
 	}
 }

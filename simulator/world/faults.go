@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"banyan/mesh/step"
-	"banyan/record"
 )
 
 // FaultKind says what goes wrong.
@@ -102,13 +101,13 @@ func (f Fault) String() string {
 // Check returns an error for a fault that is not possible on the fleet of cfg.
 func (f Fault) Check(cfg *Config) error {
 	if !slices.Contains(FaultKinds(), f.Kind) {
-		return fmt.Errorf("%w: fault of kind %q; the kinds are %q", record.ErrInvalid, f.Kind, FaultKinds())
+		return fmt.Errorf("%w: fault of kind %q; the kinds are %q", ErrInvalid, f.Kind, FaultKinds())
 	}
 	if f.At < 0 || f.For < 0 {
-		return fmt.Errorf("%w: fault %q has a negative time", record.ErrInvalid, f)
+		return fmt.Errorf("%w: fault %q has a negative time", ErrInvalid, f)
 	}
 	if f.Kind != FaultCut && (f.To != "" || f.OneWay) {
-		return fmt.Errorf("%w: fault %q: only a cut has another side, 'to' and 'oneWay'", record.ErrInvalid, f)
+		return fmt.Errorf("%w: fault %q: only a cut has another side, 'to' and 'oneWay'", ErrInvalid, f)
 	}
 	if _, err := parseTargets(f.Target, cfg); err != nil || f.To == "" {
 		return err
@@ -140,7 +139,7 @@ func parseTarget(text string, cfg *Config) (target, error) {
 	kind, rest, _ := strings.Cut(text, ":")
 	t := target{kind: kind, region: -1}
 	bad := func(why string) (target, error) {
-		return t, fmt.Errorf("%w: target %q: %s", record.ErrInvalid, text, why)
+		return t, fmt.Errorf("%w: target %q: %s", ErrInvalid, text, why)
 	}
 	switch kind {
 	case "leader":

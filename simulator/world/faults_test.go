@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"banyan/record"
 )
 
 func TestTargetsNameTheirHosts(t *testing.T) {
@@ -61,7 +59,7 @@ func TestImpossibleFaultsAreRefused(t *testing.T) {
 		"far side":        {Fault{Kind: FaultCut, Target: "leader", To: "region:moon"}, "moon"},
 	} {
 		err := c.fault.Check(&cfg)
-		if !errors.Is(err, record.ErrInvalid) || !strings.Contains(err.Error(), c.want) {
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want ErrInvalid that says %q", name, err, c.want)
 		}
 	}

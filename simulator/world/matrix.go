@@ -51,7 +51,7 @@ func Preset(name string) (*Matrix, error) {
 	f, err := presets.Open("presets/" + name + ".csv")
 	if err != nil {
 		return nil, fmt.Errorf("%w: no matrix %q; name one of %s, or a CSV file",
-			record.ErrInvalid, name, strings.Join(Presets(), ", "))
+			ErrInvalid, name, strings.Join(Presets(), ", "))
 	}
 	defer f.Close()
 	return ReadMatrix(f)
@@ -91,15 +91,15 @@ func ReadMatrix(r io.Reader) (*Matrix, error) {
 	c.TrimLeadingSpace = true
 	head, err := c.Read()
 	if err != nil {
-		return nil, fmt.Errorf("%w: matrix: %s", record.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: matrix: %s", ErrInvalid, err)
 	}
 	m := &Matrix{Regions: head[1:]}
 	if n := len(m.Regions); n == 0 || n > maxRegions {
-		return nil, fmt.Errorf("%w: matrix of %d regions; 1 to %d are possible", record.ErrInvalid, n, maxRegions)
+		return nil, fmt.Errorf("%w: matrix of %d regions; 1 to %d are possible", ErrInvalid, n, maxRegions)
 	}
 	for _, name := range m.Regions {
 		if err := record.ValidateRegion(name); err != nil {
-			return nil, fmt.Errorf("matrix: %w", err)
+			return nil, fmt.Errorf("%w: matrix: %w", ErrInvalid, err)
 		}
 	}
 	return m, m.readRows(c)
@@ -111,22 +111,22 @@ func (m *Matrix) readRows(c *csv.Reader) error {
 		row, err := c.Read()
 		if errors.Is(err, io.EOF) {
 			if i != len(m.Regions) {
-				return fmt.Errorf("%w: matrix: %d columns and %d rows", record.ErrInvalid, len(m.Regions), i)
+				return fmt.Errorf("%w: matrix: %d columns and %d rows", ErrInvalid, len(m.Regions), i)
 			}
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w: matrix: %s", record.ErrInvalid, err)
+			return fmt.Errorf("%w: matrix: %s", ErrInvalid, err)
 		}
 		if i >= len(m.Regions) || row[0] != m.Regions[i] {
 			return fmt.Errorf("%w: matrix: row %d is for %q; the rows must have the order of the columns",
-				record.ErrInvalid, i+1, row[0])
+				ErrInvalid, i+1, row[0])
 		}
 		for j, cell := range row[1:] {
 			ms, err := strconv.ParseFloat(cell, 64)
 			if err != nil || ms < 0 || math.IsNaN(ms) || ms > 60_000 {
 				return fmt.Errorf("%w: matrix: %q from %s to %s is not a time in milliseconds",
-					record.ErrInvalid, cell, row[0], m.Regions[j])
+					ErrInvalid, cell, row[0], m.Regions[j])
 			}
 			m.rtt = append(m.rtt, time.Duration(ms*float64(time.Millisecond)))
 		}
@@ -142,7 +142,7 @@ func (m *Matrix) Index(name string) int { return slices.Index(m.Regions, name) }
 // First returns the matrix of the first n regions.
 func (m *Matrix) First(n int) (*Matrix, error) {
 	if n < 1 || n > len(m.Regions) {
-		return nil, fmt.Errorf("%w: %d regions of a matrix that has %d", record.ErrInvalid, n, len(m.Regions))
+		return nil, fmt.Errorf("%w: %d regions of a matrix that has %d", ErrInvalid, n, len(m.Regions))
 	}
 	out := &Matrix{Regions: m.Regions[:n]}
 	for i := range n {
