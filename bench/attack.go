@@ -25,10 +25,9 @@ import (
 	"banyan/transport/identity"
 )
 
-// attack puts one more agent of the fleet under a parent that lies: a node with
-// a good certificate and no signing key. It passes on the true state first, so
-// that the victim has something to lose, then a tampered announcement, an old
-// pointer, and a tampered body.
+// attack adds an agent, the victim, under a lying parent: a node with a good certificate and
+// no signing key. The liar first relays the true pointer, so that the victim runs a version.
+// Then it sends a tampered announcement, an old pointer, and a tampered body.
 func attack(ctx context.Context, f *fleet.Fleet, config string, say func(string, ...any)) (Refusals, error) {
 	region := f.Config.Regions[0]
 	events := newRecorder()
@@ -42,15 +41,24 @@ func attack(ctx context.Context, f *fleet.Fleet, config string, say func(string,
 		return Refusals{}, err
 	}
 	defer victim.stop()
-	s := &siege{ctx: ctx, fleet: f, config: config, region: region, liar: liar, victim: victim, events: events}
+	s := &siege{
+		ctx:    ctx,
+		fleet:  f,
+		config: config,
+		region: region,
+		liar:   liar,
+		victim: victim,
+		events: events,
+	}
 	result, err := s.run()
 	if err == nil {
-		say("a parent that lies: tampered announcement refused %v, replayed pointer refused %v, tampered body refused %v",
+		say("a lying parent: tampered announcement refused %v, replayed pointer refused %v, tampered body refused %v",
 			result.TamperedAnnouncement, result.ReplayedPointer, result.TamperedBody)
 	}
 	return result, err
 }
 
+// siege is an attack in progress.
 type siege struct {
 	ctx            context.Context
 	fleet          *fleet.Fleet
@@ -60,23 +68,30 @@ type siege struct {
 	events         *recorder
 }
 
+// run performs the attacks one after another.
 func (s *siege) run() (Refusals, error) {
 	var r Refusals
 	old, current, err := s.settle()
 	if err != nil {
 		return r, err
 	}
-	// One byte of the signed pointer changed.
+	// Change one byte of the signed pointer.
 	tampered := bytes.Clone(current.Signed)
 	tampered[len(tampered)/2] ^= 1
-	if r.TamperedAnnouncement, err = s.refuses(current.Epoch, tampered, current.Revision+1, "bad_signature", "malformed"); err != nil {
+	r.TamperedAnnouncement, err = s.refuses(current.Epoch, tampered, current.Revision+1, "bad_signature", "malformed")
+	if err != nil {
 		return r, err
 	}
-	if r.ReplayedPointer, err = s.refuses(current.Epoch, old.Signed, current.Revision+2, "stale_epoch"); err != nil {
+	r.ReplayedPointer, err = s.refuses(current.Epoch, old.Signed, current.Revision+2, "stale_epoch")
+	if err != nil {
 		return r, err
 	}
-	// A new epoch whose body is tampered with: the pointer is good, the bytes are not.
-	next, err := s.fleet.Client.Publish(s.ctx, api.Draft{Config: s.config, Body: []byte(`{"tampered": "no"}`), ContentType: "application/json"}, s.fleet.Key)
+	// Publish a new epoch and serve a wrong body: the pointer is good, the bytes are not.
+	next, err := s.fleet.Client.Publish(s.ctx, api.Draft{
+		Config:      s.config,
+		Body:        []byte(`{"tampered": "no"}`),
+		ContentType: "application/json",
+	}, s.fleet.Key)
 	if err != nil {
 		return r, err
 	}
@@ -85,19 +100,21 @@ func (s *siege) run() (Refusals, error) {
 	if err != nil {
 		return r, err
 	}
-	if r.TamperedBody, err = s.refuses(current.Epoch, moved.Signed, moved.Revision, "checksum"); err != nil {
+	r.TamperedBody, err = s.refuses(current.Epoch, moved.Signed, moved.Revision, "checksum")
+	if err != nil {
 		return r, err
 	}
-	// The same body, honestly served, is applied: what was refused was the lie.
+	// The victim applies the right body: it had refused only the wrong bytes.
 	s.liar.tamper(false)
 	return r, s.victim.waitEpoch(s.ctx, s.config, moved.Epoch)
 }
 
-// settle gives the victim the true current pointer, and returns an older one beside it.
+// settle makes the victim run the true current pointer, and returns an older pointer too.
 func (s *siege) settle() (old, current api.Pointer, err error) {
 	for _, version := range []uint64{2, 1} {
 		old = current
-		if current, err = s.activate(version); err != nil {
+		current, err = s.activate(version)
+		if err != nil {
 			return old, current, err
 		}
 	}
@@ -105,16 +122,18 @@ func (s *siege) settle() (old, current api.Pointer, err error) {
 	return old, current, s.victim.waitEpoch(s.ctx, s.config, current.Epoch)
 }
 
+// activate moves the config to a version and returns the new pointer.
 func (s *siege) activate(version uint64) (api.Pointer, error) {
-	pointers, err := s.fleet.Client.Activate(s.ctx, s.config, api.Activate{Version: version, Regions: []string{s.region}})
+	move := api.Activate{Version: version, Regions: []string{s.region}}
+	pointers, err := s.fleet.Client.Activate(s.ctx, s.config, move)
 	if err != nil {
 		return api.Pointer{}, err
 	}
 	return pointers[0], nil
 }
 
-// refuses sends a pointer and waits until the victim has refused something for
-// one of the reasons; it reports whether the victim still runs the epoch it ran.
+// refuses announces a pointer to the victim and waits for a refusal with one of the reasons.
+// It reports whether the victim refused the pointer and still runs the epoch running.
 func (s *siege) refuses(running uint64, signed []byte, revision uint64, reasons ...string) (bool, error) {
 	s.events.reset()
 	s.liar.announce(signed, revision)
@@ -128,20 +147,7 @@ func (s *siege) refuses(running uint64, signed []byte, revision uint64, reasons 
 	return err == nil && applied.Epoch == running, err
 }
 
-func (r *recorder) refused(reasons []string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		for _, reason := range reasons {
-			if e.Kind == agent.EventRefused && e.Reason == reason {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// victim is an agent under the liar.
+// victim is the agent under the liar.
 type victim struct {
 	agent *agent.Agent
 	stop  func()
@@ -152,7 +158,8 @@ func startVictim(ctx context.Context, f *fleet.Fleet, parent string, events *rec
 	if err != nil {
 		return nil, err
 	}
-	cfg.Coordinators, cfg.OnEvent = []string{parent}, events.event
+	cfg.Coordinators = []string{parent}
+	cfg.OnEvent = events.event
 	a, err := agent.Open(cfg)
 	if err != nil {
 		return nil, err
@@ -163,6 +170,7 @@ func startVictim(ctx context.Context, f *fleet.Fleet, parent string, events *rec
 	return &victim{a, func() { cancel(); <-done }}, nil
 }
 
+// waitEpoch waits until the victim has applied an epoch of a config.
 func (v *victim) waitEpoch(ctx context.Context, config string, epoch uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -171,13 +179,13 @@ func (v *victim) waitEpoch(ctx context.Context, config string, epoch uint64) err
 		return ok && applied.Epoch == epoch, nil
 	})
 	if err != nil {
-		return fmt.Errorf("victim did not come to epoch %d of %s: %w", epoch, config, err)
+		return fmt.Errorf("the victim did not apply epoch %d of %s: %w", epoch, config, err)
 	}
 	return nil
 }
 
-// liar is a coordinator's endpoint with a node of its own that relays whatever
-// it is told to, verifying nothing.
+// liar is an endpoint with the identity of a coordinator. Its node announces any bytes and
+// verifies none.
 type liar struct {
 	ep     *transport.Endpoint
 	driver *transport.Driver
@@ -187,7 +195,7 @@ type liar struct {
 
 	mu       sync.Mutex
 	tampers  bool   // guarded by mu
-	revision uint64 // guarded by mu; makes each announcement new to its own node
+	revision uint64 // guarded by mu; makes each announcement new to the liar's node
 }
 
 func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error) {
@@ -204,9 +212,15 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	if err != nil {
 		return nil, err
 	}
-	node := mesh.NewNode(mesh.Config{Self: id.Mesh(), Description: wire.Description{Relay: true}, HoldsAll: true, Root: &mesh.RootConfig{Planner: tree.PlannerConfig{}}})
+	node := mesh.NewNode(mesh.Config{
+		Self:        id.Mesh(),
+		Description: wire.Description{Relay: true},
+		HoldsAll:    true,
+		Root:        &mesh.RootConfig{Planner: tree.PlannerConfig{}},
+	})
 	l := &liar{ep: ep, client: f.Client}
-	l.driver = transport.NewDriver(node, ep, transport.Handlers{Bodies: l, Observe: func(step.Output) {}}, slog.New(slog.DiscardHandler))
+	handlers := transport.Handlers{Bodies: l, Observe: func(step.Output) {}}
+	l.driver = transport.NewDriver(node, ep, handlers, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(ctx)
 	l.ctx = ctx
 	done := make(chan struct{})
@@ -215,8 +229,8 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 	return l, nil
 }
 
-// announce relays bytes to the victim. The liar's node is told that each is a
-// new epoch of a config of its own, and so passes on what an honest one would not.
+// announce sends the bytes of a pointer to the victim. The liar's node takes them for a new
+// epoch of config "liar", so it relays pointers that an honest node would drop.
 func (l *liar) announce(signed []byte, revision uint64) {
 	l.mu.Lock()
 	l.revision++
@@ -228,14 +242,15 @@ func (l *liar) announce(signed []byte, revision uint64) {
 
 func (l *liar) region() string { return l.ep.Identity().Region }
 
+// tamper makes the liar serve wrong bodies from now on, or right ones.
 func (l *liar) tamper(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tampers = on
 }
 
-// OpenBody implements transport.BodyServer: the true manifest, and a body with one
-// byte changed if it tampers.
+// OpenBody implements transport.BodyServer. It serves the true manifest. If the liar tampers,
+// one byte of the body is wrong.
 func (l *liar) OpenBody(ctx context.Context, want record.VersionKey, _ body.Wish) (body.Offer, error) {
 	v, err := l.client.Version(ctx, want.Config, want.Version)
 	if err != nil {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -19,71 +20,94 @@ import (
 	"banyan/transport/emulated"
 )
 
-// BodyConfig shapes a measurement of how bodies spread. A zero value means the default
-// where one is named.
+// BodyConfig configures Body. A zero field has the default that its comment names.
 type BodyConfig struct {
-	Dir    string  // where a temporary directory is made; default in memory, if there is room, or the system's
-	Agents int     // default 64
-	Body   int64   // bytes; default 16 MiB
-	Link   float64 // rate of every host's link, bits a second each way; default 10 Mbit/s
-	Runs   int     // of each kind; medians are reported; default 3
-	// Only, if not empty, names the parts to measure; see BodyParts.
+	// Dir is where the directory of the measurement is made; default in memory if there is
+	// room, otherwise the system's temporary directory.
+	Dir string
+	// Agents is the number of agents; default 64.
+	Agents int
+	// Body is the size of the body in bytes; default 16 MiB.
+	Body int64
+	// Link is the rate of every host's link in each direction, in bits per second; default
+	// 10 Mbit/s.
+	Link float64
+	// Runs is the number of runs of each part, of which the medians are reported; default 3.
+	Runs int
+	// Only names the parts to measure; default all of BodyParts.
 	Only []string
-	// Program, if set, is this program, to run one agent in a process of its own and see
-	// how much memory a large body takes there.
+	// Program is the command line of this program. The part "memory" starts an agent with it
+	// in a process of its own; without Program the part is skipped.
 	Program []string
 	Say     func(format string, args ...any)
 }
 
-// BodyResult is what such a measurement found.
+// BodyResult is the result of Body.
 type BodyResult struct {
 	Agents    int     `json:"agents"`
 	BodyBytes int64   `json:"body_bytes"`
 	LinkBps   float64 `json:"link_bps"`
 	Runs      int     `json:"runs"`
-	InMemory  bool    `json:"disks_in_memory"` // the agents' files were on a file system in memory
-	// Last is from the move of the pointer to the durable apply at the last agent.
-	Last            float64 `json:"last_s"`
+	// InMemory is true if the agents' files were on a file system in memory.
+	InMemory bool `json:"disks_in_memory"`
+	// Last is the time from the move of the pointer to the durable apply at the last agent.
+	Last float64 `json:"last_s"`
+	// RatioToLineRate is Last divided by the time that the body takes at the link's rate.
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
-	// RatioStar is how many times the line rate's time the last agent of a star takes,
-	// in which each fetches from the coordinator alone; measured on a smaller body.
+	// RatioStar is the same ratio for a star, in which each agent fetches the body from the
+	// coordinator. It is measured with a smaller body.
 	RatioStar      float64 `json:"ratio_star"`
 	DuplicateShare float64 `json:"duplicate_bytes_share"`
 
-	Disturbed BodyTrouble  `json:"disturbed"` // 5% of packets lost, 20 ms, 10% of the agents killed half-way
+	// Disturbed is a run in which 5% of packets are lost, the delay is 20 ms, and 10% of the
+	// agents are killed half-way.
+	Disturbed BodyTrouble  `json:"disturbed"`
 	Poison    BodyPoison   `json:"poison"`
 	Memory    *AgentMemory `json:"memory,omitempty"`
 }
 
-// BodyTrouble is a run under trouble.
+// BodyTrouble is the result of a run with loss, delay and deaths.
 type BodyTrouble struct {
 	Last            float64 `json:"last_s"`
 	RatioToLineRate float64 `json:"ratio_to_line_rate"`
 	Killed          int     `json:"killed"`
-	Missed          int     `json:"missed"` // live agents that did not complete
+	// Missed counts the live agents that did not receive the body.
+	Missed int `json:"missed"`
 }
 
-// BodyPoison is a run with agents that send poison, one in each circle.
+// BodyPoison is the result of a run in which one agent of each circle sends poisoned shards.
 type BodyPoison struct {
-	Liars        int     `json:"liars"`
-	Last         float64 `json:"last_s"`
-	Shards       int     `json:"poisoned_shards"`
-	Attributed   int     `json:"attributed"` // of those, blamed on a liar
-	Missed       int     `json:"missed"`
-	BlamedHonest int     `json:"blamed_honest"`
+	Liars  int     `json:"liars"`
+	Last   float64 `json:"last_s"`
+	Shards int     `json:"poisoned_shards"`
+	// Attributed counts the poisoned shards that agents attributed to an agent that sends
+	// poison.
+	Attributed int `json:"attributed"`
+	Missed     int `json:"missed"`
+	// BlamedHonest counts the agents that were blamed and do not send poison.
+	BlamedHonest int `json:"blamed_honest"`
 }
 
 // Body measures how a body spreads over agents behind links of a limited rate.
 func Body(ctx context.Context, cfg BodyConfig) (r BodyResult, err error) {
 	cfg.setDefaults()
 	r = BodyResult{Agents: cfg.Agents, BodyBytes: cfg.Body, LinkBps: cfg.Link, Runs: cfg.Runs}
-	if cfg.Dir, r.InMemory, err = scratch(cfg.Dir, int64(cfg.Agents+1)*(agentBytes+int64(cfg.Runs)*cfg.Body)); err != nil {
+	need := int64(cfg.Agents+1) * (agentBytes + int64(cfg.Runs)*cfg.Body)
+	cfg.Dir, r.InMemory, err = scratch(cfg.Dir, need)
+	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(cfg.Dir)
-	// All the hosts share this process's cores, and its garbage collector.
+	// All hosts share the cores and the garbage collector of this process.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	for i, measure := range []func(context.Context, BodyConfig, *BodyResult) error{measureBody, measureStar, measureTrouble, measurePoison, measureMemory} {
+	parts := []func(context.Context, BodyConfig, *BodyResult) error{
+		measureBody,
+		measureStar,
+		measureTrouble,
+		measurePoison,
+		measureMemory,
+	}
+	for i, measure := range parts {
 		if len(cfg.Only) > 0 && !slices.Contains(cfg.Only, BodyParts[i]) {
 			continue
 		}
@@ -94,63 +118,56 @@ func Body(ctx context.Context, cfg BodyConfig) (r BodyResult, err error) {
 	return r, nil
 }
 
-// agentBytes is what an agent takes on disk besides bodies, generously.
+// agentBytes is a generous estimate of the disk space of an agent besides bodies.
 const agentBytes = 16 << 20
 
-// BodyParts are the parts of the measurement, in their order.
+// BodyParts are the names of the parts of the measurement, in the order of execution.
 var BodyParts = []string{"good", "star", "trouble", "poison", "memory"}
 
 func (c *BodyConfig) setDefaults() {
-	if c.Agents == 0 {
-		c.Agents = 64
-	}
-	if c.Body == 0 {
-		c.Body = 16 << 20
-	}
-	if c.Link == 0 {
-		c.Link = 10e6
-	}
-	if c.Runs == 0 {
-		c.Runs = 3
-	}
+	c.Agents = cmp.Or(c.Agents, 64)
+	c.Body = cmp.Or(c.Body, 16<<20)
+	c.Link = cmp.Or(c.Link, 10e6)
+	c.Runs = cmp.Or(c.Runs, 3)
 	if c.Say == nil {
 		c.Say = func(string, ...any) {}
 	}
 }
 
-// lineRate is how long a link takes for a number of bytes, in seconds.
+// lineRate returns the time that bytes take at the link's rate, in seconds.
 func (c *BodyConfig) lineRate(bytes int64) float64 { return float64(bytes) * 8 / c.Link }
 
-// bodyFleet is a fleet in which bodies spread, and what its agents tell.
+// bodyFleet is a fleet in which bodies spread, and the events of its agents.
 type bodyFleet struct {
 	*fleet.Fleet
 	mu      sync.Mutex
-	applied map[string]time.Time // newest version, by agent
-	epoch   uint64
-	blamed  map[string]int // poison, by sender
+	applied map[string]time.Time // when each agent applied epoch; guarded by mu
+	epoch   uint64               // the newest; guarded by mu
+	blamed  map[string]int       // poisoned shards by sender; guarded by mu
 }
 
-// startBody starts a fleet behind links, and lets its circles form.
+// startBody starts a fleet and waits until its circles have formed.
 func startBody(ctx context.Context, cfg BodyConfig, name string, shape fleet.Config) (*bodyFleet, error) {
 	b := &bodyFleet{applied: map[string]time.Time{}, blamed: map[string]int{}}
-	shape.Dir, shape.Agents, shape.Regions, shape.OnEvent = cfg.Dir+"/"+name, cfg.Agents, []string{"bench"}, b.event
+	shape.Dir = cfg.Dir + "/" + name
+	shape.Agents = cfg.Agents
+	shape.Regions = []string{"bench"}
+	shape.OnEvent = b.event
 	shape.InMemory = true
-	shape.KeepAlive, shape.IdleTimeout = 5*time.Second, 20*time.Second
+	shape.KeepAlive = 5 * time.Second
+	shape.IdleTimeout = 20 * time.Second
 	var err error
-	if b.Fleet, err = fleet.Start(ctx, shape); err != nil {
+	b.Fleet, err = fleet.Start(ctx, shape)
+	if err != nil {
 		return nil, err
 	}
 	if err := b.WaitAttached(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("agents did not all join: %w", err), b.Stop())
 	}
-	select {
-	case <-time.After(circlesForm):
-	case <-ctx.Done():
-	}
-	return b, ctx.Err()
+	return b, sleep(ctx, circlesForm)
 }
 
-// circlesForm is how long a fleet is left alone until everyone knows its circle.
+// circlesForm is the time after which every agent knows its circle.
 const circlesForm = 3 * time.Second
 
 func (b *bodyFleet) event(e agent.Event) {
@@ -164,18 +181,34 @@ func (b *bodyFleet) event(e agent.Event) {
 	}
 }
 
-// store publishes a body of random bytes, which nothing compresses.
+// store publishes a body of random bytes, which do not compress, and returns its version.
 func (b *bodyFleet) store(ctx context.Context, size int64) (uint64, error) {
 	body := make([]byte, size)
 	rand.Read(body)
-	v, err := b.Client.Publish(ctx, api.Draft{Config: "bench/body", Body: body, ContentType: "application/octet-stream"}, b.Key)
+	v, err := b.Client.Publish(ctx, api.Draft{
+		Config:      "bench/body",
+		Body:        body,
+		ContentType: "application/octet-stream",
+	}, b.Key)
 	return v.Manifest.Version, err
 }
 
-// spread moves the pointer to a version that is stored and returns how many seconds
-// the last agent took that is not dead, and how many did not get there. half, if not
-// nil, is called after half of the line rate's time.
-func (b *bodyFleet) spread(ctx context.Context, version uint64, limit time.Duration, half time.Duration, atHalf func() map[string]bool) (last float64, missed int, err error) {
+// interruption is a function that is called while a body spreads. It returns the names of the
+// agents that it has killed.
+type interruption struct {
+	after time.Duration
+	kill  func() map[string]bool
+}
+
+// spread moves the pointer to a stored version and waits, at most for limit, until every live
+// agent has applied the version. It returns the time of the last live agent in seconds, and
+// the number of live agents without the version. at may be nil.
+func (b *bodyFleet) spread(
+	ctx context.Context,
+	version uint64,
+	limit time.Duration,
+	at *interruption,
+) (last float64, missed int, err error) {
 	b.mu.Lock()
 	b.epoch++
 	clear(b.applied)
@@ -185,13 +218,11 @@ func (b *bodyFleet) spread(ctx context.Context, version uint64, limit time.Durat
 		return 0, 0, err
 	}
 	dead := map[string]bool{}
-	if atHalf != nil {
-		select {
-		case <-time.After(half):
-		case <-ctx.Done():
-			return 0, 0, ctx.Err()
+	if at != nil {
+		if err := sleep(ctx, at.after); err != nil {
+			return 0, 0, err
 		}
-		dead = atHalf()
+		dead = at.kill()
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -200,11 +231,13 @@ func (b *bodyFleet) spread(ctx context.Context, version uint64, limit time.Durat
 		return missed == 0, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = nil // missed says it
+		err = nil // missed reports the timeout
 	}
 	return last, missed, err
 }
 
+// progress returns the time of the last live agent in seconds, and the number of live agents
+// that have not applied the version.
 func (b *bodyFleet) progress(began time.Time, dead map[string]bool) (last float64, missed int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,14 +254,14 @@ func (b *bodyFleet) progress(began time.Time, dead map[string]bool) (last float6
 	return last, missed
 }
 
-// limit is how long a spread may take before it is given up.
+// limit returns the time after which a spread is given up.
 func (c *BodyConfig) limit() time.Duration {
 	return time.Duration(10*c.lineRate(c.Body)*float64(time.Second)) + 30*time.Second
 }
 
 func (c *BodyConfig) link() *emulated.Link { return &emulated.Link{Rate: c.Link, DownRate: c.Link} }
 
-// measureBody times the spread on good links.
+// measureBody times the spread over links without trouble.
 func measureBody(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error) {
 	b, err := startBody(ctx, cfg, "good", fleet.Config{Link: cfg.link()})
 	if err != nil {
@@ -241,29 +274,31 @@ func measureBody(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error)
 		if err != nil {
 			return err
 		}
-		last, missed, err := b.spread(ctx, version, cfg.limit(), 0, nil)
+		last, missed, err := b.spread(ctx, version, cfg.limit(), nil)
 		if err != nil {
 			return err
 		}
 		if missed > 0 {
 			return fmt.Errorf("%d of %d agents did not get the body in %s", missed, cfg.Agents, cfg.limit())
 		}
-		cfg.Say("run %d: %d agents have %d MiB after %.1f s, %.2f × line rate", run+1, cfg.Agents, cfg.Body>>20, last, last/cfg.lineRate(cfg.Body))
+		cfg.Say("run %d: %d agents have %d MiB after %.1f s, %.2f × line rate",
+			run+1, cfg.Agents, cfg.Body>>20, last, last/cfg.lineRate(cfg.Body))
 		lasts = append(lasts, last)
 	}
 	r.Last = median(lasts)
 	r.RatioToLineRate = r.Last / cfg.lineRate(cfg.Body)
-	shards, duplicates := uint64(0), uint64(0)
+	var shards, duplicates uint64
 	for _, a := range b.Agents {
-		s, d := a.Shards()
-		shards, duplicates = shards+s, duplicates+d
+		needed, twice := a.Shards()
+		shards += needed
+		duplicates += twice
 	}
 	r.DuplicateShare = float64(duplicates) / float64(max(shards+duplicates, 1))
 	return nil
 }
 
-// measureStar times what a fleet without relays and trade would do: each agent fetches
-// from the coordinator, in one piece, a body that is small enough for that.
+// measureStar times a fleet without relays and without trade of shards: each agent fetches
+// the body from the coordinator in one piece. The body is small enough for that.
 func measureStar(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error) {
 	b, err := startBody(ctx, cfg, "star", fleet.Config{Link: cfg.link(), Fanout: cfg.Agents})
 	if err != nil {
@@ -277,7 +312,7 @@ func measureStar(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error)
 		if err != nil {
 			return err
 		}
-		last, missed, err := b.spread(ctx, version, 10*time.Minute, 0, nil)
+		last, missed, err := b.spread(ctx, version, 10*time.Minute, nil)
 		if err != nil || missed > 0 {
 			return errors.Join(err, fmt.Errorf("star: %d agents did not get the body", missed))
 		}
@@ -288,38 +323,43 @@ func measureStar(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error)
 	return nil
 }
 
-// measureTrouble times the spread with loss and delay while agents die.
+// measureTrouble times the spread with loss and delay, while agents are killed.
 func measureTrouble(ctx context.Context, cfg BodyConfig, r *BodyResult) error {
 	var lasts []float64
 	for run := range cfg.Runs {
-		last, killed, missed, err := trouble(ctx, cfg, run)
+		one, err := trouble(ctx, cfg, run)
 		if err != nil {
 			return err
 		}
-		r.Disturbed.Killed = killed
-		r.Disturbed.Missed += missed
-		lasts = append(lasts, last)
-		cfg.Say("run %d with 5%% loss, 20 ms and %d agents killed half-way: %.1f s, %.2f × line rate, missed %d", run+1, killed, last, last/cfg.lineRate(cfg.Body), missed)
+		r.Disturbed.Killed = one.Killed
+		r.Disturbed.Missed += one.Missed
+		lasts = append(lasts, one.Last)
+		cfg.Say("run %d with 5%% loss, 20 ms and %d agents killed half-way: %.1f s, %.2f × line rate, missed %d",
+			run+1, one.Killed, one.Last, one.Last/cfg.lineRate(cfg.Body), one.Missed)
 	}
 	r.Disturbed.Last = median(lasts)
 	r.Disturbed.RatioToLineRate = r.Disturbed.Last / cfg.lineRate(cfg.Body)
 	return nil
 }
 
-func trouble(ctx context.Context, cfg BodyConfig, run int) (last float64, killed, missed int, err error) {
+// trouble times one spread with loss and delay. A tenth of the agents are killed after half
+// of the time that the body takes at the link's rate.
+func trouble(ctx context.Context, cfg BodyConfig, run int) (r BodyTrouble, err error) {
 	link := cfg.link()
-	link.Loss, link.Delay, link.Seed = 0.05, 20*time.Millisecond, uint64(run)
+	link.Loss = 0.05
+	link.Delay = 20 * time.Millisecond
+	link.Seed = uint64(run)
 	b, err := startBody(ctx, cfg, fmt.Sprintf("trouble-%d", run), fleet.Config{Link: link})
 	if err != nil {
-		return 0, 0, 0, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, b.RemoveAll()) }()
 	version, err := b.store(ctx, cfg.Body)
 	if err != nil {
-		return 0, 0, 0, err
+		return r, err
 	}
 	half := time.Duration(cfg.lineRate(cfg.Body) / 2 * float64(time.Second))
-	last, missed, err = b.spread(ctx, version, cfg.limit(), half, func() map[string]bool {
+	kill := func() map[string]bool {
 		dead := map[string]bool{}
 		for i, a := range b.Agents {
 			if i%10 == 3 {
@@ -327,14 +367,15 @@ func trouble(ctx context.Context, cfg BodyConfig, run int) (last float64, killed
 				dead[a.Name()] = true
 			}
 		}
-		killed = len(dead)
+		r.Killed = len(dead)
 		return dead
-	})
-	return last, killed, missed, err
+	}
+	r.Last, r.Missed, err = b.spread(ctx, version, cfg.limit(), &interruption{half, kill})
+	return r, err
 }
 
-// measurePoison spreads a body among agents of which some, one in each circle, send
-// shards that are none.
+// measurePoison times a spread in which one agent of each circle sends poisoned shards, and
+// checks that agents blame those agents and no others.
 func measurePoison(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error) {
 	liars := map[int]bool{}
 	for i := 2; i < cfg.Agents; i += max(cfg.Agents/4, 1) {
@@ -355,7 +396,8 @@ func measurePoison(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 		return err
 	}
 	r.Poison.Liars = len(liars)
-	if r.Poison.Last, r.Poison.Missed, err = b.spread(ctx, version, cfg.limit(), 0, nil); err != nil {
+	r.Poison.Last, r.Poison.Missed, err = b.spread(ctx, version, cfg.limit(), nil)
+	if err != nil {
 		return err
 	}
 	isLiar := map[string]bool{}
@@ -372,7 +414,7 @@ func measurePoison(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 			r.Poison.BlamedHonest++
 		}
 	}
-	cfg.Say("%d liars: %.1f s, %d shards of poison, all of them blamed on liars: %v, missed %d", len(liars), r.Poison.Last, r.Poison.Shards,
-		r.Poison.Attributed == r.Poison.Shards, r.Poison.Missed)
+	cfg.Say("%d agents send poison: %.1f s, %d poisoned shards, all of them attributed: %v, missed %d",
+		len(liars), r.Poison.Last, r.Poison.Shards, r.Poison.Attributed == r.Poison.Shards, r.Poison.Missed)
 	return nil
 }

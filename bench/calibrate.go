@@ -14,16 +14,18 @@ import (
 	"banyan/simulator/world"
 )
 
-// CalibrateConfig shapes a calibration. A zero value means the default where one is named.
+// CalibrateConfig configures Calibrate. A zero field has the default that its comment names.
 type CalibrateConfig struct {
-	Dir    string
-	Agents int // default 1000
-	Fanout int // default 16
+	Dir string
+	// Agents is the number of agents; default 1000.
+	Agents int
+	// Fanout is the number of children of each node; default 16.
+	Fanout int
 	Say    func(format string, args ...any)
 }
 
-// Calibration is what this machine's costs are, and how well the simulator
-// predicts a fleet from them. All its agents share the machine.
+// Calibration holds the costs of this machine, and compares a real fleet with a simulation
+// that uses the costs. All agents of the fleet share the machine.
 type Calibration struct {
 	Agents  int              `json:"agents"`
 	Fanout  int              `json:"fanout"`
@@ -61,7 +63,8 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 	}
 	c := Calibration{Agents: cfg.Agents, Fanout: cfg.Fanout, Machine: world.Machine{Cores: runtime.GOMAXPROCS(0)}}
 	var err error
-	if c.Costs.Verify, err = verifyCost(); err != nil {
+	c.Costs.Verify, err = verifyCost()
+	if err != nil {
 		return c, err
 	}
 	cfg.Say("a signature takes %s to verify", c.Costs.Verify)
@@ -70,7 +73,14 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 		return c, err
 	}
 	cfg.Say("a head costs an agent %s", hop)
-	all, publishes, rollbacks, err := fanout(ctx, FanoutConfig{Dir: cfg.Dir, Agents: cfg.Agents, Fanout: cfg.Fanout, Updates: 13, Rollbacks: 13, Say: cfg.Say})
+	all, publishes, rollbacks, err := fanout(ctx, FanoutConfig{
+		Dir:       cfg.Dir,
+		Agents:    cfg.Agents,
+		Fanout:    cfg.Fanout,
+		Updates:   13,
+		Rollbacks: 13,
+		Say:       cfg.Say,
+	})
 	if err != nil {
 		return c, err
 	}
@@ -90,11 +100,14 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 	return c, nil
 }
 
-// verifyCost is the median time of the check of a pointer.
+// verifyCost returns the median time to check the signature of a pointer.
 func verifyCost() (time.Duration, error) {
 	root, key := record.KeyFromSeed([32]byte{1}), record.KeyFromSeed([32]byte{2})
-	policy, err := record.SignPolicy(record.PolicyDocument{Version: 1, ExpiresSec: time.Now().Unix() + 3600,
-		Activators: []record.ActivatorEntry{{Name: "bench", Public: key.Public(), Regions: []string{"bench"}}}}, root)
+	policy, err := record.SignPolicy(record.PolicyDocument{
+		Version:    1,
+		ExpiresSec: time.Now().Unix() + 3600,
+		Activators: []record.ActivatorEntry{{Name: "bench", Public: key.Public(), Regions: []string{"bench"}}},
+	}, root)
 	if err != nil {
 		return 0, err
 	}
@@ -102,7 +115,14 @@ func verifyCost() (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	raw, err := record.SignPointer(record.Pointer{Config: "bench/calibrate", Region: "bench", Epoch: 1, Baseline: 1, Phase: record.PhaseActive, TimeMicros: 1}, key)
+	raw, err := record.SignPointer(record.Pointer{
+		Config:     "bench/calibrate",
+		Region:     "bench",
+		Epoch:      1,
+		Baseline:   1,
+		Phase:      record.PhaseActive,
+		TimeMicros: 1,
+	}, key)
 	if err != nil {
 		return 0, err
 	}
@@ -119,8 +139,8 @@ func verifyCost() (time.Duration, error) {
 	return time.Duration(median(times)), nil
 }
 
-// headCost is the processor time of one head at one agent: it is received,
-// verified and relayed, and nothing is written.
+// headCost returns the processor time of one head at one agent. The agent receives, verifies
+// and relays a head, and writes nothing.
 func headCost(ctx context.Context, cfg CalibrateConfig) (time.Duration, error) {
 	const interval, window = 100 * time.Millisecond, 4 * time.Second
 	measure := func(interval time.Duration) (time.Duration, error) {
@@ -128,8 +148,15 @@ func headCost(ctx context.Context, cfg CalibrateConfig) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		f, err := fleet.Start(ctx, fleet.Config{Dir: dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout,
-			HeadInterval: interval, KeepAlive: 10 * time.Second, IdleTimeout: time.Minute})
+		f, err := fleet.Start(ctx, fleet.Config{
+			Dir:          dir,
+			Agents:       cfg.Agents,
+			Regions:      []string{"bench"},
+			Fanout:       cfg.Fanout,
+			HeadInterval: interval,
+			KeepAlive:    10 * time.Second,
+			IdleTimeout:  time.Minute,
+		})
 		if err != nil {
 			return 0, err
 		}
@@ -153,67 +180,85 @@ func headCost(ctx context.Context, cfg CalibrateConfig) (time.Duration, error) {
 	return max(busy-idle, 0) / time.Duration(cfg.Agents) / time.Duration(window/interval), err
 }
 
-// divide shares the measured processor time out between the model's costs.
+// divide derives the costs of the model from the measured processor times. hop is the cost of
+// a head at one agent.
 func (c *Calibration) divide(hop time.Duration, r FanoutResult) {
 	wire := max(hop-c.Costs.Verify, 2*time.Microsecond)
-	c.Costs.Receive, c.Costs.Send = wire/2, wire/2
-	c.Costs.Connect = 750 * time.Microsecond // FACTS: 1.5 ms for both ends
+	c.Costs.Receive = wire / 2
+	c.Costs.Send = wire / 2
+	c.Costs.Connect = 750 * time.Microsecond // half of the 1.5 ms that a handshake takes at both ends
 	micros := func(us float64) time.Duration { return time.Duration(us * float64(time.Microsecond)) }
 	rollback, publish := micros(r.RollbackCPUPerUs), micros(r.CPUPerAgentUs)
-	// A rollback is a hop down, an apply, and an acknowledgement up.
+	// A rollback costs a hop down, an apply, and an acknowledgement up.
 	c.Costs.Apply = max(rollback-hop-wire, 0)
-	// A publish is a second message down with a second signature, and a stored body.
+	// A new version costs in addition a second message with a second signature, and the write
+	// of the body.
 	c.Costs.Store = max(publish-rollback-hop, 0)
 }
 
+// simulate runs the fleet of the calibration in the simulator.
 func (c *Calibration) simulate(agents int) (*measure.Report, error) {
 	machine := c.Machine
-	return measure.Fleet(world.Config{Seed: 1, Agents: []int{agents}, Zones: 1, Fanout: c.Fanout, Costs: c.Costs, Machine: &machine,
-		BodyBytes: 256, Heads: world.DefaultHeads, Join: time.Minute,
-		Network: world.Network{Zone: 20 * time.Microsecond, CrossAZ: 20 * time.Microsecond}})
+	return measure.Fleet(world.Config{
+		Seed:      1,
+		Agents:    []int{agents},
+		Zones:     1,
+		Fanout:    c.Fanout,
+		Costs:     c.Costs,
+		Machine:   &machine,
+		BodyBytes: 256,
+		Heads:     world.DefaultHeads,
+		Join:      time.Minute,
+		Network: world.Network{
+			Zone:    20 * time.Microsecond,
+			CrossAZ: 20 * time.Microsecond,
+		},
+	})
 }
 
-// every takes one sample of two, from the first or from the second on.
-func (all samples) every(from int) (some samples) {
-	for i := from; i < len(all); i += 2 {
-		some = append(some, all[i])
-	}
-	return some
-}
-
-// fitDisk finds the disk times at which the slowest percent of the simulated
-// fleet ends when that of the measured one did: first of the apply, from the
-// rollback, then of the body. How much of them a core waits out is what brings
-// the middle nearest.
+// fitDisk sets the times of the disk. For each of five values of Machine.Held it searches the
+// time of an apply at which the simulated p99 of a rollback is the measured one, and then the
+// time of a body's write at which the p99 of a new version is. It keeps the value of Held
+// that brings the medians nearest.
 func (c *Calibration) fitDisk(r FanoutResult) error {
 	var best world.Machine
 	least := math.Inf(1)
 	for _, held := range []float64{0, 0.25, 0.5, 0.75, 1} {
 		c.Machine.Held = held
-		err := c.bisect(&c.Machine.ApplySync, r.RollbackP99, func(s *measure.Report) float64 { return s.Rollback.P99 })
+		rollback := func(s *measure.Report) float64 { return s.Rollback.P99 }
+		err := c.bisect(&c.Machine.ApplySync, r.RollbackP99, rollback)
 		if err != nil {
 			return err
 		}
-		if err := c.bisect(&c.Machine.StoreSync, r.AppliedP99, func(s *measure.Report) float64 { return s.P99 }); err != nil {
+		err = c.bisect(&c.Machine.StoreSync, r.AppliedP99, func(s *measure.Report) float64 { return s.P99 })
+		if err != nil {
 			return err
 		}
 		s, err := c.simulate(c.Agents)
 		if err != nil {
 			return err
 		}
+		pairs := [][2]float64{
+			{s.P50, r.AppliedP50},
+			{s.Verified.P50, r.VerifiedP50},
+			{s.Verified.P99, r.VerifiedP99},
+			{s.Rollback.P50, r.RollbackP50},
+		}
 		off := 0.0
-		for _, pair := range [][2]float64{{s.P50, r.AppliedP50}, {s.Verified.P50, r.VerifiedP50}, {s.Verified.P99, r.VerifiedP99}, {s.Rollback.P50, r.RollbackP50}} {
+		for _, pair := range pairs {
 			off += math.Abs(math.Log(pair[0] / pair[1]))
 		}
 		if off < least {
-			least, best = off, c.Machine
+			least = off
+			best = c.Machine
 		}
 	}
 	c.Machine = best
 	return nil
 }
 
-// bisect finds the time at which the simulated figure is as wanted.
+// bisect sets sync to the time, between 0 and 20 ms, at which the figure of a simulated report
+// is want. The figure grows with the time.
 func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*measure.Report) float64) error {
 	low, high := time.Duration(0), 20*time.Millisecond
 	for range 11 {
@@ -231,6 +276,7 @@ func (c *Calibration) bisect(sync *time.Duration, want float64, of func(*measure
 	return nil
 }
 
+// compare adds a row for each measured figure and its prediction.
 func (c *Calibration) compare(m FanoutResult, p *measure.Report) {
 	c.Within = true
 	add := func(what, quantile string, measured, predicted float64) {
@@ -253,5 +299,5 @@ func (c *Calibration) compare(m FanoutResult, p *measure.Report) {
 	}
 }
 
-// Off tells whether the prediction is off by more than is promised.
+// Off reports whether the prediction is off by more than the tolerance.
 func (r CalibrationRow) Off() bool { return math.Abs(r.Ratio-1) > tolerance }

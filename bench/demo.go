@@ -6,28 +6,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"banyan/agent"
 	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/record"
 )
 
-// DemoConfig shapes the demo. A zero value means the default where one is named.
+// DemoConfig configures Demo. A zero field has the default that its comment names.
 type DemoConfig struct {
-	Dir     string // default: a temporary directory, removed at the end
-	Agents  int    // default 50
+	// Dir is the directory of the fleet; default a temporary directory, which Demo removes.
+	Dir string
+	// Agents is the number of agents; default 50.
+	Agents  int
 	Regions []string
-	// Examples are the drafts to publish; the first is then changed and rolled back.
+	// Examples are the drafts to publish. The first one is then changed and rolled back.
 	Examples []api.Draft
 	// Changed is the body of the first example's second version.
 	Changed []byte
-	// Say, if set, is told what happens as it does.
+	// Say, if not nil, is called with every step.
 	Say func(format string, args ...any)
 }
 
-// DemoStep is one thing the demo did and how long it took to reach everybody.
+// DemoStep is one step of the demo, and the time until every agent had applied it.
 type DemoStep struct {
 	Name    string            `json:"name"`
 	Config  string            `json:"config"`
@@ -39,7 +41,7 @@ type DemoStep struct {
 	MaxMs   float64           `json:"max_ms"`
 }
 
-// DemoResult is what the demo found.
+// DemoResult is the result of Demo.
 type DemoResult struct {
 	Agents  int        `json:"agents"`
 	Regions []string   `json:"regions"`
@@ -47,20 +49,20 @@ type DemoResult struct {
 	Refused Refusals   `json:"refused"`
 }
 
-// Refusals says of each attack whether the agent refused it and kept what it ran.
+// Refusals says, for each attack, whether the agent refused the attack and kept its version.
 type Refusals struct {
 	TamperedBody         bool `json:"tampered_body"`
 	TamperedAnnouncement bool `json:"tampered_announcement"`
 	ReplayedPointer      bool `json:"replayed_pointer"`
 }
 
-// All tells whether every attack was refused.
+// All reports whether every attack was refused.
 func (r Refusals) All() bool {
 	return r.TamperedBody && r.TamperedAnnouncement && r.ReplayedPointer
 }
 
-// Demo runs a fleet through the life of a config: publish, change, roll back,
-// then attacks by a parent that lies. It leaves nothing running.
+// Demo runs a fleet through the life of a config: publish, change, roll back, and then
+// attacks by a lying parent. All processes have ended when Demo returns.
 func Demo(ctx context.Context, cfg DemoConfig) (result DemoResult, err error) {
 	if cfg.Agents == 0 {
 		cfg.Agents = 50
@@ -69,19 +71,27 @@ func Demo(ctx context.Context, cfg DemoConfig) (result DemoResult, err error) {
 		cfg.Say = func(string, ...any) {}
 	}
 	if cfg.Dir == "" {
-		if cfg.Dir, err = os.MkdirTemp("", "banyan-demo-"); err != nil {
+		cfg.Dir, err = os.MkdirTemp("", "banyan-demo-")
+		if err != nil {
 			return result, err
 		}
 		defer os.RemoveAll(cfg.Dir)
 	}
 	timings := newRecorder()
-	f, err := fleet.Start(ctx, fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: cfg.Regions, Fanout: 8, OnEvent: timings.event})
+	f, err := fleet.Start(ctx, fleet.Config{
+		Dir:     cfg.Dir,
+		Agents:  cfg.Agents,
+		Regions: cfg.Regions,
+		Fanout:  8,
+		OnEvent: timings.event,
+	})
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, f.Stop()) }()
 	result.Agents, result.Regions = cfg.Agents, f.Config.Regions
-	cfg.Say("started %d coordinators and %d agents, each with its own socket and store", len(f.Coordinators), cfg.Agents)
+	cfg.Say("started %d coordinators and %d agents, each with its own socket and store",
+		len(f.Coordinators), cfg.Agents)
 	if err := f.WaitAttached(ctx); err != nil {
 		return result, fmt.Errorf("agents did not all join: %w", err)
 	}
@@ -93,6 +103,7 @@ func Demo(ctx context.Context, cfg DemoConfig) (result DemoResult, err error) {
 	return result, err
 }
 
+// demo is a demo in progress.
 type demo struct {
 	ctx     context.Context
 	fleet   *fleet.Fleet
@@ -116,6 +127,7 @@ func (d *demo) life(examples []api.Draft, changed []byte) error {
 	return d.activate("roll back "+second.Config, second.Config, 1)
 }
 
+// publish publishes a draft and activates the new version.
 func (d *demo) publish(name string, draft api.Draft) error {
 	v, err := d.fleet.Client.Publish(d.ctx, draft, d.fleet.Key)
 	if err != nil {
@@ -124,6 +136,8 @@ func (d *demo) publish(name string, draft api.Draft) error {
 	return d.activate(name, draft.Config, v.Manifest.Version)
 }
 
+// activate moves the pointers of a config and waits until every agent has applied the
+// version.
 func (d *demo) activate(name, config string, version uint64) error {
 	epochs, err := d.fleet.Activate(d.ctx, config, version)
 	if err != nil {
@@ -135,7 +149,7 @@ func (d *demo) activate(name, config string, version uint64) error {
 	if err := d.checkFiles(config, version); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	// An agent shows a version a moment before it reports the event.
+	// An agent writes the files of a version shortly before it reports the event.
 	var applied summary
 	err = fleet.Poll(d.ctx, time.Millisecond, func() (bool, error) {
 		applied = d.timings.summary(agent.EventApplied, config, epochs)
@@ -144,13 +158,22 @@ func (d *demo) activate(name, config string, version uint64) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	d.result.Steps = append(d.result.Steps, DemoStep{Name: name, Config: config, Version: version, Epochs: epochs,
-		Applied: applied.count, P50Ms: applied.p50, P99Ms: applied.p99, MaxMs: applied.max})
+	d.result.Steps = append(d.result.Steps, DemoStep{
+		Name:    name,
+		Config:  config,
+		Version: version,
+		Epochs:  epochs,
+		Applied: applied.count,
+		P50Ms:   applied.p50,
+		P99Ms:   applied.p99,
+		MaxMs:   applied.max,
+	})
 	d.say("%s: version %d on all %d hosts after %.0f ms", name, version, applied.count, applied.max)
 	return nil
 }
 
-// checkFiles reads what programs on each host would read.
+// checkFiles returns an error if the file of a config on any host does not have the content
+// of the version.
 func (d *demo) checkFiles(config string, version uint64) error {
 	v, err := d.fleet.Client.Version(d.ctx, config, version)
 	if err != nil {
@@ -165,22 +188,19 @@ func (d *demo) checkFiles(config string, version uint64) error {
 	return nil
 }
 
-// recorder gathers the agents' events.
-type recorder struct {
-	mu     sync.Mutex
-	events []agent.Event // guarded by mu
-}
-
-func newRecorder() *recorder { return &recorder{} }
-
-func (r *recorder) event(e agent.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-}
-
-func (r *recorder) reset() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = r.events[:0]
+// checkFile returns an error if the content of a file does not have the digest want.
+func checkFile(path string, want record.Digest) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum, err := record.SumReader(f)
+	if err != nil {
+		return err
+	}
+	if sum != want {
+		return fmt.Errorf("%s: %w", path, record.ErrChecksum)
+	}
+	return nil
 }

@@ -16,41 +16,47 @@ import (
 	"banyan/rollout"
 )
 
-// DemoRolloutConfig shapes the demo of a rollout. A zero value means the default where one
-// is named.
+// DemoRolloutConfig configures DemoRollout. A zero field has the default that its comment
+// names.
 type DemoRolloutConfig struct {
-	Dir    string // default: a temporary directory, removed at the end
-	Agents int    // default 60, a tenth of them canaries
+	// Dir is the directory of the fleet; default a temporary directory, which DemoRollout
+	// removes.
+	Dir string
+	// Agents is the number of agents, of which a tenth are canaries; default 60.
+	Agents int
 	Say    func(format string, args ...any)
 }
 
 // DemoEvent is a line of the timeline.
 type DemoEvent struct {
-	Seconds float64 `json:"s"` // since the start of the bad version's rollout
+	// Seconds is the time since the start of the bad version's rollout.
+	Seconds float64 `json:"s"`
 	What    string  `json:"what"`
 }
 
-// DemoRolloutResult is what became of a bad version.
+// DemoRolloutResult is the result of DemoRollout: how the bad version fared.
 type DemoRolloutResult struct {
-	Agents   int         `json:"agents"`
-	Canaries int         `json:"canaries"`
-	Refused  int         `json:"refused"` // hosts whose check refused it
-	Ran      int         `json:"ran"`     // hosts that ever ran it
+	Agents   int `json:"agents"`
+	Canaries int `json:"canaries"`
+	// Refused counts the hosts whose check refused the version.
+	Refused int `json:"refused"`
+	// Ran counts the hosts that ran the version at any time.
+	Ran      int         `json:"ran"`
 	Status   string      `json:"status"`
 	Why      string      `json:"why"`
 	Timeline []DemoEvent `json:"timeline"`
-	// DecideMs and BackMs are from the first refusal to the decision, and from that to the
-	// last host's return.
+	// DecideMs is the time from the first refusal to the decision to roll back.
 	DecideMs float64 `json:"decide_ms"`
-	BackMs   float64 `json:"back_ms"`
+	// BackMs is the time from the decision to the return of the last host.
+	BackMs float64 `json:"back_ms"`
 }
 
-// Contained tells whether the version was taken back before it left the canaries.
+// Contained reports whether the version was rolled back before it left the canaries.
 func (r DemoRolloutResult) Contained() bool {
 	return r.Status == string(rollout.RolledBack) && r.Ran < r.Canaries && r.Refused > 0
 }
 
-// demoPlan is the plan of the demo: canaries, then a quarter, then everybody.
+// demoPlan is the plan of the demo: canaries, then a quarter of the hosts, then all hosts.
 const demoPlan = `
 waves:
 - {labels: {canary: true}, bake: 2s}
@@ -61,7 +67,8 @@ gates: {minSuccess: 90%}
 
 const demoConfig = "edge/proxy"
 
-// DemoRollout rolls out a good version, then one that a third of the hosts' checks refuse.
+// DemoRollout rolls out a good version, and then a bad version, which the checks of a third of
+// the hosts refuse.
 func DemoRollout(ctx context.Context, cfg DemoRolloutConfig) (r DemoRolloutResult, err error) {
 	if cfg.Agents == 0 {
 		cfg.Agents = 60
@@ -70,13 +77,25 @@ func DemoRollout(ctx context.Context, cfg DemoRolloutConfig) (r DemoRolloutResul
 		cfg.Say = func(string, ...any) {}
 	}
 	if cfg.Dir == "" {
-		if cfg.Dir, err = os.MkdirTemp("", "banyan-demo-"); err != nil {
+		cfg.Dir, err = os.MkdirTemp("", "banyan-demo-")
+		if err != nil {
 			return r, err
 		}
 		defer os.RemoveAll(cfg.Dir)
 	}
-	d := &demoRollout{cfg: cfg, ran: map[string]bool{}, refused: map[string]bool{}, left: map[string]bool{}}
-	d.Fleet, err = fleet.Start(ctx, fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Fanout: 8, OnEvent: d.event, OnAgent: d.configure})
+	d := &demoRollout{
+		cfg:     cfg,
+		ran:     map[string]bool{},
+		refused: map[string]bool{},
+		left:    map[string]bool{},
+	}
+	d.Fleet, err = fleet.Start(ctx, fleet.Config{
+		Dir:     cfg.Dir,
+		Agents:  cfg.Agents,
+		Fanout:  8,
+		OnEvent: d.event,
+		OnAgent: d.configure,
+	})
 	if err != nil {
 		return r, err
 	}
@@ -90,12 +109,13 @@ func DemoRollout(ctx context.Context, cfg DemoRolloutConfig) (r DemoRolloutResul
 			r.Canaries++
 		}
 	}
-	cfg.Say("%d agents in two regions, %d of them canaries; a third of them can't use what is deprecated", cfg.Agents, r.Canaries)
+	cfg.Say("%d agents in two regions, %d of them canaries; a third of them refuse deprecated settings",
+		cfg.Agents, r.Canaries)
 	good, err := d.roll(ctx, "listen 443\nproto h2\n")
 	if err != nil {
 		return r, err
 	}
-	cfg.Say("version 1 is %s, everywhere", good.Status)
+	cfg.Say("version 1 is %s on all hosts", good.Status)
 	bad, err := d.roll(ctx, "listen 443\nproto spdy # deprecated\n")
 	if err != nil {
 		return r, err
@@ -104,22 +124,23 @@ func DemoRollout(ctx context.Context, cfg DemoRolloutConfig) (r DemoRolloutResul
 	return r, nil
 }
 
-// demoRollout watches what hosts do with the bad version, which is the second.
+// demoRollout is a fleet, and what its hosts do with the bad version, which is version 2.
 type demoRollout struct {
 	*fleet.Fleet
 	cfg DemoRolloutConfig
 
-	mu           sync.Mutex
-	ran, refused map[string]bool // by agent; guarded by mu, like all below
-	left         map[string]bool
-	events       []agent.Event
+	mu      sync.Mutex // guards the fields below
+	ran     map[string]bool
+	refused map[string]bool
+	left    map[string]bool
+	events  []agent.Event
 }
 
-// isCanary is so of a tenth of the agents, in both regions.
+// isCanary reports whether agent number i is a canary: a tenth of the agents of each region.
 func isCanary(i int) bool { return i%20 == 0 || i%20 == 11 }
 
-// configure makes every tenth agent a canary, and gives a third a check that refuses what
-// is deprecated, as an old release of the program would.
+// configure makes every tenth agent a canary. It gives a third of the agents a check that
+// refuses a deprecated setting, as an old release of a program does.
 func (d *demoRollout) configure(i int, c *agent.Config) {
 	if isCanary(i) {
 		c.Labels = map[string]string{"canary": "true"}
@@ -128,9 +149,13 @@ func (d *demoRollout) configure(i int, c *agent.Config) {
 	if (i/2)%3 == 0 {
 		check = `! grep deprecated "$BANYAN_PATH" || { echo "unknown protocol"; exit 1; }`
 	}
-	c.Hooks, _ = agent.NewHooks(agent.Rule{Config: "*", Check: &agent.Check{Command: []string{"/bin/sh", "-c", check}}})
+	c.Hooks, _ = agent.NewHooks(agent.Rule{
+		Config: "*",
+		Check:  &agent.Check{Command: []string{"/bin/sh", "-c", check}},
+	})
 }
 
+// event keeps the first refusal, the first apply of version 2 and the return of each host.
 func (d *demoRollout) event(e agent.Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,16 +177,19 @@ func (d *demoRollout) event(e agent.Event) {
 
 // roll publishes a version and follows its rollout to the end.
 func (d *demoRollout) roll(ctx context.Context, body string) (r api.Rollout, err error) {
-	v, err := d.Client.Publish(ctx, api.Draft{Config: demoConfig, Body: []byte(body), ContentType: "text/plain"}, d.Key)
+	draft := api.Draft{Config: demoConfig, Body: []byte(body), ContentType: "text/plain"}
+	v, err := d.Client.Publish(ctx, draft, d.Key)
 	if err != nil {
 		return r, err
 	}
-	if _, err := d.Client.StartRollout(ctx, demoConfig, api.StartRollout{Version: v.Manifest.Version, Plan: demoPlan}); err != nil {
+	start := api.StartRollout{Version: v.Manifest.Version, Plan: demoPlan}
+	if _, err := d.Client.StartRollout(ctx, demoConfig, start); err != nil {
 		return r, err
 	}
 	err = fleet.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		got, err := d.Client.Rollout(ctx, demoConfig)
-		if r = got; err != nil || !r.Status.Over() {
+		r = got
+		if err != nil || !r.Status.Over() {
 			return false, err
 		}
 		return d.settled(), nil
@@ -169,7 +197,7 @@ func (d *demoRollout) roll(ctx context.Context, body string) (r api.Rollout, err
 	return r, err
 }
 
-// settled tells whether every host shows what its pointer says.
+// settled reports whether the files of the config are the same on all hosts.
 func (d *demoRollout) settled() bool {
 	want := ""
 	for i := range d.Agents {
@@ -182,11 +210,14 @@ func (d *demoRollout) settled() bool {
 	return true
 }
 
-// fill makes the timeline of what the controller and the hosts did.
+// fill sets the result from the log of the bad rollout and the events of the hosts.
 func (d *demoRollout) fill(r *DemoRolloutResult, bad api.Rollout) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	r.Ran, r.Refused, r.Status, r.Why = len(d.ran), len(d.refused), string(bad.Status), bad.Why
+	r.Ran = len(d.ran)
+	r.Refused = len(d.refused)
+	r.Status = string(bad.Status)
+	r.Why = bad.Why
 	var firstRefusal, lastReturn time.Time
 	type moment struct {
 		at   time.Time
@@ -202,9 +233,9 @@ func (d *demoRollout) fill(r *DemoRolloutResult, bad api.Rollout) {
 			if firstRefusal.IsZero() {
 				firstRefusal = e.At
 			}
-			all = append(all, moment{e.At, "  " + e.Agent + " refuses it: " + e.Reason})
+			all = append(all, moment{e.At, "  " + e.Agent + " refuses version 2: " + e.Reason})
 		case e.Version == 2:
-			all = append(all, moment{e.At, "  " + e.Agent + " runs it"})
+			all = append(all, moment{e.At, "  " + e.Agent + " runs version 2"})
 		default:
 			lastReturn = e.At
 			all = append(all, moment{e.At, "  " + e.Agent + " is back at version 1"})

@@ -11,8 +11,8 @@ import (
 	"banyan/coordinator/api"
 )
 
-// Disturbed is how an update fared while relays died in the moment in which it was
-// announced. Latencies are to the durable apply, of the agents that live.
+// Disturbed is the result of an update that was announced when relays were killed. The
+// latencies run to the durable apply at live agents.
 type Disturbed struct {
 	Killed   int     `json:"killed_relays"`
 	Live     int     `json:"live_agents"`
@@ -24,14 +24,18 @@ type Disturbed struct {
 	Missed   int     `json:"missed"`
 }
 
-// disturbTimeout is how long the update may take to all that live.
+// disturbTimeout is the time within which every live agent must apply the update.
 const disturbTimeout = 2 * time.Minute
 
-// disturb kills a share of the relays as an update is announced.
+// disturb kills a share of the relays and announces an update at once.
 func disturb(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *recorder) (*Disturbed, error) {
 	body := make([]byte, cfg.Body)
 	copy(body, "while relays die")
-	v, err := f.Client.Publish(ctx, api.Draft{Config: "bench/fanout", Body: body, ContentType: "application/octet-stream"}, f.Key)
+	v, err := f.Client.Publish(ctx, api.Draft{
+		Config:      "bench/fanout",
+		Body:        body,
+		ContentType: "application/octet-stream",
+	}, f.Key)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +43,7 @@ func disturb(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *reco
 	if err != nil {
 		return nil, err
 	}
-	cfg.Say("%d relays die as the next update is announced", len(doomed))
+	cfg.Say("%d relays are killed when the next update is announced", len(doomed))
 	dead := map[string]bool{}
 	events.reset()
 	for _, a := range doomed {
@@ -54,41 +58,33 @@ func disturb(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *reco
 	deadline, cancel := context.WithTimeout(ctx, disturbTimeout)
 	defer cancel()
 	err = fleet.Poll(deadline, 10*time.Millisecond, func() (bool, error) {
-		return events.countOf(agent.EventApplied, epochs, dead) >= d.Live, nil
+		return events.countLive(agent.EventApplied, epochs, dead) >= d.Live, nil
 	})
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	s := events.summaryWithout(agent.EventApplied, "bench/fanout", epochs, dead)
-	d.P50, d.P90, d.P99, d.Max, d.Missed = s.p50, s.p90, s.p99, s.max, d.Live-s.count
+	s := events.summaryLive(agent.EventApplied, "bench/fanout", epochs, dead)
+	d.P50 = s.p50
+	d.P90 = s.p90
+	d.P99 = s.p99
+	d.Max = s.max
+	d.Missed = d.Live - s.count
 	return d, nil
 }
 
-// relays picks a share of the agents that have children.
+// relays returns a random share of the agents that have children.
 func relays(ctx context.Context, f *fleet.Fleet, share float64) ([]*agent.Agent, error) {
 	r := rand.New(rand.NewPCG(1, 1))
-	var with, picked []*agent.Agent
+	var parents []*agent.Agent
 	for _, a := range f.Agents {
 		s, ok := a.Status(ctx)
 		if !ok {
 			return nil, fmt.Errorf("agent %s does not answer", a.Name())
 		}
 		if s.Children > 0 {
-			with = append(with, a)
+			parents = append(parents, a)
 		}
 	}
-	r.Shuffle(len(with), func(i, j int) { with[i], with[j] = with[j], with[i] })
-	picked = with[:int(share*float64(len(with)))]
-	return picked, nil
-}
-
-func (r *recorder) countOf(kind agent.EventKind, epochs map[string]uint64, dead map[string]bool) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		if e.Kind == kind && e.Pointer.Epoch == epochs[e.Pointer.Region] && !dead[e.Agent] {
-			n++
-		}
-	}
-	return n
+	r.Shuffle(len(parents), func(i, j int) { parents[i], parents[j] = parents[j], parents[i] })
+	return parents[:int(share*float64(len(parents)))], nil
 }

@@ -1,8 +1,10 @@
-// Package bench puts load on real coordinators and agents and measures them.
+// Package bench measures real coordinators and agents, and runs the demos.
 //
-// Entry points: [Fanout] times announcements to many agents; [Demo] tells the
-// story of a config's life on a small fleet. Package fleet starts the fleets.
+// Entry points: [Fanout] times updates of many agents, [Body] the spread of a large body,
+// [Staged] and [Rollback] moves of a pointer, [Idle] the cost of a fleet at rest. [Calibrate]
+// compares a real fleet with the simulator. [Demo] and [DemoRollout] run a small fleet
+// through the life of a config. Package fleet starts the fleets.
 //
-// All agents of a fleet here share one machine's cores and one disk; hosts do
-// not. Results say so, and give CPU per agent beside the time to all.
+// All agents of a fleet share the cores and the one disk of this machine, which real hosts do
+// not. Results say so, and give the processor time per agent beside the latencies.
 package bench

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,44 +18,53 @@ import (
 	"banyan/transport/emulated"
 )
 
-// FanoutConfig shapes a fan-out measurement. A zero value means the default where one is named.
+// FanoutConfig configures Fanout. A zero field has the default that its comment names.
 type FanoutConfig struct {
-	Dir       string // where a temporary directory is made; default the system's
-	Agents    int    // default 1000
-	Fanout    int    // default 16
-	Updates   int    // default 7; the first is not counted
-	Rollbacks int    // default 4; likewise
-	Body      int    // bytes; default 256
-	Say       func(format string, args ...any)
-	// KillRelays is the share of the relays that die as a last update is announced.
+	// Dir is where a temporary directory is made; default the system's temporary directory.
+	Dir string
+	// Agents is the number of agents; default 1000.
+	Agents int
+	// Fanout is the number of children of each node; default 16.
+	Fanout int
+	// Updates is the number of new versions, of which the first is not counted; default 7.
+	Updates int
+	// Rollbacks is the number of rollbacks, of which the first is not counted; default 4.
+	Rollbacks int
+	// Body is the size of each version's body in bytes; default 256.
+	Body int
+	Say  func(format string, args ...any)
+	// KillRelays is the share of the relays that are killed when one more update is
+	// announced.
 	KillRelays float64
-	// Link is what packets go through; nil for loopback as it is.
+	// Link emulates a network; nil means plain loopback.
 	Link *emulated.Link
 }
 
-// FanoutResult is what a fan-out measurement found: medians over the updates.
-// All agents share this machine's cores and its one disk.
+// FanoutResult is the result of Fanout: medians over the updates. All agents share the cores
+// and the one disk of this machine.
 type FanoutResult struct {
-	Agents        int     `json:"agents"`
-	Fanout        int     `json:"fanout"`
-	Updates       int     `json:"updates"`
-	BodyBytes     int     `json:"body_bytes"`
-	Cores         int     `json:"cores"`
-	VerifiedP50   float64 `json:"verified_p50_ms"`
-	VerifiedP99   float64 `json:"verified_p99_ms"`
-	VerifiedMax   float64 `json:"verified_max_ms"`
-	AppliedP50    float64 `json:"applied_p50_ms"`
-	AppliedP99    float64 `json:"applied_p99_ms"`
-	AppliedMax    float64 `json:"applied_max_ms"`
-	CPUPerAgentUs float64 `json:"cpu_us_per_agent_per_announcement"` // user and system, of the whole process
+	Agents      int     `json:"agents"`
+	Fanout      int     `json:"fanout"`
+	Updates     int     `json:"updates"`
+	BodyBytes   int     `json:"body_bytes"`
+	Cores       int     `json:"cores"`
+	VerifiedP50 float64 `json:"verified_p50_ms"`
+	VerifiedP99 float64 `json:"verified_p99_ms"`
+	VerifiedMax float64 `json:"verified_max_ms"`
+	AppliedP50  float64 `json:"applied_p50_ms"`
+	AppliedP99  float64 `json:"applied_p99_ms"`
+	AppliedMax  float64 `json:"applied_max_ms"`
+	// CPUPerAgentUs is the user and system time of the whole process divided by the agents.
+	CPUPerAgentUs float64 `json:"cpu_us_per_agent_per_announcement"`
 	JoinSeconds   float64 `json:"join_s"`
 	PeakRSSBytes  int64   `json:"peak_rss_bytes"`
 	DiskBytes     int64   `json:"disk_bytes_allocated"`
 	Missed        int     `json:"missed"`
-	// Disturbed is the update during which relays died, if any did.
+	// Disturbed is the update during which relays were killed; nil if none were.
 	Disturbed *Disturbed `json:"disturbed,omitempty"`
-	// Rollback columns: the version is on every disk already, nothing is fetched.
-	AnnounceP50        float64 `json:"announce_p50_ms"` // a rollback's announcement, to verified
+	// The times of rollbacks: up to the check of the pointer's signature (Announce), and to
+	// the durable apply (Rollback). The version is on every disk, so no agent fetches a body.
+	AnnounceP50        float64 `json:"announce_p50_ms"`
 	AnnounceP99        float64 `json:"announce_p99_ms"`
 	AnnounceMax        float64 `json:"announce_max_ms"`
 	RollbackP50        float64 `json:"rollback_p50_ms"`
@@ -64,8 +74,8 @@ type FanoutResult struct {
 	StoredPerAgentNote string  `json:"stores"`
 }
 
-// Fanout starts a fleet of one region and times updates from the signing of a
-// pointer to its verification, and to its durable apply, on every agent.
+// Fanout starts a fleet of one region and times updates. A time runs from the signature of
+// the pointer to the check of the signature, and to the durable apply, at every agent.
 func Fanout(ctx context.Context, cfg FanoutConfig) (FanoutResult, error) {
 	result, publishes, rollbacks, err := fanout(ctx, cfg)
 	if err == nil {
@@ -74,18 +84,29 @@ func Fanout(ctx context.Context, cfg FanoutConfig) (FanoutResult, error) {
 	return result, err
 }
 
-// fanout measures, and returns every update's sample.
+// fanout starts the fleet, measures, and returns the samples of all updates.
 func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publishes, rollbacks samples, err error) {
 	cfg.setDefaults()
-	if cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-"); err != nil {
+	cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-")
+	if err != nil {
 		return result, nil, nil, err
 	}
 	defer os.RemoveAll(cfg.Dir)
 	events := newRecorder()
 	began := time.Now()
-	shape := fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout, Link: cfg.Link, OnEvent: events.event}
-	if cfg.KillRelays == 0 { // what is measured is the update: keep-alives of a thousand agents need not share its cores
-		shape.KeepAlive, shape.IdleTimeout = 10*time.Second, time.Minute
+	shape := fleet.Config{
+		Dir:     cfg.Dir,
+		Agents:  cfg.Agents,
+		Regions: []string{"bench"},
+		Fanout:  cfg.Fanout,
+		Link:    cfg.Link,
+		OnEvent: events.event,
+	}
+	if cfg.KillRelays == 0 {
+		// The keep-alives of a thousand agents would take cores from the update. They are
+		// only needed to notice relays that were killed.
+		shape.KeepAlive = 10 * time.Second
+		shape.IdleTimeout = time.Minute
 	}
 	f, err := fleet.Start(ctx, shape)
 	if err != nil {
@@ -95,44 +116,62 @@ func fanout(ctx context.Context, cfg FanoutConfig) (result FanoutResult, publish
 	if err := f.WaitAttached(ctx); err != nil {
 		return result, nil, nil, fmt.Errorf("agents did not all join: %w", err)
 	}
-	result = FanoutResult{Agents: cfg.Agents, Fanout: cfg.Fanout, Updates: cfg.Updates - 1, BodyBytes: cfg.Body,
-		Cores: runtime.GOMAXPROCS(0), JoinSeconds: time.Since(began).Seconds(),
-		StoredPerAgentNote: "each agent: one synchronous Badger commit and the version's files, fsynced; all on one disk"}
+	result = FanoutResult{
+		Agents:      cfg.Agents,
+		Fanout:      cfg.Fanout,
+		Updates:     cfg.Updates - 1,
+		BodyBytes:   cfg.Body,
+		Cores:       runtime.GOMAXPROCS(0),
+		JoinSeconds: time.Since(began).Seconds(),
+		StoredPerAgentNote: "each agent: one synchronous Badger commit and the version's files, fsynced; " +
+			"all on one disk",
+	}
 	cfg.Say("%d agents joined in %.1f s", cfg.Agents, result.JoinSeconds)
-	if publishes, rollbacks, err = measureFanout(ctx, cfg, f, events); err != nil {
+	publishes, rollbacks, err = measureFanout(ctx, cfg, f, events)
+	if err != nil {
 		return result, nil, nil, err
 	}
 	if cfg.KillRelays > 0 {
-		if result.Disturbed, err = disturb(ctx, cfg, f, events); err != nil {
+		result.Disturbed, err = disturb(ctx, cfg, f, events)
+		if err != nil {
 			return result, nil, nil, err
 		}
 	}
-	result.PeakRSSBytes, result.DiskBytes = PeakRSS(), allocated(cfg.Dir)
+	result.PeakRSSBytes = PeakRSS()
+	result.DiskBytes = allocated(cfg.Dir)
 	return result, publishes, rollbacks, nil
 }
 
 func (c *FanoutConfig) setDefaults() {
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&c.Agents, 1000}, {&c.Fanout, 16}, {&c.Updates, 7}, {&c.Rollbacks, 4}, {&c.Body, 256}} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
+	c.Agents = cmp.Or(c.Agents, 1000)
+	c.Fanout = cmp.Or(c.Fanout, 16)
+	c.Updates = cmp.Or(c.Updates, 7)
+	c.Rollbacks = cmp.Or(c.Rollbacks, 4)
+	c.Body = cmp.Or(c.Body, 256)
 	if c.KillRelays > 0 && c.Link == nil {
-		c.Link = &emulated.Link{} // sockets that can be silenced
+		c.Link = &emulated.Link{} // to kill a relay is to silence its emulated socket
 	}
 	if c.Say == nil {
 		c.Say = func(string, ...any) {}
 	}
 }
 
-func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events *recorder) (publishes, rollbacks samples, err error) {
+// measureFanout times new versions, and then rollbacks between the last two versions. The
+// first of each fills caches and is not counted.
+func measureFanout(
+	ctx context.Context,
+	cfg FanoutConfig,
+	f *fleet.Fleet,
+	events *recorder,
+) (publishes, rollbacks samples, err error) {
 	for i := range cfg.Updates {
 		body := make([]byte, cfg.Body)
 		copy(body, fmt.Sprintf("update %d", i))
-		v, err := f.Client.Publish(ctx, api.Draft{Config: "bench/fanout", Body: body, ContentType: "application/octet-stream"}, f.Key)
+		v, err := f.Client.Publish(ctx, api.Draft{
+			Config:      "bench/fanout",
+			Body:        body,
+			ContentType: "application/octet-stream",
+		}, f.Key)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -140,8 +179,9 @@ func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events
 		if err != nil {
 			return nil, nil, err
 		}
-		cfg.Say("update %d: verified p99 %.1f ms, applied p99 %.1f ms, %.0f µs of CPU an agent", i, s.verified.p99, s.applied.p99, s.cpuPerAgent)
-		if i > 0 { // the first warms caches up
+		cfg.Say("update %d: verified p99 %.1f ms, applied p99 %.1f ms, %.0f µs of CPU per agent",
+			i, s.verified.p99, s.applied.p99, s.cpuPerAgent)
+		if i > 0 {
 			publishes = append(publishes, s)
 		}
 	}
@@ -158,13 +198,26 @@ func measureFanout(ctx context.Context, cfg FanoutConfig, f *fleet.Fleet, events
 	return publishes, rollbacks, nil
 }
 
-// fill takes the medians of the samples.
+// fill sets the fields that are medians of samples.
 func (r *FanoutResult) fill(publishes, rollbacks samples) {
-	publishes.fill(&r.VerifiedP50, &r.VerifiedP99, &r.VerifiedMax, func(s sample) summary { return s.verified })
-	publishes.fill(&r.AppliedP50, &r.AppliedP99, &r.AppliedMax, func(s sample) summary { return s.applied })
-	rollbacks.fill(&r.AnnounceP50, &r.AnnounceP99, &r.AnnounceMax, func(s sample) summary { return s.verified })
-	rollbacks.fill(&r.RollbackP50, &r.RollbackP99, &r.RollbackMax, func(s sample) summary { return s.applied })
-	r.CPUPerAgentUs, r.RollbackCPUPerUs = publishes.cpu(), rollbacks.cpu()
+	m := publishes.medians(verifiedOf)
+	r.VerifiedP50 = m.p50
+	r.VerifiedP99 = m.p99
+	r.VerifiedMax = m.max
+	m = publishes.medians(appliedOf)
+	r.AppliedP50 = m.p50
+	r.AppliedP99 = m.p99
+	r.AppliedMax = m.max
+	m = rollbacks.medians(verifiedOf)
+	r.AnnounceP50 = m.p50
+	r.AnnounceP99 = m.p99
+	r.AnnounceMax = m.max
+	m = rollbacks.medians(appliedOf)
+	r.RollbackP50 = m.p50
+	r.RollbackP99 = m.p99
+	r.RollbackMax = m.max
+	r.CPUPerAgentUs = publishes.cpu()
+	r.RollbackCPUPerUs = rollbacks.cpu()
 	for _, s := range append(slices.Clone(publishes), rollbacks...) {
 		r.Missed += r.Agents - s.applied.count
 	}
@@ -174,33 +227,11 @@ func (r *FanoutResult) fill(publishes, rollbacks samples) {
 	}
 }
 
-// sample is one update's outcome.
-type sample struct {
-	verified, applied summary
-	cpuPerAgent       float64 // µs
-}
-
-type samples []sample
-
-func (all samples) fill(p50, p99, most *float64, of func(sample) summary) {
-	var a, b, c []float64
-	for _, s := range all {
-		a, b, c = append(a, of(s).p50), append(b, of(s).p99), append(c, of(s).max)
-	}
-	*p50, *p99, *most = median(a), median(b), median(c)
-}
-
-func (all samples) cpu() float64 {
-	var v []float64
-	for _, s := range all {
-		v = append(v, s.cpuPerAgent)
-	}
-	return median(v)
-}
-
+// timeUpdate activates a version and waits, at most for a minute, until every agent has
+// applied it.
 func timeUpdate(ctx context.Context, f *fleet.Fleet, events *recorder, version uint64) (sample, error) {
 	events.reset()
-	runtime.GC() // so that one update does not pay for the last one's garbage
+	runtime.GC() // an update must not pay for the garbage of the update before
 	before := cpuTime()
 	epochs, err := f.Activate(ctx, "bench/fanout", version)
 	if err != nil {
@@ -222,17 +253,7 @@ func timeUpdate(ctx context.Context, f *fleet.Fleet, events *recorder, version u
 	}, nil
 }
 
-func (r *recorder) count(kind agent.EventKind) (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.events {
-		if e.Kind == kind {
-			n++
-		}
-	}
-	return n
-}
-
+// cpuTime returns the user and system time that this process has spent.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -241,7 +262,7 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// PeakRSS is the most memory, in bytes, that this process has held resident.
+// PeakRSS returns the largest resident memory that this process has had, in bytes.
 func PeakRSS() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -250,7 +271,8 @@ func PeakRSS() int64 {
 	return u.Maxrss << 10
 }
 
-// allocated is what a directory takes on disk: Badger's files are sparse.
+// allocated returns the bytes that the files of a directory occupy on disk. The sizes of the
+// files would mislead, because Badger's files are sparse.
 func allocated(dir string) (bytes int64) {
 	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil {

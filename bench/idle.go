@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"runtime"
@@ -10,44 +11,50 @@ import (
 	"banyan/transport/emulated"
 )
 
-// IdleConfig shapes a measurement of a fleet at rest. A zero value means the
-// default where one is named.
+// IdleConfig configures Idle. A zero field has the default that its comment names.
 type IdleConfig struct {
-	Dir    string
-	Agents int           // default 2000
-	Fanout int           // default 16
-	For    time.Duration // default 30 s
-	Say    func(format string, args ...any)
+	Dir string
+	// Agents is the number of agents; default 2000.
+	Agents int
+	// Fanout is the number of children of each node; default 16.
+	Fanout int
+	// For is the length of the measurement; default 30 s.
+	For time.Duration
+	Say func(format string, args ...any)
 }
 
-// IdleResult is what a fleet costs while nothing changes: keep-alives, heads, and
-// notices to backups, of all agents and their coordinator.
+// IdleResult is the cost of a fleet while no config changes: keep-alives, heads, and notices
+// to backups, of all agents and their coordinator, divided by the number of agents.
 type IdleResult struct {
-	Agents     int     `json:"agents"`
-	Seconds    float64 `json:"seconds"`
-	CPUMs      float64 `json:"cpu_ms_per_agent_per_minute"`
-	Packets    float64 `json:"packets_per_agent_per_minute"`
-	Bytes      float64 `json:"bytes_per_agent_per_minute"` // sent, without headers of UDP and below
+	Agents  int     `json:"agents"`
+	Seconds float64 `json:"seconds"`
+	CPUMs   float64 `json:"cpu_ms_per_agent_per_minute"`
+	Packets float64 `json:"packets_per_agent_per_minute"`
+	// Bytes is the number of bytes sent, without the headers of UDP and below.
+	Bytes      float64 `json:"bytes_per_agent_per_minute"`
 	RSSBytes   int64   `json:"resident_bytes_per_agent"`
 	Goroutines float64 `json:"goroutines_per_agent"`
 }
 
-// Idle measures a fleet at rest, with the production intervals.
+// Idle measures a fleet at rest with the intervals of production.
 func Idle(ctx context.Context, cfg IdleConfig) (r IdleResult, err error) {
-	if cfg.Agents == 0 {
-		cfg.Agents = 2000
-	}
-	if cfg.For == 0 {
-		cfg.For = 30 * time.Second
-	}
+	cfg.Agents = cmp.Or(cfg.Agents, 2000)
+	cfg.For = cmp.Or(cfg.For, 30*time.Second)
 	if cfg.Say == nil {
 		cfg.Say = func(string, ...any) {}
 	}
-	if cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-"); err != nil {
+	cfg.Dir, err = os.MkdirTemp(cfg.Dir, "banyan-bench-")
+	if err != nil {
 		return r, err
 	}
 	defer os.RemoveAll(cfg.Dir)
-	f, err := fleet.Start(ctx, fleet.Config{Dir: cfg.Dir, Agents: cfg.Agents, Regions: []string{"bench"}, Fanout: cfg.Fanout, Link: &emulated.Link{}})
+	f, err := fleet.Start(ctx, fleet.Config{
+		Dir:     cfg.Dir,
+		Agents:  cfg.Agents,
+		Regions: []string{"bench"},
+		Fanout:  cfg.Fanout,
+		Link:    &emulated.Link{}, // emulated sockets count packets
+	})
 	if err != nil {
 		return r, err
 	}
@@ -56,10 +63,11 @@ func Idle(ctx context.Context, cfg IdleConfig) (r IdleResult, err error) {
 		return r, err
 	}
 	cfg.Say("%d agents joined", cfg.Agents)
-	if err := sleep(ctx, 5*time.Second); err != nil { // backups are dialed
+	if err := sleep(ctx, 5*time.Second); err != nil { // the agents dial their backups
 		return r, err
 	}
-	cpu, began := cpuTime(), time.Now()
+	began := time.Now()
+	cpu := cpuTime()
 	packets, bytes := f.Sent()
 	if err := sleep(ctx, cfg.For); err != nil {
 		return r, err
@@ -67,11 +75,18 @@ func Idle(ctx context.Context, cfg IdleConfig) (r IdleResult, err error) {
 	took := time.Since(began)
 	perMinute := 1 / took.Minutes() / float64(cfg.Agents)
 	after, afterBytes := f.Sent()
-	return IdleResult{Agents: cfg.Agents, Seconds: took.Seconds(), CPUMs: float64((cpuTime() - cpu).Microseconds()) / 1000 * perMinute,
-		Packets: float64(after-packets) * perMinute, Bytes: float64(afterBytes-bytes) * perMinute,
-		RSSBytes: PeakRSS() / int64(cfg.Agents), Goroutines: float64(runtime.NumGoroutine()) / float64(cfg.Agents)}, nil
+	return IdleResult{
+		Agents:     cfg.Agents,
+		Seconds:    took.Seconds(),
+		CPUMs:      float64((cpuTime() - cpu).Microseconds()) / 1000 * perMinute,
+		Packets:    float64(after-packets) * perMinute,
+		Bytes:      float64(afterBytes-bytes) * perMinute,
+		RSSBytes:   PeakRSS() / int64(cfg.Agents),
+		Goroutines: float64(runtime.NumGoroutine()) / float64(cfg.Agents),
+	}, nil
 }
 
+// sleep waits for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

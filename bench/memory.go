@@ -8,28 +8,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"banyan/bench/fleet"
 )
 
-// AgentMemory is how much memory an agent took for a large body.
+// AgentMemory is the memory of an agent that received a large body.
 type AgentMemory struct {
 	BodyBytes    int64 `json:"body_bytes"`
 	PeakRSSBytes int64 `json:"peak_rss_bytes"`
 }
 
-// memoryBody is the body whose way through an agent is measured, in bytes.
+// memoryBody is the size of the large body in bytes.
 const memoryBody = 256 << 20
 
-// measureMemory sends a large body through one agent in a process of its own.
+// measureMemory sends a large body to one agent in a process of its own and reads the peak of
+// its resident memory.
 func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err error) {
 	if len(cfg.Program) == 0 {
 		return nil
 	}
 	cfg.Agents = 1
-	if r.InMemory { // this agent has a disk to itself
-		if cfg.Dir, err = os.MkdirTemp("", "banyan-bench-"); err != nil {
+	if r.InMemory { // one agent does not share a disk, so its files need not be in memory
+		cfg.Dir, err = os.MkdirTemp("", "banyan-bench-")
+		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(cfg.Dir)
@@ -44,8 +47,14 @@ func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 		return err
 	}
 	dir := b.AgentDir(1)
-	command := append(cfg.Program[1:len(cfg.Program):len(cfg.Program)], "agent", "--identity", filepath.Join(dir, "identity"),
-		"--join", next.Coordinators[0], "--listen", b.Config.Listen+":0", "--output-dir", next.OutputDir, "--state-dir", next.StateDir)
+	command := append(slices.Clone(cfg.Program[1:]),
+		"agent",
+		"--identity", filepath.Join(dir, "identity"),
+		"--join", next.Coordinators[0],
+		"--listen", b.Config.Listen+":0",
+		"--output-dir", next.OutputDir,
+		"--state-dir", next.StateDir,
+	)
 	child := exec.CommandContext(ctx, cfg.Program[0], command...)
 	var log bytes.Buffer
 	child.Stderr = &log
@@ -67,10 +76,10 @@ func measureMemory(ctx context.Context, cfg BodyConfig, r *BodyResult) (err erro
 		return err == nil && info.Size() == memoryBody, nil
 	})
 	if err != nil {
-		return fmt.Errorf("the agent did not get the body: %w; it says: %s", err, log.String())
+		return fmt.Errorf("the agent did not receive the body: %w; its log: %s", err, log.String())
 	}
 	peak, err := procBytes(fmt.Sprintf("/proc/%d/status", child.Process.Pid), "VmHWM")
 	r.Memory = &AgentMemory{memoryBody, peak}
-	cfg.Say("an agent that took %d MiB was resident with %d MiB at the most", int64(memoryBody)>>20, peak>>20)
+	cfg.Say("an agent that received %d MiB used at most %d MiB of memory", int64(memoryBody)>>20, peak>>20)
 	return err
 }

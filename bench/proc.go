@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// procBytes is a value, in bytes, of a file of Linux's /proc that tells kilobytes by name.
+// procBytes returns a value of a file in Linux's /proc, in bytes. The file has lines of the form
+// "Name: 123 kB".
 func procBytes(path, name string) (int64, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -21,5 +22,5 @@ func procBytes(path, name string) (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("%s does not tell %s", path, name)
+	return 0, fmt.Errorf("%s has no line %s", path, name)
 }

@@ -6,16 +6,17 @@ import (
 	"banyan/internal/diskspace"
 )
 
-// memoryDir is where Linux mounts a file system that is in memory.
+// memoryDir is the directory of a file system in memory on Linux.
 const memoryDir = "/dev/shm"
 
-// scratch makes the directory of a measurement: in dir, or, if that is empty, in
-// memory when there is ample room for need bytes, and else where the system has
-// temporary files. Hosts of a fleet have a disk each: where all of them share one, and
-// the processors that copy to it, what is measured would be that.
+// scratch makes the directory of a measurement in dir. If dir is empty, scratch makes the
+// directory in memory if there is ample room for need bytes, and otherwise in the system's
+// temporary directory. Each host of a real fleet has a disk of its own; if all hosts shared
+// one disk here, the measurement would show the disk.
 func scratch(dir string, need int64) (path string, inMemory bool, err error) {
-	available, _ := procBytes("/proc/meminfo", "MemAvailable") // 0 where the system does not tell
-	if inMemory = dir == "" && available > 3*need && diskspace.Check(memoryDir, need, need) == nil; inMemory {
+	available, _ := procBytes("/proc/meminfo", "MemAvailable") // 0 if the system has no such file
+	inMemory = dir == "" && available > 3*need && diskspace.Check(memoryDir, need, need) == nil
+	if inMemory {
 		dir = memoryDir
 	}
 	path, err = os.MkdirTemp(dir, "banyan-bench-")
