@@ -1,11 +1,11 @@
-// Package report shows what a simulation found as one HTML file that stands alone:
-// no script, no font, no picture from elsewhere, so it can be mailed and opened
-// years later.
+// Package report writes the result of a simulation as one HTML file. The file has no script,
+// no font and no picture from elsewhere, so it can be mailed and opened years later.
 //
-// Entry point: [Write].
+// Entry points: [Write] for a run, [WriteSweep] for a sweep, [WriteRollouts] for compared
+// rollout plans.
 //
-//	simulator.Report ──► chart.go: SVG drawings ──► report.html (template) ──► bytes
+//	Document ──► chart.go, bars.go, heat.go: SVG drawings ──► report.html (template) ──► bytes
 //
-// Promises: one report gives the same bytes; it reads in light and dark; every
-// picture says its units and has its numbers beside it or in its title.
+// Promises: one document gives the same bytes. A page is readable in light and dark mode.
+// Every drawing names its units, and has its numbers beside it or in its titles.
 package report

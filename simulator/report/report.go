@@ -6,7 +6,6 @@ import (
 	"html/template"
 	"io"
 	"slices"
-	"time"
 
 	"banyan/simulator/compare"
 	"banyan/simulator/measure"
@@ -32,7 +31,8 @@ type Document struct {
 	Strategies []compare.StrategyResult `json:"strategies,omitempty"`
 }
 
-// view is what the template is given.
+// view is the input of the template report.html: a document, its drawings, and the rows of a
+// sweep.
 type view struct {
 	*Document
 	Title    string
@@ -50,21 +50,36 @@ type view struct {
 
 // Write writes the report as HTML.
 func Write(w io.Writer, r *Document) error {
-	v := view{Document: r, Title: title(r), CDF: cdf(r), Region: regions(r), Heat: heatMap(r), Bytes: byRole(r), Limits: limits(r)}
+	v := view{
+		Document: r,
+		Title:    title(r),
+		CDF:      cdf(r),
+		Region:   regions(r),
+		Heat:     heatMap(r),
+		Bytes:    byRole(r),
+		Limits:   limits(r),
+	}
 	if len(r.Timeline) > 1 {
 		v.Timeline = timeline(r)
 	}
 	if len(r.Strategies) > 0 {
-		v.Compared, v.Cost = compared(r), cost(r)
+		v.Compared = compared(r)
+		v.Cost = cost(r)
 	}
 	return tmpl.Execute(w, v)
 }
 
 // WriteSweep writes the report of a sweep.
 func WriteSweep(w io.Writer, rows []measure.SweepRow) error {
-	return tmpl.Execute(w, view{Document: &Document{}, Title: "Which fan-out, and what growth costs", Sweep: rows, SweepBy: sweep(rows)})
+	return tmpl.Execute(w, view{
+		Document: &Document{},
+		Title:    "The best fan-out for each fleet size",
+		Sweep:    rows,
+		SweepBy:  sweep(rows),
+	})
 }
 
+// title returns the name of the scenario, or describes the fleet.
 func title(r *Document) string {
 	if r.Scenario != "" {
 		return r.Scenario
@@ -79,8 +94,13 @@ func points(all []measure.Point) (out [][2]float64) {
 	return out
 }
 
+// cdf draws the share of hosts that have an update, by time.
 func cdf(r *Document) template.HTML {
-	c := chart{xTitle: "milliseconds from the publisher's command to the durable apply", yTitle: "share of hosts", percentY: true}
+	c := chart{
+		xTitle:   "milliseconds from the publisher's command to the durable apply",
+		yTitle:   "share of hosts",
+		percentY: true,
+	}
 	if len(r.CDF) > 0 {
 		c.series = append(c.series, series{name: "new version", points: points(r.CDF)})
 	}
@@ -95,6 +115,7 @@ func cdf(r *Document) template.HTML {
 	return c.draw("Share of hosts that have an update, by time")
 }
 
+// regions draws the latency of each region.
 func regions(r *Document) template.HTML {
 	var rows []bar
 	spread := 1.0
@@ -103,10 +124,15 @@ func regions(r *Document) template.HTML {
 			continue
 		}
 		spread = max(spread, l.Max/max(l.P50, 0.1))
-		rows = append(rows, bar{name: l.Region, label: fmt.Sprintf("%s / %s / %s", number(l.P50), number(l.P99), number(l.Max)), spans: []span{
-			{0, l.P50, "c0", fmt.Sprintf("half of the hosts within %s ms", number(l.P50))},
-			{l.P50, l.P99, "c1", fmt.Sprintf("99%% within %s ms", number(l.P99))},
-			{l.P99, l.Max, "c2", fmt.Sprintf("all within %s ms", number(l.Max))}}})
+		rows = append(rows, bar{
+			name:  l.Region,
+			label: fmt.Sprintf("%s / %s / %s", number(l.P50), number(l.P99), number(l.Max)),
+			spans: []span{
+				{0, l.P50, "c0", fmt.Sprintf("half of the hosts within %s ms", number(l.P50))},
+				{l.P50, l.P99, "c1", fmt.Sprintf("99%% within %s ms", number(l.P99))},
+				{l.P99, l.Max, "c2", fmt.Sprintf("all within %s ms", number(l.Max))},
+			},
+		})
 	}
 	if len(rows) == 0 {
 		return ""
@@ -114,6 +140,7 @@ func regions(r *Document) template.HTML {
 	return bars("Time to each region", "milliseconds: half / 99% / all of the region's hosts", rows, spread > 20)
 }
 
+// heatMap draws the quantiles of each region.
 func heatMap(r *Document) template.HTML {
 	var rows []heatRow
 	for _, l := range r.ByRegion {
@@ -127,13 +154,21 @@ func heatMap(r *Document) template.HTML {
 	return heat("Region by percentile", []string{"50%", "90%", "99%", "99.9%", "max"}, rows)
 }
 
+// byRole draws the bytes that the hosts of each role send for one update.
 func byRole(r *Document) template.HTML {
 	var rows []bar
 	updates := float64(max(r.Updates, 1))
 	for _, t := range r.Roles {
-		mean, busiest := float64(t.Total.Bytes)/updates/float64(max(t.Hosts, 1)), float64(t.Busiest.Bytes)/updates
-		rows = append(rows, bar{name: fmt.Sprintf("%s (%s)", t.Role, thousands(fmt.Sprint(t.Hosts))), label: bytesText(mean) + " / " + bytesText(busiest),
-			spans: []span{{0, busiest, "c1", "the busiest sends " + bytesText(busiest)}, {0, mean, "c0", "one sends " + bytesText(mean)}}})
+		mean := float64(t.Total.Bytes) / updates / float64(max(t.Hosts, 1))
+		busiest := float64(t.Busiest.Bytes) / updates
+		rows = append(rows, bar{
+			name:  fmt.Sprintf("%s (%s)", t.Role, thousands(fmt.Sprint(t.Hosts))),
+			label: bytesText(mean) + " / " + bytesText(busiest),
+			spans: []span{
+				{0, busiest, "c1", "the busiest host sends " + bytesText(busiest)},
+				{0, mean, "c0", "the mean host sends " + bytesText(mean)},
+			},
+		})
 	}
 	if len(rows) == 0 {
 		return ""
@@ -141,8 +176,10 @@ func byRole(r *Document) template.HTML {
 	return bars("Bytes sent per update, by role", "bytes sent by one host for one update: mean / busiest", rows, true)
 }
 
+// timeline draws the coverage over time, with the faults.
 func timeline(r *Document) template.HTML {
-	coverage, up := series{name: "has the newest"}, series{name: "is up"}
+	coverage := series{name: "has the newest"}
+	up := series{name: "is up"}
 	for _, s := range r.Timeline {
 		coverage.points = append(coverage.points, [2]float64{s.Second, s.Coverage})
 		up.points = append(up.points, [2]float64{s.Second, s.Up})
@@ -161,37 +198,57 @@ func timeline(r *Document) template.HTML {
 	return c.draw("Coverage against faults")
 }
 
+// compared draws the latency of every strategy.
 func compared(r *Document) template.HTML {
-	c := chart{xTitle: "milliseconds to the durable apply (logarithmic)", yTitle: "share of hosts", percentY: true, logX: true}
+	c := chart{
+		xTitle:   "milliseconds to the durable apply (logarithmic)",
+		yTitle:   "share of hosts",
+		percentY: true,
+		logX:     true,
+	}
 	for _, s := range r.Strategies {
-		if s.Strategy != "tree, canary first" { // its curve is the tree's
+		if s.Strategy != "tree, canary first" { // its line is that of the tree
 			c.series = append(c.series, series{name: s.Strategy, points: points(s.CDF)})
 		}
 	}
 	return c.draw("Strategies: share of hosts that have an update, by time")
 }
 
+// cost draws the processor time of the busiest coordinator under every strategy.
 func cost(r *Document) template.HTML {
 	var rows []bar
 	for i, s := range r.Strategies {
 		v := float64(s.Busiest.CPU) / 1e6
-		rows = append(rows, bar{name: s.Strategy, label: number(v) + " ms", spans: []span{{0, v, palette[i%len(palette)], s.How}}})
+		rows = append(rows, bar{
+			name:  s.Strategy,
+			label: number(v) + " ms",
+			spans: []span{{0, v, palette[i%len(palette)], s.How}},
+		})
 	}
-	return bars("Processor time of the busiest coordinator", "milliseconds of processor at the busiest coordinator for one update (logarithmic)", rows, true)
+	return bars("Processor time of the busiest coordinator",
+		"milliseconds of processor at the busiest coordinator for one update (logarithmic)", rows, true)
 }
 
+// limits draws how much of each limit the fleet uses.
 func limits(r *Document) template.HTML {
 	if r.Capacity == nil {
 		return ""
 	}
 	var rows []bar
 	for _, l := range r.Capacity.Limits {
-		rows = append(rows, bar{name: short(l.What, 60), label: trim(100*l.Used) + "%", spans: []span{
-			{0, 100, "track", l.What}, {0, min(100*l.Used, 100), "c0", fmt.Sprintf("%s: %s%% used", l.What, trim(100*l.Used))}}})
+		rows = append(rows, bar{
+			name:  short(l.What, 60),
+			label: trim(100*l.Used) + "%",
+			spans: []span{
+				{0, 100, "track", l.What},
+				{0, min(100*l.Used, 100), "c0", fmt.Sprintf("%s: %s%% used", l.What, trim(100*l.Used))},
+			},
+		})
 	}
 	return bars("How much of each limit is used", "percent of the limit that this fleet uses at ten updates a second", rows, false)
 }
 
+// sweep draws the latency of every fan-out by fleet size.
 func sweep(rows []measure.SweepRow) template.HTML {
 	byFanout := map[int]*series{}
 	c := chart{xTitle: "hosts (logarithmic)", yTitle: "99% of hosts, ms", logX: true}
@@ -210,38 +267,4 @@ func sweep(rows []measure.SweepRow) template.HTML {
 		c.series = append(c.series, *byFanout[f])
 	}
 	return c.draw("Latency by fleet size and fan-out")
-}
-
-func bytesText(v any) string {
-	var f float64
-	switch v := v.(type) {
-	case int64:
-		f = float64(v)
-	case float64:
-		f = v
-	}
-	for _, unit := range []string{"B", "KiB", "MiB", "GiB"} {
-		if f < 1024 || unit == "GiB" {
-			return trim(f) + " " + unit
-		}
-		f /= 1024
-	}
-	return ""
-}
-
-func cpuText(d time.Duration) string {
-	switch {
-	case d >= time.Second:
-		return trim(d.Seconds()) + " s"
-	case d >= time.Millisecond:
-		return trim(float64(d)/1e6) + " ms"
-	}
-	return trim(float64(d)/1e3) + " µs"
-}
-
-func thousands(s string) string {
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

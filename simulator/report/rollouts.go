@@ -9,7 +9,7 @@ import (
 	"banyan/simulator/scenario"
 )
 
-// rolloutsView is what the template of compared rollouts is given.
+// rolloutsView is the input of the template rollouts.html.
 type rolloutsView struct {
 	Nodes   int
 	Cause   scenario.Rollouts
@@ -17,13 +17,18 @@ type rolloutsView struct {
 	Picture template.HTML
 }
 
-// WriteRollouts writes compared plans, as a table and as a picture.
+// WriteRollouts writes the results of rollout plans as a table and a drawing.
 func WriteRollouts(w io.Writer, nodes int, c scenario.Rollouts, rows []scenario.RolloutRow) error {
-	return tmpl.ExecuteTemplate(w, "rollouts.html", rolloutsView{nodes, c, rows, blastRadius(rows)})
+	return tmpl.ExecuteTemplate(w, "rollouts.html", rolloutsView{
+		Nodes:   nodes,
+		Cause:   c,
+		Rows:    rows,
+		Picture: blastRadius(rows),
+	})
 }
 
-// blastRadius draws each plan as a point: how long a good version takes against how many
-// hosts a bad one reaches, both on logarithmic scales.
+// blastRadius draws each plan as a point on two logarithmic scales: the time of a good version
+// from left to right, and the share of hosts that ran a bad version from bottom to top.
 func blastRadius(rows []scenario.RolloutRow) template.HTML {
 	if len(rows) == 0 {
 		return ""
@@ -47,17 +52,20 @@ func blastRadius(rows []scenario.RolloutRow) template.HTML {
 		d.text(x.from-6, y.at(v)+4, "end", "tick", number(v*100)+"%")
 	}
 	d.text((x.from+x.to)/2, height-8, "middle", "axis", "until a good version is everywhere and has baked")
-	d.add(`<text transform="translate(13 %.0f) rotate(-90)" text-anchor="middle" class="axis">hosts that ran a bad version</text>`, (y.from+y.to)/2)
+	d.add(`<text transform="translate(13 %.0f) rotate(-90)" text-anchor="middle" class="axis">`+
+		`hosts that ran a bad version</text>`, (y.from+y.to)/2)
 	for i, r := range rows {
 		px, py := x.at(r.Good.Seconds), y.at(max(r.Bad.ExposedShare, y.min))
 		class := palette[i%len(palette)]
-		d.add(`<circle cx="%.1f" cy="%.1f" r="11" class="dot %s"><title>%s</title></circle>`, px, py, class, html.EscapeString(r.Plan))
+		d.add(`<circle cx="%.1f" cy="%.1f" r="11" class="dot %s"><title>%s</title></circle>`,
+			px, py, class, html.EscapeString(r.Plan))
 		d.text(px, py+4, "middle", "digit", fmt.Sprint(i+1))
 		row := top + 14 + float64(i)*34
 		d.add(`<circle cx="%.1f" cy="%.1f" r="9" class="dot %s"/>`, x.to+24, row-4, class)
 		d.text(x.to+24, row, "middle", "digit", fmt.Sprint(i+1))
 		d.text(x.to+40, row-5, "start", "name", short(r.Plan, 46))
-		d.text(x.to+40, row+9, "start", "note", fmt.Sprintf("%s hosts, back in %s s", thousands(fmt.Sprint(r.Bad.Exposed)), number(r.Bad.RecoverySeconds)))
+		d.text(x.to+40, row+9, "start", "note", fmt.Sprintf("%s hosts, back in %s s",
+			thousands(fmt.Sprint(r.Bad.Exposed)), number(r.Bad.RecoverySeconds)))
 	}
 	return svg(chartWidth, height, "Blast radius against latency, by plan", d.String())
 }
