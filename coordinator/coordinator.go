@@ -170,7 +170,14 @@ func (c *Coordinator) assemble() {
 		tracker:  c.tracker,
 		policy:   policy,
 	}
-	c.server = &server{
+	c.server = c.newServer(requests, holds, plans)
+	c.addGauges()
+}
+
+// newServer returns the control API. The driver of the node is set later.
+func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) *server {
+	policy := c.Policy()
+	return &server{
 		versions: versionHandlers{
 			ledger:  c.ledger,
 			uploads: &uploads{store: c.ledger, blobs: c.blobs, library: c.library, maxBody: c.cfg.MaxBody},
@@ -200,7 +207,7 @@ func (c *Coordinator) assemble() {
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,
-			self:    self,
+			self:    c.cfg.Identity.Identity,
 			leads:   c.Leads(),
 			version: c.cfg.Version,
 			log:     c.log,
@@ -211,7 +218,6 @@ func (c *Coordinator) assemble() {
 		seconds:   c.metrics.request,
 		log:       c.log,
 	}
-	c.addGauges()
 }
 
 // openSockets binds the sockets of the mesh, the control API, the metrics and the gossip

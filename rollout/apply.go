@@ -12,14 +12,14 @@ import (
 // ErrNotPossible means that the rollout is in no state for a request.
 var ErrNotPossible = errors.New("not possible now")
 
-// Request is what a person asks of a rollout.
+// Request is a person's request of a rollout.
 type Request struct {
 	// What is one of the constants below.
 	What string
 	// By is the person.
 	By      string
 	Message string
-	// Full applies to Promote: it skips the gates of all further waves, too.
+	// Full makes Promote skip the gates of all further waves, too.
 	Full bool
 	// Regions applies to Supersede and Leave.
 	Regions []string
@@ -37,15 +37,15 @@ const (
 	Undo = "undo"
 	// Approve approves the rollout as a second person.
 	Approve = "approve"
-	// Supersede ends the rollout because a newer one takes over in Regions.
+	// Supersede ends the rollout because a newer rollout takes over in Regions.
 	Supersede = "supersede"
 	// Leave takes Regions out of the rollout, because another writer moves their pointers
 	// in the same transaction.
 	Leave = "leave"
 )
 
-// Apply carries out a request. It returns the next state, and the moves that the caller must
-// write together with it.
+// Apply carries out a request. It returns the next state and the moves. The caller must
+// write both in one transaction.
 func Apply(s State, r Request, v View) (State, []Move, error) {
 	undo := r.What == Undo && s.Status == Done
 	if s.Status.Over() && !undo {
@@ -60,7 +60,7 @@ func Apply(s State, r Request, v View) (State, []Move, error) {
 	return n, o.moves, err
 }
 
-// order is a request in the making: the request, and the step that it becomes.
+// order is a request and the step that carries the request out.
 type order struct {
 	decision
 	Request
@@ -190,7 +190,7 @@ func (o *order) supersede() {
 }
 
 // leave takes regions out. A rollout without regions ends. A rollout with other regions is
-// paused for a decision, unless it is being taken back.
+// paused for a decision, unless the version is being taken back.
 func (o *order) leave() {
 	regions := o.Request.Regions
 	for _, region := range regions {

@@ -59,8 +59,8 @@ func (d *decision) say(format string, args ...any) {
 	d.changed = true
 }
 
-// overtaken pauses the rollout if another writer has moved one of its pointers, and
-// reports whether it did.
+// overtaken reports whether another writer has moved a pointer of the rollout. If so, it
+// pauses the rollout.
 func (d *decision) overtaken() bool {
 	if d.Status == Paused {
 		return false
@@ -144,7 +144,7 @@ func (d *decision) countOverdue(elapsed time.Duration) {
 	}
 }
 
-// endPart ends a part that passed and enters the next one.
+// endPart ends a part that passed and enters the next part.
 func (d *decision) endPart() {
 	switch d.Part {
 	case Staging:

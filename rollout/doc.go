@@ -12,10 +12,10 @@
 //	gates that the caller asks ──────┘                                         of the store
 //
 // The caller must store the next state and the moves in one transaction, on condition that
-// the stored state and the epochs of the pointers have not changed. So a controller may
-// die at any moment and no step is done twice: a step is committed or it is not.
+// the stored state and the epochs of the pointers have not changed. A controller may
+// die at any moment and no step is done twice: a step is committed or not.
 //
-// Time is what passes on the caller's monotonic clock while the controller runs. Neither a
+// Time passes only on the caller's monotonic clock and while the controller runs. Neither a
 // jump of the wall clock nor an outage of the controller makes a bake shorter.
 //
 // The coordinator and the simulator run this code.

@@ -2,8 +2,8 @@ package rollout
 
 import "time"
 
-// Driver carries one rollout from step to step. It keeps the rollout's state as stored
-// and as in memory, measures the time between steps, and allows one transaction at a
+// Driver carries a rollout from step to step. A Driver keeps the rollout's stored state and
+// its state in memory, measures the time between steps, and allows one transaction at a
 // time. It does no I/O: the caller owns the clock, the store and the view of the fleet.
 //
 //	Step ──► transaction of the caller ──► Committed or Failed
@@ -15,7 +15,7 @@ import "time"
 type Driver struct {
 	stored State
 	memory State // stored, plus the time spent since the last transaction
-	// next is the state of the transaction in flight; nil if there is none.
+	// next is the state of the transaction in flight; nil without a transaction.
 	next    *State
 	stepped time.Duration // time of the last step
 }
@@ -66,9 +66,9 @@ func (d *Driver) Committed() {
 // anew from the state in memory.
 func (d *Driver) Failed() { d.next = nil }
 
-// Load replaces the state by the one that the store holds now: another writer's, or the
-// caller's own transaction that Step did not decide. The first step of another rollout
-// counts its time from now.
+// Load replaces the state by the state that the store holds now, after a transaction that
+// Step did not decide: another writer's, or a person's request. The first step of another
+// rollout counts the time from now.
 func (d *Driver) Load(stored State, now time.Duration) {
 	if stored.ID != d.memory.ID {
 		d.stepped = now

@@ -18,8 +18,8 @@ type Pace struct {
 	awake bool
 }
 
-// Wake asks for a step. It returns the time of that step and reports whether the caller
-// has to arrange for it; otherwise an earlier call did.
+// Wake asks for a step and returns the time of the step. first reports whether the caller has
+// to arrange for the step; if not, an earlier call asked for the step.
 func (p *Pace) Wake(now time.Duration) (due time.Duration, first bool) {
 	if p.awake {
 		return p.due, false
@@ -29,8 +29,8 @@ func (p *Pace) Wake(now time.Duration) (due time.Duration, first bool) {
 	return p.due, true
 }
 
-// Due reports whether a step is due at now, and takes it off: the next step needs another
-// wake.
+// Due reports whether a step is due at now. If so, the caller must decide the step: another
+// step needs another wake.
 func (p *Pace) Due(now time.Duration) bool {
 	if !p.awake || now < p.due {
 		return false

@@ -108,11 +108,11 @@ type State struct {
 
 // RegionState is a region's part of a rollout.
 type RegionState struct {
-	// Baseline is the version that the region ran before; 0 means none.
+	// Baseline is the version before the rollout; 0 means that the region ran no version.
 	Baseline uint64 `json:"baseline"`
 	// Began is the first epoch of this rollout; 0 means that the pointer has not moved.
 	Began uint64 `json:"began"`
-	// Epoch is the pointer's epoch after the newest move by this rollout.
+	// Epoch is the pointer's epoch after the rollout's newest move.
 	Epoch uint64 `json:"epoch"`
 	// Left is true if the rollout no longer moves the pointer.
 	Left bool `json:"left,omitempty"`
@@ -236,8 +236,8 @@ func (s *State) Asks() bool {
 	return s.Status == Running && s.Part == Baking && !s.Skipped && !s.Full
 }
 
-// direct reports whether the wave in progress is the last step: nothing follows it, and it
-// neither bakes nor asks anything. Its pointer makes the version the baseline at once.
+// direct reports whether the wave in progress is the last step: no wave follows, and the wave
+// neither bakes nor asks a gate. The pointer makes the version the baseline at once.
 func (s *State) direct() bool {
 	if s.Plan.Immediate {
 		return true

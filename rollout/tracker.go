@@ -75,7 +75,7 @@ func (t *Tracker) Acked(entry *wire.AckEntry) {
 	}
 }
 
-// Acks returns the acknowledgements of a pointer's epoch; nil if there are none.
+// Acks returns the acknowledgements of a pointer's epoch, or nil.
 func (t *Tracker) Acks(config, region string, epoch uint64) *wire.AckEntry {
 	e := t.acks[record.PointerKey{Config: config, Region: region}]
 	if e == nil || e.Epoch != epoch {
@@ -91,7 +91,7 @@ func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Ti
 }
 
 // Placed sets the number of agents that Sizes returns for a coordinator until its next
-// census. Region ignores this number: all counts of a Region must come from one census.
+// census. Region ignores the number: all counts of a Region must come from one census.
 func (t *Tracker) Placed(coordinator, region string, n int) {
 	t.placed[coordinator] = headcount{region, n}
 }

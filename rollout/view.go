@@ -6,10 +6,9 @@ import (
 	"banyan/record"
 )
 
-// View is what a controller sees of the fleet when it decides a step.
+// View is the fleet as a controller sees it when deciding a step.
 type View struct {
-	// Now is the wall-clock time of the step. It goes into the history; nothing is decided
-	// by it.
+	// Now is the wall-clock time of the step, for the history. No decision depends on Now.
 	Now time.Time
 	// Regions are the regions of the rollout.
 	Regions map[string]Region
@@ -29,7 +28,7 @@ type View struct {
 type Region struct {
 	// Epoch is the pointer's epoch in the store.
 	Epoch uint64
-	// Known is true if every coordinator of the region counted its agents for Epoch.
+	// Known is true if every coordinator of the region counted agents for Epoch.
 	Known bool
 	// Placed is the number of subscribers in the tree, with those in quarantine.
 	Placed int
