@@ -19,7 +19,7 @@ import (
 	"banyan/transport"
 )
 
-// Agent is the daemon on a host. It wires the parts together; each part has a file.
+// Agent is the daemon on a host. Each part of the agent has a file; Agent connects the parts.
 type Agent struct {
 	cfg     Config
 	log     *slog.Logger
@@ -28,7 +28,7 @@ type Agent struct {
 	tree      *tree
 	state     *state
 	shards    *shardstore.Store // forms on their way, and forms in the tree
-	cache     *shardstore.Store // forms of configs that the host does not subscribe to
+	cache     *shardstore.Store // forms of configs without a subscription
 	applied   *appliedSet
 	retention *retention
 	bodies    *bodies
@@ -48,7 +48,7 @@ type Agent struct {
 	attached atomic.Bool
 }
 
-// A Wrapper replaces handlers of the driver by others that call the original ones. A test
+// A Wrapper replaces handlers of the driver, and calls the original handlers. A test
 // wraps the handlers to see what the agent does about a fault, or what other hosts do about a
 // faulty agent.
 type Wrapper func(transport.Handlers) transport.Handlers
@@ -115,7 +115,7 @@ func (a *Agent) openStores() (err error) {
 	return err
 }
 
-// makeParts makes the parts that work on the stores and the node.
+// makeParts makes the parts, after the stores and the node are open.
 func (a *Agent) makeParts(advertise string) {
 	a.retention = &retention{
 		tree:    a.tree,
@@ -198,8 +198,8 @@ func (a *Agent) handlers() transport.Handlers {
 // shard has come.
 const partialAge = 24 * time.Hour
 
-// recover makes the node, shows the versions that are committed, and tells the node what is
-// on disk. A version that is damaged is fetched again.
+// recover makes the node, shows the committed versions, and tells the node which versions are
+// on disk. The node fetches a damaged version again.
 func (a *Agent) recover(advertise string) error {
 	remembered, err := a.state.load()
 	if err != nil {
@@ -241,7 +241,7 @@ func (a *Agent) recover(advertise string) error {
 	return nil
 }
 
-// restore shows a committed version and gives the node its pointer. It reports whether the
+// restore shows a committed version and gives the node the pointer. It reports whether the
 // version is undamaged.
 func (a *Agent) restore(c committed) bool {
 	a.applied.setNamed(&c.pointer)
@@ -285,7 +285,7 @@ func (a *Agent) restoreFiles(c committed) error {
 
 // restoreVersions tells the node which undamaged versions are on disk. It deletes the
 // versions of configs that the host no longer subscribes to, and the files of these configs:
-// a file that nobody keeps up to date is worse than no file.
+// a file without updates is worse than no file.
 func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
 	versions, err := a.tree.all()
 	if err != nil {
@@ -294,7 +294,8 @@ func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
 	for _, v := range versions {
 		switch {
 		case !a.cfg.Subscriptions.Include(v.key.Config):
-			a.log.Warn("no longer subscribed: version deleted", "config", v.key.Config, "version", v.key.Version)
+			a.log.Warn("no longer subscribed: version deleted",
+				"config", v.key.Config, "version", v.key.Version)
 			if err := a.tree.config(v.key.Config).hide(); err != nil {
 				return err
 			}
@@ -309,7 +310,7 @@ func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
 	return nil
 }
 
-// Run joins the tree and serves until ctx ends. It closes the agent.
+// Run joins the tree and serves until ctx ends. At the end, Run closes the agent.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	a.ctx = ctx
@@ -336,7 +337,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close releases what Open has opened. Run calls it.
+// Close closes the stores and the sockets. Run calls Close.
 func (a *Agent) Close() error {
 	var errs []error
 	if a.local != nil {
@@ -364,7 +365,7 @@ func (a *Agent) Close() error {
 // Name is the agent's name.
 func (a *Agent) Name() string { return a.cfg.Identity.Identity.Name }
 
-// LocalAddr is the address of the local API; nil if there is none.
+// LocalAddr is the address of the local API; nil without a local API.
 func (a *Agent) LocalAddr() net.Addr {
 	if a.local == nil {
 		return nil
@@ -372,11 +373,11 @@ func (a *Agent) LocalAddr() net.Addr {
 	return a.local.Addr()
 }
 
-// Applied returns what the agent runs of config.
+// Applied returns the state of config on this host.
 func (a *Agent) Applied(config string) (Applied, bool) { return a.applied.get(config) }
 
-// Shards returns the number of shards that the agent has stored, and the number of shards
-// that came a second time.
+// Shards returns the number of stored shards, and the number of shards
+// received twice.
 func (a *Agent) Shards() (stored, duplicates uint64) {
 	return a.metrics.shards.Get(), a.metrics.duplicates.Get()
 }
@@ -403,7 +404,9 @@ func (a *Agent) Status(ctx context.Context) (s Status, ok bool) {
 }
 
 // Activate implements transport.PointerOwner.
-func (a *Agent) Activate(ann *wire.Announcement, version uint64, done func(reason string, latencyMicros int64)) {
+func (a *Agent) Activate(
+	ann *wire.Announcement, version uint64, done func(reason string, latencyMicros int64),
+) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
 	rule := a.hooks.ruleFor(act)
 	if rule != nil && a.cfg.Subscriptions.Include(ann.Pointer.Config) {
@@ -413,7 +416,7 @@ func (a *Agent) Activate(ann *wire.Announcement, version uint64, done func(reaso
 	}
 }
 
-// observe counts and logs what the node reports. It runs in the driver's goroutine.
+// observe counts and logs the reports of the node. It runs in the driver's goroutine.
 func (a *Agent) observe(o step.Output) {
 	a.children.Store(int64(a.node.Children()))
 	a.attached.Store(a.node.Attached())
@@ -453,7 +456,7 @@ func (a *Agent) observe(o step.Output) {
 	}
 }
 
-// deleted makes the shard store and the node forget a version that is no longer on disk.
+// deleted makes the shard store and the node forget a deleted version.
 func (a *Agent) deleted(v record.VersionKey) {
 	a.bodies.Abandon(v)
 	a.driver.Evicted(v)

@@ -11,7 +11,7 @@ import (
 	"banyan/record"
 )
 
-// Applied describes what the agent runs of a config.
+// Applied describes the state of a config on this host.
 type Applied struct {
 	Config string `json:"config"`
 	Region string `json:"region"`
@@ -26,15 +26,15 @@ type Applied struct {
 	Staleness float64 `json:"staleness_s"`
 	// Pending is set until the reload hook of the version has succeeded.
 	Pending bool `json:"reload_pending,omitempty"`
-	// Drift says how the file differs from what was applied. It is empty if the file did not
+	// Drift says how the file differs from the applied version; empty if the file did not
 	// differ at the last look.
 	Drift string `json:"drift,omitempty"`
 }
 
-// appliedSet has what the host runs of each config, and which versions its pointers name. It
+// appliedSet has the applied version of each config, and the versions in the pointers. It
 // is safe for concurrent use.
 type appliedSet struct {
-	headMicros atomic.Int64 // time of the newest head, since the Unix epoch; 0: none came
+	headMicros atomic.Int64 // time of the newest head, since the Unix epoch; 0: no head yet
 
 	mu      sync.Mutex
 	configs map[string]Applied       // guarded by mu
@@ -42,7 +42,7 @@ type appliedSet struct {
 	changed chan struct{}            // closed and replaced at each change; guarded by mu
 }
 
-// namedVersions are the versions that the newest pointer of a config names.
+// namedVersions are the versions in the newest pointer of a config.
 type namedVersions struct{ baseline, candidate uint64 }
 
 func newAppliedSet() *appliedSet {
@@ -53,7 +53,7 @@ func newAppliedSet() *appliedSet {
 	}
 }
 
-// put records what was applied and wakes those who wait for a change.
+// put records an applied version and closes the channel of the last change.
 func (s *appliedSet) put(applied Applied) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *appliedSet) put(applied Applied) {
 	s.changed = make(chan struct{})
 }
 
-// setDrift records how the file of config differs from what was applied; nil if it does not.
+// setDrift records how the file of config differs from the applied version; nil for no drift.
 func (s *appliedSet) setDrift(config string, drift error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,14 +77,14 @@ func (s *appliedSet) setDrift(config string, drift error) {
 	s.configs[config] = applied
 }
 
-// setNamed records the versions that a pointer names.
+// setNamed records the versions in a pointer.
 func (s *appliedSet) setNamed(p *record.Pointer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.named[p.Config] = namedVersions{p.Baseline, p.Candidate}
 }
 
-// needs reports whether v must stay on disk: it is applied, or the newest pointer names it.
+// needs reports whether v must stay on disk: v is applied, or the newest pointer names v.
 func (s *appliedSet) needs(v record.VersionKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,7 +92,7 @@ func (s *appliedSet) needs(v record.VersionKey) bool {
 	return v.Version == n.baseline || v.Version == n.candidate || v.Version == s.configs[v.Config].Version
 }
 
-// get returns what is applied of config.
+// get returns the state of config.
 func (s *appliedSet) get(config string) (Applied, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *appliedSet) get(config string) (Applied, bool) {
 	return applied, ok
 }
 
-// all returns what is applied of every config, ordered by name, and a channel that is closed
+// all returns the state of every config, ordered by name, and a channel to be closed
 // at the next change.
 func (s *appliedSet) all() ([]Applied, <-chan struct{}) {
 	s.mu.Lock()
@@ -115,7 +115,7 @@ func (s *appliedSet) all() ([]Applied, <-chan struct{}) {
 	return all, s.changed
 }
 
-// count returns the number of configs that are applied.
+// count returns the number of applied configs.
 func (s *appliedSet) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *appliedSet) count() int {
 func (s *appliedSet) sawHead(micros int64) { s.headMicros.Store(micros) }
 
 // staleness returns the age of the newest head: at that time this host surely had every
-// pointer. It returns the largest duration before the first head.
+// pointer. Before the first head, staleness returns the largest duration.
 func (s *appliedSet) staleness() time.Duration {
 	head := s.headMicros.Load()
 	if head == 0 {

@@ -11,9 +11,9 @@ import (
 	"banyan/record"
 )
 
-// applier applies activations in batches: one durable commit for all activations that wait,
+// applier applies activations in batches: a durable commit for all waiting activations,
 // then the links of each. The queue has at most one activation of a config, because the node
-// asks for the next one only after the last one is done.
+// asks for the next activation only after the last activation is done.
 type applier struct {
 	state         *state
 	tree          *tree
@@ -24,30 +24,30 @@ type applier struct {
 	log           *slog.Logger
 	emit          func(Event)
 
-	wake    chan struct{} // has room for one signal
+	wake    chan struct{} // capacity 1
 	stopped chan struct{} // closed when run has returned
 
 	mu    sync.Mutex
 	queue []activation // guarded by mu
 	index uint32       // agent index plus one, to be saved; guarded by mu
-	saved uint32       // the index that was saved last; only run uses it
+	saved uint32       // the index on disk; only run uses the field
 }
 
 // activation is a pointer to be applied.
 type activation struct {
 	announcement *wire.Announcement
 	version      uint64 // 0: the pointer gives this host no version
-	watermark    uint64 // of the node, when it asked for the activation
+	watermark    uint64 // of the node, at the time of the request
 	pending      bool   // the reload hook is still to be run
-	// committed receives the outcome of the commit and the swap, for a hook that goes on
-	// afterwards. If it is nil, the activation is finished after the swap.
+	// committed receives the outcome of the commit and the swap, if a hook follows. A nil
+	// committed means that the activation is finished after the swap.
 	committed chan<- error
 	done      func(reason string, latencyMicros int64)
 }
 
 func (a *activation) config() string { return a.announcement.Pointer.Config }
 
-// key names the version that is activated.
+// key names the version to be activated.
 func (a *activation) key() record.VersionKey {
 	return record.VersionKey{Config: a.config(), Version: a.version}
 }
@@ -75,7 +75,7 @@ func (p *applier) signal() {
 	}
 }
 
-// run applies what is queued until ctx ends.
+// run applies the queued activations until ctx ends.
 func (p *applier) run(ctx context.Context) {
 	defer close(p.stopped)
 	for {
@@ -143,8 +143,8 @@ func (p *applier) swap(act activation) error {
 	}
 }
 
-// show makes readers see what was committed. It does nothing for a config that the host does
-// not subscribe to.
+// show makes readers see a committed version. It does nothing for a config without a
+// subscription.
 func (p *applier) show(c committed) error {
 	v := c.key()
 	if !p.subscriptions.Include(v.Config) {

@@ -20,7 +20,7 @@ import (
 	"banyan/shardstore"
 )
 
-// bodies receives the bodies of configs that the host subscribes to, keeps shards of other
+// bodies receives the bodies of subscribed configs, keeps shards of other
 // configs for other hosts, and serves both. It implements transport.BodyServer,
 // transport.BodyReceiver and transport.FormCache.
 type bodies struct {
@@ -28,20 +28,21 @@ type bodies struct {
 	subscriptions wire.Subscriptions
 	tree          *tree
 	shards        *shardstore.Store // forms on their way, and forms in the tree
-	cache         *shardstore.Store // forms of configs that the host does not subscribe to
+	cache         *shardstore.Store // forms of configs without a subscription
 	retention     *retention
 	metrics       *agentMetrics
 	log           *slog.Logger
 }
 
-// openCache deletes what is in dir and opens a store there. The cache starts empty because
-// every shard in it can be fetched again.
+// openCache deletes the content of dir and opens a store there. The cache starts empty because
+// every shard can be fetched again.
 func openCache(dir string, reserve int64) (*shardstore.Store, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	return shardstore.Open(dir, reserve, func(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
-		return nil, record.Form{}, nil, fmt.Errorf("%s version %d: %w", key.Config, key.Version, shardstore.ErrUnknown)
+		err := fmt.Errorf("%s version %d: %w", key.Config, key.Version, shardstore.ErrUnknown)
+		return nil, record.Form{}, nil, err
 	})
 }
 
@@ -75,7 +76,7 @@ func (b *bodies) StoreBody(_ context.Context, want record.VersionKey, o body.Off
 	return b.tree.version(want).forms(v.Manifest), nil
 }
 
-// base reads the body that f is a delta to. It returns nil if f is no delta.
+// base reads the base of the delta f; nil if f is no delta.
 func (b *bodies) base(config string, f record.Form) ([]byte, error) {
 	if f.Base == 0 {
 		return nil, nil
@@ -89,7 +90,9 @@ func (b *bodies) base(config string, f record.Form) ([]byte, error) {
 }
 
 // BeginForm implements transport.BodyReceiver.
-func (b *bodies) BeginForm(_ context.Context, want record.VersionKey, o body.Offer) (step.FormInfo, *bitset.BitSet, error) {
+func (b *bodies) BeginForm(
+	_ context.Context, want record.VersionKey, o body.Offer,
+) (step.FormInfo, *bitset.BitSet, error) {
 	v, err := o.Verify(b.policy, want)
 	if err != nil {
 		return step.FormInfo{}, nil, err
@@ -137,7 +140,8 @@ func (b *bodies) Assemble(_ context.Context, key record.FormKey) (forms uint8, e
 // Abandon implements transport.BodyReceiver.
 func (b *bodies) Abandon(want record.VersionKey) {
 	if err := b.storeOf(want.Config).Drop(want); err != nil {
-		b.log.Warn("shards of an abandoned version not deleted", "config", want.Config, "version", want.Version, "error", err)
+		b.log.Warn("shards of an abandoned version not deleted",
+			"config", want.Config, "version", want.Version, "error", err)
 	}
 }
 
@@ -160,7 +164,7 @@ func (b *bodies) OpenBody(ctx context.Context, want record.VersionKey, wish body
 }
 
 // openCached offers the form that serves wish best, if the cache has it: in one piece if the
-// form is small and complete, else by its index. If the cache has another form only, it
+// form is small and complete, else by the index. If the cache has another form only, openCached
 // returns a body.OtherFormError, and the node fetches the better form.
 func (b *bodies) openCached(want record.VersionKey, wish body.Wish) (body.Offer, error) {
 	_, signed, _, ok := b.cache.Offer(want, wire.AnyForm)
@@ -189,13 +193,16 @@ func (b *bodies) openCached(want record.VersionKey, wish body.Wish) (body.Offer,
 }
 
 // CacheForm implements transport.FormCache.
-func (b *bodies) CacheForm(_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (step.FormInfo, *bitset.BitSet, error) {
+func (b *bodies) CacheForm(
+	_ context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer,
+) (step.FormInfo, *bitset.BitSet, error) {
 	v, err := o.Verify(b.policy, want)
 	if err != nil {
 		return step.FormInfo{}, nil, err
 	}
 	if o.What == body.ContentBody || !choice.Allows(o.Form) {
-		return step.FormInfo{}, nil, fmt.Errorf("%w: %s version %d: form %d", body.ErrMismatch, want.Config, want.Version, o.Form)
+		return step.FormInfo{}, nil, fmt.Errorf("%w: %s version %d: form %d",
+			body.ErrMismatch, want.Config, want.Version, o.Form)
 	}
 	if o.What == body.ContentIndex {
 		return v.Begin(b.cache)
@@ -204,7 +211,7 @@ func (b *bodies) CacheForm(_ context.Context, want record.VersionKey, choice wir
 	return v.Info(), have, err
 }
 
-// cacheWhole stores a form that is offered in one piece, as if all its shards had come.
+// cacheWhole stores a form offered in one piece, as if every shard had come.
 func (b *bodies) cacheWhole(v body.Verified) (*bitset.BitSet, error) {
 	f := v.Described
 	if f.Size > swarm.WholeLimit {

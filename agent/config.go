@@ -13,7 +13,7 @@ import (
 )
 
 // Config says how an agent runs. Identity, Coordinators, OutputDir and StateDir are required;
-// the zero value of every other field means its default.
+// the zero value of every other field means the default.
 type Config struct {
 	// Identity is the agent's certificate and trust policy.
 	Identity *identity.Bundle
@@ -21,14 +21,14 @@ type Config struct {
 	Coordinators []string
 	// Listen is the UDP address to bind; default ":0".
 	Listen string
-	// Advertise is the address that children dial. The default is the bound address; if that
-	// names no host, the host is the one from which the coordinator is reached.
+	// Advertise is the address for children. The default is the bound address; if the bound
+	// address names no host, the host is the address from which the coordinator is reached.
 	Advertise string
 	// OutputDir is the directory in which configs appear as files.
 	OutputDir string
 	// StateDir is the directory of the agent's database.
 	StateDir string
-	// LocalAPI is the address for readers on this host, "unix:PATH" or a loopback
+	// LocalAPI is the address for local readers, "unix:PATH" or a loopback
 	// "host:port"; default none.
 	LocalAPI string
 	// Leaf is set if this host must not have children.
@@ -38,15 +38,15 @@ type Config struct {
 	MaxChildren int
 	// Labels are matched by the waves of rollouts; at most wire.MaxLabels.
 	Labels map[string]string
-	// Subscriptions are the configs that this host applies; default all.
+	// Subscriptions are the configs to be applied on this host; default all.
 	Subscriptions wire.Subscriptions
-	// CacheLimit is the maximum size in bytes of the shards that are kept for other hosts;
+	// CacheLimit is the maximum size in bytes of the shards kept for other hosts;
 	// default swarm.DefaultCacheLimit, at least MinCacheLimit.
 	CacheLimit int64
-	// Keep is the number of versions of a config that stay on disk; default 3.
+	// Keep is the number of versions of a config on disk; default 3.
 	Keep int
 	// DiskQuota is the maximum size in bytes of versions and bodies on their way. Past it the
-	// oldest versions are deleted, but never a version that a pointer names. Default none.
+	// oldest versions are deleted, except versions in the newest pointers. Default no limit.
 	DiskQuota int64
 	// Hooks are run around an apply; default none.
 	Hooks *Hooks
@@ -64,9 +64,9 @@ type Config struct {
 	// IdleTimeout is the time after which a silent link ends; default as in
 	// transport.Config.
 	IdleTimeout time.Duration
-	// PacketConn is used instead of binding Listen, if it is set. The agent closes it.
+	// PacketConn replaces the socket bound to Listen, if set. The agent closes PacketConn.
 	PacketConn net.PacketConn
-	// OnEvent is called for each event, from goroutines of the agent. It must not block.
+	// OnEvent is called for each event, from goroutines of the agent, and must not block.
 	OnEvent func(Event)
 	// Log takes the agent's log; default none.
 	Log *slog.Logger
@@ -82,7 +82,7 @@ const (
 	defaultReserve = 32 << 20
 )
 
-// complete checks the configuration and sets defaults. Its errors are usage errors, or
+// complete checks the configuration and sets defaults. The errors are usage errors, or
 // wrap identity.ErrIdentity.
 func (c *Config) complete() error {
 	if err := c.check(); err != nil {
@@ -92,7 +92,7 @@ func (c *Config) complete() error {
 		c.CacheLimit = swarm.DefaultCacheLimit
 	}
 	if c.CacheLimit < MinCacheLimit {
-		return usage.Errorf("cache limit of %d bytes: at least %d bytes are needed for small bodies on their way through this host",
+		return usage.Errorf("cache limit of %d bytes: small bodies on their way through this host need at least %d bytes",
 			c.CacheLimit, MinCacheLimit)
 	}
 	if c.Listen == "" {
@@ -117,7 +117,8 @@ func (c *Config) complete() error {
 
 func (c *Config) check() error {
 	if c.Identity.Identity.Role != identity.RoleAgent {
-		return fmt.Errorf("%w: %s is not an agent's; issue one with 'banyan cert agent'", identity.ErrIdentity, c.Identity.Identity)
+		return fmt.Errorf("%w: %s is not an agent's; issue one with 'banyan cert agent'",
+			identity.ErrIdentity, c.Identity.Identity)
 	}
 	if len(c.Coordinators) == 0 {
 		return usage.Errorf("the address of a coordinator is required, host:7400")

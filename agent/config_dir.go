@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// configDir is the directory of a config. Programs open value and meta.json in it, which are
-// links through ..data to the version that is shown.
+// configDir is the directory of a config. Programs open the links value and meta.json, which
+// lead through ..data to the shown version.
 type configDir string
 
-// errLinks is wrapped when a name that programs open does not lead to the applied version.
+// errLinks is wrapped if a link does not lead to the applied version.
 var errLinks = errors.New("not the link that the agent made")
 
-// value is the path that programs open.
+// value is the path for programs.
 func (d configDir) value() string { return filepath.Join(string(d), valueFile) }
 
-// show makes v the version that readers see, by one rename.
+// show makes readers see v, by one rename.
 func (d configDir) show(v versionDir) error {
 	link := filepath.Join(string(d), dataLink)
 	current, err := os.Readlink(link)
@@ -37,7 +37,7 @@ func (d configDir) show(v versionDir) error {
 	return nil
 }
 
-// hide removes the names that programs open.
+// hide deletes the links.
 func (d configDir) hide() error {
 	for _, name := range []string{valueFile, metaFile, dataLink} {
 		err := os.Remove(filepath.Join(string(d), name))
@@ -48,7 +48,7 @@ func (d configDir) hide() error {
 	return nil
 }
 
-// checkLinks returns an error that wraps errLinks unless the names that programs open lead
+// checkLinks returns an error that wraps errLinks unless the links lead
 // to v.
 func (d configDir) checkLinks(v versionDir) error {
 	links := map[string]string{
@@ -65,8 +65,8 @@ func (d configDir) checkLinks(v versionDir) error {
 	return nil
 }
 
-// relink makes the names that programs open lead to v, and replaces whatever has their
-// place.
+// relink makes the links lead to v, and replaces any file with the name of a
+// link.
 func (d configDir) relink(v versionDir) error {
 	for _, name := range []string{valueFile, metaFile} {
 		target := filepath.Join(dataLink, name)

@@ -16,9 +16,9 @@ import (
 // DefaultDriftInterval is the time between two looks at each file.
 const DefaultDriftInterval = time.Minute
 
-// driftWatch looks for drift: a file that differs from what was applied, because a person or
-// a program has changed it. It reports drift to the coordinator. Where a rule says "repair",
-// it has the version applied again.
+// driftWatch looks for drift: a file differs from the applied version, because a person or
+// a program has changed the file. The coordinator gets a report. Where a rule says "repair",
+// the version is applied again.
 type driftWatch struct {
 	interval time.Duration // negative: do not watch
 	tree     *tree
@@ -29,11 +29,11 @@ type driftWatch struct {
 	tell     func(context.Context, step.Input) // gives the node an input
 	abandon  func(record.VersionKey)           // deletes the shards of a version
 
-	good    map[string]fingerprint // of the files that were found unchanged, by config
+	good    map[string]fingerprint // of unchanged files, by config
 	drifted map[string]bool        // by config
 }
 
-// fingerprint identifies the content of a file without reading it. As long as the
+// fingerprint identifies the content of a file without reading the content. As long as the
 // fingerprint stays, the file is not hashed again.
 type fingerprint struct {
 	version  uint64
@@ -78,7 +78,7 @@ func (w *driftWatch) lookAtAll(ctx context.Context) {
 	}
 }
 
-// look compares the files of a config with what was applied, and acts on a difference.
+// look compares the files of a config with the applied version, and acts on a difference.
 func (w *driftWatch) look(ctx context.Context, applied Applied) {
 	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
 	drift := w.compare(v)
@@ -136,7 +136,7 @@ func (w *driftWatch) compare(v record.VersionKey) error {
 }
 
 // repair restores the links of v and has the node apply v again. If the body on disk is
-// damaged, the node fetches it first; readers see the damaged file until then.
+// damaged, the node fetches the body first; readers see the damaged file until then.
 func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	delete(w.good, v.Config)
 	dir := w.tree.version(v)

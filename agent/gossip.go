@@ -12,8 +12,8 @@ import (
 	"banyan/transport/identity"
 )
 
-// gossipMember joins the region's gossip pool when the coordinator says that this agent, a
-// relay near the root, belongs in it. An agent works without the pool too.
+// gossipMember joins the region's gossip pool when the coordinator asks this agent, a
+// relay near the root, to join. An agent works without the pool too.
 type gossipMember struct {
 	identity  *identity.Bundle
 	listen    string // the agent's own listen address, host:port
@@ -23,10 +23,10 @@ type gossipMember struct {
 
 	ctx   context.Context             // of Agent.Run
 	pool  atomic.Pointer[gossip.Pool] // nil: not in the pool
-	known atomic.Uint64               // newest revision that gossip reported
+	known atomic.Uint64               // newest revision in gossip
 }
 
-// join joins the pool at addrs, unless the agent is in it already.
+// join joins the pool at addrs, unless the agent is a member already.
 func (g *gossipMember) join(addrs []string) {
 	if g.identity.Gossip == nil || g.pool.Load() != nil || len(addrs) == 0 {
 		return
@@ -70,7 +70,7 @@ func (g *gossipMember) open(addrs []string) (*gossip.Pool, error) {
 	return pool, nil
 }
 
-// hint tells the node of a newer revision of its region.
+// hint gives the node a newer revision of the region.
 func (g *gossipMember) hint(region string, revision uint64) {
 	if region != g.identity.Identity.Region {
 		return
@@ -87,7 +87,7 @@ func (g *gossipMember) hint(region string, revision uint64) {
 	g.tell(g.ctx, step.Input{Kind: step.InHint, Revision: revision})
 }
 
-// members returns the number of members of the pool; 0 if the agent is not in it.
+// members returns the number of members of the pool; 0 if the agent is not a member.
 func (g *gossipMember) members() int {
 	if pool := g.pool.Load(); pool != nil {
 		return len(pool.Members())

@@ -19,8 +19,8 @@ import (
 // errSuperseded ends the hooks of a version when a newer pointer wants another version.
 var errSuperseded = errors.New("a newer pointer came")
 
-// hookRunner runs the activations of configs that have hooks: the check, then the swap, then
-// the reload. It runs one activation of a config at a time.
+// hookRunner runs the activations of configs with hooks: the check, then the swap, then
+// the reload. A config has at most one running activation.
 type hookRunner struct {
 	rules   *Hooks
 	agent   string            // name of the agent
@@ -31,24 +31,24 @@ type hookRunner struct {
 	metrics *agentMetrics
 	log     *slog.Logger
 
-	slots chan struct{} // one for each config whose hooks run
+	slots chan struct{} // a slot for each config with running hooks
 	group sync.WaitGroup
 
 	mu      sync.Mutex
 	running map[string]*hookRun // by config; guarded by mu
-	// again has the configs whose hooks run at the next activation even if the version stays
-	// the same, because drift was repaired. It is guarded by mu.
+	// again has the configs with a repaired file. Their hooks run at the next activation even if
+	// the version stays the same. The map is guarded by mu.
 	again map[string]bool
 }
 
-// hookRun is an activation whose hooks are running.
+// hookRun is an activation with running hooks.
 type hookRun struct {
 	version uint64
 	cancel  context.CancelCauseFunc
 }
 
-// ruleFor returns the rule whose hooks an activation must run. It returns nil if there is no
-// such rule, or if the version that readers see stays the same.
+// ruleFor returns the rule with the hooks for an activation; nil if no rule has hooks for
+// the config, or if the shown version stays the same.
 func (h *hookRunner) ruleFor(act activation) *Rule {
 	config := act.config()
 	rule := h.rules.rule(config)
@@ -122,7 +122,7 @@ func (h *hookRunner) run(ctx context.Context, act activation, rule *Rule) error 
 	if err := h.check(ctx, act, rule.Check, before); err != nil {
 		return err
 	}
-	// The row is committed as pending, so that a reload which a crash cuts short is run again.
+	// The row is committed as pending, so after a crash during the reload, the reload runs again.
 	act.pending = rule.Reload != nil
 	if err := h.applier.swap(act); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (h *hookRunner) run(ctx context.Context, act activation, rule *Rule) error 
 	return h.applier.swap(act)
 }
 
-// check runs the check of a version, unless the version has passed it on this host before.
+// check runs the check of a version, unless the version has passed on this host before.
 func (h *hookRunner) check(ctx context.Context, act activation, check *Check, before Applied) error {
 	dir := h.tree.version(act.key())
 	if check == nil || act.version == 0 || dir.passed(check.Command) {
@@ -172,17 +172,17 @@ func (h *hookRunner) reload(ctx context.Context, act activation, r *Reload, befo
 	return h.command(ctx, c, act, before)
 }
 
-// hookCommand is a command that a hook runs.
+// hookCommand is the command of a hook.
 type hookCommand struct {
 	hook    string // "check" or "reload"
 	args    []string
 	timeout time.Duration
-	path    string // the file that the command works on
-	// isolated is set if no process of the command may outlive it.
+	path    string // the file for the command
+	// isolated is set if no process may outlive the command.
 	isolated bool
 }
 
-// command runs a hook's command. The error is one line, with the output of the command.
+// command runs a hook's command. The error is a line with the output of the command.
 func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation, before Applied) error {
 	p := act.announcement.Pointer
 	previous := ""
@@ -233,7 +233,7 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	return fmt.Errorf("%s: %w: %s", c.hook, err, strings.ReplaceAll(output, "\n", "; "))
 }
 
-// send sends the signal to the process whose id is in the file.
+// send sends the signal to the process with the id in the file.
 func (s *Signal) send() error {
 	raw, err := os.ReadFile(s.PIDFile)
 	if err != nil {

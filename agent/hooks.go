@@ -18,13 +18,13 @@ import (
 // ErrHooks is wrapped by errors in a hooks file.
 var ErrHooks = errors.New("invalid hooks")
 
-// Hooks are the commands that a host runs around an apply. The rule of a config is the first
-// one that matches its name.
+// Hooks are the commands around an apply. The rule of a config is the first
+// rule with a matching prefix.
 type Hooks struct {
 	Rules []Rule `yaml:"hooks"`
 }
 
-// Rule says what is done for the configs at or below a prefix.
+// Rule has the hooks for the configs at or below a prefix.
 type Rule struct {
 	// Config is the prefix; "*" matches every config.
 	Config string  `yaml:"config"`
@@ -51,7 +51,7 @@ type Reload struct {
 	Timeout quantity.Duration `yaml:"timeout"`
 }
 
-// Signal is sent to the process whose id is in a file.
+// Signal is sent to the process with the id in a file.
 type Signal struct {
 	PIDFile string `yaml:"pidFile"`
 	// Signal is a name with or without "SIG"; default HUP.
@@ -74,7 +74,7 @@ const (
 	DriftRepair = "repair" // tell the coordinator and apply the version again
 )
 
-// signals are the signals that a hook may send.
+// signals are the possible signals of a hook.
 var signals = map[string]syscall.Signal{
 	"HUP":   syscall.SIGHUP,
 	"INT":   syscall.SIGINT,
@@ -84,7 +84,7 @@ var signals = map[string]syscall.Signal{
 	"WINCH": syscall.SIGWINCH,
 }
 
-// ParseHooks reads a hooks file. Its errors wrap ErrHooks, or record.ErrTooLarge for a file
+// ParseHooks reads a hooks file. The errors wrap ErrHooks, or record.ErrTooLarge for a file
 // over 1 MiB.
 func ParseHooks(raw []byte) (*Hooks, error) {
 	if len(raw) > maxHooksFile {
@@ -99,7 +99,7 @@ func ParseHooks(raw []byte) (*Hooks, error) {
 	return h, h.complete()
 }
 
-// NewHooks makes hooks of rules. Its errors wrap ErrHooks.
+// NewHooks makes hooks of rules. The errors wrap ErrHooks.
 func NewHooks(rules ...Rule) (*Hooks, error) {
 	h := &Hooks{Rules: rules}
 	return h, h.complete()

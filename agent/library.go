@@ -35,7 +35,7 @@ func (l library) dir(m record.Manifest) versionDir {
 	return l.tree.version(record.VersionKey{Config: m.Config, Version: m.Version})
 }
 
-// load opens a form whose shards are to be served. It is a shardstore.Loader.
+// load opens a form, to serve shards. It is a shardstore.Loader.
 func (l library) load(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
 	return l.tree.version(key.VersionKey).load(key.Form)
 }

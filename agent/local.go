@@ -26,11 +26,11 @@ type localAPI struct {
 	tree     *tree
 	metrics  *agentMetrics
 	log      *slog.Logger
-	// status asks the agent for its status; false if the agent is stopping.
+	// status returns the agent's status; false if the agent is stopping.
 	status func(context.Context) (Status, bool)
 }
 
-// Status describes an agent and its place in the tree.
+// Status describes an agent and the agent's place in the tree.
 type Status struct {
 	Agent    string `json:"agent"`
 	Region   string `json:"region"`
@@ -41,12 +41,12 @@ type Status struct {
 	// Staleness is the age of the newest head in seconds; -1 before the first head.
 	Staleness float64 `json:"staleness_s"`
 	Configs   int     `json:"configs"`
-	// Subscriptions are the prefixes of the configs that the agent applies; absent if it
+	// Subscriptions are the prefixes of the applied configs; absent if the agent
 	// applies every config.
 	Subscriptions []string `json:"subscriptions,omitzero"`
-	// Gossip is the number of members of the gossip pool; 0 if the agent is not in it.
+	// Gossip is the number of members of the gossip pool; 0 if the agent is not a member.
 	Gossip int `json:"gossip_members"`
-	// Known is the newest revision that gossip reported.
+	// Known is the newest revision in gossip.
 	Known uint64 `json:"gossip_revision"`
 }
 
@@ -71,14 +71,14 @@ func bindLocal(address string) (net.Listener, error) {
 		return nil, err
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, usage.Errorf("%s is not a loopback address; the local API has no authentication: use unix:PATH or a loopback host:port",
-			address)
+		return nil, usage.Errorf("%s is not a loopback address, and the local API has no authentication; "+
+			"use unix:PATH or a loopback host:port", address)
 	}
 	return net.Listen("tcp", address)
 }
 
-// bindUnix binds a Unix socket. It deletes a socket that a killed process has left behind,
-// but not one that answers.
+// bindUnix binds a Unix socket. A socket left behind by a killed process is deleted,
+// but not a socket with a listening process.
 func bindUnix(path string) (net.Listener, error) {
 	if conn, err := net.Dial("unix", path); err == nil {
 		conn.Close()
@@ -141,8 +141,8 @@ func (l *localAPI) getConfig(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, applied)
 }
 
-// getValue serves the body of one epoch. It opens the directory of the version that its
-// headers name, so that a swap meanwhile does not mix two versions.
+// getValue serves the body of one epoch. It opens the directory of the version in the
+// headers, so a swap meanwhile does not mix two versions.
 func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
 	applied, ok := l.applied.get(r.PathValue("config"))
 	if !ok || applied.Version == 0 {
@@ -166,7 +166,7 @@ func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", applied.AppliedAt, io.NewSectionReader(f, 0, applied.Size))
 }
 
-// watch streams a line of JSON for each config that is applied now, and for each change
+// watch streams a line of JSON for each applied config, and for each change
 // afterwards. ?config=NAME limits the stream to one config. ?after=EPOCH leaves out the
 // epochs up to EPOCH.
 func (l *localAPI) watch(w http.ResponseWriter, r *http.Request) {

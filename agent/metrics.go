@@ -9,7 +9,7 @@ import (
 )
 
 // latencyBuckets are in seconds. They span the latency to a host in the same rack and to a
-// host that was cut off for minutes.
+// host after an outage of minutes.
 var latencyBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 
 // agentMetrics are the metrics of one agent. A process may run many agents, so the metrics are
@@ -74,12 +74,12 @@ func (m *agentMetrics) gauges(a *Agent) {
 	})
 }
 
-// refused counts a refusal. reason is one of a fixed set of labels.
+// refused counts a refusal. reason is from a fixed set of labels.
 func (m *agentMetrics) refused(reason string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_refused_total{reason=%q}", reason)).Inc()
 }
 
-// failed counts an activation that failed at stage.
+// failed counts a failed activation by stage.
 func (m *agentMetrics) failed(stage string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_failed_total{stage=%q}", stage)).Inc()
 }

@@ -10,7 +10,7 @@ import (
 	"banyan/shardstore"
 )
 
-// ErrQuota is returned when the versions that must stay on disk use up the quota.
+// ErrQuota is returned if the needed versions use up the quota.
 var ErrQuota = errors.New("disk quota is used up")
 
 // retention decides which versions stay on disk.
@@ -21,13 +21,13 @@ type retention struct {
 	keep    int   // versions of a config
 	quota   int64 // bytes of all versions and shards; 0: no quota
 	log     *slog.Logger
-	// deleted is called for each version after its directory is deleted.
+	// deleted is called for each version after the directory is deleted.
 	deleted func(record.VersionKey)
 
 	room sync.Mutex // held while room is made
 }
 
-// prune deletes the versions of config beyond the newest keep, except those that the host
+// prune deletes the versions of config beyond the newest keep, except versions that the host
 // needs.
 func (r *retention) prune(config string) {
 	deleted, err := r.tree.prune(config, r.keep, r.applied.needs)
@@ -39,8 +39,8 @@ func (r *retention) prune(config string) {
 	}
 }
 
-// makeRoom deletes versions, oldest first, until size more bytes fit the quota. It never
-// deletes a version that the host runs or a pointer names.
+// makeRoom deletes versions, oldest first, until size more bytes fit the quota. makeRoom never
+// deletes an applied version or a version in a pointer.
 //
 // For example, with a quota of 100 MiB, 90 MiB in use and 20 MiB to come, versions are
 // deleted until at most 80 MiB are in use.
@@ -74,7 +74,7 @@ func (r *retention) makeRoom(size int64) error {
 		used -= v.bytes
 	}
 	if used+size > r.quota {
-		return fmt.Errorf("%w: %d bytes are needed, and %d of %d are used by versions that run or are to run; raise --disk-quota",
+		return fmt.Errorf("%w: %d bytes are needed, and needed versions use %d of %d bytes; raise --disk-quota",
 			ErrQuota, size, used, r.quota)
 	}
 	return nil

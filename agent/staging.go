@@ -12,7 +12,7 @@ import (
 	"banyan/record"
 )
 
-// staging is a version that is being written, in a directory that readers do not look into.
+// staging is an unfinished version, in a directory unknown to readers.
 type staging struct {
 	dir      string
 	manifest record.Manifest
@@ -21,7 +21,7 @@ type staging struct {
 }
 
 // writeBody decodes the form f and writes the body. The error wraps record.ErrChecksum if the
-// body is not the one that the manifest names. base is the body of version f.Base.
+// body differs from the manifest's. base is the body of version f.Base.
 func (s *staging) writeBody(f record.Form, encoded io.Reader, base []byte) error {
 	if err := diskspace.Check(s.dir, s.manifest.BodySize, s.reserve); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (s *staging) writeBody(f record.Form, encoded io.Reader, base []byte) error
 	return w.Close()
 }
 
-// writeFormAndBody writes the bytes of form number n and the body that they decode to.
+// writeFormAndBody writes the bytes of form number n and the decoded body.
 func (s *staging) writeFormAndBody(f record.Form, n uint8, encoded io.Reader, base []byte) error {
 	if f.Encoding == record.EncodingIdentity {
 		return s.writeBody(f, encoded, nil)
@@ -53,7 +53,7 @@ func (s *staging) writeFormAndBody(f record.Form, n uint8, encoded io.Reader, ba
 	return s.writeBody(f, io.TeeReader(io.LimitReader(encoded, f.Size), w), base)
 }
 
-// adopt decodes form number n, which is in the file path, into the body, and moves the file
+// adopt decodes form number n, in the file path, into the body, and moves the file
 // into the version. A form with the identity encoding becomes the body itself.
 func (s *staging) adopt(f record.Form, n uint8, path string, index, base []byte) error {
 	if f.Encoding != record.EncodingIdentity {
@@ -96,7 +96,7 @@ func (s *staging) finish() error {
 	return atomicfile.SyncDir(s.dir)
 }
 
-// writeSynced writes a new file and makes its bytes durable.
+// writeSynced writes a new file durably.
 func writeSynced(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

@@ -15,28 +15,28 @@ import (
 	"banyan/record"
 )
 
-// state is the agent's database: the pointer that was applied last of each config.
+// state is the agent's database: the last applied pointer of each config.
 //
-// Everything in it but the epochs can be fetched again from the mesh. The epochs protect the
-// host against old pointers, so a damaged database is refused and never replaced by an empty
+// Everything but the epochs can be fetched again from the mesh. The epochs protect the
+// host against old pointers. A damaged database is refused and never replaced by an empty
 // one.
 type state struct{ db *embeddb.DB }
 
-// Keys of the database. A config's row has the key configTag followed by its name.
+// Keys of the database. A config's row has the key configTag followed by the name.
 const (
 	configTag    = 'c'
 	indexKey     = "i"
 	watermarkKey = "w"
 )
 
-// memTable is the size of the database's memory table in bytes. It is small because the
+// memTable is the size of the database's memory table in bytes. A small table is enough: the
 // database has only one row for each config.
 const memTable = 1 << 20
 
-// errStale is wrapped when a row would replace one of a newer epoch.
+// errStale is wrapped if a row would replace a row of a newer epoch.
 var errStale = errors.New("stale epoch")
 
-// committed is the row of a config: its applied pointer.
+// committed is the row of a config: the applied pointer.
 type committed struct {
 	Raw       []byte `cbor:"1,keyasint"` // the pointer as signed
 	Revision  uint64 `cbor:"2,keyasint"`
@@ -63,17 +63,17 @@ func decodeCommitted(raw []byte) (committed, error) {
 	return c, nil
 }
 
-// key names the version that was applied.
+// key names the applied version.
 func (c *committed) key() record.VersionKey {
 	return record.VersionKey{Config: c.pointer.Config, Version: c.Version}
 }
 
-// announcement returns the pointer as it came from the mesh.
+// announcement returns the announcement of the pointer.
 func (c *committed) announcement() *wire.Announcement {
 	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
 }
 
-// describe returns the row as readers see it, with the description of the version in t.
+// describe returns the row for readers, with the description of the version in t.
 func (c *committed) describe(t *tree) Applied {
 	applied := Applied{
 		Config:    c.pointer.Config,
@@ -94,7 +94,7 @@ func (c *committed) describe(t *tree) Applied {
 	return applied
 }
 
-// openState opens the database in dir, or makes a new one if there is none.
+// openState opens the database in dir, or makes a new database.
 func openState(dir string, reserve int64) (*state, error) {
 	db, err := embeddb.Open(dir, embeddb.Options{MemTable: memTable, Reserve: reserve})
 	if err != nil {
@@ -105,7 +105,7 @@ func openState(dir string, reserve int64) (*state, error) {
 
 func (s *state) close() error { return s.db.Close() }
 
-// commit makes rows durable, all or none. The error wraps errStale if a row would replace
+// commit makes all rows durable, or no row. The error wraps errStale if a row would replace
 // one of a newer epoch.
 func (s *state) commit(rows []committed) error {
 	return s.db.Write(func(txn *badger.Txn) error {
@@ -125,7 +125,8 @@ func putCommitted(txn *badger.Txn, r committed) error {
 		return err
 	}
 	if held.pointer.Epoch > r.pointer.Epoch {
-		return fmt.Errorf("%w: epoch %d of %s after epoch %d", errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
+		return fmt.Errorf("%w: epoch %d of %s after epoch %d",
+			errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
 	}
 	encoded, err := cbor.Marshal(r)
 	if err != nil {
@@ -149,7 +150,7 @@ func readCommitted(txn *badger.Txn, key []byte) (committed, error) {
 type remembered struct {
 	rows      []committed
 	watermark uint64
-	index     uint32 // agent index plus one; 0: none was saved
+	index     uint32 // agent index plus one; 0: no index was saved
 }
 
 // load reads the database.
@@ -166,18 +167,7 @@ func (s *state) load() (remembered, error) {
 			return err
 		}
 		r.index = binary.BigEndian.Uint32(index)
-		return embeddb.Scan(txn, []byte{configTag}, nil, false, func(item *badger.Item) (more bool, err error) {
-			raw, err := embeddb.Value(item)
-			if err != nil {
-				return false, err
-			}
-			c, err := decodeCommitted(raw)
-			if err != nil {
-				return false, err
-			}
-			r.rows = append(r.rows, c)
-			return len(r.rows) < mesh.MaxConfigs, nil
-		})
+		return embeddb.Scan(txn, []byte{configTag}, nil, false, r.add)
 	})
 	if err != nil {
 		return remembered{}, fmt.Errorf("agent state: %w", err)
@@ -185,7 +175,21 @@ func (s *state) load() (remembered, error) {
 	return r, nil
 }
 
-// getOptional reads a value of size bytes; zero bytes if there is no such key.
+// add adds the row in item. more is false when there are as many rows as a node can have.
+func (r *remembered) add(item *badger.Item) (more bool, err error) {
+	raw, err := embeddb.Value(item)
+	if err != nil {
+		return false, err
+	}
+	c, err := decodeCommitted(raw)
+	if err != nil {
+		return false, err
+	}
+	r.rows = append(r.rows, c)
+	return len(r.rows) < mesh.MaxConfigs, nil
+}
+
+// getOptional reads a value of size bytes; zero bytes if the key is absent.
 func getOptional(txn *badger.Txn, key string, size int) ([]byte, error) {
 	raw, err := embeddb.Get(txn, []byte(key))
 	if errors.Is(err, badger.ErrKeyNotFound) {

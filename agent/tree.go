@@ -15,7 +15,7 @@ import (
 )
 
 // tree is the output directory. The directory of a config holds a directory for each version
-// on disk, and links to the version that is shown.
+// on disk, and links to the shown version.
 type tree struct {
 	root    string
 	reserve int64 // bytes that must stay free on disk
@@ -23,16 +23,16 @@ type tree struct {
 
 // Names in the output directory. No segment of a config's name may begin with "..".
 const (
-	dataLink      = "..data"    // link to the version that is shown
+	dataLink      = "..data"    // link to the shown version
 	versionPrefix = "..v"       // directory of a version: ..v7
-	stagingPrefix = "..tmp-"    // what is being written; deleted after a crash
+	stagingPrefix = "..tmp-"    // unfinished files; deleted after a crash
 	partialName   = "..partial" // forms on their way
 	cacheName     = "..cache"   // shards of other configs, for other hosts
 	valueFile     = "value"
 	metaFile      = "meta.json"
 )
 
-// openTree creates the output directory and checks that it is writable.
+// openTree creates the output directory and checks that the agent can write there.
 func openTree(root string, reserve int64) (*tree, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
@@ -45,19 +45,19 @@ func openTree(root string, reserve int64) (*tree, error) {
 	return &tree{root, reserve}, os.Remove(probe.Name())
 }
 
-// partialDir is where the shards of bodies on their way are kept. It is on the disk of the
-// output directory, so that a complete body is moved and not copied.
+// partialDir is the directory for shards of bodies on their way. It is on the disk of the
+// output directory, so a complete body is moved and not copied.
 func (t *tree) partialDir() string { return filepath.Join(t.root, partialName) }
 
 // cacheDir is where shards are kept for other hosts, on the same disk.
 func (t *tree) cacheDir() string { return filepath.Join(t.root, cacheName) }
 
-// config returns the directory of config, which need not exist.
+// config returns the directory of config. The directory need not exist.
 func (t *tree) config(config string) configDir {
 	return configDir(filepath.Join(t.root, filepath.FromSlash(config)))
 }
 
-// version returns the directory of v, which need not exist.
+// version returns the directory of v. The directory need not exist.
 func (t *tree) version(v record.VersionKey) versionDir {
 	name := versionPrefix + strconv.FormatUint(v.Version, 10)
 	return versionDir{key: v, path: filepath.Join(string(t.config(v.Config)), name)}
@@ -70,7 +70,7 @@ func versionOf(name string) (version uint64, ok bool) {
 	return version, ok && err == nil
 }
 
-// stage writes a version beside the one that is shown. fill writes the body, checked, and
+// stage writes a version beside the shown version. fill writes the checked body, and
 // may write forms. After a crash the version is on disk completely or not at all.
 func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error) (err error) {
 	dir := string(t.config(m.Config))
@@ -93,8 +93,8 @@ func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error
 	if err := s.finish(); err != nil {
 		return err
 	}
-	// The directory may exist already, with the same version or a damaged copy of it. The two
-	// are swapped, because readers must find one of them at any time.
+	// The directory may exist already, with the same version or a damaged copy. The two
+	// directories are swapped, because readers must find a directory at any time.
 	v := record.VersionKey{Config: m.Config, Version: m.Version}
 	if err := atomicfile.ReplaceDir(tmp, t.version(v).path); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (t *tree) held(config string) []uint64 {
 type storedVersion struct {
 	key   record.VersionKey
 	bytes int64
-	at    time.Time // when it was written
+	at    time.Time // time of writing
 }
 
 // all returns the versions of all configs on disk, oldest first.
@@ -168,7 +168,7 @@ func (t *tree) measure(path string, version uint64) (storedVersion, error) {
 	return s, err
 }
 
-// clean deletes what a crash left half written.
+// clean deletes the unfinished files of a crash.
 func (t *tree) clean() error {
 	return filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || path == t.root {
@@ -192,7 +192,7 @@ func (t *tree) clean() error {
 }
 
 // prune deletes the oldest versions of config beyond the newest keep. Versions for which
-// stays returns true are kept. It returns the deleted versions.
+// stays returns true are kept. prune returns the deleted versions.
 func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool) ([]record.VersionKey, error) {
 	var deleted []record.VersionKey
 	versions := t.held(config)
@@ -209,8 +209,8 @@ func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool
 	return deleted, nil
 }
 
-// removeWithParents deletes a version that is not shown, and then the directories above it
-// that are empty.
+// removeWithParents deletes a hidden version, and then the empty directories above the
+// version.
 func (t *tree) removeWithParents(v record.VersionKey) error {
 	if err := t.version(v).remove(); err != nil {
 		return err

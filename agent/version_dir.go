@@ -13,14 +13,14 @@ import (
 	"banyan/record"
 )
 
-// versionDir is the directory of one version. It holds the body, its description, and the
-// forms and indices that came with it.
+// versionDir is the directory of a version: the body, the description, and the received
+// forms and indices.
 type versionDir struct {
 	key  record.VersionKey
 	path string
 }
 
-// passedFile holds the hash of the check command that the version has passed on this host.
+// passedFile holds the hash of the passed check command.
 const passedFile = "passed"
 
 // meta is the content of meta.json.
@@ -83,7 +83,7 @@ func (d versionDir) forms(m record.Manifest) (set uint8) {
 	return set
 }
 
-// formsOnDisk returns the set of forms of the version on disk; 0 if it has no readable
+// formsOnDisk returns the set of forms of the version on disk; 0 without a readable
 // manifest.
 func (d versionDir) formsOnDisk() uint8 {
 	m, _, err := d.manifest()
@@ -101,7 +101,7 @@ func (d versionDir) openForm(m record.Manifest, n uint8) (*os.File, error) {
 	return os.Open(filepath.Join(d.path, formFile(m.Forms[n], n)))
 }
 
-// load opens form number n with its index. The index is read from disk, or made anew if none
+// load opens form number n and the index. The index is read from disk, or made anew if no index
 // came with the form.
 func (d versionDir) load(n uint8) (*os.File, record.Form, fec.Index, error) {
 	m, _, err := d.manifest()
@@ -124,7 +124,7 @@ func (d versionDir) load(n uint8) (*os.File, record.Form, fec.Index, error) {
 	return f, form, index, nil
 }
 
-// index returns the shard index of form number n, whose bytes are f.
+// index returns the shard index of form number n, with the bytes f.
 func (d versionDir) index(f *os.File, form record.Form, n uint8) (fec.Index, error) {
 	if raw, err := os.ReadFile(filepath.Join(d.path, indexFile(n))); err == nil {
 		return fec.ParseIndex(raw, form)
@@ -169,7 +169,7 @@ func (d versionDir) passed(command []string) bool {
 }
 
 // setPassed records that the version has passed the check command. The record is not synced:
-// if a crash loses it, the check runs again.
+// after a crash, the check may run again.
 func (d versionDir) setPassed(command []string) error {
 	return os.WriteFile(filepath.Join(d.path, passedFile), []byte(commandSum(command)), 0o644)
 }

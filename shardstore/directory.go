@@ -15,26 +15,26 @@ import (
 	"banyan/record"
 )
 
-// directory is where the store keeps forms on their way, each in a directory of its own.
+// directory has the forms on their way, each in a subdirectory.
 type directory struct {
 	root    string
 	reserve int64 // bytes that must stay free on disk
 }
 
-// Files in the directory of a form on its way.
+// Files in the directory of a form on the way.
 const (
 	bytesFile = "bytes"
-	indexFile = "index" // xxHash64 of the index that the shards belong to
+	indexFile = "index" // xxHash64 of the form's index
 )
 
-// path returns the directory of a form on its way: "0123456789abcdef-7-0" for form 0 of
-// version 7. The config is hashed because its name may be long and have slashes.
+// path returns the directory of a form on the way: "0123456789abcdef-7-0" for form 0 of
+// version 7. The config is hashed because a name may be long and have slashes.
 func (d directory) path(key record.FormKey) string {
 	config := record.Sum([]byte(key.Config))
 	return filepath.Join(d.root, fmt.Sprintf("%x-%d-%d", config[:8], key.Version, key.Form))
 }
 
-// open opens the file of a form on its way, and checks that the missing shards fit
+// open opens the file of a form on the way, and checks that the missing shards fit
 // the disk.
 func (d directory) open(dir string, form record.Form, index fec.Index) (*fec.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, bytesFile), os.O_RDWR|os.O_CREATE, 0o644)
@@ -54,7 +54,7 @@ func (d directory) open(dir string, form record.Form, index fec.Index) (*fec.Fil
 	return file, nil
 }
 
-// prepare makes the directory of a form. It deletes shards that belong to another index.
+// prepare makes the directory of a form. It deletes shards of another index.
 func (d directory) prepare(dir string, index []byte) error {
 	sum := strconv.FormatUint(xxhash.Sum64(index), 16)
 	if held, err := os.ReadFile(filepath.Join(dir, indexFile)); err == nil && string(held) == sum {
@@ -69,7 +69,7 @@ func (d directory) prepare(dir string, index []byte) error {
 	return os.WriteFile(filepath.Join(dir, indexFile), []byte(sum), 0o600)
 }
 
-// prune deletes the directories to which no shard was added for age. It keeps the
+// prune deletes the directories without a new shard for age. It keeps the
 // directories in open.
 func (d directory) prune(age time.Duration, open map[string]bool) error {
 	entries, err := os.ReadDir(d.root)

@@ -1,5 +1,5 @@
-// Package shardstore keeps the forms of bodies that are on their way to this host on disk,
-// shard by shard. It serves shards of these forms and of complete forms that their owner
+// Package shardstore keeps, on disk and shard by shard, the forms of bodies on their way to
+// this host. It serves shards of forms on their way, and of complete forms that the owner
 // keeps elsewhere.
 //
 //	index ──Begin──► directory with the manifest, the index and a file with holes ◄──Put── shards
@@ -8,6 +8,6 @@
 //
 // Entry point: [Open].
 //
-// Promises: a shard that was put survives kill -9, and [Store.Begin] finds it again. At most
+// Promises: a stored shard survives kill -9, and [Store.Begin] finds the shard again. At most
 // MaxOpen files are open. A damaged shard is neither stored nor served.
 package shardstore

@@ -9,17 +9,17 @@ import (
 // entry is an open form.
 type entry struct {
 	file *fec.File
-	// dir is the directory of a form on its way; empty for a complete form.
+	// dir is the directory of a form on the way; empty for a complete form.
 	dir    string
-	signed []byte // manifest of a form on its way, as signed
-	index  []byte // of a form on its way
+	signed []byte // manifest of a form on the way, as signed
+	index  []byte // of a form on the way
 	used   time.Time
 }
 
 // onItsWay reports whether shards of the form are still coming.
 func (e *entry) onItsWay() bool { return e.dir != "" }
 
-// stored returns the size of the shards of a form on its way.
+// stored returns the size of the shards of a form on the way.
 func (e *entry) stored() int64 {
 	form := e.file.Form()
 	if e.file.Whole() {

@@ -16,18 +16,18 @@ import (
 	"banyan/record"
 )
 
-// MaxOpen is the number of forms that are open at once. Past it, the complete form that was
-// used least recently is closed. If every open form is on its way, no other form can begin.
+// MaxOpen is the number of open forms. Past MaxOpen, the least recently used
+// complete form is closed. If every open form is on the way, no other form can begin.
 const MaxOpen = 64
 
 var (
-	// ErrUnknown is returned for a form that was not begun and that the owner does not have.
+	// ErrUnknown is returned for a form unknown to the store and to the owner.
 	ErrUnknown = errors.New("form is not here")
 	// ErrBusy is returned when too many forms are on their way.
 	ErrBusy = errors.New("too many bodies are on their way")
 )
 
-// Loader opens a complete form where its owner keeps it.
+// Loader opens a complete form of the owner.
 type Loader func(key record.FormKey) (*os.File, record.Form, fec.Index, error)
 
 // Store keeps forms. It is safe for concurrent use.
@@ -48,7 +48,7 @@ func Open(dir string, reserve int64, load Loader) (*Store, error) {
 	return &Store{dir: directory{dir, reserve}, load: load, open: map[record.FormKey]*entry{}}, nil
 }
 
-// Begin prepares to take the shards of a form. It returns the shards that are on disk
+// Begin prepares to take the shards of a form. It returns the shards on disk
 // already.
 func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte) (*bitset.BitSet, error) {
 	s.mu.Lock()
@@ -74,7 +74,7 @@ func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte
 	return e.file.Have(), nil
 }
 
-// makeRoom closes the complete form that was used least recently, if MaxOpen forms are open.
+// makeRoom closes the least recently used complete form, if MaxOpen forms are open.
 func (s *Store) makeRoom() error {
 	if len(s.open) < MaxOpen {
 		return nil
@@ -93,8 +93,7 @@ func (s *Store) makeRoom() error {
 	return nil
 }
 
-// find returns an open form. If load is set, it opens a complete form where its owner keeps
-// the form.
+// find returns an open form. If load is set, find opens a complete form of the owner.
 func (s *Store) find(key record.FormKey, load bool) (*fec.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,8 +120,8 @@ func (s *Store) find(key record.FormKey, load bool) (*fec.File, error) {
 	return file, nil
 }
 
-// Put stores a shard of a form on its way. It returns the other shards that this one
-// restored.
+// Put stores a shard of a form on the way. It returns the other shards
+// that were restored.
 func (s *Store) Put(key record.FormKey, n int, shard []byte) ([]int, error) {
 	file, err := s.find(key, false)
 	if err != nil {
@@ -142,8 +141,8 @@ func (s *Store) Get(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	return shard, file.Get(n, shard)
 }
 
-// Fill stores the bytes of a form on its way in one piece. It returns the shards that are on
-// disk: every shard, if the bytes are those of the form.
+// Fill stores the bytes of a form on the way in one piece. It returns the shards on
+// disk: every shard, if the bytes are correct.
 func (s *Store) Fill(key record.FormKey, form []byte) (*bitset.BitSet, error) {
 	file, err := s.find(key, false)
 	if err != nil {
@@ -164,7 +163,7 @@ func (s *Store) Fill(key record.FormKey, form []byte) (*bitset.BitSet, error) {
 	return file.Have(), nil
 }
 
-// OpenWhole opens the bytes of a form on its way whose shards have all come.
+// OpenWhole opens the bytes of a form on the way, if every shard has come.
 func (s *Store) OpenWhole(key record.FormKey) (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,8 +193,8 @@ func (s *Store) Stored() (bytes int64) {
 	return bytes
 }
 
-// Offer returns the manifest and the index of a form of v that is on its way. choice limits
-// the search to one form. ok is false if no such form is on its way.
+// Offer returns the manifest and the index of a form of v on the way. choice limits
+// the search to one form. ok is false if no matching form is on the way.
 func (s *Store) Offer(v record.VersionKey, choice wire.FormChoice) (form uint8, signed, index []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +218,8 @@ func (s *Store) Index(key record.FormKey) ([]byte, error) {
 	return file.Index().Bytes(), nil
 }
 
-// Finish checks a form whose shards have all come and makes its file durable. The caller
-// moves the file at path to where it keeps forms, and then calls Keep.
+// Finish checks a form after every shard has come, and makes the file durable. The caller
+// moves the file away from path, and then calls Keep.
 func (s *Store) Finish(key record.FormKey) (path string, index []byte, err error) {
 	s.mu.Lock()
 	e := s.open[key]
@@ -231,7 +230,7 @@ func (s *Store) Finish(key record.FormKey) (path string, index []byte, err error
 	return filepath.Join(e.dir, bytesFile), e.index, e.file.Finish()
 }
 
-// Keep deletes the directory of a form whose file was moved. The store goes on serving the
+// Keep deletes the directory of a form after the file was moved. The store goes on serving the
 // shards of the form.
 func (s *Store) Keep(key record.FormKey) error {
 	s.mu.Lock()
@@ -247,7 +246,7 @@ func (s *Store) Keep(key record.FormKey) error {
 	return os.RemoveAll(dir)
 }
 
-// Drop closes the forms of a version and deletes the shards that have come.
+// Drop closes the forms of a version and deletes the shards.
 func (s *Store) Drop(v record.VersionKey) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,8 +262,7 @@ func (s *Store) Drop(v record.VersionKey) error {
 	return errors.Join(errs...)
 }
 
-// Prune deletes the shards of forms that are not open and to which no shard was added for
-// age.
+// Prune deletes the shards of closed forms without a new shard for age.
 func (s *Store) Prune(age time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

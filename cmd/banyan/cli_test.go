@@ -111,7 +111,7 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 	}
 	c.expect(0, []string{"version 3 stored, not activated"}, "publish", "payments/limits", one, "--no-activate")
 	c.expect(0, []string{"rolled back"}, "rollback", "payments/limits", "--to", "2", "--region", "us")
-	c.expect(3, []string{"version 1 in region eu", "none before it"}, "rollback", "payments/limits")
+	c.expect(3, []string{"version 1 in region eu", "no version before it"}, "rollback", "payments/limits")
 }
 
 func TestSchemasHoldBackBadDrafts(t *testing.T) {

@@ -1,6 +1,6 @@
 // Package gossip is a pool of processes that exchange, over Serf, which members are alive and
-// the newest revision of each region. If the tree is broken, a host learns over the pool that
-// there are newer pointers.
+// the newest revision of each region. If the tree is broken, a host learns of newer pointers
+// over the pool.
 //
 // Entry points: [Open] starts a pool of one member, [Pool.Join] joins other members, and
 // [Pool.Announce] spreads a revision.
@@ -9,9 +9,9 @@
 //	coordinators of all regions ───────────────── wide-area pool
 //
 // A pool has at most a few hundred members, because in larger pools memberlist's own messages
-// starve all others. It carries revisions of a few bytes and never a pointer. A revision is a
-// hint: gossip is encrypted with the fleet's gossip key and not signed, so a host must verify
-// the pointers that the mesh then brings.
+// starve all others. A pool carries revisions of a few bytes and never a pointer. A revision is a
+// hint: gossip is encrypted with the fleet's gossip key and not signed, and a host must verify
+// the pointers from the mesh.
 //
-// The caller must Close a pool, which ends the pool's goroutines.
+// The caller must Close a pool, to end the goroutines of the pool.
 package gossip

@@ -29,15 +29,16 @@ type Config struct {
 	Name string
 	// Listen is the address to bind, TCP and UDP, host:port; port 0 chooses one.
 	Listen string
-	// Advertise is the host at which other members reach this one; default the bound host.
+	// Advertise is the host for other members; default the bound host.
 	Advertise string
-	// Key encrypts all messages. It has 32 bytes and is the same for the whole fleet.
+	// Key encrypts all messages. The whole fleet has the same key of 32 bytes.
 	Key []byte
 	// Wide is set if members are far from each other.
 	Wide bool
-	// OnRevision is called for each revision that comes, also for old ones. It must not block.
+	// OnRevision is called for each received revision, also for an old revision. It must not
+	// block.
 	OnRevision func(region string, revision uint64)
-	// OnFailed is called for each member that has died without leaving. It must not block.
+	// OnFailed is called for each member that dies without leaving. It must not block.
 	OnFailed func(name string)
 	// Log takes the pool's log; default none.
 	Log *slog.Logger
@@ -48,11 +49,11 @@ const WAN = "wan"
 
 // Limits of a pool.
 const (
-	eventBuffer = 256 // events of Serf that may wait
+	eventBuffer = 256 // waiting events of Serf
 	maxPayload  = 64  // bytes
 )
 
-// eventName is the name of the user event that carries a revision.
+// eventName is the name of the user event with a revision.
 const eventName = "revision"
 
 // ErrKey is returned if the gossip key does not have 32 bytes.
@@ -66,7 +67,7 @@ type Pool struct {
 	done sync.WaitGroup
 
 	mu        sync.Mutex
-	announced map[string]uint64 // newest revision that was announced, by region; guarded by mu
+	announced map[string]uint64 // newest announced revision, by region; guarded by mu
 }
 
 // Open binds the addresses and starts a pool of one member.
@@ -136,8 +137,8 @@ func (c *Config) memberlist(host string, port int) *memberlist.Config {
 	return m
 }
 
-// ownAddress returns an address of this host that other hosts can reach: an IPv4 address if
-// there is one. memberlist by itself accepts only a private address.
+// ownAddress returns an address of this host for other hosts, preferably an IPv4
+// address. memberlist by itself accepts only a private address.
 func ownAddress() string {
 	addrs, _ := net.InterfaceAddrs()
 	for _, a := range addrs {
@@ -153,7 +154,7 @@ func ownAddress() string {
 	return "127.0.0.1"
 }
 
-// Addr is the address at which other members reach this one.
+// Addr is the address for other members.
 func (p *Pool) Addr() string { return p.addr }
 
 // Join joins the pool through one of the members at addrs.
@@ -164,7 +165,7 @@ func (p *Pool) Join(addrs []string) error {
 	return nil
 }
 
-// Members returns the names of the members that are alive, including this one.
+// Members returns the names of the living members, including this member.
 func (p *Pool) Members() (names []string) {
 	for _, m := range p.serf.Members() {
 		if m.Status == serf.StatusAlive {
@@ -174,7 +175,7 @@ func (p *Pool) Members() (names []string) {
 	return names
 }
 
-// Announce spreads a region's revision. It does nothing if this member has announced that
+// Announce spreads a region's revision. It does nothing if this member has announced the
 // revision or a newer one.
 func (p *Pool) Announce(region string, revision uint64) error {
 	p.mu.Lock()
@@ -251,5 +252,5 @@ func (p *Pool) Close() error {
 	return err
 }
 
-// Leave tells the other members that this one leaves.
+// Leave announces to the other members that this member leaves.
 func (p *Pool) Leave() error { return p.serf.Leave() }
