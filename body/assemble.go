@@ -14,20 +14,20 @@ import (
 type Arrived struct {
 	// Key names the version and the form.
 	Key record.FormKey
-	// Manifest is the manifest of the version; it was verified when the index came.
+	// Manifest is the manifest of the version, verified at the arrival of the index.
 	Manifest record.Manifest
 	// Signed is the manifest as signed.
 	Signed []byte
 	// Form describes the bytes.
 	Form record.Form
-	// Path is the file with the bytes. The owner moves it.
+	// Path is the file with the bytes, to be moved by the owner.
 	Path string
 	// Index is the shard index of the form.
 	Index []byte
 }
 
 // Assemble checks the complete form key of store and calls adopt, which moves the file to
-// where its owner keeps versions. Afterwards store serves the shards from there.
+// the versions of the owner. Afterwards store serves the shards from there.
 //
 // If the bytes do not match the manifest, or the base of a delta is missing, Assemble drops
 // all shards of the version: the node fetches the version again.

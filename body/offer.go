@@ -9,22 +9,22 @@ import (
 	"banyan/record"
 )
 
-// ErrMismatch is wrapped when a peer offers something other than what was asked for.
+// ErrMismatch is wrapped if an offer does not match the request.
 var ErrMismatch = errors.New("offer does not match the request")
 
-// Content is the kind of bytes that an Offer carries.
+// Content is the kind of the bytes of an Offer.
 type Content uint8
 
 // The kinds of content. Their values travel in the header of a body stream.
 const (
 	ContentBody  Content = iota // the decoded body
 	ContentForm                 // a form, in one piece
-	ContentIndex                // the shard index of a form; the shards are asked for one by one
+	ContentIndex                // the shard index of a form; the shards are requested separately
 )
 
-// Offer is what a peer sends for a version.
+// Offer is the answer to a request for a version.
 type Offer struct {
-	// Signed is the manifest as the publisher signed it. It is not verified yet.
+	// Signed is the manifest as signed by the publisher, not verified yet.
 	Signed []byte
 	// What is the kind of Bytes.
 	What Content
@@ -54,7 +54,7 @@ func OfferIndex(signed []byte, n uint8, index []byte, wish Wish) (Offer, error) 
 	}, nil
 }
 
-// FormOf returns form number n of m. The error wraps ErrMismatch if m has no such form.
+// FormOf returns form number n of m. The error wraps ErrMismatch if m has no form n.
 func FormOf(m record.Manifest, n uint8) (record.Form, error) {
 	if int(n) >= len(m.Forms) {
 		return record.Form{}, fmt.Errorf("%w: %s version %d has no form %d", ErrMismatch, m.Config, m.Version, n)
@@ -63,7 +63,7 @@ func FormOf(m record.Manifest, n uint8) (record.Form, error) {
 }
 
 // Verify checks the signature of the offered manifest under policy, that the manifest is of
-// the version want, and that form and size of the offer are those of the manifest. Verify
+// the version want, and that the manifest confirms the form and the size of the offer. Verify
 // does not read Bytes.
 //
 // A decoded body is described by a form with the size and the hash of the body and the

@@ -11,11 +11,11 @@ import (
 	"banyan/shardstore"
 )
 
-// Library is where a host keeps the versions that it has completely.
+// Library has the complete versions of a host.
 type Library interface {
 	// Manifest returns the manifest of a version, decoded and as signed.
 	Manifest(ctx context.Context, v record.VersionKey) (m record.Manifest, signed []byte, err error)
-	// Forms returns the set of forms of a version that are in the library: bit i is form i.
+	// Forms returns the set of forms of a version in the library: bit i is form i.
 	Forms(m record.Manifest) uint8
 	// OpenForm opens the bytes of form number n.
 	OpenForm(ctx context.Context, m record.Manifest, n uint8) (io.ReadCloser, error)
@@ -23,16 +23,16 @@ type Library interface {
 	OpenBody(ctx context.Context, m record.Manifest) (io.ReadCloser, error)
 }
 
-// Server offers the versions of a host to its peers.
+// Server offers the versions of a host to peers.
 type Server struct {
 	// Library has the complete versions.
 	Library Library
-	// Arriving has the forms whose shards are on their way to this host, and the indices of
+	// Arriving has the forms on their way to this host, and the indices of
 	// complete forms.
 	Arriving *shardstore.Store
 }
 
-// Open offers the smallest form that is on this host and serves the wish. A form of at most
+// Open offers the smallest form on this host that serves the wish. A form of at most
 // swarm.WholeLimit bytes is offered in one piece; of a larger form the index is offered. If
 // no form serves the wish, Open offers the decoded body, unless the wish is for forms only.
 func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (Offer, error) {
@@ -60,8 +60,8 @@ func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (O
 	return Offer{Signed: signed, What: ContentBody, Size: m.BodySize, Bytes: r}, err
 }
 
-// openArriving offers a version whose form n is on its way. A coordinator may have a delta
-// in its library before the larger form is complete; a small delta is offered instead.
+// openArriving offers a version with form n on the way. A coordinator may have a delta
+// in the library before the larger form is complete; a small delta is offered instead.
 func (s *Server) openArriving(ctx context.Context, n uint8, signed, index []byte, wish Wish) (Offer, error) {
 	m, err := record.DecodeManifest(signed)
 	if err != nil {

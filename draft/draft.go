@@ -22,9 +22,9 @@ import (
 
 // Limits of a check.
 const (
-	// MaxSchemaDepth is the largest depth of nesting in a document that is checked.
+	// MaxSchemaDepth is the largest depth of nesting in a parsed document.
 	MaxSchemaDepth = 1000
-	// MaxChecked is the largest body that is parsed, in bytes. Parsing needs several times
+	// MaxChecked is the largest parsed body, in bytes. Parsing needs several times
 	// as much memory.
 	MaxChecked = 64 << 20
 )
@@ -33,7 +33,7 @@ const (
 type Rejection struct {
 	// Line counts from 1; 0 if the line is unknown.
 	Line int `json:"line,omitempty"`
-	// Path is the JSON Pointer of the value that violates the schema.
+	// Path is the JSON Pointer of the invalid value.
 	Path   string `json:"path,omitempty"`
 	Reason string `json:"reason"`
 }
@@ -71,7 +71,7 @@ const (
 	TypeAny  = "application/octet-stream"
 )
 
-// TypeOf returns the content type that the extension of a file name suggests.
+// TypeOf returns the content type for the extension of a file name.
 func TypeOf(name string) string {
 	switch strings.ToLower(filepath.Ext(name)) {
 	case ".json":
@@ -96,7 +96,8 @@ func Check(contentType string, body, schema []byte) error {
 	parse, known := parsers[base]
 	if !known {
 		if len(schema) > 0 {
-			reason := fmt.Sprintf("the config has a schema, and a body of type %s cannot be validated; publish JSON, YAML or TOML", base)
+			reason := fmt.Sprintf("the config has a schema, and a body of type %s cannot be validated; "+
+				"publish JSON, YAML or TOML", base)
 			return &Rejection{Reason: reason}
 		}
 		return nil
@@ -138,7 +139,7 @@ func CheckReader(contentType string, size int64, schema []byte, read func() ([]b
 		return Check(contentType, nil, schema)
 	}
 	if size > MaxChecked {
-		reason := fmt.Sprintf("a body of type %s has %d bytes, the limit for bodies that are parsed is %d; publish it as %s",
+		reason := fmt.Sprintf("a body of type %s has %d bytes, the limit of a check is %d; publish the body as %s",
 			contentType, size, MaxChecked, TypeAny)
 		return &Rejection{Reason: reason}
 	}

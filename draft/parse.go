@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// lineIndex maps the JSON Pointer of a value to the line it starts on.
+// lineIndex maps the JSON Pointer of a value to the first line of the value.
 type lineIndex map[string]int
 
 // find returns the line of a value. If the line is unknown, find returns the line of the
@@ -28,7 +28,7 @@ func (x lineIndex) find(location []string) int {
 	return 0
 }
 
-// parser parses a document and finds the lines of its values.
+// parser parses a document and finds the lines of the values.
 type parser func(body []byte) (any, lineIndex, error)
 
 var parsers = map[string]parser{

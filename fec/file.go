@@ -47,7 +47,8 @@ func NewFile(f *os.File, form record.Form, index Index, complete bool) (*File, e
 	}
 	n := form.Geometry.Shards(form.Size)
 	if len(index) != n {
-		return nil, fmt.Errorf("%w: an index of %d shards for a form of %d shards", record.ErrChecksum, len(index), n)
+		return nil, fmt.Errorf("%w: an index of %d shards for a form of %d shards",
+			record.ErrChecksum, len(index), n)
 	}
 	x := &File{
 		form:   form,
@@ -228,7 +229,8 @@ func (x *File) rebuild(stripe int) (restored []int, err error) {
 			continue
 		}
 		if record.Sum(shard) != x.index[n] {
-			return restored, fmt.Errorf("stripe %d: the publisher's parity does not match the data: %w", stripe, record.ErrChecksum)
+			return restored, fmt.Errorf("stripe %d: the publisher's parity does not match the data: %w",
+				stripe, record.ErrChecksum)
 		}
 		if err := x.disk.write(n, shard); err != nil {
 			return restored, err

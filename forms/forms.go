@@ -120,14 +120,21 @@ func describe(path string) (Made, error) {
 		return Made{}, err
 	}
 	if info.Size() > record.MaxBody {
-		return Made{}, fmt.Errorf("%w: a body of %d bytes, the limit is %d", record.ErrTooLarge, info.Size(), record.MaxBody)
+		return Made{}, fmt.Errorf("%w: a body of %d bytes, the limit is %d",
+			record.ErrTooLarge, info.Size(), record.MaxBody)
 	}
 	g := fec.GeometryFor(info.Size())
 	index, sum, err := fec.BuildIndex(f, info.Size(), g)
 	if err != nil {
 		return Made{}, err
 	}
-	form := record.Form{Encoding: record.EncodingIdentity, Size: info.Size(), SHA256: sum, Geometry: g, IndexSHA256: index.Digest()}
+	form := record.Form{
+		Encoding:    record.EncodingIdentity,
+		Size:        info.Size(),
+		SHA256:      sum,
+		Geometry:    g,
+		IndexSHA256: index.Digest(),
+	}
 	return Made{Form: form, Index: index}, nil
 }
 
@@ -225,7 +232,8 @@ func copyBody(m record.Manifest, r io.Reader, w io.Writer) error {
 // Verify checks that encoded are the bytes which f describes, and returns their index.
 func Verify(f record.Form, encoded io.Reader) (fec.Index, error) {
 	if f.Geometry != fec.GeometryFor(f.Size) {
-		return nil, fmt.Errorf("%w: geometry %+v is not the one for %d bytes", record.ErrInvalid, f.Geometry, f.Size)
+		return nil, fmt.Errorf("%w: geometry %+v; a form of %d bytes needs %+v",
+			record.ErrInvalid, f.Geometry, f.Size, fec.GeometryFor(f.Size))
 	}
 	index, sum, err := fec.BuildIndex(encoded, f.Size, f.Geometry)
 	if err != nil {

@@ -28,7 +28,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// decodeCanonical decodes payload into v. It refuses a payload that differs from the
+// decodeCanonical decodes payload into v, and refuses a payload that differs from the
 // canonical encoding of v: a record has exactly one encoding, so a hash or a signature over
 // the bytes is a hash or a signature over the meaning.
 func decodeCanonical(payload []byte, v any) error {

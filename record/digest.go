@@ -13,7 +13,7 @@ type Digest [sha256.Size]byte
 // Sum hashes b.
 func Sum(b []byte) Digest { return sha256.Sum256(b) }
 
-// SumReader hashes the bytes of r up to its end.
+// SumReader hashes all bytes of r.
 func SumReader(r io.Reader) (Digest, error) {
 	h := sha256.New()
 	if _, err := io.Copy(h, r); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/veraison/go-cose"
 )
 
-// kind is a kind of record. Its content type is a signed COSE header, so a signature for a
+// kind is a kind of record. The content type is a signed COSE header, so a signature for a
 // record of one kind is never valid for a record of another kind.
 type kind struct {
 	contentType string
@@ -58,10 +58,11 @@ type envelope struct {
 	keyID KeyID
 }
 
-// open parses raw. It checks the size, the headers, the algorithm and the kind.
+// open parses raw, and checks the size, the headers, the algorithm and the kind.
 func open(k kind, raw []byte) (*envelope, error) {
 	if len(raw) > k.limit {
-		return nil, fmt.Errorf("%w: %d bytes, the limit for %s is %d", ErrTooLarge, len(raw), k.contentType, k.limit)
+		return nil, fmt.Errorf("%w: %d bytes, the limit for %s is %d",
+			ErrTooLarge, len(raw), k.contentType, k.limit)
 	}
 	e := new(envelope)
 	if err := e.msg.UnmarshalCBOR(raw); err != nil {
@@ -69,7 +70,8 @@ func open(k kind, raw []byte) (*envelope, error) {
 	}
 	protected := e.msg.Headers.Protected
 	if len(protected) != 3 || len(e.msg.Headers.Unprotected) != 0 {
-		return nil, fmt.Errorf("%w: the headers must be algorithm, content type and key id, all protected", ErrMalformed)
+		return nil, fmt.Errorf("%w: the headers must be algorithm, content type and key id, all protected",
+			ErrMalformed)
 	}
 	if alg, err := protected.Algorithm(); err != nil || alg != cose.AlgorithmEdDSA {
 		return nil, fmt.Errorf("%w: algorithm is not EdDSA", ErrMalformed)
@@ -97,7 +99,7 @@ func (e *envelope) verify(pub ed25519.PublicKey, v any) error {
 	return decodeCanonical(e.msg.Payload, v)
 }
 
-// decodeUnverified decodes a record without verifying its signature.
+// decodeUnverified decodes a record without verifying the signature.
 func decodeUnverified(k kind, raw []byte, v any) error {
 	e, err := open(k, raw)
 	if err != nil {

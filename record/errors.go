@@ -6,12 +6,12 @@ import "errors"
 var (
 	// ErrInvalid is wrapped if a field of a record has a value that is not allowed.
 	ErrInvalid = errors.New("invalid record")
-	// ErrTooLarge is wrapped if a record or a body exceeds its limit.
+	// ErrTooLarge is wrapped if a record or a body exceeds the limit.
 	ErrTooLarge = errors.New("record too large")
 	// ErrMalformed is wrapped if bytes are not the canonical encoding of a record of the
 	// expected kind.
 	ErrMalformed = errors.New("malformed record")
-	// ErrUnknownKey is wrapped if the policy lists no such key for this kind of record.
+	// ErrUnknownKey is wrapped if the policy does not list the key for this kind of record.
 	ErrUnknownKey = errors.New("unknown key")
 	// ErrScope is wrapped if the policy does not let the key sign for this config or region.
 	ErrScope = errors.New("outside the key's scope")
@@ -24,7 +24,7 @@ var (
 	ErrExpired = errors.New("policy expired")
 )
 
-// reasons maps each refusal to its label in metrics and acknowledgements.
+// reasons maps each refusal to the label in metrics and acknowledgements.
 var reasons = []struct {
 	err    error
 	reason string
@@ -39,7 +39,7 @@ var reasons = []struct {
 	{ErrInvalid, "invalid"},
 }
 
-// Reason returns the label of the refusal that err wraps, such as "bad_signature". The label
+// Reason returns the label of the refusal wrapped by err, for example "bad_signature". The label
 // is stable. Reason returns "other" if err wraps no error of this package.
 func Reason(err error) string {
 	for _, r := range reasons {

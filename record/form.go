@@ -26,7 +26,7 @@ func (g Geometry) PerStripe() int { return int(g.Data) + int(g.Parity) }
 func (g Geometry) Shards(size int64) int { return int(g.Stripes(size)) * g.PerStripe() }
 
 // IsPadding reports whether shard n of a form of size bytes is padding: a data shard of the
-// last stripe that lies behind the end of the form. Its bytes are zero.
+// last stripe behind the end of the form. The bytes are zero.
 func (g Geometry) IsPadding(size int64, n int) bool {
 	stripe, i := n/g.PerStripe(), n%g.PerStripe()
 	return i < int(g.Data) && (int64(stripe)*int64(g.Data)+int64(i))*int64(g.ShardBytes) >= size

@@ -28,7 +28,7 @@ func IDOf(pub ed25519.PublicKey) KeyID {
 	return KeyID(sum[:8])
 }
 
-// Key is a private Ed25519 key with the id of its public key.
+// Key is a private Ed25519 key with the id of the public key.
 type Key struct {
 	ID      KeyID
 	private ed25519.PrivateKey
@@ -43,7 +43,7 @@ func GenerateKey() (Key, error) {
 	return keyOf(private), nil
 }
 
-// KeyFromSeed returns the key of a 32-byte seed. It is for test vectors.
+// KeyFromSeed returns the key of a 32-byte seed, for test vectors.
 func KeyFromSeed(seed [ed25519.SeedSize]byte) Key {
 	return keyOf(ed25519.NewKeyFromSeed(seed[:]))
 }
@@ -99,7 +99,7 @@ func SavePublic(path string, pub ed25519.PublicKey) error {
 	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
 }
 
-// LoadPublic reads a public key that SavePublic has written.
+// LoadPublic reads a public key written by SavePublic.
 func LoadPublic(path string) (ed25519.PublicKey, error) {
 	der, err := readPEM(path, "PUBLIC KEY")
 	if err != nil {

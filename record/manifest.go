@@ -5,11 +5,11 @@ import (
 	"unicode/utf8"
 )
 
-// Manifest describes one immutable version of a config. A publisher signs it.
+// Manifest describes one immutable version of a config. A publisher signs the manifest.
 type Manifest struct {
 	Config      string `cbor:"1,keyasint" json:"config"`
 	Version     uint64 `cbor:"2,keyasint" json:"version"`
-	Parent      uint64 `cbor:"3,keyasint" json:"parent"` // the version that was edited; 0 for none
+	Parent      uint64 `cbor:"3,keyasint" json:"parent"` // the edited version; 0: no parent
 	BodySize    int64  `cbor:"4,keyasint" json:"body_size"`
 	BodySHA256  Digest `cbor:"5,keyasint" json:"body_sha256"`
 	Forms       []Form `cbor:"6,keyasint" json:"forms"` // 1 to MaxForms; the first has no base
@@ -27,7 +27,8 @@ func (m Manifest) Validate() error {
 	case m.Version == 0:
 		return fmt.Errorf("%w: manifest of %s: versions start at 1", ErrInvalid, m.Config)
 	case m.Parent >= m.Version:
-		return fmt.Errorf("%w: manifest of %s version %d: parent %d is not an older version", ErrInvalid, m.Config, m.Version, m.Parent)
+		return fmt.Errorf("%w: manifest of %s version %d: parent %d is not an older version",
+			ErrInvalid, m.Config, m.Version, m.Parent)
 	case m.BodySize < 0 || m.BodySize > MaxBody:
 		return fmt.Errorf("%w: manifest of %s version %d: body of %d bytes, the limit is %d",
 			ErrInvalid, m.Config, m.Version, m.BodySize, MaxBody)
@@ -47,7 +48,7 @@ func (m Manifest) Validate() error {
 	return nil
 }
 
-// SignManifest validates m and signs it with a publisher key.
+// SignManifest validates m and signs m with a publisher key.
 func SignManifest(m Manifest, key Key) ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
@@ -55,7 +56,7 @@ func SignManifest(m Manifest, key Key) ([]byte, error) {
 	return seal(kindManifest, m, key)
 }
 
-// DecodeManifest decodes a signed manifest without verifying its signature. It is for bytes
+// DecodeManifest decodes a signed manifest without verifying the signature, for bytes
 // that were verified before they were stored.
 func DecodeManifest(raw []byte) (Manifest, error) {
 	var m Manifest

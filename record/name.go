@@ -58,7 +58,8 @@ func ValidateRegion(name string) error {
 	}
 	for i := range len(name) {
 		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("%w: region name %q has the character %q; use lower-case letters, digits and '-'", ErrInvalid, name, c)
+			return fmt.Errorf("%w: region name %q has the character %q; use lower-case letters, digits and '-'",
+				ErrInvalid, name, c)
 		}
 	}
 	return nil

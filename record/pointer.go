@@ -34,7 +34,7 @@ type Wave struct {
 	Any []map[string]string `cbor:"2,keyasint" json:"any,omitempty"`
 }
 
-// Pointer says what one region runs of one config. An activation key signs it.
+// Pointer names the versions of a config for a region. An activation key signs the pointer.
 type Pointer struct {
 	Config     string `cbor:"1,keyasint" json:"config"`
 	Region     string `cbor:"2,keyasint" json:"region"`
@@ -90,7 +90,7 @@ func (w Wave) Validate() error {
 	return nil
 }
 
-// Key returns the key of the pointer: its config and region.
+// Key returns the key of the pointer: the config and the region.
 func (p *Pointer) Key() PointerKey { return PointerKey{Config: p.Config, Region: p.Region} }
 
 // VersionFor returns the version that an agent must run. It returns 0 if the pointer gives
@@ -112,7 +112,7 @@ func (w Wave) Covers(config, agent string, labels map[string]string) bool {
 	return WavePlace(config, agent) < uint32(w.Share)
 }
 
-// String describes the wave, such as "1% or canary=true".
+// String describes the wave, for example "1% or canary=true".
 func (w Wave) String() string {
 	var parts []string
 	if w.Share > 0 || len(w.Any) == 0 {
@@ -155,7 +155,7 @@ func WavePlace(config, agent string) uint32 {
 	return uint32(d.Sum64() % 10000)
 }
 
-// SignPointer validates p and signs it with an activation key.
+// SignPointer validates p and signs p with an activation key.
 func SignPointer(p Pointer, key Key) ([]byte, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func SignPointer(p Pointer, key Key) ([]byte, error) {
 	return seal(kindPointer, p, key)
 }
 
-// Head states the newest revision of a region and the time. An activation key signs it.
+// Head states the newest revision of a region and the time. An activation key signs the head.
 type Head struct {
 	Region     string `cbor:"1,keyasint" json:"region"`
 	Revision   uint64 `cbor:"2,keyasint" json:"revision"` // of the region's newest pointer
@@ -192,7 +192,7 @@ func (p Pointer) String() string {
 	return s + fmt.Sprintf(" at %s", p.Wave)
 }
 
-// DecodePointer decodes a signed pointer without verifying its signature. It is for bytes
+// DecodePointer decodes a signed pointer without verifying the signature, for bytes
 // that were verified before they were stored.
 func DecodePointer(raw []byte) (Pointer, error) {
 	var p Pointer

@@ -195,13 +195,15 @@ func (p *Policy) verifyActivation(k kind, raw []byte, v any, region func() strin
 	}
 	entry, ok := p.activators[e.keyID]
 	if !ok {
-		return fmt.Errorf("%w: %s is not an activation key in policy version %d", ErrUnknownKey, e.keyID, p.Document.Version)
+		return fmt.Errorf("%w: %s is not an activation key in policy version %d",
+			ErrUnknownKey, e.keyID, p.Document.Version)
 	}
 	if err := e.verify(entry.Public, v); err != nil {
 		return err
 	}
 	if !slices.Contains(entry.Regions, region()) {
-		return fmt.Errorf("%w: activation key %q (%s) does not serve region %q", ErrScope, entry.Name, e.keyID, region())
+		return fmt.Errorf("%w: activation key %q (%s) does not serve region %q",
+			ErrScope, entry.Name, e.keyID, region())
 	}
 	return nil
 }

@@ -88,7 +88,8 @@ func listenUDP(address string) (net.PacketConn, error) {
 	}
 	conn, err := net.ListenUDP("udp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen on udp %s: %w; stop the other process or choose another port", address, ErrPortInUse)
+		return nil, fmt.Errorf("listen on udp %s: %w; stop the other process or choose another port",
+			address, ErrPortInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on udp %s: %w", address, err)

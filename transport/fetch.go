@@ -25,7 +25,9 @@ func (e *localError) Unwrap() error { return e.err }
 // fetch asks the peer for a version and calls take with the offer. The peer must send
 // something every bodyTimeout, and minRate bytes a second in the long run. An error of take
 // is a localError unless the peer caused it.
-func (l *Link) fetch(ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error) error {
+func (l *Link) fetch(
+	ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error,
+) error {
 	s, err := l.conn.OpenStreamSync(ctx)
 	if err != nil {
 		return err

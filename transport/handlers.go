@@ -69,7 +69,9 @@ type BodyReceiver interface {
 type FormCache interface {
 	// CacheForm verifies a form that comes in one piece or by its index. It returns the
 	// shards of the form that are on disk. It is called from a goroutine of its own.
-	CacheForm(ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer) (step.FormInfo, *bitset.BitSet, error)
+	CacheForm(
+		ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer,
+	) (step.FormInfo, *bitset.BitSet, error)
 }
 
 // PointerOwner applies pointers.

@@ -40,7 +40,9 @@ func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard [
 
 // receiveShards calls fn for each shard that the peer sends, until the link ends. fn must not
 // keep the bytes. The capacity of slots is the number of shards that may be in memory.
-func (l *Link) receiveShards(ctx context.Context, slots chan struct{}, fn func(key record.FormKey, n int, shard []byte)) {
+func (l *Link) receiveShards(
+	ctx context.Context, slots chan struct{}, fn func(key record.FormKey, n int, shard []byte),
+) {
 	for {
 		s, err := l.conn.AcceptUniStream(ctx)
 		if err != nil {

@@ -138,7 +138,12 @@ func (d *Driver) storePushed() {
 // runStore stores a pushed version and returns the outcome.
 func (d *Driver) runStore(p *wire.Push) step.Input {
 	want := record.VersionKey{Config: p.Config, Version: p.Version}
-	o := body.Offer{Signed: p.Manifest, What: body.ContentBody, Size: int64(len(p.Body)), Bytes: bytes.NewReader(p.Body)}
+	o := body.Offer{
+		Signed: p.Manifest,
+		What:   body.ContentBody,
+		Size:   int64(len(p.Body)),
+		Bytes:  bytes.NewReader(p.Body),
+	}
 	outcome := step.Input{Kind: step.InFetched, Body: step.Body{Version: want}}
 	forms, err := d.handlers.Receiver.StoreBody(d.ctx, want, o)
 	if err != nil {
@@ -246,7 +251,8 @@ func (d *Driver) putShard(from step.PeerID, l *Link, key record.FormKey, n int, 
 	case err == nil:
 	case refusalReason(err) != "":
 		in.Failure.Reason = step.ReasonPoison
-		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n, "from", l.id.Name, "error", err)
+		d.log.Warn("poison", "config", key.Config, "version", key.Version, "shard", n,
+			"from", l.id.Name, "error", err)
 	default:
 		in.Failure = hostFailure(err.Error())
 	}

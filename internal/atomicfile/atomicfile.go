@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Write replaces the content of path by data, durably. It writes a temporary file in the same
-// directory, syncs it, renames it, and syncs the directory.
+// Write replaces the content of path by data, durably. Write makes a temporary file in the same
+// directory, syncs and renames the file, and syncs the directory.
 func Write(path string, data []byte, mode os.FileMode) error {
 	return WriteFrom(path, mode, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -18,7 +18,7 @@ func Write(path string, data []byte, mode os.FileMode) error {
 	})
 }
 
-// WriteFrom is Write with the content that write writes. If write returns an error, path is
+// WriteFrom is Write with the content from write. If write returns an error, path is
 // unchanged.
 func WriteFrom(path string, mode os.FileMode, write func(io.Writer) error) (err error) {
 	dir := filepath.Dir(path)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReplaceDir moves the directory from to the path to, and deletes the directory that was
-// there. If the file system can exchange names, readers find one of the two directories at
+// ReplaceDir moves the directory from to the path to, and deletes the old directory
+// there. If the file system can exchange names, readers find the old or the new directory at
 // every moment.
 func ReplaceDir(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)

@@ -45,7 +45,7 @@ type DB struct {
 	reserve int64
 }
 
-// Open opens the database in dir, or makes a new one if there is none.
+// Open opens the database in dir, or makes a new database.
 func Open(dir string, o Options) (*DB, error) {
 	if o.MemTable == 0 {
 		o.MemTable = 8 << 20
@@ -110,13 +110,13 @@ func (db *DB) Write(fn func(txn *badger.Txn) error) error {
 	return db.Update(fn)
 }
 
-// Put stores value and its checksum under key.
+// Put stores value and a checksum under key.
 func Put(txn *badger.Txn, key, value []byte) error {
 	stored := binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(value)), xxhash.Sum64(value))
 	return txn.Set(key, append(stored, value...))
 }
 
-// Get returns the value that Put has stored under key, or badger.ErrKeyNotFound.
+// Get returns the value stored by Put under key, or badger.ErrKeyNotFound.
 func Get(txn *badger.Txn, key []byte) ([]byte, error) {
 	item, err := txn.Get(key)
 	if err != nil {
@@ -125,7 +125,7 @@ func Get(txn *badger.Txn, key []byte) ([]byte, error) {
 	return Value(item)
 }
 
-// Value returns the value of an item that Put has stored.
+// Value returns the value of an item stored by Put.
 func Value(item *badger.Item) ([]byte, error) {
 	stored, err := item.ValueCopy(nil)
 	if err != nil {

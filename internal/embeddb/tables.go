@@ -54,11 +54,12 @@ func checkFiles(dir string) error {
 	}
 	manifest, whole, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir).WithLogger(nil))
 	if err == nil && whole != info.Size() {
-		// Badger would ignore the torn part, and delete the tables that it names.
+		// Badger would ignore the torn part, and delete the tables named there.
 		err = fmt.Errorf("%d of its %d bytes are torn", info.Size()-whole, info.Size())
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, f.Name(), firstLine(err.Error()))
+		return fmt.Errorf("%w: %s: %s; restore the directory from a backup",
+			ErrCorrupt, f.Name(), firstLine(err.Error()))
 	}
 	for id := range manifest.Tables {
 		path := table.NewFilename(id, dir)
@@ -70,7 +71,7 @@ func checkFiles(dir string) error {
 }
 
 // removeEmpty deletes empty log files. A process that is killed between making a log file and
-// sizing it leaves an empty file, and Badger does not open a database that has one.
+// setting the size leaves an empty file, and Badger does not open a database with an empty log.
 func removeEmpty(dir string) error {
 	for _, pattern := range []string{"*.vlog", "*.mem"} {
 		logs, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -95,7 +96,8 @@ func removeEmpty(dir string) error {
 func checkNew(dir string) error {
 	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
 	if err == nil && len(tables) > 0 {
-		err = fmt.Errorf("%w: %s has %d tables and no MANIFEST; restore the directory from a backup", ErrCorrupt, dir, len(tables))
+		err = fmt.Errorf("%w: %s has %d tables and no MANIFEST; restore the directory from a backup",
+			ErrCorrupt, dir, len(tables))
 	}
 	return err
 }

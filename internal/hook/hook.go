@@ -26,7 +26,7 @@ import (
 
 // Limits of a command's output, in bytes.
 const (
-	// MaxOutput is the size of the output that is kept: the first keptStart bytes and the end.
+	// MaxOutput is the size of the kept output: the first keptStart bytes and the end.
 	MaxOutput = 4 << 10
 	keptStart = 1 << 10
 	// maxPrinted is the size of the output past which a command is killed.
@@ -51,7 +51,8 @@ type Command struct {
 	Env     []string
 	Timeout time.Duration
 	// Isolated is set if no process of the command may outlive the command. Otherwise the
-	// processes of a command that ends in time are left alone: a reload may start a daemon.
+	// processes of a command are left alone if the command ends in time: a reload may start a
+	// daemon.
 	Isolated bool
 }
 
@@ -89,7 +90,7 @@ func Run(ctx context.Context, c Command) (output string, err error) {
 	case ctx.Err() != nil && (err != nil || parent.Err() == nil):
 		err = context.Cause(ctx)
 	case errors.Is(err, exec.ErrWaitDelay):
-		err = nil // the command succeeded; a daemon that it has started holds the output open
+		err = nil // the command succeeded; a daemon started by the command holds the output open
 	}
 	return kept.String(), err
 }
@@ -113,7 +114,7 @@ func killGroup(pid int) error {
 	return nil
 }
 
-// killMarked kills every process that has cookie in its environment. It finds no process on a
+// killMarked kills every process with cookie in the environment. It finds no process on a
 // system without /proc.
 func killMarked(cookie string) {
 	for range sweeps {
@@ -134,8 +135,8 @@ func killMarked(cookie string) {
 	}
 }
 
-// tail keeps the beginning and the end of the output of a command. Only one goroutine writes to
-// it, and that goroutine ends before Run returns.
+// tail keeps the beginning and the end of the output of a command. Only one goroutine writes
+// the output; the goroutine ends before Run returns.
 type tail struct {
 	start   []byte
 	end     []byte

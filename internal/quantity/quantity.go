@@ -27,7 +27,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 // String returns the text form.
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// Percent is a share, 0 to 1. Its text form is a percentage such as 0.1%.
+// Percent is a share, 0 to 1. The text form is a percentage such as 0.1%.
 type Percent float64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -57,7 +57,15 @@ func (p Percent) Hundredths() (hundredths uint16, whole bool) {
 }
 
 // units are the prefixes of units and their factors.
-var units = map[string]float64{"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+var units = map[string]float64{
+	"":   1,
+	"k":  1e3,
+	"M":  1e6,
+	"G":  1e9,
+	"Ki": 1 << 10,
+	"Mi": 1 << 20,
+	"Gi": 1 << 30,
+}
 
 // parseUnit parses a number with a unit: "64KiB" with the suffix "B" is 65536.
 func parseUnit(text, suffix string) (float64, error) {
@@ -70,7 +78,7 @@ func parseUnit(text, suffix string) (float64, error) {
 	return v * factor, nil
 }
 
-// Size is a number of bytes. Its text form is a number with a unit such as 64KiB.
+// Size is a number of bytes. The text form is a number with a unit such as 64KiB.
 type Size int64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -80,7 +88,7 @@ func (s *Size) UnmarshalText(b []byte) error {
 	return err
 }
 
-// Bandwidth is a rate in bits a second. Its text form is a number with a unit such as 1Gbps.
+// Bandwidth is a rate in bits a second. The text form is a number with a unit such as 1Gbps.
 type Bandwidth float64
 
 // UnmarshalText implements encoding.TextUnmarshaler.

@@ -21,14 +21,14 @@ const MaxQueued = 4096
 
 // Link says what happens to packets on their way. The zero value changes nothing.
 type Link struct {
-	Loss      float64       // share of packets that are lost, 0 to 1
-	Duplicate float64       // share of packets that are sent twice, 0 to 1
-	Reorder   float64       // share of packets that are held back, 0 to 1
-	ReorderBy time.Duration // longest time for which a packet is held back; default 20 ms
+	Loss      float64       // share of lost packets, 0 to 1
+	Duplicate float64       // share of packets sent twice, 0 to 1
+	Reorder   float64       // share of delayed packets, 0 to 1
+	ReorderBy time.Duration // longest delay of such a packet; default 20 ms
 	Delay     time.Duration // delay of every packet
 	Jitter    time.Duration // longest additional delay; the delay is uniformly distributed
-	Rate      float64       // bits a second that the socket sends; 0: no limit
-	DownRate  float64       // bits a second that the socket receives; 0: no limit
+	Rate      float64       // bits a second sent by the socket; 0: no limit
+	DownRate  float64       // bits a second received by the socket; 0: no limit
 	// Queue is the longest time that a packet waits for either rate. A packet that would wait
 	// longer is dropped. Default 200 ms.
 	Queue time.Duration
@@ -38,14 +38,14 @@ type Link struct {
 // Socket is a net.PacketConn behind an emulated link.
 type Socket interface {
 	net.PacketConn
-	// Cut silences the socket in both directions, like a host that has died: packets that are
-	// written do not leave, and packets that arrive are not read.
+	// Cut silences the socket in both directions, like the death of a host: written packets do
+	// not leave, and arriving packets are not read.
 	Cut(cut bool)
-	// Stats returns what was done to packets so far.
+	// Stats returns the counts of packets so far.
 	Stats() Stats
 }
 
-// Stats counts what was done to packets.
+// Stats counts packets by their fate.
 type Stats struct {
 	Sent, Lost, Doubled, Reordered, Dropped uint64
 	Bytes                                   uint64 // payload of the sent packets

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// packet is a packet on its way.
+// packet is a packet in the flight.
 type packet struct {
 	at      time.Time // when the packet is due
 	to      net.Addr
@@ -28,7 +28,7 @@ func newPacket(b []byte, at time.Time, to net.Addr) *packet {
 	return p
 }
 
-// release returns the packet to the pool, unless its data outgrew the pool's capacity.
+// release returns the packet to the pool, unless the data outgrew the capacity.
 func (p *packet) release() {
 	if cap(p.data) == maxPacket {
 		*p = packet{data: p.data[:0]}
@@ -36,13 +36,13 @@ func (p *packet) release() {
 	}
 }
 
-// flight holds packets until they are due. It is a timing wheel: the cost of a packet does not
+// flight holds packets until they are due. A flight is a timing wheel: the cost of a packet does not
 // depend on the number of packets (Varghese and Lauck, SOSP 1987). Packets are delivered in
-// ticks, as a network card gathers packets before it interrupts.
+// ticks, as a network card gathers packets before an interrupt.
 type flight struct {
 	slots [][]*packet // wheelSlots slots, by tick; nil before the first packet
 	began time.Time   // when the slots were made
-	ticks int64       // number of ticks that are over
+	ticks int64       // number of past ticks
 	count int         // number of packets
 }
 
@@ -58,7 +58,7 @@ func (f *flight) add(now time.Time, p *packet) (first bool) {
 		f.skip(now)
 	}
 	due := int64((p.at.Sub(f.began) + tick - 1) / tick)
-	// A packet that is due after the last slot is added again when that slot is over.
+	// A packet due after the last slot is added again when the last slot is over.
 	due = min(max(due, f.ticks+1), f.ticks+wheelSlots-1)
 	slot := &f.slots[due%wheelSlots]
 	*slot = append(*slot, p)
@@ -76,7 +76,7 @@ func (f *flight) skip(now time.Time) {
 }
 
 // due calls fn for each packet of the ticks that are over, and returns the time until the next
-// tick. A packet that fn adds is due in a later tick.
+// tick. A packet added by fn is due in a later tick.
 func (f *flight) due(now time.Time, fn func(*packet)) (wait time.Duration) {
 	for over := int64(now.Sub(f.began) / tick); f.count > 0 && f.ticks < over; {
 		f.ticks++

@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// Network carries packets between its sockets in memory. It makes no system call, and no
-// buffer of the kernel drops a packet that the emulation would deliver.
+// Network carries packets between sockets in memory, without a system call. No
+// buffer of the kernel drops a packet of the emulation.
 type Network struct {
 	mu      sync.Mutex
 	sockets map[netip.AddrPort]*memorySocket // guarded by mu
 	flight  flight                           // guarded by mu
-	port    uint16                           // the port that was chosen last; guarded by mu
+	port    uint16                           // the last chosen port; guarded by mu
 	closed  bool                             // guarded by mu
 
 	courier courier
 }
 
-// NewNetwork starts a network without sockets. The caller must Close it.
+// NewNetwork starts a network without sockets. The caller must close the network.
 func NewNetwork() *Network {
 	n := &Network{sockets: map[netip.AddrPort]*memorySocket{}}
 	n.courier.start(n.deliverDue)
@@ -49,10 +49,10 @@ func (n *Network) Listen(address string, link Link) (Socket, error) {
 	return s, nil
 }
 
-// firstPort is the lowest port that freePort chooses.
+// firstPort is the lowest result of freePort.
 const firstPort = 1024
 
-// freePort returns the next free port after the one that was chosen last.
+// freePort returns the next free port after the last chosen port.
 func (n *Network) freePort(at netip.AddrPort) netip.AddrPort {
 	for range 1 << 16 {
 		n.port = max(n.port+1, firstPort)
@@ -79,7 +79,7 @@ func (n *Network) Close() error {
 	return nil
 }
 
-// deliverDue delivers the packets that are due. It returns the time until the next one is
+// deliverDue delivers the due packets. It returns the time until the next packet is
 // due.
 func (n *Network) deliverDue() (wait time.Duration, closed bool) {
 	n.mu.Lock()
@@ -91,7 +91,7 @@ func (n *Network) deliverDue() (wait time.Duration, closed bool) {
 	return n.flight.due(now, func(p *packet) { n.advance(p, now) }), false
 }
 
-// advance moves a packet that is due: from the sender's link to the receiver's link, and from
+// advance moves a due packet: from the sender's link to the receiver's link, and from
 // there to the reader.
 func (n *Network) advance(p *packet, now time.Time) {
 	if p.arrived == nil {
@@ -155,13 +155,13 @@ type memorySocket struct {
 	reading  sync.Mutex
 	ready    sync.Cond   // of reading: a field below has changed, or the deadline has come
 	inbox    []*packet   // guarded by reading
-	read     int         // number of packets of inbox that were read; guarded by reading
+	read     int         // number of read packets of inbox; guarded by reading
 	closed   bool        // guarded by reading
 	deadline time.Time   // guarded by reading
-	alarm    *time.Timer // signals ready at the deadline; nil for none; guarded by reading
+	alarm    *time.Timer // signals ready at the deadline; nil without a deadline; guarded by reading
 }
 
-// WriteTo implements net.PacketConn. A packet that is lost counts as written.
+// WriteTo implements net.PacketConn. A lost packet counts as written.
 func (s *memorySocket) WriteTo(b []byte, to net.Addr) (int, error) {
 	n := s.network
 	n.mu.Lock()
@@ -263,7 +263,7 @@ func (s *memorySocket) SetReadDeadline(t time.Time) error {
 // SetDeadline implements net.PacketConn.
 func (s *memorySocket) SetDeadline(t time.Time) error { return s.SetReadDeadline(t) }
 
-// SetWriteDeadline implements net.PacketConn. It does nothing, because writes do not block.
+// SetWriteDeadline implements net.PacketConn. Writes do not block, so there is nothing to do.
 func (s *memorySocket) SetWriteDeadline(time.Time) error { return nil }
 
 // SetReadBuffer does nothing: the queue is limited by MaxQueued.

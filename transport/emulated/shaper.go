@@ -9,8 +9,8 @@ import (
 type shaper struct {
 	link   Link
 	rand   *rand.Rand
-	freeAt time.Time // when the packets that wait for Rate will have been sent
-	downAt time.Time // when the packets that wait for DownRate will have been received
+	freeAt time.Time // when the packets waiting for Rate will have been sent
+	downAt time.Time // when the packets waiting for DownRate will have been received
 	stats  Stats
 }
 
@@ -24,7 +24,7 @@ func newShaper(link Link) shaper {
 	return shaper{link: link, rand: rand.New(rand.NewPCG(link.Seed, 0x6c696e6b))}
 }
 
-// copies returns the number of copies of a packet that leave: usually 1.
+// copies returns the number of leaving copies of a packet: usually 1.
 func (s *shaper) copies() int {
 	switch roll := s.rand.Float64(); {
 	case roll < s.link.Loss:
@@ -75,7 +75,7 @@ func (s *shaper) arrive(at time.Time, size int) (in time.Time, ok bool) {
 }
 
 // occupy adds a packet of size bytes to a line of bps bits a second. free is the time at which
-// the line has carried all packets; occupy moves it. ok is false if the packet would wait
+// the line has carried all packets; occupy moves free. ok is false if the packet would wait
 // longer than queue.
 func occupy(free *time.Time, now time.Time, size int, bps float64, queue time.Duration) (done time.Time, ok bool) {
 	if free.Before(now) {

@@ -19,8 +19,8 @@ type Conn struct {
 	courier courier
 }
 
-// Wrap puts conn behind a link. Packets that are written pass the emulation of Rate, delay and
-// loss. Packets that are read pass the emulation of DownRate. So a packet between two wrapped
+// Wrap puts conn behind a link. Written packets pass the emulation of Rate, delay and
+// loss. Read packets pass the emulation of DownRate. So a packet between two wrapped
 // sockets is impaired once. Closing the result closes conn.
 func Wrap(conn net.PacketConn, link Link) *Conn {
 	c := &Conn{PacketConn: conn, shaper: newShaper(link)}
@@ -28,7 +28,7 @@ func Wrap(conn net.PacketConn, link Link) *Conn {
 	return c
 }
 
-// WriteTo implements net.PacketConn. A packet that is lost counts as written.
+// WriteTo implements net.PacketConn. A lost packet counts as written.
 func (c *Conn) WriteTo(b []byte, to net.Addr) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +89,7 @@ func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// receive returns the time until a packet that was read has been received, or lost.
+// receive returns the time until a read packet has been received, or lost.
 func (c *Conn) receive(size int) (wait time.Duration, lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +106,7 @@ func (c *Conn) receive(size int) (wait time.Duration, lost bool) {
 	return wait, false
 }
 
-// SetReadBuffer sets the buffer of the socket, if the socket has one.
+// SetReadBuffer sets the size of the socket's buffer, if the socket has a buffer.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	if s, ok := c.PacketConn.(interface{ SetReadBuffer(int) error }); ok {
 		return s.SetReadBuffer(bytes)
@@ -114,7 +114,7 @@ func (c *Conn) SetReadBuffer(bytes int) error {
 	return nil
 }
 
-// SetWriteBuffer sets the buffer of the socket, if the socket has one.
+// SetWriteBuffer sets the size of the socket's buffer, if the socket has a buffer.
 func (c *Conn) SetWriteBuffer(bytes int) error {
 	if s, ok := c.PacketConn.(interface{ SetWriteBuffer(int) error }); ok {
 		return s.SetWriteBuffer(bytes)
@@ -129,7 +129,7 @@ func (c *Conn) Stats() Stats {
 	return c.shaper.stats
 }
 
-// sendDue sends the packets that are due. It returns the time until the next one is due.
+// sendDue sends the due packets. It returns the time until the next packet is due.
 func (c *Conn) sendDue() (wait time.Duration, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,7 +142,7 @@ func (c *Conn) sendDue() (wait time.Duration, closed bool) {
 	}), false
 }
 
-// Close drops the packets that wait and closes the socket.
+// Close drops the waiting packets and closes the socket.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	c.closed = true

@@ -130,7 +130,9 @@ func (a *Authority) Issue(dir string, id Identity, hosts ...string) error {
 
 // certify makes a key and a certificate for id. A client's certificate is not valid for a
 // server.
-func (a *Authority) certify(id Identity, from, until time.Time, hosts []string) (der []byte, key *ecdsa.PrivateKey, err error) {
+func (a *Authority) certify(
+	id Identity, from, until time.Time, hosts []string,
+) (der []byte, key *ecdsa.PrivateKey, err error) {
 	key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err

@@ -143,7 +143,8 @@ func (h *Home) ClientDir() string { return h.path("client") }
 func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 	authority, err := OpenAuthority(h.Dir)
 	if err != nil {
-		return fmt.Errorf("open the fleet's authority: %w; run 'banyan init' first, or name its directory with --home", err)
+		return fmt.Errorf("open the fleet's authority: %w; run 'banyan init' first, or name the directory with --home",
+			err)
 	}
 	if err := authority.Issue(dir, id, hosts...); err != nil {
 		if errors.Is(err, fs.ErrExist) {

@@ -59,7 +59,8 @@ func (id Identity) Validate() error {
 		return fmt.Errorf("%w: %w", ErrIdentity, err)
 	}
 	if err := record.ValidateConfig(id.Name); err != nil || strings.Contains(id.Name, "/") {
-		return fmt.Errorf("%w: name %q; use 1 to %d letters, digits, '.', '_' and '-'", ErrIdentity, id.Name, record.MaxSegment)
+		return fmt.Errorf("%w: name %q; use 1 to %d letters, digits, '.', '_' and '-'",
+			ErrIdentity, id.Name, record.MaxSegment)
 	}
 	return nil
 }
