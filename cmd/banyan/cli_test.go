@@ -154,7 +154,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		{"bad name", 3, []string{"../etc", "part"}, []string{"publish", "../etc/", good}},
 		{"no such file", 1, []string{"no-such-file"}, []string{"publish", "a", "no-such-file"}},
 		{"not JSON", 3, []string{"line 3", "not JSON"}, []string{"publish", "a", file(t, "x.json", "{\n\n")}},
-		{"wrong key", 3, []string{stranger.ID.String(), "does not let it sign"}, []string{"publish", "a", good, "--key", strangerKey}},
+		{"wrong key", 3, []string{stranger.ID.String(), "does not allow this key to sign"}, []string{"publish", "a", good, "--key", strangerKey}},
 		{"no key", 1, []string{"publisher key", "--key"}, []string{"publish", "a", good, "--key", "nope"}},
 		{"oversized body", 3, []string{"1073741825", "limit"}, []string{"publish", "a", sparse(t, 1<<30+1)}},
 		{"unknown region", 3, []string{`"mars"`, "eu us"}, []string{"publish", "a", good, "--region", "mars"}},

@@ -14,40 +14,81 @@ import (
 )
 
 func newPlan(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "plan", Short: "Keep rollout plans at the coordinator, and defaults for prefixes of configs"}
-	cmd.AddCommand(
-		&cobra.Command{Use: "list", Short: "List the plans and the defaults", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return a.listPlans(cmd) }},
-		&cobra.Command{Use: "get NAME", Short: "Print a plan", Args: exactly("NAME"),
-			RunE: func(cmd *cobra.Command, args []string) error { return a.getPlan(cmd, args[0]) }},
-		&cobra.Command{Use: "put NAME FILE", Short: "Store a plan", Args: exactly("NAME", "FILE"),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				raw, err := os.ReadFile(args[1])
-				if err != nil {
-					return err
-				}
-				if _, err := rollout.ParsePlan(raw); err != nil {
-					return fmt.Errorf("%s: %w", args[1], err)
-				}
-				return a.do(cmd, func(c *api.Client) error { return c.PutPlan(cmd.Context(), args[0], string(raw)) }, "plan %s stored", args[0])
-			}},
-		&cobra.Command{Use: "delete NAME", Short: "Remove a plan", Args: exactly("NAME"),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.do(cmd, func(c *api.Client) error { return c.PutPlan(cmd.Context(), args[0], "") }, "plan %s removed", args[0])
-			}},
-		&cobra.Command{Use: "default PREFIX [NAME]", Short: "Make a plan the default of the configs below PREFIX (\"*\": all); without NAME there is none", Args: cobra.RangeArgs(1, 2),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				d := api.PlanDefault{Prefix: args[0]}
-				if len(args) == 2 {
-					d.Plan = args[1]
-				}
-				return a.do(cmd, func(c *api.Client) error { return c.SetDefaultPlan(cmd.Context(), d) }, "default of %s: %q", d.Prefix, d.Plan)
-			}},
-	)
+	cmd := &cobra.Command{Use: "plan", Short: "Store rollout plans at the coordinator, and choose default plans"}
+	cmd.AddCommand(newPlanList(a), newPlanGet(a), newPlanPut(a), newPlanDelete(a), newPlanDefault(a))
 	return cmd
 }
 
-// do carries out a request without an answer and says that it is done.
+func newPlanList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the stored plans and the defaults",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.listPlans(cmd) },
+	}
+}
+
+func newPlanGet(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "get NAME",
+		Short: "Print a stored plan",
+		Args:  exactly("NAME"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.getPlan(cmd, args[0]) },
+	}
+}
+
+func newPlanPut(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "put NAME FILE",
+		Short:   "Store the plan in FILE under NAME",
+		Example: "  banyan plan put careful careful.yaml",
+		Args:    exactly("NAME", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			raw, err := os.ReadFile(args[1])
+			if err != nil {
+				return err
+			}
+			if _, err := rollout.ParsePlan(raw); err != nil {
+				return fmt.Errorf("%s: %w", args[1], err)
+			}
+			put := func(c *api.Client) error { return c.PutPlan(cmd.Context(), args[0], string(raw)) }
+			return a.do(cmd, put, "plan %s stored", args[0])
+		},
+	}
+}
+
+func newPlanDelete(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete NAME",
+		Short: "Delete a stored plan",
+		Args:  exactly("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			remove := func(c *api.Client) error { return c.PutPlan(cmd.Context(), args[0], "") }
+			return a.do(cmd, remove, "plan %s deleted", args[0])
+		},
+	}
+}
+
+func newPlanDefault(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "default PREFIX [NAME]",
+		Short: "Make a plan the default of the configs under PREFIX",
+		Long: `Make the plan NAME the default of the configs under PREFIX ("*" for every config). Without
+NAME, the configs under PREFIX have no default plan.`,
+		Example: "  banyan plan default payments careful",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d := api.PlanDefault{Prefix: args[0]}
+			if len(args) == 2 {
+				d.Plan = args[1]
+			}
+			set := func(c *api.Client) error { return c.SetDefaultPlan(cmd.Context(), d) }
+			return a.do(cmd, set, "default plan of %s: %q", d.Prefix, d.Plan)
+		},
+	}
+}
+
+// do sends a request that has no answer, and prints a line when the request is done.
 func (a *app) do(cmd *cobra.Command, request func(c *api.Client) error, format string, args ...any) error {
 	client, _, err := a.client()
 	if err != nil {
@@ -59,8 +100,11 @@ func (a *app) do(cmd *cobra.Command, request func(c *api.Client) error, format s
 	return a.print(map[string]bool{"done": true}, func(w io.Writer) { fmt.Fprintf(w, format+"\n", args...) })
 }
 
-// show asks for something and prints it.
-func show[T any](a *app, cmd *cobra.Command, ask func(ctx context.Context, c *api.Client) (T, error), text func(w io.Writer, v T)) error {
+// show sends a request with ask and prints the answer, as JSON or with text.
+func show[T any](
+	a *app, cmd *cobra.Command,
+	ask func(ctx context.Context, c *api.Client) (T, error), text func(w io.Writer, v T),
+) error {
 	client, _, err := a.client()
 	if err != nil {
 		return err
@@ -72,7 +116,7 @@ func show[T any](a *app, cmd *cobra.Command, ask func(ctx context.Context, c *ap
 	return a.print(v, func(w io.Writer) { text(w, v) })
 }
 
-// named gives a list the name that it has as JSON.
+// named returns a JSON object with one field: the list, under the given name.
 func named[T any](name string, list []T, err error) (map[string][]T, error) {
 	return map[string][]T{name: list}, err
 }
@@ -107,7 +151,11 @@ func (a *app) getPlan(cmd *cobra.Command, name string) error {
 			return a.print(p, func(w io.Writer) { io.WriteString(w, p.Text) })
 		}
 	}
-	return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("there is no plan %q", name), Hint: "'banyan plan list' tells which there are"}
+	return &api.Error{
+		Code:    api.CodeNotFound,
+		Message: fmt.Sprintf("there is no plan %q", name),
+		Hint:    "'banyan plan list' lists the stored plans",
+	}
 }
 
 func newFreeze(a *app) *cobra.Command {
@@ -118,9 +166,14 @@ func newFreeze(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "freeze [PREFIX]",
-		Short: "Stop all rollouts of the configs below PREFIX (default all), for a reason and a time",
-		Long: `Stop all rollouts in a scope: none starts, and those under way stay where they are. Taking
-versions back goes on, by hand and by gates. Without --reason and --lift, list what is frozen or locked.`,
+		Short: "Stop all rollouts of the configs under PREFIX (default: of every config)",
+		Long: `Stop all rollouts of the configs under PREFIX, or of every config. No rollout starts, and
+rollouts under way stay where they are. Rollbacks still work, by hand and by gates.
+
+Without --reason and --lift, list what is frozen or locked.`,
+		Example: `  banyan freeze --reason "black friday" --for 48h
+  banyan freeze payments --reason "audit" --region eu
+  banyan freeze --lift`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			h.Scope = "*"
@@ -134,7 +187,10 @@ versions back goes on, by hand and by gates. Without --reason and --lift, list w
 				return a.listHolds(cmd)
 			}
 			if h.Reason == "" {
-				return usagef("a freeze needs a --reason")
+				return usagef("a freeze needs a --reason, for everybody whom the freeze stops")
+			}
+			if cmd.Flags().Changed("for") && long <= 0 {
+				return usagef("--for is %s; a freeze must last longer than 0", long)
 			}
 			if long > 0 {
 				h.Until = time.Now().Add(long)
@@ -143,9 +199,9 @@ versions back goes on, by hand and by gates. Without --reason and --lift, list w
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&h.Reason, "reason", "", "why, for everybody who is stopped by it")
-	f.DurationVar(&long, "for", 0, "how long (default until it is lifted)")
-	f.StringVar(&h.Region, "region", "", "only rollouts that reach this region")
+	f.StringVar(&h.Reason, "reason", "", "`TEXT`: why, for everybody whom the freeze stops")
+	f.DurationVar(&long, "for", 0, "`TIME` after which the freeze ends (default never)")
+	f.StringVar(&h.Region, "region", "", "freeze only rollouts that include `REGION`")
 	f.BoolVar(&lift, "lift", false, "end the freeze")
 	return cmd
 }
@@ -154,23 +210,26 @@ func newLock(a *app) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "lock CONFIG",
-		Short: "Let nobody change CONFIG: no new versions, no rollouts, no rollback by hand",
-		Args:  exactly("CONFIG"),
+		Short: "Forbid every manual change to CONFIG, including rollback",
+		Long: `Forbid every manual change to CONFIG: new versions, rollouts, and rollbacks. Gates still
+take back a rollout under way.`,
+		Example: `  banyan lock payments/limits --reason "incident 4711"`,
+		Args:    exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if reason == "" {
-				return usagef("a lock needs a --reason")
+				return usagef("a lock needs a --reason, for everybody whom the lock stops")
 			}
 			return a.hold(cmd, api.Hold{Scope: args[0], Lock: true, Reason: reason})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for everybody who is stopped by it")
+	cmd.Flags().StringVar(&reason, "reason", "", "`TEXT`: why, for everybody whom the lock stops")
 	return cmd
 }
 
 func newUnlock(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "unlock CONFIG",
-		Short: "Open a lock",
+		Short: "Remove the lock of CONFIG",
 		Args:  exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.do(cmd, func(c *api.Client) error {
@@ -185,7 +244,8 @@ func (a *app) hold(cmd *cobra.Command, h api.Hold) error {
 	if err != nil {
 		return err
 	}
-	if h, err = client.Hold(cmd.Context(), h); err != nil {
+	h, err = client.Hold(cmd.Context(), h)
+	if err != nil {
 		return err
 	}
 	return a.print(h, func(w io.Writer) { fmt.Fprintf(w, "%s is %s\n", h.Scope, h) })
@@ -208,11 +268,12 @@ func newQuarantine(a *app) *cobra.Command {
 	var release string
 	cmd := &cobra.Command{
 		Use:   "quarantine",
-		Short: "List the agents that keep failing, and why; release one by hand",
+		Short: "List the agents that keep failing, and why; release an agent",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if release != "" {
-				return a.do(cmd, func(c *api.Client) error { return c.Release(cmd.Context(), release) }, "%s is released", release)
+				request := func(c *api.Client) error { return c.Release(cmd.Context(), release) }
+				return a.do(cmd, request, "%s is released", release)
 			}
 			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Quarantined, error) {
 				agents, err := c.Quarantined(ctx)
@@ -221,19 +282,20 @@ func newQuarantine(a *app) *cobra.Command {
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Quarantined) {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tEPOCH\tSINCE\tREASON")
 				for _, q := range v["agents"] {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", q.Name, q.Region, q.Config, q.Epoch, q.Since.UTC().Format(time.RFC3339), q.Reason)
+					since := q.Since.UTC().Format(time.RFC3339)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", q.Name, q.Region, q.Config, q.Epoch, since, q.Reason)
 				}
 			})
 		},
 	}
-	cmd.Flags().StringVar(&release, "release", "", "agent of this coordinator's region to release")
+	cmd.Flags().StringVar(&release, "release", "", "`AGENT` of this coordinator's region to release")
 	return cmd
 }
 
 func newDrift(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "drift",
-		Short: "List files on hosts that are not what was applied",
+		Short: "List config files that were changed on hosts by hand",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Drift, error) {
@@ -243,7 +305,8 @@ func newDrift(a *app) *cobra.Command {
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Drift) {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tVERSION\tSINCE\tREPAIRED")
 				for _, d := range v["drifts"] {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", d.Agent, d.Region, d.Config, d.Version, d.Since.UTC().Format(time.RFC3339), d.Repaired)
+					since := d.Since.UTC().Format(time.RFC3339)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", d.Agent, d.Region, d.Config, d.Version, since, d.Repaired)
 				}
 			})
 		},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"banyan/agent"
@@ -35,10 +36,10 @@ const (
 	exitInterrupted = 130
 )
 
-// usagef makes an error of a command line that is wrong.
+// usagef returns the error of a wrong command line: exit code 2.
 func usagef(format string, args ...any) error { return usage.Errorf(format, args...) }
 
-// hinted adds what to do to what went wrong.
+// hinted is an error with a hint: what to do about the error.
 type hinted struct {
 	err  error
 	hint string
@@ -49,7 +50,7 @@ func (e hinted) Unwrap() error { return e.err }
 
 func withHint(err error, hint string) error { return hinted{err, hint} }
 
-// errTimedOut is wrapped when something did not happen in the time given.
+// errTimedOut is wrapped by the error of a wait that ended without the awaited event.
 var errTimedOut = errors.New("timed out")
 
 // failure is an error as the CLI reports it.
@@ -73,7 +74,7 @@ func describe(err error) failure {
 		f.Hint = hint.hint
 	}
 	switch {
-	case errors.As(err, &misuse), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+	case errors.As(err, &misuse), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for this error
 		f.Code, f.exit = "usage", exitUsage
 		f.Hint = "run with --help for the usage"
 	case errors.As(err, &answered):
@@ -94,14 +95,12 @@ func describe(err error) failure {
 		if strings.Contains(err.Error(), "certificate") {
 			f.Hint = "the two sides do not trust each other's certificate: check --identity, and that both come from one 'banyan init'"
 		} else if f.Hint == "" {
-			f.Hint = "check --coordinator, and that it runs"
+			f.Hint = "check --coordinator, and that the coordinator runs"
 		}
-	case errors.Is(err, record.ErrInvalid), errors.Is(err, record.ErrUnknownKey), errors.Is(err, record.ErrScope), errors.Is(err, record.ErrSignature),
-		errors.Is(err, record.ErrChecksum), errors.Is(err, record.ErrExpired), errors.Is(err, record.ErrTooLarge), errors.Is(err, rollout.ErrPlan), errors.Is(err, agent.ErrHooks), errors.Is(err, world.ErrInvalid),
-		errors.Is(err, identity.ErrIdentity):
+	case isRejection(err):
 		f.Code, f.exit = "rejected", exitRejected
 		if errors.Is(err, rollout.ErrPlan) {
-			f.Hint = "'banyan rollout schema' prints what a plan may hold; docs/rollouts.md explains it"
+			f.Hint = "'banyan rollout schema' prints the schema of plans; docs/rollouts.md explains plans"
 		}
 	case errors.Is(err, identity.ErrExists):
 		f.Code, f.exit = "conflict", exitConflict
@@ -114,6 +113,18 @@ func describe(err error) failure {
 	return f
 }
 
+// rejections are the errors of content, keys or plans that validation or policy rejects.
+var rejections = []error{
+	record.ErrInvalid, record.ErrUnknownKey, record.ErrScope, record.ErrSignature, record.ErrChecksum,
+	record.ErrExpired, record.ErrTooLarge, rollout.ErrPlan, agent.ErrHooks, identity.ErrIdentity,
+	world.ErrInvalid,
+}
+
+func isRejection(err error) bool {
+	return slices.ContainsFunc(rejections, func(target error) bool { return errors.Is(err, target) })
+}
+
+// exitOf returns the exit code for the code of an error of the control API.
 func exitOf(code string) int {
 	switch code {
 	case api.CodeInvalid, api.CodeRejected, api.CodeForbidden, api.CodeTooLarge:
@@ -129,11 +140,12 @@ func exitOf(code string) int {
 func hintFor(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return "run as a user who may, or choose another path"
+		return "run as a user who has the permission, or choose another path"
 	case errors.Is(err, fs.ErrNotExist):
-		return "check the path; 'banyan init' makes the keys and certificates"
-	case errors.Is(err, transport.ErrPortInUse), errors.Is(err, embeddb.ErrInUse), errors.Is(err, embeddb.ErrCorrupt), errors.Is(err, diskspace.ErrFull):
-		return "" // the message says it
+		return "check the path"
+	case errors.Is(err, transport.ErrPortInUse), errors.Is(err, embeddb.ErrInUse),
+		errors.Is(err, embeddb.ErrCorrupt), errors.Is(err, diskspace.ErrFull):
+		return "" // the message says what to do
 	}
 	return ""
 }

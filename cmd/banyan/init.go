@@ -18,12 +18,13 @@ func newInit(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Make a fleet's keys, certificates and trust policy",
-		Long: `Make, in the directory --home, what a fleet's trust grows from: a root key that signs
-the trust policy, a publisher key, an activation key for each region, the authority
-that issues node certificates, a bundle for each region's coordinator, and one for
-you. Move root.key and ca.key to a safe place when you are done.`,
-		Args: cobra.NoArgs,
+		Short: "Create a fleet's keys, certificates and trust policy",
+		Long: `Create in the directory --home what a fleet's trust is based on: a root key that signs the
+trust policy, a publisher key, an activation key for each region, the authority that
+issues node certificates, a bundle for each region's coordinator, and a bundle for you.
+Move root.key and ca.key to a safe place afterwards.`,
+		Example: "  banyan init --home fleet --regions eu,us --host eu.example.com --host us.example.com",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			h, err := identity.InitHome(a.home, regions, publisher, hosts...)
 			if err != nil {
@@ -31,10 +32,10 @@ you. Move root.key and ca.key to a safe place when you are done.`,
 			}
 			out := map[string]any{"home": h.Dir, "regions": regions, "publisher": publisher}
 			return a.print(out, func(w io.Writer) {
-				fmt.Fprintf(w, "made %s\n", h.Dir)
+				fmt.Fprintf(w, "created %s\n", h.Dir)
 				fmt.Fprintf(w, "  root.key, ca.key\tsign trust policies and certificates: keep them offline\n")
-				fmt.Fprintf(w, "  publishers/%s.key\tsigns versions: stays with who publishes\n", publisher)
-				fmt.Fprintf(w, "  activation/\tsigns pointers: goes to the leading coordinator\n")
+				fmt.Fprintf(w, "  publishers/%s.key\tsigns versions: stays with the publisher\n", publisher)
+				fmt.Fprintf(w, "  activation/\tsigns pointers: goes to the leader\n")
 				for _, r := range regions {
 					fmt.Fprintf(w, "  coordinator-%s/\tgoes to region %s's coordinator\n", r, r)
 				}
@@ -43,18 +44,25 @@ you. Move root.key and ca.key to a safe place when you are done.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&regions, "regions", []string{"eu", "us"}, "the fleet's regions; the first one's coordinator leads")
-	f.StringVar(&publisher, "publisher", "admin", "name of the first publisher, who may sign for every config")
-	f.StringSliceVar(&hosts, "host", nil, "DNS name or IP address that coordinators' certificates also cover")
+	f.StringSliceVar(&regions, "regions", []string{"eu", "us"}, "`REGIONS` of the fleet; the coordinator of the first region leads")
+	f.StringVar(&publisher, "publisher", "admin", "`NAME` of the first publisher, whose key may sign for every config")
+	f.StringSliceVar(&hosts, "host", nil, "`NAME` or IP address that the coordinators' certificates cover too; may be repeated")
 	return cmd
 }
 
 func newCert(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "cert", Short: "Issue identity bundles"}
+	cmd := &cobra.Command{Use: "cert", Short: "Issue identity bundles for hosts, coordinators and clients"}
 	for _, role := range []identity.Role{identity.RoleAgent, identity.RoleCoordinator, identity.RoleClient} {
 		cmd.AddCommand(newCertRole(a, role))
 	}
 	return cmd
+}
+
+// bundleFor says what a bundle of each role is for.
+var bundleFor = map[identity.Role]string{
+	identity.RoleAgent:       "Create the keys and certificate that host NAME runs with",
+	identity.RoleCoordinator: "Create the keys and certificate that coordinator NAME runs with",
+	identity.RoleClient:      "Create the keys and certificate that user NAME runs the CLI with",
 }
 
 func newCertRole(a *app, role identity.Role) *cobra.Command {
@@ -64,11 +72,11 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   string(role) + " NAME",
-		Short: fmt.Sprintf("Issue a bundle for %s NAME", role),
+		Short: bundleFor[role],
 		Args:  exactly("NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if region == "" {
-				return usagef("--region is needed")
+				return usagef("--region is required: the region that the holder belongs to")
 			}
 			id := identity.Identity{Role: role, Region: region, Name: args[0]}
 			if out == "" {
@@ -82,8 +90,8 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&region, "region", "", "region the holder belongs to")
-	cmd.Flags().StringVar(&out, "out", "", "directory for the bundle (default HOME/ROLEs/NAME)")
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "DNS name or IP address that the certificate also covers")
+	cmd.Flags().StringVar(&region, "region", "", "`REGION` that the holder belongs to")
+	cmd.Flags().StringVar(&out, "out", "", "`DIR` to write the bundle to (default HOME/ROLEs/NAME)")
+	cmd.Flags().StringSliceVar(&hosts, "host", nil, "`NAME` or IP address that the certificate covers too; may be repeated")
 	return cmd
 }

@@ -25,8 +25,10 @@ import (
 func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [CONFIG]",
-		Short: "Show how a config, or the coordinator and every config, stands",
-		Args:  cobra.MaximumNArgs(1),
+		Short: "Show which version each region runs, and how many hosts have it",
+		Example: `  banyan status
+  banyan status web/flags`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
 			if err != nil {
@@ -79,7 +81,8 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
 		for _, c := range configs {
 			for _, r := range c.Regions {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%d\n", c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%d\n",
+					c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed)
 			}
 		}
 	})
@@ -88,7 +91,7 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 func newAgents(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "agents",
-		Short: "List the agents of the coordinator's region and their places in the tree",
+		Short: "List the agents of the coordinator's region, and their places in the tree",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Agent, error) {
@@ -98,15 +101,13 @@ func newAgents(a *app) *cobra.Command {
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Agent) {
 				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tSUBSCRIBES TO\tQUARANTINED\tACCUSED BY")
 				for _, g := range v["agents"] {
-					parent := g.Parent
-					if parent == "" {
-						parent = "(coordinator)"
-					}
+					parent := cmp.Or(g.Parent, "(coordinator)")
 					scopes := "all"
 					if g.Subscriptions != nil {
 						scopes = cmp.Or(strings.Join(g.Subscriptions, ","), "nothing")
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n", g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, scopes, g.Confined, cmp.Or(g.Accuser, "-"))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n",
+						g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, scopes, g.Confined, cmp.Or(g.Accuser, "-"))
 				}
 			})
 		},
@@ -131,19 +132,23 @@ func newHistory(a *app) *cobra.Command {
 			return a.print(map[string]any{"versions": versions}, func(w io.Writer) {
 				fmt.Fprintln(w, "VERSION\tSTORED\tBY\tSIZE\tTYPE\tMESSAGE")
 				for _, v := range versions {
-					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n", v.Manifest.Version, v.StoredAt.UTC().Format(time.RFC3339), v.PublishedBy, v.BodySize, v.ContentType, v.Message)
+					stored := v.StoredAt.UTC().Format(time.RFC3339)
+					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n",
+						v.Manifest.Version, stored, v.PublishedBy, v.BodySize, v.ContentType, v.Message)
 				}
 			})
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 20, "most versions to list")
+	cmd.Flags().IntVar(&limit, "limit", 20, "list at most `N` versions")
 	return cmd
 }
 
-// fetchVerified writes the body of a version to w and holds it against its publisher's
-// signature: the CLI trusts the coordinator no more than an agent does. What is written
-// is not to be used if it returns an error.
-func fetchVerified(ctx context.Context, client *api.Client, bundle *identity.Bundle, config string, version uint64, w io.Writer) (record.Manifest, error) {
+// fetchVerified writes the body of a version to w, and checks the body against the
+// publisher's signature: the CLI trusts the coordinator no more than an agent does. If
+// fetchVerified returns an error, the written bytes must not be used.
+func fetchVerified(
+	ctx context.Context, client *api.Client, bundle *identity.Bundle, config string, version uint64, w io.Writer,
+) (record.Manifest, error) {
 	v, err := client.Version(ctx, config, version)
 	if err != nil {
 		return record.Manifest{}, err
@@ -172,8 +177,10 @@ func newGet(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "get CONFIG",
-		Short: "Print the body of a version, verified",
-		Args:  exactly("CONFIG"),
+		Short: "Print the body of a stored version, after checking its signature",
+		Example: `  banyan get web/flags
+  banyan get web/flags --version 3 --out flags.json`,
+		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, bundle, err := a.client()
 			if err != nil {
@@ -202,13 +209,13 @@ func newGet(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().Uint64Var(&number, "version", 0, "version to get (default the last)")
-	cmd.Flags().StringVar(&out, "out", "", "file to write, instead of standard output")
+	cmd.Flags().Uint64Var(&number, "version", 0, "version `N` to print (default the version stored last)")
+	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write instead of standard output")
 	return cmd
 }
 
-// printVerified prints what write writes once it has written all of it without an
-// error: until then it is in a file, whatever its size.
+// printVerified prints what write has written, after write has returned without an error.
+// Until then the bytes are in a temporary file, because a body may be large.
 func (a *app) printVerified(write func(io.Writer) error) error {
 	f, err := os.CreateTemp("", "banyan-get-")
 	if err != nil {
@@ -229,8 +236,10 @@ func (a *app) printVerified(write func(io.Writer) error) error {
 func newDiff(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "diff CONFIG [FROM [TO]]",
-		Short: "Show what changed between two versions (default: the last two)",
-		Args:  cobra.RangeArgs(1, 3),
+		Short: "Show what changed between two stored versions (default: the last two)",
+		Example: `  banyan diff web/flags
+  banyan diff web/flags 3 7`,
+		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, bundle, err := a.client()
 			if err != nil {
@@ -247,10 +256,10 @@ func newDiff(a *app) *cobra.Command {
 			if _, err := fetchVerified(cmd.Context(), client, bundle, args[0], to, &after); err != nil {
 				return err
 			}
-			diff := udiff.Unified(fmt.Sprintf("%s@%d", args[0], from), fmt.Sprintf("%s@%d", args[0], to), before.String(), after.String())
-			return a.print(map[string]any{"config": args[0], "from": from, "to": to, "diff": diff}, func(w io.Writer) {
-				io.WriteString(a.stdout, diff)
-			})
+			name := func(version uint64) string { return fmt.Sprintf("%s@%d", args[0], version) }
+			diff := udiff.Unified(name(from), name(to), before.String(), after.String())
+			out := map[string]any{"config": args[0], "from": from, "to": to, "diff": diff}
+			return a.print(out, func(io.Writer) { io.WriteString(a.stdout, diff) })
 		},
 	}
 }
@@ -260,7 +269,7 @@ func diffRange(ctx context.Context, client *api.Client, args []string) (from, to
 	for _, arg := range args[1:] {
 		n, err := strconv.ParseUint(arg, 10, 64)
 		if err != nil || n == 0 {
-			return 0, 0, usagef("%q is not a version", arg)
+			return 0, 0, usagef("a version is a number from 1 on, not %q", arg)
 		}
 		numbers = append(numbers, n)
 	}
@@ -276,17 +285,21 @@ func diffRange(ctx context.Context, client *api.Client, args []string) (from, to
 		return numbers[0], to, nil
 	}
 	if last.Parent == 0 {
-		return 0, 0, &api.Error{Code: api.CodeRejected, Message: args[0] + " has one version: there is nothing to compare it with"}
+		return 0, 0, &api.Error{
+			Code:    api.CodeRejected,
+			Message: args[0] + " has one version only: there is no other version to compare",
+		}
 	}
 	return last.Parent, to, nil
 }
 
 func newSchema(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Attach JSON Schemas to configs"}
+	cmd := &cobra.Command{Use: "schema", Short: "Check future versions of a config against a JSON Schema"}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "set CONFIG FILE",
-		Short: "Hold every later version of CONFIG against a schema",
-		Args:  exactly("CONFIG", "FILE"),
+		Use:     "set CONFIG FILE",
+		Short:   "Check every future version of CONFIG against the JSON Schema in FILE",
+		Example: "  banyan schema set web/flags flags.schema.json",
+		Args:    exactly("CONFIG", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			schema, err := os.ReadFile(args[1])
 			if err != nil {
@@ -325,7 +338,7 @@ func newSchema(a *app) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use:   "remove CONFIG",
-		Short: "Detach the schema of CONFIG",
+		Short: "Remove the schema of CONFIG",
 		Args:  exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -344,7 +357,7 @@ func newSchema(a *app) *cobra.Command {
 func (a *app) printSchema(config string, attached bool) error {
 	return a.print(map[string]any{"config": config, "schema": attached}, func(w io.Writer) {
 		if attached {
-			fmt.Fprintf(w, "later versions of %s are held against the schema\n", config)
+			fmt.Fprintf(w, "every future version of %s is checked against the schema\n", config)
 		} else {
 			fmt.Fprintf(w, "%s has no schema any more\n", config)
 		}

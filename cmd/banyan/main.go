@@ -1,5 +1,5 @@
-// Command banyan is the one binary: coordinator, agent, and the CLI that talks to
-// them. It is thin: flags in, calls out; what it calls is in the rooms beside it.
+// Command banyan is the one binary: the coordinator, the agent, and the CLI that talks to
+// them. The command reads flags and calls the packages that do the work.
 //
 // Start at [newRoot] for the list of commands, and at exit.go for the exit codes.
 package main

@@ -15,8 +15,8 @@ import (
 	"banyan/rollout"
 )
 
-// planFlags say how a version is to go live: by a file, by a stored plan's name, or by
-// flags that make a plan.
+// planFlags are the flags that choose a rollout plan: a file, a stored plan's name, or flags
+// that state a plan.
 type planFlags struct {
 	file, name, message string
 	immediate           bool
@@ -30,29 +30,35 @@ type planFlags struct {
 	onFailure             string
 }
 
-// planShape are the flags that make a plan.
+// planShape lists the flags that state a plan.
 var planShape = []string{"wave", "stage-share", "stage-timeout", "min-success", "max-failures", "max-skew", "wave-timeout", "on-failure"}
 
 func (p *planFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	p.changed = f.Changed
-	f.StringVar(&p.file, "plan", "", "file of a rollout plan (default the config's default plan)")
-	f.StringVar(&p.name, "plan-name", "", "a stored plan, by name")
+	f.StringVar(&p.file, "plan", "", "`FILE` of a rollout plan (default the config's default plan)")
+	f.StringVar(&p.name, "plan-name", "", "`NAME` of a stored plan")
 	f.BoolVar(&p.immediate, "immediate", false, "for emergencies: no staging, no waves, no gates")
-	f.StringSliceVar(&p.regions, "region", nil, "region to move (default those of the plan, or all)")
-	f.StringArrayVar(&p.waves, "wave", nil, "a wave: a share or labels, and how long it bakes, as 1%:10m or canary=true,zone=a:5m; may be repeated; the last is 100%")
-	textVar(f, &p.stageShare, "stage-share", "0%", "share of each region's hosts that must hold the version before it goes live (default 99%)")
-	f.DurationVar(&p.staged, "stage-timeout", 0, "how long that may take (default 5m)")
-	textVar(f, &p.success, "min-success", "0%", "share of a region's hosts in a wave that must run the version (default 99%)")
-	f.IntVar(&p.maxFailures, "max-failures", 0, "hosts that may fail, whatever their share (default as many as --min-success lets)")
-	f.DurationVar(&p.skew, "max-skew", 0, "longest time between a region's first and last host (default any)")
-	f.DurationVar(&p.timeout, "wave-timeout", 0, "how long the hosts of a wave have (default 2m)")
-	f.StringVar(&p.onFailure, "on-failure", "", "rollback or pause (default rollback)")
+	f.StringSliceVar(&p.regions, "region", nil, "`REGION` to roll out to; may be repeated (default the regions of the plan, or all)")
+	f.StringArrayVar(&p.waves, "wave", nil, "a `WAVE`: a share or labels, and the bake time, as 1%:10m or canary=true,zone=a:5m; may be repeated; the last wave is 100%")
+	textVar(f, &p.stageShare, "stage-share", "0%", "share of each region's hosts that must have fetched the version before it goes live (default 99%)")
+	f.DurationVar(&p.staged, "stage-timeout", 0, "`TIME` for fetching the version (default 5m)")
+	textVar(f, &p.success, "min-success", "0%", "share of a wave's hosts in each region that must run the version (default 99%)")
+	f.IntVar(&p.maxFailures, "max-failures", 0, "at most `N` hosts may fail (default as many as --min-success allows)")
+	f.DurationVar(&p.skew, "max-skew", 0, "longest `TIME` between a region's first and last host (default no limit)")
+	f.DurationVar(&p.timeout, "wave-timeout", 0, "`TIME` for the hosts of a wave to apply the version (default 2m)")
+	f.StringVar(&p.onFailure, "on-failure", "", "`ACTION` when a gate fails: rollback or pause (default rollback)")
 }
 
-// request is what to ask of the coordinator for a version.
+// request returns the request for the rollout of a version.
 func (p *planFlags) request(version uint64) (api.StartRollout, error) {
-	in := api.StartRollout{Version: version, Regions: p.regions, PlanName: p.name, Immediate: p.immediate, Message: p.message}
+	in := api.StartRollout{
+		Version:   version,
+		Regions:   p.regions,
+		PlanName:  p.name,
+		Immediate: p.immediate,
+		Message:   p.message,
+	}
 	shaped := slices.ContainsFunc(planShape, p.changed)
 	ways := 0
 	for _, given := range []bool{p.file != "", p.name != "", p.immediate, shaped} {
@@ -61,7 +67,7 @@ func (p *planFlags) request(version uint64) (api.StartRollout, error) {
 		}
 	}
 	if ways > 1 {
-		return in, usagef("--plan, --plan-name, --immediate and flags that make a plan exclude each other; choose one")
+		return in, usagef("--plan, --plan-name, --immediate and the flags that state a plan exclude each other; choose one")
 	}
 	switch {
 	case p.file != "":
@@ -87,11 +93,17 @@ func (p *planFlags) request(version uint64) (api.StartRollout, error) {
 	return in, nil
 }
 
-// plan is the one that the flags make.
+// plan returns the plan that the flags state.
 func (p *planFlags) plan() (rollout.Plan, error) {
-	plan := rollout.Plan{OnFailure: p.onFailure,
-		Stage: rollout.Stage{Share: p.stageShare, Timeout: quantity.Duration(p.staged)},
-		Gates: rollout.Gates{MinSuccess: p.success, MaxSkew: quantity.Duration(p.skew), Timeout: quantity.Duration(p.timeout)}}
+	plan := rollout.Plan{
+		OnFailure: p.onFailure,
+		Stage:     rollout.Stage{Share: p.stageShare, Timeout: quantity.Duration(p.staged)},
+		Gates: rollout.Gates{
+			MinSuccess: p.success,
+			MaxSkew:    quantity.Duration(p.skew),
+			Timeout:    quantity.Duration(p.timeout),
+		},
+	}
 	if p.changed("max-failures") {
 		plan.Gates.MaxFailures = &p.maxFailures
 	}
@@ -105,12 +117,12 @@ func (p *planFlags) plan() (rollout.Plan, error) {
 	return plan, plan.Validate()
 }
 
-// parseWave reads a wave as --wave has it.
+// parseWave parses the value of --wave.
 func parseWave(text string) (w rollout.Wave, err error) {
 	who, bake, baked := strings.Cut(text, ":")
 	if baked {
 		if err := w.Bake.UnmarshalText([]byte(bake)); err != nil {
-			return w, usagef("--wave %s: %q is no duration such as 10m", text, bake)
+			return w, usagef("--wave %s: %q is not a duration such as 10m", text, bake)
 		}
 	}
 	if !strings.Contains(who, "=") {
@@ -123,7 +135,7 @@ func parseWave(text string) (w rollout.Wave, err error) {
 	for _, label := range strings.Split(who, ",") {
 		key, value, ok := strings.Cut(label, "=")
 		if !ok || key == "" {
-			return w, usagef("--wave %s: %q is no label such as canary=true", text, label)
+			return w, usagef("--wave %s: %q is not a label such as canary=true", text, label)
 		}
 		w.Labels[key] = value
 	}

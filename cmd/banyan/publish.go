@@ -17,7 +17,7 @@ import (
 )
 
 func waitFlag(cmd *cobra.Command, wait *time.Duration) {
-	cmd.Flags().DurationVar(wait, "wait", 30*time.Second, "how long to wait for every agent to apply; 0: don't wait")
+	cmd.Flags().DurationVar(wait, "wait", 30*time.Second, "`TIME` to wait until every agent has applied; 0 for not at all")
 }
 
 func newPublish(a *app) *cobra.Command {
@@ -30,15 +30,25 @@ func newPublish(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "publish CONFIG FILE",
 		Short: "Validate, sign and store a new version, and roll it out",
-		Long: `Validate FILE ("-": standard input) as the next version of CONFIG, sign it with the
-publisher key, store it, and roll it out: by a plan (--plan, --plan-name, or the default of
-its prefix), or else staged in all regions and then activated in all at once. A plan that
-bakes goes on by itself, unless --wait says how long to wait for its end.`,
+		Long: `Validate FILE ("-" for standard input) as the next version of CONFIG, sign it with the
+publisher key, store it, and roll it out.
+
+The rollout follows a plan: --plan, --plan-name, or the default plan of the config's
+prefix. Without a plan, the version is staged in all regions and then activated in all
+regions at once. A rollout with a bake time goes on by itself; --wait says how long to
+wait for its end.`,
+		Example: `  banyan publish web/flags flags.json -m "enable dark mode"
+  banyan publish edge/proxy proxy.conf --plan careful.yaml
+  banyan publish edge/proxy proxy.conf --wave canary=true:5m --wave 10%:10m --wave 100%
+  generate | banyan publish web/flags - --type application/json`,
 		Args: exactly("CONFIG", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			d.Config = args[0]
 			if err := record.ValidateConfig(d.Config); err != nil {
 				return err
+			}
+			if _, err := p.request(0); err != nil {
+				return err // a wrong flag is found before anything is stored
 			}
 			if d.ContentType == "" {
 				d.ContentType = draft.TypeOf(args[1])
@@ -58,7 +68,8 @@ bakes goes on by itself, unless --wait says how long to wait for its end.`,
 				return err
 			}
 			if !bundle.Policy.MayPublish(key.ID, d.Config) {
-				return fmt.Errorf("publisher key %s: %w: the trust policy does not let it sign for %s", key.ID, record.ErrScope, d.Config)
+				return fmt.Errorf("publisher key %s: %w: the trust policy does not allow this key to sign for %s",
+					key.ID, record.ErrScope, d.Config)
 			}
 			d.Progress = a.uploadProgress
 			v, err := client.Publish(cmd.Context(), d, key)
@@ -76,16 +87,16 @@ bakes goes on by itself, unless --wait says how long to wait for its end.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&d.Message, "message", "m", "", "why, for the history")
-	f.StringVar(&d.ContentType, "type", "", "content type (default by the file's name)")
-	f.Uint64Var(&d.Parent, "parent", 0, "version the draft was made from; publishing conflicts if there is a newer one")
-	f.BoolVar(&noActivate, "no-activate", false, "store the version and leave the pointers where they are")
+	f.StringVarP(&d.Message, "message", "m", "", "`TEXT` for the history: why")
+	f.StringVar(&d.ContentType, "type", "", "content `TYPE` (default by the file's name)")
+	f.Uint64Var(&d.Parent, "parent", 0, "fail if the newest version is not `N`")
+	f.BoolVar(&noActivate, "no-activate", false, "store the version only; no host runs it")
 	p.flags(cmd)
 	waitFlag(cmd, &wait)
 	return cmd
 }
 
-// draftFile is the file that a draft is in; standard input is written into one.
+// draftFile returns the file of a draft. Standard input is copied into a temporary file.
 func (a *app) draftFile(path string) (string, error) {
 	if path != "-" {
 		info, err := os.Stat(path)
@@ -109,14 +120,15 @@ func (a *app) draftFile(path string) (string, error) {
 	return f.Name(), err
 }
 
-// uploadProgress draws a bar, for uploads that take long enough for one.
+// uploadProgress draws a bar for uploads of at least 1 MiB.
 func (a *app) uploadProgress(sent, total int64) {
 	const wide, worthABar = 40, 1 << 20
 	if total < worthABar {
 		return
 	}
 	done := int(sent * wide / total)
-	a.progress("upload [%s%s] %3d%% of %.1f MiB", strings.Repeat("#", done), strings.Repeat(".", wide-done), sent*100/total, float64(total)/(1<<20))
+	bar := strings.Repeat("#", done) + strings.Repeat(".", wide-done)
+	a.progress("upload [%s] %3d%% of %.1f MiB", bar, sent*100/total, float64(total)/(1<<20))
 }
 
 func newRollback(a *app) *cobra.Command {
@@ -126,10 +138,12 @@ func newRollback(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback CONFIG",
-		Short: "Move the pointers of CONFIG back to an older version",
-		Long: `Move the regions' pointers of CONFIG to version --to, or to the version before the one
-they run: a rollout under way is taken back. It is a new epoch that names an old version;
-hosts that still have that version on disk fetch nothing.`,
+		Short: "Return CONFIG to an older version, on all hosts at once",
+		Long: `Return CONFIG to the version before the running one, or to version --to, on all hosts at
+once. A rollout under way is taken back. A rollback is a new epoch that names an old
+version: hosts that have that version on disk fetch nothing.`,
+		Example: `  banyan rollback web/flags -m "checkout is broken"
+  banyan rollback web/flags --to 7 --region eu`,
 		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -148,14 +162,14 @@ hosts that still have that version on disk fetch nothing.`,
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&in.To, "to", 0, "version to go back to (default the one that ran before)")
-	f.StringSliceVar(&in.Regions, "region", nil, "region to move (default all)")
-	f.StringVarP(&in.Message, "message", "m", "", "why, for the history")
+	f.Uint64Var(&in.To, "to", 0, "version `N` to return to (default the version before the running one)")
+	f.StringSliceVar(&in.Regions, "region", nil, "`REGION` to roll back; may be repeated (default all)")
+	f.StringVarP(&in.Message, "message", "m", "", "`TEXT` for the history: why")
 	waitFlag(cmd, &wait)
 	return cmd
 }
 
-// activated is what publish and rollback print.
+// activated is the output of publish and rollback.
 type activated struct {
 	Config  string             `json:"config"`
 	Version uint64             `json:"version"`
@@ -163,9 +177,12 @@ type activated struct {
 	Regions []api.RegionStatus `json:"regions"`
 }
 
-// goLive starts a rollout, and follows it to its end and until every agent has acknowledged;
-// one that bakes, or waits for a person, goes on by itself.
-func (a *app) goLive(ctx context.Context, client *api.Client, config string, version uint64, p planFlags, wait time.Duration, insist bool) error {
+// goLive starts a rollout and follows it until it has ended and every agent has
+// acknowledged. A rollout that bakes is followed only if insist is set. A rollout that waits
+// for a second person is not followed.
+func (a *app) goLive(
+	ctx context.Context, client *api.Client, config string, version uint64, p planFlags, wait time.Duration, insist bool,
+) error {
 	in, err := p.request(version)
 	if err != nil {
 		return err
@@ -181,7 +198,8 @@ func (a *app) goLive(ctx context.Context, client *api.Client, config string, ver
 		})
 	}
 	began := time.Now()
-	if r, err = a.followRollout(ctx, client, config, r.ID, wait, func(api.Rollout) {}); err != nil {
+	r, err = a.followRollout(ctx, client, config, r.ID, wait, func(api.Rollout) {})
+	if err != nil {
 		a.print(r, func(w io.Writer) { printRollout(w, r) })
 		return err
 	}
@@ -192,11 +210,15 @@ func (a *app) goLive(ctx context.Context, client *api.Client, config string, ver
 	for region, s := range r.Regions {
 		epochs[region] = s.Epoch
 	}
-	return a.settled(ctx, client, activated{Config: config, Version: version, Rollout: r.ID}, epochs, max(wait-time.Since(began), time.Second), "published")
+	out := activated{Config: config, Version: version, Rollout: r.ID}
+	rest := max(wait-time.Since(began), time.Second)
+	return a.settled(ctx, client, out, epochs, rest, "published")
 }
 
-// settled waits until every agent has applied what the pointers say, and prints how it went.
-func (a *app) settled(ctx context.Context, client *api.Client, out activated, epochs map[string]uint64, wait time.Duration, done string) error {
+// settled waits until every agent has applied the pointers, and prints the result.
+func (a *app) settled(
+	ctx context.Context, client *api.Client, out activated, epochs map[string]uint64, wait time.Duration, done string,
+) error {
 	regions, waitErr := a.waitApplied(ctx, client, out.Config, epochs, wait)
 	out.Regions = regions
 	if err := a.print(out, func(w io.Writer) {
@@ -208,9 +230,11 @@ func (a *app) settled(ctx context.Context, client *api.Client, out activated, ep
 	return waitErr
 }
 
-// waitApplied polls until every agent of the moved regions has applied its epoch,
-// or a newer one has taken its place.
-func (a *app) waitApplied(ctx context.Context, client *api.Client, config string, epochs map[string]uint64, wait time.Duration) ([]api.RegionStatus, error) {
+// waitApplied polls until every agent of the regions in epochs has applied the epoch of its
+// region, or a newer epoch has replaced it.
+func (a *app) waitApplied(
+	ctx context.Context, client *api.Client, config string, epochs map[string]uint64, wait time.Duration,
+) ([]api.RegionStatus, error) {
 	defer a.progressDone()
 	deadline := time.Now().Add(wait)
 	for {
@@ -226,17 +250,20 @@ func (a *app) waitApplied(ctx context.Context, client *api.Client, config string
 				continue
 			}
 			regions = append(regions, r)
-			applied, agents = applied+r.Applied, agents+r.Agents
-			complete = complete && (r.Epoch > epoch || r.Applied >= uint64(r.Agents) && r.Failed == 0)
+			applied += r.Applied
+			agents += r.Agents
+			settled := r.Epoch > epoch || r.Applied >= uint64(r.Agents) && r.Failed == 0
+			complete = complete && settled
 		}
 		if complete || wait == 0 {
 			return regions, nil
 		}
 		if time.Now().After(deadline) {
-			return regions, withHint(fmt.Errorf("%w after %s: %d of %d agents have applied it", errTimedOut, wait, applied, agents),
-				"the pointer is moved and agents still come; 'banyan status "+config+"' shows who fails and why")
+			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s",
+				errTimedOut, applied, agents, config, wait.Round(time.Millisecond))
+			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
 		}
-		a.progress("%d of %d agents", applied, agents)
+		a.progress("%d of %d hosts", applied, agents)
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -248,7 +275,8 @@ func (a *app) waitApplied(ctx context.Context, client *api.Client, config string
 func printRegions(w io.Writer, regions []api.RegionStatus) {
 	fmt.Fprintln(w, "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS")
 	for _, r := range regions {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%.1f\t%.1f\t%.1f\n", r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%.1f\t%.1f\t%.1f\n",
+			r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
 	}
 	for _, r := range regions {
 		if r.Candidate != 0 {

@@ -17,23 +17,23 @@ import (
 	"banyan/rollout"
 )
 
-// errTakenBack is wrapped when a gate failed, or a rollout was taken back for another reason.
+// errTakenBack is wrapped by the error of a rollout that was taken back, by a gate or by hand.
 var errTakenBack = errors.New("taken back")
 
-// watchEvery is how often a rollout is looked at while it is watched.
+// watchEvery is the time between two polls of a watched rollout.
 const watchEvery = 200 * time.Millisecond
 
 func newRollout(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollout",
-		Short: "Bring versions live in stages, and steer how they go",
+		Short: "Start, watch, pause or undo staged rollouts",
 	}
 	cmd.AddCommand(newRolloutStart(a), newRolloutStatus(a), newRolloutHistory(a), newRolloutLint(a), newRolloutSchema(a),
-		newRolloutRequest(a, rollout.Pause, "Stop a rollout where it is"),
-		newRolloutRequest(a, rollout.Resume, "Go on with a paused rollout"),
-		newRolloutRequest(a, rollout.Promote, "Go past the gates and the rest of the bake of the wave under way"),
-		newRolloutRequest(a, rollout.Abort, "Take a rollout back: every region runs what it ran before"),
-		newRolloutRequest(a, rollout.Undo, "Take back a rollout that is done"))
+		newRolloutRequest(a, rollout.Pause, "Pause a rollout: hosts keep what they run"),
+		newRolloutRequest(a, rollout.Resume, "Resume a paused rollout"),
+		newRolloutRequest(a, rollout.Promote, "Skip the rest of the current wave; --full skips all waves and gates"),
+		newRolloutRequest(a, rollout.Abort, "Take a rollout back: every region runs the version before"),
+		newRolloutRequest(a, rollout.Undo, "Take back a rollout that has ended"))
 	return cmd
 }
 
@@ -44,7 +44,7 @@ func newRolloutStart(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "start CONFIG [VERSION]",
-		Short: "Start a rollout of a stored version (default the last)",
+		Short: "Start a rollout of a stored version (default: the version stored last)",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -70,8 +70,8 @@ func newRolloutStart(a *app) *cobra.Command {
 		},
 	}
 	p.flags(cmd)
-	cmd.Flags().StringVarP(&p.message, "message", "m", "", "why, for the history")
-	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until it is over")
+	cmd.Flags().StringVarP(&p.message, "message", "m", "", "`TEXT` for the history: why")
+	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until the rollout ends")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func versionArg(ctx context.Context, client *api.Client, args []string) (uint64,
 	if len(args) == 2 {
 		version, err := strconv.ParseUint(args[1], 10, 64)
 		if err != nil || version == 0 {
-			return 0, usagef("version %q is not a number from 1 on", args[1])
+			return 0, usagef("a version is a number from 1 on, not %q", args[1])
 		}
 		return version, nil
 	}
@@ -90,17 +90,17 @@ func versionArg(ctx context.Context, client *api.Client, args []string) (uint64,
 func (a *app) printStarted(w io.Writer, r api.Rollout) {
 	fmt.Fprintf(w, "rollout %d of %s version %d: %s\n", r.ID, r.Config, r.Version, r.Title)
 	if r.Status == rollout.Waiting {
-		fmt.Fprintf(w, "another person must say: banyan approve %s\n", r.Config)
+		fmt.Fprintf(w, "waits for a second person: banyan approve %s\n", r.Config)
 		return
 	}
-	fmt.Fprintf(w, "watch it with: banyan rollout status %s --watch\n", r.Config)
+	fmt.Fprintf(w, "to watch: banyan rollout status %s --watch\n", r.Config)
 }
 
 func newRolloutStatus(a *app) *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status [CONFIG]",
-		Short: "Show the rollout of a config, or the newest of every config",
+		Short: "Show the newest rollout of CONFIG, or of every config",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -109,7 +109,7 @@ func newRolloutStatus(a *app) *cobra.Command {
 			}
 			if len(args) == 0 {
 				if watch {
-					return usagef("--watch needs a config")
+					return usagef("--watch needs a CONFIG")
 				}
 				return a.listRollouts(cmd.Context(), client, "")
 			}
@@ -123,7 +123,7 @@ func newRolloutStatus(a *app) *cobra.Command {
 			return a.print(r, func(w io.Writer) { printRollout(w, r) })
 		},
 	}
-	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until it is over")
+	cmd.Flags().BoolVar(&watch, "watch", false, "print what happens until the rollout ends")
 	return cmd
 }
 
@@ -150,7 +150,9 @@ func (a *app) listRollouts(ctx context.Context, client *api.Client, config strin
 	return a.print(map[string]any{"rollouts": all}, func(w io.Writer) {
 		fmt.Fprintln(w, "CONFIG\tROLLOUT\tVERSION\tPLAN\tSTARTED\tBY\tSTATUS\tWHY")
 		for _, r := range all {
-			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Config, r.ID, r.Version, planTitle(r.Plan), r.Started.UTC().Format(time.RFC3339), r.By, r.Title, cmp.Or(r.Why, "-"))
+			started := r.Started.UTC().Format(time.RFC3339)
+			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n",
+				r.Config, r.ID, r.Version, planTitle(r.Plan), started, r.By, r.Title, cmp.Or(r.Why, "-"))
 		}
 	})
 }
@@ -161,6 +163,9 @@ func planTitle(p rollout.Plan) string {
 		return p.Name
 	case p.Immediate:
 		return "immediate"
+	}
+	if len(p.Waves) == 1 {
+		return "1 wave"
 	}
 	return fmt.Sprintf("%d waves", len(p.Waves))
 }
@@ -175,14 +180,15 @@ func printRollout(w io.Writer, r api.Rollout) {
 	}
 	fmt.Fprintln(w)
 	if !r.Recovered.IsZero() {
-		fmt.Fprintf(w, "from the decision to the last host's return: %s\n", r.Recovered.Sub(r.Decided).Round(time.Millisecond))
+		fmt.Fprintf(w, "time from the decision until the last host was back: %s\n", r.Recovered.Sub(r.Decided).Round(time.Millisecond))
 	}
 	if len(r.Seen) > 0 {
 		fmt.Fprintln(w, "REGION\tEPOCH\tAGENTS\tIN WAVE\tAPPLIED\tRUNNING IT\tFAILED")
 		for _, group := range r.Plan.Regions {
 			for _, region := range group {
 				if s, ok := r.Seen[region]; ok {
-					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", region, s.Epoch, s.Agents, s.InWave, s.Applied, s.Running, s.Failed)
+					fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n",
+						region, s.Epoch, s.Agents, s.InWave, s.Applied, s.Running, s.Failed)
 				}
 			}
 		}
@@ -197,16 +203,17 @@ func printRollout(w io.Writer, r api.Rollout) {
 	}
 }
 
-// watchRollout prints the history of a rollout as it grows, until it is over.
+// watchRollout prints the log of a rollout as the log grows, until the rollout ends.
 func (a *app) watchRollout(ctx context.Context, client *api.Client, config string, id uint64) error {
-	told := 0
+	printed := 0
 	r, err := a.followRollout(ctx, client, config, id, 0, func(r api.Rollout) {
 		if a.output == "json" {
 			return
 		}
-		for ; told < len(r.Log); told++ {
-			fmt.Fprintf(a.stdout, "%s  %s\n", r.Log[told].At.Local().Format("15:04:05.000"), r.Log[told].What)
+		for _, e := range r.Log[min(printed, len(r.Log)):] {
+			fmt.Fprintf(a.stdout, "%s  %s\n", e.At.Local().Format("15:04:05.000"), e.What)
 		}
+		printed = max(printed, len(r.Log))
 	})
 	if err != nil {
 		return err
@@ -219,18 +226,20 @@ func (a *app) watchRollout(ctx context.Context, client *api.Client, config strin
 	return endOf(r)
 }
 
-// endOf is the error of a rollout that did not end well.
+// endOf returns an error if a rollout was taken back; nil otherwise.
 func endOf(r api.Rollout) error {
 	if r.Status != rollout.RolledBack && r.Status != rollout.Aborted {
 		return nil
 	}
 	return withHint(fmt.Errorf("rollout %d of %s version %d was %w: %s", r.ID, r.Config, r.Version, errTakenBack, r.Why),
-		"every region that it reached runs what it ran before; 'banyan rollout status "+r.Config+"' tells the whole story")
+		"every region that the rollout reached runs the version before; 'banyan rollout status "+r.Config+"' shows the log")
 }
 
-// followRollout looks at a rollout until it is over, waits for a person, or the time is up
-// (0: no limit). id 0 means the newest.
-func (a *app) followRollout(ctx context.Context, client *api.Client, config string, id uint64, limit time.Duration, show func(api.Rollout)) (api.Rollout, error) {
+// followRollout polls a rollout until the rollout has ended, waits for a second person, or
+// limit has passed (0 for no limit). id 0 stands for the newest rollout.
+func (a *app) followRollout(
+	ctx context.Context, client *api.Client, config string, id uint64, limit time.Duration, show func(api.Rollout),
+) (api.Rollout, error) {
 	defer a.progressDone()
 	deadline := time.Now().Add(limit)
 	for {
@@ -242,14 +251,16 @@ func (a *app) followRollout(ctx context.Context, client *api.Client, config stri
 			id = r.ID
 		}
 		if r.ID != id {
-			return r, &api.Error{Code: api.CodeConflict, Message: fmt.Sprintf("rollout %d of %s was superseded by %d", id, config, r.ID)}
+			message := fmt.Sprintf("rollout %d of %s was superseded by rollout %d", id, config, r.ID)
+			return r, &api.Error{Code: api.CodeConflict, Message: message}
 		}
-		if show(r); r.Status.Over() || r.Status == rollout.Waiting {
+		show(r)
+		if r.Status.Over() || r.Status == rollout.Waiting {
 			return r, nil
 		}
 		if limit > 0 && time.Now().After(deadline) {
 			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, limit, r.ID, config, r.Title),
-				"it goes on; 'banyan rollout status "+config+" --watch' follows it")
+				"the rollout goes on; to watch: banyan rollout status "+config+" --watch")
 		}
 		if limit > 0 {
 			a.progress("%s", r.Title)
@@ -282,17 +293,17 @@ func newRolloutRequest(a *app, what, short string) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "why, for the history")
-	cmd.Flags().Uint64Var(&in.IfRollout, "rollout", 0, "only if this is the newest rollout's number")
+	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the history: why")
+	cmd.Flags().Uint64Var(&in.IfRollout, "rollout", 0, "fail if the newest rollout is not number `N`")
 	if what == rollout.Promote {
-		cmd.Flags().BoolVar(&in.Full, "full", false, "go past all gates and bakes that follow, too")
+		cmd.Flags().BoolVar(&in.Full, "full", false, "skip all later waves, gates and bake times too")
 	}
 	return cmd
 }
 
 func newApprove(a *app) *cobra.Command {
-	cmd := newRolloutRequest(a, rollout.Approve, "Approve, as a second person, the rollout that waits for it")
-	cmd.Long = "Approve the rollout of CONFIG that waits for a second person. Who started it can't."
+	cmd := newRolloutRequest(a, rollout.Approve, "Approve a rollout that needs a second person")
+	cmd.Long = "Approve the rollout of CONFIG that waits for a second person. The person who started the rollout can't approve it."
 	return cmd
 }
 
@@ -300,7 +311,7 @@ func newRolloutLint(a *app) *cobra.Command {
 	var offline bool
 	cmd := &cobra.Command{
 		Use:   "lint FILE",
-		Short: "Check a plan, and that the fleet has the regions and labels it names",
+		Short: "Check a plan: its syntax, and that the fleet has its regions and labels",
 		Args:  exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			raw, err := os.ReadFile(args[0])
@@ -317,15 +328,15 @@ func newRolloutLint(a *app) *cobra.Command {
 					return err
 				}
 				if err := client.LintPlan(cmd.Context(), string(raw)); err != nil {
-					return withHint(err, "--offline checks the file alone")
+					return withHint(err, "--offline checks the file without asking the coordinator")
 				}
 			}
 			return a.print(p, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is a plan of %d waves that bake for %s in all\n", args[0], len(p.Waves), p.Bakes())
+				fmt.Fprintf(w, "%s is a valid plan: %s, %s of bake time in all\n", args[0], planTitle(p), p.Bakes())
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&offline, "offline", false, "don't ask the coordinator about the fleet")
+	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask the coordinator about the fleet")
 	return cmd
 }
 

@@ -114,7 +114,7 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 	// A plan made of flags.
 	c.expect(0, []string{"wave 1 of 2 (50%)", "wave 2 of 2 (100%)", "done"}, "rollout", "start", "a", "2", "--wave", "50%:10ms", "--wave", "100%", "--max-failures", "0", "--watch")
 	for want, flags := range map[string][]string{
-		"neither a share": {"--wave", "some:5m"}, "no duration": {"--wave", "5%:later"}, "no label": {"--wave", "=x"},
+		"neither a share": {"--wave", "some:5m"}, "is not a duration": {"--wave", "5%:later"}, "is not a label": {"--wave", "=x"},
 		"exclude each other": {"--wave", "100%", "--immediate"},
 	} {
 		c.expect(2, []string{want}, append([]string{"rollout", "start", "a", "2"}, flags...)...)

@@ -22,7 +22,7 @@ import (
 	"banyan/versionstore"
 )
 
-// app is what every command has at hand.
+// app holds what every command needs.
 type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -61,13 +61,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "banyan",
-		Short: "Spread configuration to every host of a fleet within seconds, and take it back faster",
-		Long: `Banyan spreads configuration to every host of a fleet within seconds, and takes it
-back faster than it spread.
+		Short: "Deliver configuration to every host of a fleet within seconds, and take it back faster",
+		Long: `Banyan delivers configuration to every host of a fleet within seconds, and takes it
+back faster than it was delivered.
 
-Settings come from flags, then from the environment (BANYAN_ and the flag's name in
-capitals, '-' as '_'), then from a YAML file whose keys are flag names (--config,
-or banyan.yaml in the current directory).
+A setting is taken from its flag, else from the environment (BANYAN_ and the flag's name
+in capitals, with '_' for '-'), else from a YAML file whose keys are flag names
+(--config, or banyan.yaml in the current directory).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 4 unreachable, 5 conflict, 6 gate failed or rolled back, 7 timed out, 130 interrupted.`,
@@ -85,25 +85,75 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
 	f := root.PersistentFlags()
-	f.StringVar(&a.configFile, "config", "", "settings file, YAML (default banyan.yaml, if there is one)")
-	f.StringVarP(&a.output, "output", "o", "text", "output format: text or json")
-	f.StringVar(&a.home, "home", "banyan-home", "directory that 'banyan init' made")
-	f.StringVar(&a.identityDir, "identity", "", "identity bundle to run or connect with (default HOME/client)")
-	f.StringVar(&a.keyFile, "key", "", "publisher key to sign with (default the only one in HOME/publishers)")
-	f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7401", "control API of a coordinator, host:port")
-	f.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&a.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&a.configFile, "config", "", "settings `FILE`, YAML (default banyan.yaml, if it exists)")
+	f.StringVarP(&a.output, "output", "o", "text", "output `FORMAT`: text or json")
+	f.StringVar(&a.home, "home", "banyan-home", "`DIR` that 'banyan init' created")
+	f.StringVar(&a.identityDir, "identity", "", "`DIR` of the identity bundle to run or connect with (default HOME/client)")
+	f.StringVar(&a.keyFile, "key", "", "`FILE` of the publisher key to sign with (default the only key in HOME/publishers)")
+	f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7401", "`ADDR` of a coordinator's control API, host:port")
+	f.StringVar(&a.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
+	f.StringVar(&a.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 
-	root.AddCommand(
-		newInit(a), newCert(a), newCoordinator(a), newAgent(a), newDev(a),
-		newPublish(a), newRollback(a), newRollout(a), newPlan(a), newApprove(a), newFreeze(a), newLock(a), newUnlock(a), newStatus(a), newAgents(a), newQuarantine(a), newDrift(a), newHistory(a), newGet(a), newShards(a), newDiff(a), newSchema(a),
-		newDemo(a), newBench(a), newSimulate(a), newVersion(a),
-	)
+	for _, g := range commandGroups(a) {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title + ":"})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.AddCommand(newVersion(a), newHelpFlags())
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	return root
 }
 
-// applySettings fills in flags that were not given, from the environment and
-// then from the settings file.
+// commandGroup is a group of commands in the help.
+type commandGroup struct {
+	title    string
+	commands []*cobra.Command
+}
+
+// commandGroups lists the commands as the help shows them.
+func commandGroups(a *app) []commandGroup {
+	return []commandGroup{
+		{"Configs", []*cobra.Command{newPublish(a), newGet(a), newDiff(a), newHistory(a), newSchema(a)}},
+		{"Going live", []*cobra.Command{
+			newRollout(a), newRollback(a), newPlan(a), newApprove(a), newFreeze(a), newLock(a), newUnlock(a),
+		}},
+		{"Looking", []*cobra.Command{newStatus(a), newAgents(a), newDrift(a), newQuarantine(a), newShards(a)}},
+		{"Fleet", []*cobra.Command{newInit(a), newCert(a)}},
+		{"Daemons", []*cobra.Command{newAgent(a), newCoordinator(a)}},
+		{"Trying out", []*cobra.Command{newDev(a), newDemo(a), newSimulate(a), newBench(a)}},
+	}
+}
+
+// usageTemplate replaces the list of global flags, which is the same for every command,
+// by one line.
+func usageTemplate(template string) string {
+	const begin, end = "{{if .HasAvailableInheritedFlags}}", "{{end}}{{if .HasHelpSubCommands}}"
+	from := strings.Index(template, begin)
+	to := strings.Index(template, end)
+	if from < 0 || to < from {
+		return template
+	}
+	const line = "\n\nGlobal flags: run 'banyan help flags'."
+	return template[:from] + begin + line + template[to:]
+}
+
+// newHelpFlags is the help topic that lists the global flags.
+func newHelpFlags() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "flags",
+		Short: "The flags that every command has",
+		Long:  "The flags that every command has:",
+	}
+	cmd.SetHelpFunc(func(c *cobra.Command, _ []string) {
+		fmt.Fprintf(c.OutOrStdout(), "%s\n\n%s", c.Long, c.Root().PersistentFlags().FlagUsages())
+	})
+	return cmd
+}
+
+// applySettings sets the flags that were not given, from the environment, else from the
+// settings file.
 func (a *app) applySettings(cmd *cobra.Command) error {
 	if path, ok := os.LookupEnv("BANYAN_CONFIG"); ok && !cmd.Flags().Changed("config") {
 		a.configFile = path
@@ -193,7 +243,7 @@ func knownFlag(root *cobra.Command, name string) bool {
 	return false
 }
 
-// logger is what long-running commands log to.
+// logger returns the logger of long-running commands.
 func (a *app) logger() (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
@@ -209,7 +259,7 @@ func (a *app) logger() (*slog.Logger, error) {
 	return nil, usagef("--log-format is %q; use text or json", a.logFormat)
 }
 
-// client connects to the control API.
+// client returns a client of the control API.
 func (a *app) client() (*api.Client, *identity.Bundle, error) {
 	dir := a.identityDir
 	if dir == "" {
@@ -217,7 +267,7 @@ func (a *app) client() (*api.Client, *identity.Bundle, error) {
 	}
 	bundle, err := identity.Load(dir)
 	if err != nil {
-		return nil, nil, withHint(err, "name the fleet's directory with --home, or a client's bundle with --identity; 'banyan init' makes them")
+		return nil, nil, withHint(err, "name the fleet's directory with --home, or a client's bundle with --identity; 'banyan init' creates both")
 	}
 	return api.NewClient(a.coordinator, bundle), bundle, nil
 }
@@ -231,13 +281,14 @@ func (a *app) publisherKey() (record.Key, error) {
 			return record.Key{}, err
 		}
 		if len(found) != 1 {
-			return record.Key{}, usagef("there are %d publisher keys in %s; choose one with --key", len(found), filepath.Join(a.home, "publishers"))
+			dir := filepath.Join(a.home, "publishers")
+			return record.Key{}, usagef("there are %d publisher keys in %s; choose one with --key", len(found), dir)
 		}
 		path = found[0]
 	}
 	key, err := record.LoadKey(path)
 	if err != nil {
-		return key, withHint(fmt.Errorf("publisher key: %w", err), "name it with --key")
+		return key, withHint(fmt.Errorf("publisher key: %w", err), "name the file of the key with --key")
 	}
 	return key, nil
 }
@@ -254,14 +305,14 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	return w.Flush()
 }
 
-// progress shows a line that changes, when a terminal is attached; nothing otherwise.
+// progress shows a line that replaces the line before, on a terminal only.
 func (a *app) progress(format string, args ...any) {
 	if a.onTerminal() {
 		fmt.Fprintf(a.stderr, "\r\x1b[K"+format, args...)
 	}
 }
 
-// say tells of what goes on, where people read it.
+// say prints a line about what happens, unless the output is for programs.
 func (a *app) say(format string, args ...any) {
 	if a.output == "text" {
 		fmt.Fprintf(a.stderr, format+"\n", args...)
@@ -276,7 +327,7 @@ func (a *app) onTerminal() bool {
 	return ok && a.output == "text" && term.IsTerminal(int(f.Fd()))
 }
 
-// exactly is cobra.ExactArgs with an error that says what is missing.
+// exactly is like cobra.ExactArgs; its error names the arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != len(names) {

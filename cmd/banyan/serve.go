@@ -28,16 +28,22 @@ func newCoordinator(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "coordinator",
 		Short: "Run a region's coordinator",
-		Long: `Run the root of a region's tree. The one that leads holds the store and the activation
-keys (--activation-key, once for each region); the others follow it (--leader and
---leader-api) and hold neither.`,
+		Long: `Run a coordinator: the root of a region's tree.
+
+One coordinator leads. The leader has the store and the activation keys (--activation-key,
+once for each region). The other coordinators follow the leader (--leader and
+--leader-api) and have neither.`,
+		Example: `  banyan coordinator --identity coordinator-eu --data-dir /var/lib/banyan \
+    --activation-key activation/eu.key --activation-key activation/us.key
+  banyan coordinator --identity coordinator-us --data-dir /var/lib/banyan \
+    --leader eu.example.com:7400 --leader-api eu.example.com:7401`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Log, err = a.logger(); err != nil {
 				return err
 			}
 			if a.identityDir == "" {
-				return usagef("--identity is needed: the bundle of this coordinator")
+				return usagef("--identity is required: the bundle of this coordinator")
 			}
 			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
 				return err
@@ -59,37 +65,37 @@ keys (--activation-key, once for each region); the others follow it (--leader an
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&keyFiles, "activation-key", nil, "file of an activation key; a leader needs each region's")
-	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "directory for the store and the bodies")
-	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP address of the mesh")
-	f.StringVar(&cfg.Advertise, "advertise", "", "mesh address that other coordinators dial (default the one the leader is reached from)")
-	f.StringVar(&cfg.API, "api-listen", ":7401", "TCP address of the control API")
-	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of /metrics and /healthz, without TLS (default none)")
-	f.StringVar(&cfg.Leader, "leader", "", "mesh address of the coordinator to follow")
-	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API of the coordinator to follow")
-	f.IntVar(&cfg.Fanout, "fanout", tree.DefaultFanout, "children each node of the tree gets")
-	f.IntVar(&cfg.MaxDepth, "max-depth", 0, "hops from the coordinator to the deepest agent; it takes what would be deeper itself (default no limit)")
-	f.IntVar(&cfg.Cell, "cell", 0, "number that tells coordinators of one region apart; a second one in the leader's region follows it with --cell 1")
-	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403", "address, TCP and UDP, of the region's gossip pool; empty for none")
-	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404", "address, TCP and UDP, of the pool of coordinators; empty for none")
-	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil, "wide-area gossip address of another coordinator; may be repeated")
-	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "", "IP address at which others reach both pools (default the bound one)")
-	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit, "largest body pushed behind its announcement, in bytes; negative for none")
-	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "time between signed proofs of freshness")
-	sizeVar(f, &cfg.MaxBody, "max-body", "largest body taken; 0 for 1GiB, which is the most")
-	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
+	f.StringSliceVar(&keyFiles, "activation-key", nil, "`FILE` of an activation key; the leader needs the key of each region")
+	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "`DIR` of the store and the bodies")
+	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP `ADDR` of the mesh")
+	f.StringVar(&cfg.Advertise, "advertise", "", "mesh `ADDR` that other coordinators dial (default the address from which the leader is reached)")
+	f.StringVar(&cfg.API, "api-listen", ":7401", "TCP `ADDR` of the control API")
+	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP `ADDR` of /metrics and /healthz, without TLS (default none)")
+	f.StringVar(&cfg.Leader, "leader", "", "mesh `ADDR` of the leader to follow")
+	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API `ADDR` of the leader to follow")
+	f.IntVar(&cfg.Fanout, "fanout", tree.DefaultFanout, "`N` children of each node of the tree")
+	f.IntVar(&cfg.MaxDepth, "max-depth", 0, "at most `N` hops between the coordinator and an agent; the coordinator takes deeper agents itself (default no limit)")
+	f.IntVar(&cfg.Cell, "cell", 0, "index `N` of this coordinator in its region: 0 for the first, 1 for the second")
+	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403", "TCP and UDP `ADDR` of the region's gossip pool; empty for no pool")
+	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404", "TCP and UDP `ADDR` of the gossip pool of all coordinators; empty for no pool")
+	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil, "`ADDR` of another coordinator in the pool of all coordinators; may be repeated")
+	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "", "`IP` address at which other members reach both pools (default the bound address)")
+	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit, "largest body in `BYTES` that is pushed behind its announcement; negative for none")
+	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "`TIME` between signed heads, which prove that hosts are up to date")
+	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
+	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil, "prefix of configs whose rollouts a second person must approve; may be repeated")
+	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil, "`PREFIX` of configs whose rollouts a second person must approve; may be repeated")
 	return cmd
 }
 
-// rateFlags are the limits on bodies that a host sends and takes.
+// rateFlags adds the flags that limit the rates of bodies.
 func rateFlags(f *pflag.FlagSet, up, down *int64) {
-	sizeVar(f, up, "max-upload", "rate at which bodies are sent, in bytes a second, over all links; 0 for no limit")
-	sizeVar(f, down, "max-download", "likewise received")
+	sizeVar(f, up, "max-upload", "limit for sending bodies, per second, e.g. 8MiB; 0 for no limit")
+	sizeVar(f, down, "max-download", "limit for receiving bodies, per second, e.g. 8MiB; 0 for no limit")
 }
 
-// sizeVar is a flag for a number of bytes, such as 512KiB; 0 if it is not given.
+// sizeVar adds a flag for a size in bytes, such as 512KiB. The default is 0.
 func sizeVar(f *pflag.FlagSet, v *int64, name, usage string) {
 	textVar(f, (*quantity.Size)(v), name, "0", usage)
 }
@@ -105,7 +111,9 @@ func newAgent(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this host",
-		Args:  cobra.NoArgs,
+		Example: `  banyan agent --identity eu-host-1 --join eu.example.com:7400 \
+    --output-dir /etc/banyan/configs --state-dir /var/lib/banyan/agent`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Log, err = a.logger(); err != nil {
 				return err
@@ -117,7 +125,7 @@ func newAgent(a *app) *cobra.Command {
 				return usagef("--join is required: the address of a coordinator, host:7400")
 			}
 			if a.identityDir == "" {
-				return usagef("--identity is needed: the bundle of this agent; 'banyan cert agent' issues one")
+				return usagef("--identity is required: the bundle of this agent; 'banyan cert agent' creates it")
 			}
 			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
 				return err
@@ -133,34 +141,34 @@ func newAgent(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&cfg.Coordinators, "join", nil, "mesh address of a coordinator of this region; may be repeated")
-	f.StringVar(&cfg.OutputDir, "output-dir", "/etc/banyan/configs", "directory in which configs appear as files")
-	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/banyan/agent", "directory in which the agent remembers what it applied")
-	f.StringVar(&cfg.Listen, "listen", ":0", "UDP address to bind")
-	f.StringVar(&cfg.Advertise, "advertise", "", "address that children dial (default the one the coordinator is reached from)")
-	f.StringVar(&cfg.LocalAPI, "local-api", "", "where readers on this host are served: unix:PATH or a loopback host:port (default nowhere)")
-	f.StringSliceVar(&scopes, "subscribe", nil, "config that this host applies, with all below it; may be repeated, 256 bytes in all (default all)")
-	f.BoolVar(&relayOnly, "relay-only", false, "apply nothing; pass on announcements and bodies to other hosts")
-	sizeVar(f, &cfg.CacheLimit, "cache-limit", "what may be kept on disk for other hosts, of configs that this one does not subscribe to; 0 for 1GiB")
+	f.StringSliceVar(&cfg.Coordinators, "join", nil, "mesh `ADDR` of a coordinator of this region; may be repeated")
+	f.StringVar(&cfg.OutputDir, "output-dir", "/etc/banyan/configs", "`DIR` in which configs appear as files")
+	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/banyan/agent", "`DIR` of the agent's state")
+	f.StringVar(&cfg.Listen, "listen", ":0", "UDP `ADDR` to bind")
+	f.StringVar(&cfg.Advertise, "advertise", "", "`ADDR` that children dial (default the address from which the coordinator is reached)")
+	f.StringVar(&cfg.LocalAPI, "local-api", "", "`ADDR` of the API for programs on this host: unix:PATH or a loopback host:port (default none)")
+	f.StringSliceVar(&scopes, "subscribe", nil, "apply the configs under `PREFIX`; may be repeated, 256 bytes in all (default every config)")
+	f.BoolVar(&relayOnly, "relay-only", false, "apply no config; only relay announcements and bodies")
+	sizeVar(f, &cfg.CacheLimit, "cache-limit", "largest size of the shards kept for other hosts, of configs that this host does not subscribe to; 0 for 1GiB")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
-	f.IntVar(&cfg.MaxChildren, "max-children", 0, "children this host takes (default as many as the coordinator gives it)")
-	f.StringToStringVar(&cfg.Labels, "label", nil, "label that waves can match, key=value; may be repeated")
-	f.IntVar(&cfg.Keep, "keep", 3, "versions of a config that stay on disk")
-	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "bytes that must stay free on disk")
-	sizeVar(f, &cfg.DiskQuota, "disk-quota", "what versions may take on disk; past it the oldest go, but none that runs or is to run; 0 for no quota")
+	f.IntVar(&cfg.MaxChildren, "max-children", 0, "at most `N` children (default as many as the coordinator assigns)")
+	f.StringToStringVar(&cfg.Labels, "label", nil, "label `KEY=VALUE` that waves can match; may be repeated")
+	f.IntVar(&cfg.Keep, "keep", 3, "`N` versions of each config that stay on disk")
+	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
+	sizeVar(f, &cfg.DiskQuota, "disk-quota", "largest size of all versions on disk; past it the oldest are deleted, but no version that runs or is to run; 0 for no quota")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	f.StringVar(&hooks, "hooks", "", "YAML file of hooks: checks, reloads and what to do about drift, by prefix of configs")
-	f.StringVar(&check, "check-command", "", "shell command that must succeed before any version is shown, for hosts without a hooks file")
-	f.StringVar(&reload, "reload-command", "", "shell command to run after any version is shown, likewise")
-	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval, "time between two looks at each file for changes by another hand; negative: never")
+	f.StringVar(&hooks, "hooks", "", "YAML `FILE` of hooks: check and reload commands, and what to do about drift, by prefix of configs")
+	f.StringVar(&check, "check-command", "", "shell `COMMAND` that must succeed before a version becomes visible")
+	f.StringVar(&reload, "reload-command", "", "shell `COMMAND` to run after a version became visible")
+	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval, "how often files are checked for manual changes (negative = never)")
 	return cmd
 }
 
-// subscriptions makes them of the two flags.
+// subscriptions returns the subscriptions that the two flags state.
 func subscriptions(scopes []string, relayOnly bool) (wire.Subscriptions, error) {
 	switch {
 	case relayOnly && len(scopes) > 0:
-		return "", usagef("--relay-only with --subscribe %s: a host that only relays subscribes to nothing; leave one of them out", scopes[0])
+		return "", usagef("--relay-only and --subscribe %s exclude each other: a host that only relays subscribes to nothing", scopes[0])
 	case relayOnly:
 		return wire.SubscribeNothing, nil
 	case len(scopes) > 0:
@@ -169,11 +177,11 @@ func subscriptions(scopes []string, relayOnly bool) (wire.Subscriptions, error) 
 	return "", nil
 }
 
-// loadHooks reads a hooks file, or makes the one rule of the two flags.
+// loadHooks reads a hooks file, or returns the one rule that the two flags state.
 func loadHooks(path, check, reload string) (*agent.Hooks, error) {
 	if path != "" {
 		if check != "" || reload != "" {
-			return nil, usagef("--hooks, with --check-command or --reload-command; write them into the file")
+			return nil, usagef("--hooks excludes --check-command and --reload-command; write the commands into the hooks file")
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {
@@ -202,7 +210,7 @@ func newDev(a *app) *cobra.Command {
 	cfg := fleet.Config{LocalAPI: true, Publisher: "admin"}
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a whole two-region fleet in this process, to try things on",
+		Short: "Run a whole two-region fleet in this process, to try Banyan",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Log, err = a.logger(); err != nil {
@@ -239,10 +247,10 @@ Ctrl-C ends it.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Dir, "dir", "", "directory for everything (default a temporary one, removed at the end)")
-	f.IntVar(&cfg.Agents, "agents", 10, "agents, shared out between the regions")
-	f.StringSliceVar(&cfg.Regions, "regions", []string{"eu", "us"}, "regions; the first one's coordinator leads")
-	f.StringVar(&cfg.API, "api-listen", "127.0.0.1:7401", "TCP address of the leader's control API")
-	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP address of the leader's /metrics")
+	f.StringVar(&cfg.Dir, "dir", "", "`DIR` for everything (default a temporary directory, removed at the end)")
+	f.IntVar(&cfg.Agents, "agents", 10, "`N` agents, spread over the regions")
+	f.StringSliceVar(&cfg.Regions, "regions", []string{"eu", "us"}, "`REGIONS`; the coordinator of the first region leads")
+	f.StringVar(&cfg.API, "api-listen", "127.0.0.1:7401", "TCP `ADDR` of the leader's control API")
+	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP `ADDR` of the leader's /metrics")
 	return cmd
 }

@@ -7,8 +7,8 @@ import "testing"
 func TestADaemonWithoutARequiredFlagIsAUsageError(t *testing.T) {
 	for want, args := range map[string][]string{
 		"--join is required: the address of a coordinator, host:7400": {"agent"},
-		"--identity is needed: the bundle of this agent":              {"agent", "--join", "127.0.0.1:7400"},
-		"--identity is needed: the bundle of this coordinator":        {"coordinator"},
+		"--identity is required: the bundle of this agent":            {"agent", "--join", "127.0.0.1:7400"},
+		"--identity is required: the bundle of this coordinator":      {"coordinator"},
 	} {
 		expect(t, runCLI(t, "", args...), exitUsage, []string{want, "hint: "}, args)
 	}

@@ -13,7 +13,7 @@ import (
 	"banyan/record"
 )
 
-// shardsOf is what `banyan shards` prints.
+// shardsOf is the output of `banyan shards`.
 type shardsOf struct {
 	Config   string         `json:"config"`
 	Version  uint64         `json:"version"`
@@ -22,22 +22,22 @@ type shardsOf struct {
 	Regions  []regionShards `json:"regions"`
 	Holders  []api.Holder   `json:"holders"`
 
-	all bool // in words too
+	all bool // list agents that have the whole version too
 }
 
 type formShards struct {
 	record.Form
 	Stripes int64 `json:"stripes"`
-	Shards  int   `json:"shards"` // parity among them
+	Shards  int   `json:"shards"` // data and parity
 }
 
-// regionShards counts the agents of a region by what they hold of a version.
+// regionShards counts the agents of a region by how much of a version they hold.
 type regionShards struct {
 	Region string `json:"region"`
 	api.Heard
-	Whole  int `json:"whole"`  // all of it
-	Part   int `json:"part"`   // some shards, and more are to come
-	Cached int `json:"cached"` // some shards, for others
+	Whole  int `json:"whole"`  // agents with the whole version
+	Part   int `json:"part"`   // agents that are fetching the version
+	Cached int `json:"cached"` // agents that keep shards for other hosts only
 }
 
 func newShards(a *app) *cobra.Command {
@@ -48,7 +48,7 @@ func newShards(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "shards CONFIG",
-		Short: "Show how a version is cut into shards, and ask all agents who holds what of it",
+		Short: "Show the shards of a version, and ask all agents which of them they hold",
 		Args:  exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.client()
@@ -69,9 +69,9 @@ func newShards(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&number, "version", 0, "version to show (default the last)")
-	f.DurationVar(&wait, "wait", 3*time.Second, "how long to wait for agents' answers, at most 30s")
-	f.BoolVar(&all, "all", false, "list those that hold all of it too")
+	f.Uint64Var(&number, "version", 0, "version `N` to show (default the version stored last)")
+	f.DurationVar(&wait, "wait", 3*time.Second, "`TIME` to wait for the answers of agents, at most 30s")
+	f.BoolVar(&all, "all", false, "list agents that have the whole version too")
 	return cmd
 }
 
@@ -84,10 +84,11 @@ func newShardsOf(v api.Version, h api.Holders) *shardsOf {
 		r := regionShards{Region: region, Heard: h.Regions[region]}
 		last := ""
 		for _, x := range h.Holders {
-			if x.Region != region || x.Name == last { // one may keep two forms
+			if x.Region != region || x.Name == last { // an agent may hold shards of two forms
 				continue
 			}
-			switch last = x.Name; {
+			last = x.Name
+			switch {
 			case x.Whole:
 				r.Whole++
 			case x.Cached:
@@ -109,11 +110,14 @@ func (s *shardsOf) text(w io.Writer) {
 		if f.Base != 0 {
 			base = fmt.Sprint(f.Base)
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d+%d\t%d\t%d\n", i, f.Encoding, base, f.Size, f.Stripes, f.Geometry.Data, f.Geometry.Parity, f.Geometry.ShardBytes, f.Shards)
+		g := f.Geometry
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d+%d\t%d\t%d\n",
+			i, f.Encoding, base, f.Size, f.Stripes, g.Data, g.Parity, g.ShardBytes, f.Shards)
 	}
 	fmt.Fprintln(w, "REGION\tAGENTS\tANSWERED\tSUBSCRIBE\tHOLD ALL\tA PART\tKEEP SHARDS FOR OTHERS")
 	for _, r := range s.Regions {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", r.Region, r.Agents, r.Heard.Heard, r.Subscribers, r.Whole, r.Part, r.Cached)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n",
+			r.Region, r.Agents, r.Heard.Heard, r.Subscribers, r.Whole, r.Part, r.Cached)
 	}
 	header := "AGENT\tREGION\tHOLDS\tFORM\tFOR\n"
 	for _, h := range s.Holders {

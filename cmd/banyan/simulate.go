@@ -385,14 +385,19 @@ type textValue struct {
 	text, kind string
 }
 
-// textVar adds a flag with default otherwise. Help shows the type of v as the kind of value.
+// textVar adds a flag with default otherwise. The help names the kind of value after the type
+// of v: SIZE, PERCENT, BANDWIDTH. If usage states the default in words, the help does not
+// print otherwise.
 func textVar(f *pflag.FlagSet, v encoding.TextUnmarshaler, name, otherwise, usage string) {
-	kind, _, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", v), "*quantity.")), " ")
+	kind := strings.ToUpper(strings.TrimPrefix(fmt.Sprintf("%T", v), "*quantity."))
 	value := &textValue{v, otherwise, kind}
 	if err := value.Set(otherwise); err != nil {
 		panic(err) // a default in this file
 	}
 	f.Var(value, name, usage)
+	if strings.Contains(usage, "(default") || strings.Contains(usage, "; 0 for") {
+		f.Lookup(name).DefValue = ""
+	}
 }
 
 func (v *textValue) String() string { return v.text }
