@@ -17,15 +17,15 @@
 //
 // The rooms of the overlay, each importing only those to its left:
 //
-//	wire ◄── step ◄── tree, swarm ◄── mesh
+//		wire ◄── step ◄── tree, swarm ◄── mesh
 //
-//   - mesh/wire: the messages, their encoding and their limits.
-//   - mesh/step: inputs, outputs and time.
-//   - mesh/tree: who stands where: planner, quarantine, census, circles.
-//   - mesh/swarm: the exchange of bodies, shard by shard.
-//   - mesh: what a node does with pointers and links. One type has one file: pointers,
-//     settler, upstream, children, shadows, circles, reports, acks, survey, root. Node
-//     connects them.
+//	  - mesh/wire: the messages, their encoding and their limits.
+//	  - mesh/step: inputs, outputs and time.
+//	  - mesh/tree: who stands where: planner, quarantine, census, circles.
+//	  - mesh/swarm: the exchange of bodies, shard by shard.
+//	  - mesh: what a node does with pointers and links. One type has one file: pointers,
+//	    settler, upstream, children, shadows, circles, reports, acks, survey, root. Node
+//	    connects them.
 //
 // Promises: no I/O, no clock, no goroutine, no lock. One seed and one sequence of inputs
 // give one sequence of outputs. A pointer is relayed only after it was verified, and

@@ -291,24 +291,24 @@ func (p *Planner) Name(index uint32) string {
 
 // AgentPlace describes an agent's place, for status pages.
 type AgentPlace struct {
-	Index  uint32            `json:"index"`
-	Name   string            `json:"name"`
-	Addr   string            `json:"addr"`
-	Relay  bool              `json:"relay"`
-	Labels map[string]string `json:"labels,omitempty"`
+	Index  uint32
+	Name   string
+	Addr   string
+	Relay  bool
+	Labels map[string]string
 	// Parent is the name of the parent; "" for the coordinator.
-	Parent string `json:"parent"`
+	Parent string
 	// Depth is the number of hops from the coordinator.
-	Depth    int `json:"depth"`
-	Children int `json:"children"`
+	Depth    int
+	Children int
 	// Attached is false for an agent that left and has not come back.
-	Attached bool `json:"attached"`
-	Confined bool `json:"quarantined,omitempty"`
+	Attached bool
+	Confined bool
 	// Accuser is the name of the agent that left this agent because this agent withheld
 	// announcements; empty for none.
-	Accuser string `json:"accuser,omitempty"`
+	Accuser string
 	// Subscriptions are the scopes that the agent applies; absent for every config.
-	Subscriptions []string `json:"subscriptions,omitzero"`
+	Subscriptions []string
 }
 
 // Agents lists every agent that the planner knows, in no particular order.

@@ -34,11 +34,11 @@ type AckEntry struct {
 
 // Failure is the reason why one agent did not apply a pointer.
 type Failure struct {
-	Agent  uint32 `cbor:"1,keyasint" json:"index"`
-	Name   string `cbor:"2,keyasint" json:"agent"`
-	Reason string `cbor:"3,keyasint" json:"reason"`
+	Agent  uint32 `cbor:"1,keyasint"`
+	Name   string `cbor:"2,keyasint"`
+	Reason string `cbor:"3,keyasint"`
 	// Attempts is the number of times that the agent has tried to apply the epoch.
-	Attempts uint32 `cbor:"4,keyasint,omitempty" json:"attempts,omitempty"`
+	Attempts uint32 `cbor:"4,keyasint,omitempty"`
 }
 
 // NewAckEntry returns an entry without any outcome.

@@ -33,23 +33,23 @@ type WaveSize struct {
 
 // Quarantined is an agent that is in quarantine for one config.
 type Quarantined struct {
-	Index  uint32 `cbor:"1,keyasint" json:"index"`
-	Name   string `cbor:"2,keyasint" json:"agent"`
-	Config string `cbor:"3,keyasint" json:"config"`
+	Index  uint32 `cbor:"1,keyasint"`
+	Name   string `cbor:"2,keyasint"`
+	Config string `cbor:"3,keyasint"`
 	// Epoch is the epoch that the agent failed.
-	Epoch  uint64 `cbor:"4,keyasint" json:"epoch"`
-	Reason string `cbor:"5,keyasint" json:"reason"`
+	Epoch  uint64 `cbor:"4,keyasint"`
+	Reason string `cbor:"5,keyasint"`
 	// Millis is the time in quarantine, in milliseconds.
-	Millis uint64 `cbor:"6,keyasint" json:"millis"`
+	Millis uint64 `cbor:"6,keyasint"`
 	// Audience is the position of the agent's subscriptions in Census.Audiences, plus one;
 	// 0 if the agent subscribes to everything.
-	Audience uint32 `cbor:"7,keyasint,omitempty" json:"-"`
+	Audience uint32 `cbor:"7,keyasint,omitempty"`
 }
 
 // Audience is the number of agents that have the same subscriptions.
 type Audience struct {
-	Subscriptions Subscriptions `cbor:"1,keyasint" json:"subscriptions"`
-	Agents        uint32        `cbor:"2,keyasint" json:"agents"`
+	Subscriptions Subscriptions `cbor:"1,keyasint"`
+	Agents        uint32        `cbor:"2,keyasint"`
 }
 
 func (*Census) tag() byte { return 11 }

@@ -45,15 +45,15 @@ func (m *Holdings) validate() error {
 // forms has one Holding for each form. An agent without any shard has one Holding for
 // the version.
 type Holding struct {
-	Agent uint32 `cbor:"1,keyasint" json:"-"`
-	Name  string `cbor:"2,keyasint" json:"agent"`
+	Agent uint32 `cbor:"1,keyasint"`
+	Name  string `cbor:"2,keyasint"`
 	// Whole reports that the agent has the verified body.
-	Whole bool  `cbor:"3,keyasint,omitempty" json:"whole,omitempty"`
-	Form  uint8 `cbor:"4,keyasint,omitempty" json:"form"`
+	Whole bool  `cbor:"3,keyasint,omitempty"`
+	Form  uint8 `cbor:"4,keyasint,omitempty"`
 	// Shards is the number of shards of the form that the agent has.
-	Shards uint32 `cbor:"5,keyasint,omitempty" json:"shards"`
+	Shards uint32 `cbor:"5,keyasint,omitempty"`
 	// Of is the number of data shards of the form.
-	Of uint32 `cbor:"6,keyasint,omitempty" json:"of"`
+	Of uint32 `cbor:"6,keyasint,omitempty"`
 	// Cached reports that the agent keeps the shards for other agents only.
-	Cached bool `cbor:"7,keyasint,omitempty" json:"cached,omitempty"`
+	Cached bool `cbor:"7,keyasint,omitempty"`
 }
