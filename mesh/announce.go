@@ -14,7 +14,7 @@ import (
 
 // publish takes a pointer from the leader's own store, which has verified the pointer.
 // push is the version to send behind the pointer; nil for none.
-func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out []step.Output) []step.Output {
+func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out step.Outputs) step.Outputs {
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	switch {
@@ -40,7 +40,7 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 	return out
 }
 
-// restore takes a pointer that the node had before it stopped. If the pointer was applied
+// restore takes a pointer from before the node stopped. If the pointer was applied
 // and another version is the one to run now, because the host's labels or subscriptions
 // changed, the pointer settles again.
 func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
@@ -62,7 +62,9 @@ func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
 }
 
 // onAnnouncement handles a pointer from the parent, or from the backup.
-func (n *Node) onAnnouncement(now step.Time, from step.PeerID, a *wire.Announcement, out []step.Output) []step.Output {
+func (n *Node) onAnnouncement(
+	now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs,
+) step.Outputs {
 	if !n.up.feeds(from) {
 		return refuse(from, "not_parent", out)
 	}
@@ -90,7 +92,7 @@ func (n *Node) onAnnouncement(now step.Time, from step.PeerID, a *wire.Announcem
 }
 
 // accept relays a new pointer and begins to settle it.
-func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out []step.Output) []step.Output {
+func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs) step.Outputs {
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	if s == nil {
@@ -122,7 +124,7 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 }
 
 // relay sends an announcement to every child of its region.
-func (n *Node) relay(now step.Time, a *wire.Announcement, out []step.Output) []step.Output {
+func (n *Node) relay(now step.Time, a *wire.Announcement, out step.Outputs) step.Outputs {
 	if a.Pointer.Region == n.cfg.Self.Region {
 		n.shadows.news(now)
 	}
@@ -130,9 +132,9 @@ func (n *Node) relay(now step.Time, a *wire.Announcement, out []step.Output) []s
 }
 
 // onPush handles a version that the parent sent without a request: verify, relay, and
-// store if this node subscribes. A version that no pointer names, or that is on disk or
+// store if the node subscribes. A version that no pointer names, or that is on disk or
 // on its way, is dropped.
-func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out []step.Output) []step.Output {
+func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out step.Outputs) step.Outputs {
 	if from != n.up.parent || !n.up.attached() {
 		return refuse(from, "not_parent", out)
 	}
@@ -157,7 +159,7 @@ func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out []step.
 }
 
 // publishStored informs the followers of a version that the leader has stored.
-func (n *Node) publishStored(v record.VersionKey, out []step.Output) []step.Output {
+func (n *Node) publishStored(v record.VersionKey, out step.Outputs) step.Outputs {
 	for i := range n.children {
 		c := &n.children[i]
 		if c.role == wire.RoleCoordinator && !c.behind {
@@ -168,7 +170,7 @@ func (n *Node) publishStored(v record.VersionKey, out []step.Output) []step.Outp
 }
 
 // onStored handles the news of a version that no pointer names yet: a follower fetches it.
-func (n *Node) onStored(now step.Time, from step.PeerID, m *wire.Stored, out []step.Output) []step.Output {
+func (n *Node) onStored(now step.Time, from step.PeerID, m *wire.Stored, out step.Outputs) step.Outputs {
 	v := record.VersionKey{Config: m.Config, Version: m.Version}
 	if from != n.up.parent || !n.up.attached() || n.root == nil || n.swarm.Has(v) {
 		return out

@@ -8,30 +8,30 @@ import (
 	"banyan/mesh/wire"
 )
 
-// children holds the nodes that a node relays to, in the order of attachment.
+// children holds the receivers of relayed messages, in the order of attachment.
 type children []child
 
-// child is a node that a node relays to: an agent, or a coordinator that follows.
+// child is a node that receives relayed messages: an agent, or a follower.
 type child struct {
 	peer   step.PeerID
 	region string
 	role   wire.Role
 	member wire.Member // the child's description of itself
 
-	// behind: the child is sent what it missed, and nothing else, until it has caught up.
+	// behind: the child is sent the missed pointers only, until the child has caught up.
 	behind bool
-	since  uint64 // revision up to which a child that is behind was sent everything
+	since  uint64 // revision of the last pointer sent to a child that is behind
 
-	circle       *wire.Circle   // the circle that the child was told it is in
-	broodCircles []*wire.Circle // the circles that the child was told its children are in
+	circle       *wire.Circle   // the child's circle, as last sent to the child
+	broodCircles []*wire.Circle // the circles of the child's children, as last sent
 }
 
-// index returns the position of a child by its link; -1 if there is none.
+// index returns the position of a child by its link; -1 if absent.
 func (c children) index(peer step.PeerID) int {
 	return slices.IndexFunc(c, func(c child) bool { return c.peer == peer })
 }
 
-// find returns the child with the given link; nil if there is none.
+// find returns the child with the given link; nil if absent.
 func (c children) find(peer step.PeerID) *child {
 	if i := c.index(peer); i >= 0 {
 		return &c[i]
@@ -39,9 +39,9 @@ func (c children) find(peer step.PeerID) *child {
 	return nil
 }
 
-// sendDown sends a message to every child of a region, except to those that are behind:
+// sendDown sends a message to every child of a region, except to children that are behind:
 // they are sent the newest state when they have caught up.
-func (c children) sendDown(region string, m wire.Message, out []step.Output) []step.Output {
+func (c children) sendDown(region string, m wire.Message, out step.Outputs) step.Outputs {
 	for i := range c {
 		if c[i].region == region && !c[i].behind {
 			out = send(c[i].peer, m, out)
@@ -51,7 +51,7 @@ func (c children) sendDown(region string, m wire.Message, out []step.Output) []s
 }
 
 // sendAll sends a message to every child.
-func (c children) sendAll(m wire.Message, out []step.Output) []step.Output {
+func (c children) sendAll(m wire.Message, out step.Outputs) step.Outputs {
 	for i := range c {
 		out = send(c[i].peer, m, out)
 	}
@@ -85,7 +85,7 @@ func (c *child) location() wire.Location {
 // newest head. The number of changes in between does not matter: only current pointers are
 // sent. The pointers go page by page, and each page waits until the page before has left,
 // so that a slow child costs no memory.
-func (c *child) catchUp(p *pointers, since uint64, out []step.Output) []step.Output {
+func (c *child) catchUp(p *pointers, since uint64, out step.Outputs) step.Outputs {
 	out, last, more := p.sendPage(c.peer, c.region, since, out)
 	c.behind = more
 	if more {
@@ -95,8 +95,8 @@ func (c *child) catchUp(p *pointers, since uint64, out []step.Output) []step.Out
 	return out
 }
 
-// onCatchUp handles the question of a peer for the pointers that it lacks.
-func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out []step.Output) []step.Output {
+// onCatchUp handles a peer's question for missing pointers.
+func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out step.Outputs) step.Outputs {
 	if c := n.children.find(from); c != nil {
 		return c.catchUp(&n.pointers, m.Since, out)
 	}
@@ -109,7 +109,7 @@ func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out []step.Output) [
 // congested stops relaying to a child that does not keep up. When the child has taken
 // what waits for it, the child is sent the newest state of what it missed: of several
 // changes to one config, the last.
-func (c children) congested(peer step.PeerID, p *pointers, out []step.Output) []step.Output {
+func (c children) congested(peer step.PeerID, p *pointers, out step.Outputs) step.Outputs {
 	child := c.find(peer)
 	if child == nil || child.behind {
 		return out
@@ -120,8 +120,8 @@ func (c children) congested(peer step.PeerID, p *pointers, out []step.Output) []
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: peer})
 }
 
-// drained sends a child that was behind the next page of what the child missed.
-func (c children) drained(peer step.PeerID, p *pointers, out []step.Output) []step.Output {
+// drained sends the next page of missed pointers to a child that was behind.
+func (c children) drained(peer step.PeerID, p *pointers, out step.Outputs) step.Outputs {
 	child := c.find(peer)
 	if child == nil || !child.behind {
 		return out
@@ -129,8 +129,8 @@ func (c children) drained(peer step.PeerID, p *pointers, out []step.Output) []st
 	return child.catchUp(p, child.since, out)
 }
 
-// onAttach takes a peer as a child and sends the child what it missed.
-func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out []step.Output) []step.Output {
+// onAttach takes a peer as a child and sends the missed pointers.
+func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out step.Outputs) step.Outputs {
 	if reason := n.refuseChild(from, m); reason != "" {
 		return send(from, &wire.Rejected{Reason: reason}, out)
 	}
@@ -147,7 +147,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out []s
 	return n.children[len(n.children)-1].catchUp(&n.pointers, m.Since, out)
 }
 
-// refuseChild returns why a peer can't be a child; "" if the peer can.
+// refuseChild returns the reason why a peer can't be a child; "" for no reason.
 func (n *Node) refuseChild(from step.PeerID, m *wire.Attach) string {
 	who, linked := n.peers[from]
 	switch {
@@ -173,7 +173,7 @@ func (n *Node) refuseChild(from step.PeerID, m *wire.Attach) string {
 	return ""
 }
 
-// refuseFollower returns why another coordinator can't follow this one; "" if it can.
+// refuseFollower returns the reason why another coordinator can't follow; "" for no reason.
 func (c *Config) refuseFollower(who wire.Identity) string {
 	switch {
 	case !c.leads():
@@ -186,7 +186,7 @@ func (c *Config) refuseFollower(who wire.Identity) string {
 
 // replaceChild drops an older link of the node that attaches: the node came back before
 // the loss of that link was noticed.
-func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out []step.Output) []step.Output {
+func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out step.Outputs) step.Outputs {
 	i := slices.IndexFunc(n.children, func(c child) bool { return n.peers[c.peer] == who })
 	if i < 0 {
 		return out
@@ -198,7 +198,7 @@ func (n *Node) replaceChild(from step.PeerID, who wire.Identity, out []step.Outp
 	return n.peers.drop(old.peer, "replaced by a newer link", out)
 }
 
-// removeChild removes the child at a position, with what its link asked for.
+// removeChild removes the child at a position, with the child's requests.
 func (n *Node) removeChild(i int) child {
 	c := n.children[i]
 	n.children = slices.Delete(n.children, i, i+1)
@@ -208,7 +208,7 @@ func (n *Node) removeChild(i int) child {
 }
 
 // loseChild removes a child whose link is down, and reports the loss to the planner.
-func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+func (n *Node) loseChild(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	i := n.children.index(peer)
 	if i < 0 {
 		return out
@@ -227,7 +227,7 @@ func (n *Node) loseChild(now step.Time, peer step.PeerID, out []step.Output) []s
 }
 
 // onAck merges the acknowledgements of a child's subtree. At a root they have arrived.
-func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out []step.Output) []step.Output {
+func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil {
 		return out
@@ -253,7 +253,7 @@ func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out []step.Ou
 
 // flushAcks sends the pending acknowledgements to the parent. Without a parent they wait
 // until the node attaches.
-func (n *Node) flushAcks(out []step.Output) []step.Output {
+func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	if !n.up.attached() {
 		n.acks.flushAt = step.Never
 		return out

@@ -30,8 +30,8 @@ func (c *circles) change(now step.Time) {
 	}
 }
 
-// flushCircles forms the circles again, and tells the nodes whose circle changed.
-func (n *Node) flushCircles(now step.Time, out []step.Output) []step.Output {
+// flushCircles forms the circles again, and sends every changed circle.
+func (n *Node) flushCircles(now step.Time, out step.Outputs) step.Outputs {
 	c := &n.circles
 	c.flushAt = step.Never
 	brood := n.children.brood()
@@ -54,7 +54,9 @@ func (n *Node) flushCircles(now step.Time, out []step.Output) []step.Output {
 
 // tellChildren tells each child its circle. It keeps the circles, because one of them
 // feeds the grandchildren.
-func (c *circles) tellChildren(now step.Time, family children, below []*wire.Circle, out []step.Output) []step.Output {
+func (c *circles) tellChildren(
+	now step.Time, family children, below []*wire.Circle, out step.Outputs,
+) step.Outputs {
 	changed := !slices.EqualFunc(c.below, below, (*wire.Circle).Equal)
 	c.below = below
 	if changed {
@@ -70,8 +72,8 @@ func (c *circles) tellChildren(now step.Time, family children, below []*wire.Cir
 	return out
 }
 
-// tellCircle tells the child its circle, unless the child knows.
-func (c *child) tellCircle(circle *wire.Circle, out []step.Output) []step.Output {
+// tellCircle sends the child's circle, unless the circle was sent before.
+func (c *child) tellCircle(circle *wire.Circle, out step.Outputs) step.Outputs {
 	if circle.Equal(c.circle) {
 		return out
 	}
@@ -79,8 +81,8 @@ func (c *child) tellCircle(circle *wire.Circle, out []step.Output) []step.Output
 	return send(c.peer, circle, out)
 }
 
-// tellFollowers assigns the coordinators that follow this one to circles of their own.
-func (c children) tellFollowers(feeders []wire.Location, out []step.Output) []step.Output {
+// tellFollowers assigns the followers to circles of their own.
+func (c children) tellFollowers(feeders []wire.Location, out step.Outputs) step.Outputs {
 	var followers []wire.Location
 	for i := range c {
 		if c[i].role == wire.RoleCoordinator {
@@ -99,7 +101,7 @@ func (c children) tellFollowers(feeders []wire.Location, out []step.Output) []st
 
 // tellGrandchildren forms the circles of the grandchildren, and tells each child the
 // circles of its own children.
-func (c *circles) tellGrandchildren(family children, out []step.Output) []step.Output {
+func (c *circles) tellGrandchildren(family children, out step.Outputs) step.Outputs {
 	var all []wire.Location
 	for i := range family {
 		all = append(all, c.broods[family[i].peer]...)
@@ -131,16 +133,16 @@ func (n *Node) onBrood(now step.Time, from step.PeerID, m *wire.Brood) {
 	n.circles.change(now)
 }
 
-// onCircles handles the parent's assignment of this node's children to circles.
-func (n *Node) onCircles(now step.Time, from step.PeerID, m *wire.Circles, out []step.Output) []step.Output {
+// onCircles handles the parent's assignment of the node's children to circles.
+func (n *Node) onCircles(now step.Time, from step.PeerID, m *wire.Circles, out step.Outputs) step.Outputs {
 	if from != n.up.parent || n.root != nil {
 		return out
 	}
 	return n.circles.tellChildren(now, n.children, m.Below, out)
 }
 
-// onCircle handles the parent's assignment of this node to a circle.
-func (n *Node) onCircle(now step.Time, from step.PeerID, m *wire.Circle, out []step.Output) []step.Output {
+// onCircle handles the parent's assignment of the node to a circle.
+func (n *Node) onCircle(now step.Time, from step.PeerID, m *wire.Circle, out step.Outputs) step.Outputs {
 	if from != n.up.parent || !m.Has(n.cfg.Self.Name) {
 		return out
 	}

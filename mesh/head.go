@@ -8,7 +8,7 @@ import (
 
 // onHead handles a head from the parent, or from the backup: it verifies the head and
 // compares it with the node's pointers.
-func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out []step.Output) []step.Output {
+func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out step.Outputs) step.Outputs {
 	if !n.up.feeds(from) {
 		return out
 	}
@@ -44,9 +44,11 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out [
 // that does not help either, for example because the store was restored from a backup,
 // the node leaves its parents ever less often.
 //
-// A head that disagrees is not relayed at first: the nodes below would leave this node
+// A head that disagrees is not relayed at first: the nodes below would leave the node
 // for a fault that is not its own while the fault is being repaired.
-func (n *Node) repair(now step.Time, from step.PeerID, head record.Head, m *wire.SignedHead, out []step.Output) []step.Output {
+func (n *Node) repair(
+	now step.Time, from step.PeerID, head record.Head, m *wire.SignedHead, out step.Outputs,
+) step.Outputs {
 	p, up := &n.pointers, &n.up
 	up.gaps++
 	out = append(out, step.Output{Op: step.OpGap, Peer: from, Revision: head.Revision})
@@ -76,7 +78,9 @@ func (n *Node) repair(now step.Time, from step.PeerID, head record.Head, m *wire
 func isPowerOfTwo(n int) bool { return n&(n-1) == 0 }
 
 // relayHead takes a verified head that is newer than the node's, and relays the head.
-func (n *Node) relayHead(now step.Time, head record.Head, raw *wire.SignedHead, out []step.Output) []step.Output {
+func (n *Node) relayHead(
+	now step.Time, head record.Head, raw *wire.SignedHead, out step.Outputs,
+) step.Outputs {
 	if head.Region == n.cfg.Self.Region {
 		if head.TimeMicros <= n.pointers.head.TimeMicros {
 			return out

@@ -35,7 +35,9 @@ func byRevision(a *wire.Announcement, revision uint64) int { return cmp.Compare(
 // since returns the current announcements after a revision, oldest first: about limit of
 // them, because all announcements of one revision come together. more reports whether
 // further announcements follow.
-func (l *ledger) since(revision uint64, limit int, current func(*wire.Announcement) bool) (page []*wire.Announcement, more bool) {
+func (l *ledger) since(
+	revision uint64, limit int, current func(*wire.Announcement) bool,
+) (page []*wire.Announcement, more bool) {
 	i, _ := slices.BinarySearchFunc(l.list, revision+1, byRevision)
 	for ; i < len(l.list); i++ {
 		a := l.list[i]

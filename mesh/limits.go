@@ -66,7 +66,7 @@ const (
 const (
 	// ackDelay gathers acknowledgements, and reports for the planner.
 	ackDelay = step.Time(25 * time.Millisecond)
-	// noticeDelay gathers news for the nodes that this node is the backup of.
+	// noticeDelay gathers news for the nodes that the node is the backup of.
 	noticeDelay = step.Time(50 * time.Millisecond)
 	// circleDelay gathers changes of the tree before the circles change.
 	circleDelay = step.Time(500 * time.Millisecond)

@@ -11,7 +11,7 @@ import (
 // This file handles what happens to links, and the answers of coordinators and parents.
 // A link may belong to the upstream, to the backup, to a child, or to an exchange of shards.
 
-func (n *Node) start(now step.Time, out []step.Output) []step.Output {
+func (n *Node) start(now step.Time, out step.Outputs) step.Outputs {
 	if n.cfg.leads() {
 		return out
 	}
@@ -34,8 +34,8 @@ func (n *Node) link(peer step.PeerID, who wire.Identity) {
 	n.swarm.OnLinked(peer, who)
 }
 
-// onConnected handles a link that this node dialed.
-func (n *Node) onConnected(now step.Time, in step.Input, out []step.Output) []step.Output {
+// onConnected handles a link that the node dialed.
+func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	if n.up.dialsBackup(in.Link.Addr) {
 		return n.up.backupUp(in.Peer, out)
 	}
@@ -56,7 +56,7 @@ func (n *Node) onConnected(now step.Time, in step.Input, out []step.Output) []st
 }
 
 // onConnectFailed handles a dial that failed.
-func (n *Node) onConnectFailed(now step.Time, addr string, out []step.Output) []step.Output {
+func (n *Node) onConnectFailed(now step.Time, addr string, out step.Outputs) step.Outputs {
 	switch {
 	case n.up.dialsBackup(addr):
 		n.up.backupDown(now)
@@ -69,8 +69,8 @@ func (n *Node) onConnectFailed(now step.Time, addr string, out []step.Output) []
 	return n.swarm.OnDialFailed(now, addr, out)
 }
 
-// onDisconnected forgets a link that went down, and what depended on the link.
-func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+// onDisconnected forgets a broken link, and everything that depended on the link.
+func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	out = n.loseChild(now, peer, out)
 	out = n.swarm.OnUnlinked(now, peer, out)
 	n.shadows.forget(peer)
@@ -95,7 +95,9 @@ func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out []step.Output
 }
 
 // onPlacement acts on the place that a coordinator gave the node.
-func (n *Node) onPlacement(now step.Time, from step.PeerID, m *wire.Placement, out []step.Output) []step.Output {
+func (n *Node) onPlacement(
+	now step.Time, from step.PeerID, m *wire.Placement, out step.Outputs,
+) step.Outputs {
 	u := &n.up
 	if u.state != upJoining || from != u.seedPeer {
 		return out
@@ -117,7 +119,7 @@ func (n *Node) onPlacement(now step.Time, from step.PeerID, m *wire.Placement, o
 }
 
 // onAttached handles the acceptance by the parent, or a change of the path to the root.
-func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out []step.Output) []step.Output {
+func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out step.Outputs) step.Outputs {
 	u := &n.up
 	if from != u.parent || u.state != upAttaching && u.state != upAttached {
 		return out
@@ -152,7 +154,7 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 }
 
 // onRejected handles the refusal of a Join or an Attach.
-func (n *Node) onRejected(now step.Time, from step.PeerID, m *wire.Rejected, out []step.Output) []step.Output {
+func (n *Node) onRejected(now step.Time, from step.PeerID, m *wire.Rejected, out step.Outputs) step.Outputs {
 	u := &n.up
 	switch {
 	case u.state == upJoining && from == u.seedPeer:
@@ -173,7 +175,7 @@ func (n *Node) onRejected(now step.Time, from step.PeerID, m *wire.Rejected, out
 
 // onParentFailed counts a body that the parent did not send, or sent damaged. After
 // several in a row the node leaves the parent.
-func (n *Node) onParentFailed(now step.Time, out []step.Output) []step.Output {
+func (n *Node) onParentFailed(now step.Time, out step.Outputs) step.Outputs {
 	n.up.failures++
 	if n.up.attached() && n.up.failures >= fetchesToLeave {
 		n.up.failures = 0
@@ -183,7 +185,7 @@ func (n *Node) onParentFailed(now step.Time, out []step.Output) []step.Output {
 }
 
 // setPath takes the path from the root. If the path changed, the children are told.
-func (n *Node) setPath(path []uint32, out []step.Output) []step.Output {
+func (n *Node) setPath(path []uint32, out step.Outputs) step.Outputs {
 	if slices.Equal(n.up.path, path) {
 		return out
 	}

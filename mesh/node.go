@@ -31,11 +31,11 @@ type Config struct {
 	// HoldsAll reports that every body is at hand, in a blob store.
 	HoldsAll bool
 	// CacheLimit is the size in bytes of the cache of shards for other nodes, of configs
-	// that this node does not subscribe to.
+	// that the node does not subscribe to.
 	CacheLimit int64
 	// Verifier checks every pointer and head that comes from a peer.
 	Verifier Verifier
-	// Index is the agent index that the node had before, plus one; 0 for none.
+	// Index is the node's former agent index, plus one; 0 for a new agent.
 	Index uint32
 	// Arrangement is the way in which shards are exchanged. The zero value is the best known.
 	Arrangement Arrangement
@@ -121,7 +121,7 @@ func NewNode(cfg Config) *Node {
 }
 
 // Step advances the node by one input at time now. It appends what the node wants done to out.
-func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InStart:
 		return n.start(now, out)
@@ -161,7 +161,7 @@ func (n *Node) Step(now step.Time, in step.Input, out []step.Output) []step.Outp
 }
 
 // stepPointer handles inputs about pointers.
-func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (n *Node) stepPointer(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InRestore:
 		n.restore(in.Pointer.Announcement, in.Pointer.Version, !in.Pointer.Unapplied)
@@ -174,7 +174,7 @@ func (n *Node) stepPointer(now step.Time, in step.Input, out []step.Output) []st
 }
 
 // stepLink handles inputs about links.
-func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InPeer:
 		n.link(in.Peer, in.Link.Identity)
@@ -195,7 +195,7 @@ func (n *Node) stepLink(now step.Time, in step.Input, out []step.Output) []step.
 }
 
 // stepSwarm hands inputs about bodies and shards to the swarm.
-func (n *Node) stepSwarm(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (n *Node) stepSwarm(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InHold:
 		n.swarm.Hold(in.Body.Version, in.Body.Forms)
@@ -220,7 +220,7 @@ func (n *Node) stepSwarm(now step.Time, in step.Input, out []step.Output) []step
 }
 
 // stepRoot handles inputs that only a coordinator's node gets.
-func (n *Node) stepRoot(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (n *Node) stepRoot(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InCensus:
 		return n.takeCensus(now, out)
@@ -235,7 +235,7 @@ func (n *Node) stepRoot(now step.Time, in step.Input, out []step.Output) []step.
 }
 
 // receive dispatches a message from a peer.
-func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []step.Output) []step.Output {
+func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
 	switch m := m.(type) {
 	case *wire.Announcement:
 		return n.onAnnouncement(now, from, m, out)
@@ -278,7 +278,7 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out []st
 }
 
 // receiveUpward dispatches a message that travels between the root and the agents below.
-func (n *Node) receiveUpward(now step.Time, from step.PeerID, m wire.Message, out []step.Output) []step.Output {
+func (n *Node) receiveUpward(now step.Time, from step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
 	switch m := m.(type) {
 	case *wire.Ack:
 		return n.onAck(now, from, m, out)
@@ -309,7 +309,7 @@ func (n *Node) Deadline() step.Time {
 }
 
 // tick acts on every deadline that has passed.
-func (n *Node) tick(now step.Time, out []step.Output) []step.Output {
+func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 	if now >= n.up.wakeAt {
 		out = n.up.wake(now, out)
 	}
@@ -366,7 +366,7 @@ func (n *Node) Planner() *tree.Planner { return n.root.planner }
 // Revision returns the newest revision of a region that the node has seen.
 func (n *Node) Revision(region string) uint64 { return n.pointers.revisions[region] }
 
-// State returns the hash of a region's pointers at this node.
+// State returns the hash of a region's pointers at the node.
 func (n *Node) State(region string) record.State { return n.pointers.state(region) }
 
 // Head returns the newest head that agreed with the node's pointers; the zero value

@@ -6,7 +6,7 @@ import (
 	"banyan/record"
 )
 
-// overlay is the node as its swarm sees it: it implements swarm.Overlay.
+// overlay is the swarm's view of the node, and implements swarm.Overlay.
 type overlay struct{ n *Node }
 
 func (o overlay) Peer(peer step.PeerID) (wire.Identity, bool) {
@@ -39,14 +39,16 @@ func (o overlay) IsNamed(v record.VersionKey) bool { return o.n.pointers.isNamed
 
 func (o overlay) SourceWorks() { o.n.up.failures = 0 }
 
-func (o overlay) BodyReady(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
+func (o overlay) BodyReady(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
 	if s := o.n.pointers.own(v.Config); s != nil {
 		return o.n.settler.settle(now, o.n.pointers.ownKey(v.Config), s, out)
 	}
 	return out
 }
 
-func (o overlay) BodyFailed(now step.Time, v record.VersionKey, why step.Failure, out []step.Output) []step.Output {
+func (o overlay) BodyFailed(
+	now step.Time, v record.VersionKey, why step.Failure, out step.Outputs,
+) step.Outputs {
 	if s := o.n.pointers.own(v.Config); s != nil && o.n.pointers.needs(s, v.Version) {
 		o.n.settler.fail(now, o.n.pointers.ownKey(v.Config), s, why.Reason)
 	}
@@ -64,6 +66,6 @@ func (o overlay) FetchLost(now step.Time, v record.VersionKey) bool {
 	return true
 }
 
-func (o overlay) PeerIsAhead(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+func (o overlay) PeerIsAhead(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	return o.n.up.askNews(now, peer, out)
 }

@@ -11,18 +11,18 @@ import (
 type peers map[step.PeerID]wire.Identity
 
 // drop forgets a link and closes it.
-func (p peers) drop(peer step.PeerID, reason string, out []step.Output) []step.Output {
+func (p peers) drop(peer step.PeerID, reason string, out step.Outputs) step.Outputs {
 	delete(p, peer)
 	return append(out, step.Output{Op: step.OpDrop, Peer: peer, Reason: reason})
 }
 
 // send appends one message to a peer.
-func send(peer step.PeerID, m wire.Message, out []step.Output) []step.Output {
+func send(peer step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
 	return append(out, step.Output{Op: step.OpSend, Peer: peer, Message: m})
 }
 
 // refuse appends the refusal of a message from a peer.
-func refuse(peer step.PeerID, reason string, out []step.Output) []step.Output {
+func refuse(peer step.PeerID, reason string, out step.Outputs) step.Outputs {
 	return append(out, step.Output{Op: step.OpRefused, Peer: peer, Reason: reason})
 }
 

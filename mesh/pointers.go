@@ -49,11 +49,11 @@ func newPointers(cfg *Config) pointers {
 	}
 }
 
-// configState is the state of one pointer at this node.
+// configState is the state of one pointer at the node.
 type configState struct {
 	latest  *wire.Announcement // the newest verified pointer
 	since   uint64             // epoch that brought the candidate, or removed the last candidate
-	applied uint64             // epoch that was applied last; 0 for none
+	applied uint64             // epoch applied last; 0 for none
 	running uint64             // version that the node runs
 	told    uint64             // epoch whose success was acknowledged
 	latency int64              // of the apply, in microseconds; 0 if the node started since
@@ -94,7 +94,7 @@ func (p *pointers) create(key record.PointerKey) *configState {
 	return s
 }
 
-// versionFor returns the version that this node is to run: 0 for a config that the node
+// versionFor returns the version for the node to run: 0 for a config that the node
 // does not subscribe to.
 func (p *pointers) versionFor(s *configState) uint64 {
 	pointer := &s.latest.Pointer
@@ -179,7 +179,7 @@ func (p *pointers) sawRevision(a *wire.Announcement) {
 	p.revisions[region] = max(p.revisions[region], a.Revision)
 }
 
-// resume sets the watermark that the node had before it stopped.
+// resume sets the watermark from before the node stopped.
 func (p *pointers) resume(revision uint64) {
 	p.revisions[p.cfg.Self.Region] = revision
 	p.confirmed = revision
@@ -193,17 +193,17 @@ func (p *pointers) state(region string) record.State {
 	return record.State{}
 }
 
-// progress returns how far the node is, as its shadows are told.
+// progress returns the node's progress, for the shadows.
 func (p *pointers) progress() wire.Notice {
 	return wire.Notice{Revision: p.revisions[p.cfg.Self.Region], HeadMicros: p.head.TimeMicros}
 }
 
-// isBehind reports whether another node knows more than this node.
+// isBehind reports whether another node knows more than the node.
 func (p *pointers) isBehind(m wire.Notice) bool {
 	return m.Revision > p.revisions[p.cfg.Self.Region] || m.HeadMicros > p.headTime
 }
 
-// seen returns the revision after which to ask for what changed.
+// seen returns the revision after which to ask for changes.
 func (p *pointers) seen() uint64 { return min(p.revisions[p.cfg.Self.Region], p.confirmed) }
 
 // applied is like seen, for a node that was away: pointers that were not applied are
@@ -234,7 +234,9 @@ func (p *pointers) candidates() []tree.Candidate {
 // sendPage sends a peer the pointers of a region that changed after a revision, oldest
 // first: one page of them and, if that is all, the newest head. last is the revision of
 // the last pointer sent.
-func (p *pointers) sendPage(to step.PeerID, region string, since uint64, out []step.Output) (_ []step.Output, last uint64, more bool) {
+func (p *pointers) sendPage(
+	to step.PeerID, region string, since uint64, out step.Outputs,
+) (_ step.Outputs, last uint64, more bool) {
 	var page []*wire.Announcement
 	if l := p.ledgers[region]; l != nil {
 		page, more = l.since(since, catchUpPage, p.isCurrent)

@@ -18,7 +18,7 @@ type reports struct {
 
 // send sends a message toward the planner, now or when there is a parent again. Past
 // MaxUpward messages the oldest is dropped: a roll call finds out what it said.
-func (r *reports) send(u *upstream, m wire.Message, out []step.Output) []step.Output {
+func (r *reports) send(u *upstream, m wire.Message, out step.Outputs) step.Outputs {
 	if u.attached() {
 		return send(u.parent, m, out)
 	}
@@ -38,7 +38,7 @@ func (r *reports) add(now step.Time, m wire.Member) {
 }
 
 // flush reports the noted children.
-func (r *reports) flush(u *upstream, out []step.Output) []step.Output {
+func (r *reports) flush(u *upstream, out step.Outputs) step.Outputs {
 	r.flushAt = step.Never
 	for chunk := range slices.Chunk(r.members, wire.MaxMembers) {
 		out = r.send(u, &wire.Adopted{Parent: u.index - 1, Members: slices.Clone(chunk)}, out)
@@ -48,7 +48,7 @@ func (r *reports) flush(u *upstream, out []step.Output) []step.Output {
 }
 
 // release sends what waited for a parent, and the accusation of the parent before.
-func (r *reports) release(u *upstream, out []step.Output) []step.Output {
+func (r *reports) release(u *upstream, out step.Outputs) step.Outputs {
 	for _, m := range r.waiting {
 		out = send(u.parent, m, out)
 	}
@@ -63,7 +63,7 @@ func (r *reports) release(u *upstream, out []step.Output) []step.Output {
 // enroll reports a new child to the planner. A root, which has the planner, calls the roll
 // if the planner knows fewer children of the agent than the agent has: then the tree is
 // older than the planner.
-func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out []step.Output) []step.Output {
+func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.Outputs) step.Outputs {
 	if n.root == nil {
 		n.reports.add(now, m)
 		return out
@@ -76,7 +76,7 @@ func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out []step
 }
 
 // onAdopted handles the report of agents that came into a child's subtree.
-func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out []step.Output) []step.Output {
+func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || c.role != wire.RoleAgent {
 		return out
@@ -100,7 +100,7 @@ func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out [
 }
 
 // onGone handles the report of agents that left a child's subtree.
-func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out []step.Output) []step.Output {
+func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out step.Outputs) step.Outputs {
 	if n.children.find(from) == nil {
 		return out
 	}
@@ -114,7 +114,7 @@ func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out []step.
 }
 
 // onRollCall reports all children, and has them report theirs.
-func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out []step.Output) []step.Output {
+func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out step.Outputs) step.Outputs {
 	if from != n.up.parent || !n.up.attached() {
 		return out
 	}
@@ -132,7 +132,7 @@ func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out
 }
 
 // onAccusation passes an accusation on to the planner.
-func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out []step.Output) []step.Output {
+func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out step.Outputs) step.Outputs {
 	if n.children.find(from) == nil {
 		return out
 	}
@@ -144,7 +144,7 @@ func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out []step.Out
 }
 
 // reportDrift reports a changed file on this host to the coordinators.
-func (n *Node) reportDrift(in step.Input, out []step.Output) []step.Output {
+func (n *Node) reportDrift(in step.Input, out step.Outputs) step.Outputs {
 	if n.up.index == 0 {
 		return out
 	}
@@ -161,7 +161,7 @@ func (n *Node) reportDrift(in step.Input, out []step.Output) []step.Output {
 
 // onDrift passes a report of a changed file on to the leader. Each coordinator on the way
 // takes note.
-func (n *Node) onDrift(from step.PeerID, m *wire.Drift, out []step.Output) []step.Output {
+func (n *Node) onDrift(from step.PeerID, m *wire.Drift, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || m.Region != c.region {
 		return out

@@ -50,12 +50,12 @@ func (r *root) deadline() step.Time {
 }
 
 // reportPlaced appends the number of agents that have a place.
-func (r *root) reportPlaced(out []step.Output) []step.Output {
+func (r *root) reportPlaced(out step.Outputs) step.Outputs {
 	return append(out, step.Output{Op: step.OpPlaced, Count: r.planner.Placed()})
 }
 
 // report appends what changed in the quarantine.
-func (r *root) report(changes []tree.Change, out []step.Output) []step.Output {
+func (r *root) report(changes []tree.Change, out step.Outputs) step.Outputs {
 	for _, c := range changes {
 		op := step.OpQuarantined
 		if c.Released {
@@ -72,7 +72,7 @@ func (r *root) report(changes []tree.Change, out []step.Output) []step.Output {
 }
 
 // observe passes acknowledgements from the root's own tree to the quarantine.
-func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, out []step.Output) []step.Output {
+func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, out step.Outputs) step.Outputs {
 	for i := range entries {
 		if entries[i].Region == region {
 			out = r.report(r.quarantine.Observe(now, &entries[i]), out)
@@ -95,7 +95,7 @@ func (n *Node) Census(now step.Time) *wire.Census {
 
 // takeCensus counts the agents under this root, for the root's own coordinator and for
 // the leader that the coordinator follows.
-func (n *Node) takeCensus(now step.Time, out []step.Output) []step.Output {
+func (n *Node) takeCensus(now step.Time, out step.Outputs) step.Outputs {
 	c := n.Census(now)
 	out = append(out, step.Output{
 		Op:      step.OpCensus,
@@ -110,8 +110,8 @@ func (n *Node) takeCensus(now step.Time, out []step.Output) []step.Output {
 	return out
 }
 
-// onCensus handles the census of a coordinator that follows this one.
-func (n *Node) onCensus(from step.PeerID, m *wire.Census, out []step.Output) []step.Output {
+// onCensus handles the census of a follower.
+func (n *Node) onCensus(from step.PeerID, m *wire.Census, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || c.role != wire.RoleCoordinator {
 		return out
@@ -126,8 +126,8 @@ func (n *Node) onCensus(from step.PeerID, m *wire.Census, out []step.Output) []s
 	})
 }
 
-// onJoin answers an agent, or a coordinator that wants to follow, that asks for a place.
-func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out []step.Output) []step.Output {
+// onJoin answers the request of an agent, or of a follower, for a place.
+func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Outputs) step.Outputs {
 	who, linked := n.peers[from]
 	switch {
 	case !linked || n.root == nil:

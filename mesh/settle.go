@@ -21,7 +21,7 @@ type settler struct {
 	retries  retries
 }
 
-// lacks reports whether the version that the node needs next is neither on disk nor on its way.
+// lacks reports whether the next version for the node is neither on disk nor on its way.
 func (t *settler) lacks(s *configState) bool {
 	v := record.VersionKey{Config: s.latest.Pointer.Config, Version: t.pointers.versionFor(s)}
 	candidate := s.latest.Pointer.Candidate
@@ -34,7 +34,9 @@ func (t *settler) lacks(s *configState) bool {
 // settle moves a config one step toward its pointer: fetch the body, then activate it,
 // then fetch what is staged, then acknowledge. Without a subscription there is no body,
 // and activating makes the pointer durable, because the head covers the pointer too.
-func (t *settler) settle(now step.Time, key record.PointerKey, s *configState, out []step.Output) []step.Output {
+func (t *settler) settle(
+	now step.Time, key record.PointerKey, s *configState, out step.Outputs,
+) step.Outputs {
 	if s.isApplied() || t.cfg.leads() {
 		delete(t.pointers.unsettled, key)
 		return t.stage(now, key, s, out)
@@ -54,9 +56,9 @@ func (t *settler) settle(now step.Time, key record.PointerKey, s *configState, o
 	})
 }
 
-// stage fetches the version that an applied pointer stages. It acknowledges the epoch
+// stage fetches the version staged by an applied pointer, and acknowledges the epoch
 // once that version is on disk.
-func (t *settler) stage(now step.Time, key record.PointerKey, s *configState, out []step.Output) []step.Output {
+func (t *settler) stage(now step.Time, key record.PointerKey, s *configState, out step.Outputs) step.Outputs {
 	if s.told == s.latest.Pointer.Epoch || !t.cfg.subscribes(key.Config) {
 		return out
 	}
@@ -70,7 +72,7 @@ func (t *settler) stage(now step.Time, key record.PointerKey, s *configState, ou
 }
 
 // activated handles the end of an OpActivate.
-func (t *settler) activated(now step.Time, in step.Input, out []step.Output) []step.Output {
+func (t *settler) activated(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	key := in.Pointer.Announcement.Pointer.Key()
 	s := t.pointers.configs[key]
 	s.busy = false
@@ -94,7 +96,9 @@ func (t *settler) fail(now step.Time, key record.PointerKey, s *configState, rea
 
 // acknowledge reports this agent's own outcome: success if reason is empty. A follower is
 // no agent and reports nothing, nor does an agent that does not subscribe.
-func (t *settler) acknowledge(now step.Time, s *configState, p record.Pointer, reason string, latencyMicros int64) {
+func (t *settler) acknowledge(
+	now step.Time, s *configState, p record.Pointer, reason string, latencyMicros int64,
+) {
 	if t.cfg.Self.Role != wire.RoleAgent || t.up.index == 0 || !t.cfg.subscribes(p.Config) {
 		return
 	}
@@ -122,7 +126,7 @@ func (t *settler) acknowledge(now step.Time, s *configState, p record.Pointer, r
 
 // acknowledgeRestored acknowledges the pointers that were applied before the node
 // started: the coordinator may have started again as well.
-func (t *settler) acknowledgeRestored(now step.Time, out []step.Output) []step.Output {
+func (t *settler) acknowledgeRestored(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.pointers.restored {
 		if s := t.pointers.configs[key]; s.isApplied() {
 			out = t.stage(now, key, s, out)
@@ -133,7 +137,7 @@ func (t *settler) acknowledgeRestored(now step.Time, out []step.Output) []step.O
 }
 
 // retry settles the configs whose retry is due.
-func (t *settler) retry(now step.Time, out []step.Output) []step.Output {
+func (t *settler) retry(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.retries.due(now) {
 		out = t.settle(now, key, t.pointers.configs[key], out)
 	}
@@ -142,7 +146,7 @@ func (t *settler) retry(now step.Time, out []step.Output) []step.Output {
 
 // reapply applies a version again whose file does not show what was applied. A version
 // that is not on disk is fetched first.
-func (t *settler) reapply(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
+func (t *settler) reapply(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
 	s := t.pointers.own(v.Config)
 	if s == nil || s.busy || t.pointers.versionFor(s) != v.Version {
 		return out

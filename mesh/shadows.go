@@ -7,7 +7,7 @@ import (
 	"banyan/mesh/wire"
 )
 
-// shadows holds the nodes that this node is the backup of.
+// shadows holds the nodes that the node is the backup of.
 type shadows struct {
 	peers   []step.PeerID // in the order in which they came
 	flushAt step.Time     // when to send news; step.Never without news
@@ -29,8 +29,8 @@ func (s *shadows) news(now step.Time) {
 	}
 }
 
-// flush tells the shadows how far this node is.
-func (s *shadows) flush(progress wire.Notice, out []step.Output) []step.Output {
+// flush tells the shadows how far the node is.
+func (s *shadows) flush(progress wire.Notice, out step.Outputs) step.Outputs {
 	s.flushAt = step.Never
 	for _, peer := range s.peers {
 		out = send(peer, &progress, out)
@@ -38,8 +38,8 @@ func (s *shadows) flush(progress wire.Notice, out []step.Output) []step.Output {
 	return out
 }
 
-// onShadow handles a node that wants this node as its backup.
-func (n *Node) onShadow(now step.Time, from step.PeerID, out []step.Output) []step.Output {
+// onShadow handles a request to be another node's backup.
+func (n *Node) onShadow(now step.Time, from step.PeerID, out step.Outputs) step.Outputs {
 	who, linked := n.peers[from]
 	reason := ""
 	switch {

@@ -17,7 +17,7 @@ import (
 type standby struct {
 	backups []wire.Location // candidates, the next one first
 	name    string          // of the candidate that is dialed or linked
-	addr    string          // of the candidate that is dialed or linked; "" for none
+	addr    string          // of the dialed or linked candidate; "" for none
 	peer    step.PeerID     // the link; 0 without a link
 	wait    step.Time       // back-off between tries
 	wakeAt  step.Time       // when to dial the next candidate; step.Never while a link is up
@@ -25,7 +25,7 @@ type standby struct {
 
 // dialBackup dials the next candidate that the node did not leave as a parent. If there
 // is none, it dials the coordinator.
-func (u *upstream) dialBackup(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 	s := &u.standby
 	s.wakeAt = step.Never
 	if !u.attached() || s.peer != 0 {
@@ -58,7 +58,7 @@ func (u *upstream) dialsBackup(addr string) bool {
 }
 
 // backupUp takes the link to the backup.
-func (u *upstream) backupUp(peer step.PeerID, out []step.Output) []step.Output {
+func (u *upstream) backupUp(peer step.PeerID, out step.Outputs) step.Outputs {
 	u.standby.peer = peer
 	u.standby.wait = 0
 	u.standby.wakeAt = step.Never
@@ -76,7 +76,7 @@ func (u *upstream) backupDown(now step.Time) {
 }
 
 // graft makes the backup the parent.
-func (u *upstream) graft(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) graft(now step.Time, out step.Outputs) step.Outputs {
 	s := &u.standby
 	u.parent = s.peer
 	u.place.Parent = wire.Location{Name: s.name, Addr: s.addr}
@@ -116,7 +116,7 @@ func (u *upstream) onHint(now step.Time, revision uint64) {
 // asked for the missing pointers: the question costs a message, whereas a new parent
 // costs links, and a parent that is slow today is no worse than another. The node leaves
 // a parent that is silent time after time.
-func (u *upstream) onLag(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) onLag(now step.Time, out step.Outputs) step.Outputs {
 	u.lagAt = step.Never
 	if !u.attached() || !u.pointers.isBehind(u.noticed) {
 		return out
@@ -132,7 +132,7 @@ func (u *upstream) onLag(now step.Time, out []step.Output) []step.Output {
 
 // askNews asks a peer that wants shards of an unknown version for the pointers that the
 // peer has: parent and backup may both be dead without the node knowing.
-func (u *upstream) askNews(now step.Time, from step.PeerID, out []step.Output) []step.Output {
+func (u *upstream) askNews(now step.Time, from step.PeerID, out step.Outputs) step.Outputs {
 	if !u.attached() || now < u.newsAt {
 		return out
 	}

@@ -8,7 +8,7 @@ import (
 	"banyan/record"
 )
 
-// survey is the newest survey that the node has heard of, and the answers that are
+// survey is the newest known survey, and the answers
 // gathered to be sent together.
 type survey struct {
 	id      uint64
@@ -18,7 +18,9 @@ type survey struct {
 }
 
 // gather keeps answers for a moment, to send many in one message.
-func (s *survey) gather(now step.Time, u *upstream, region string, held []wire.Holding, out []step.Output) []step.Output {
+func (s *survey) gather(
+	now step.Time, u *upstream, region string, held []wire.Holding, out step.Outputs,
+) step.Outputs {
 	s.held = append(s.held, held...)
 	if len(s.held) >= wire.MaxHoldings {
 		return s.flush(u, region, out)
@@ -28,7 +30,7 @@ func (s *survey) gather(now step.Time, u *upstream, region string, held []wire.H
 }
 
 // flush sends the gathered answers to the parent.
-func (s *survey) flush(u *upstream, region string, out []step.Output) []step.Output {
+func (s *survey) flush(u *upstream, region string, out step.Outputs) step.Outputs {
 	s.flushAt = step.Never
 	if u.attached() {
 		for held := range slices.Chunk(s.held, wire.MaxHoldings) {
@@ -40,13 +42,13 @@ func (s *survey) flush(u *upstream, region string, out []step.Output) []step.Out
 }
 
 // begin asks all agents below a root what they hold of a version.
-func (s *survey) begin(id uint64, v record.VersionKey, below children, out []step.Output) []step.Output {
+func (s *survey) begin(id uint64, v record.VersionKey, below children, out step.Outputs) step.Outputs {
 	*s = survey{id: id, flushAt: step.Never}
 	return below.sendAll(&wire.Survey{ID: id, Config: v.Config, Version: v.Version}, out)
 }
 
 // onSurvey answers a survey, and passes the survey on to the children.
-func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out []step.Output) []step.Output {
+func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out step.Outputs) step.Outputs {
 	if from != n.up.parent || !n.up.attached() || m.ID == n.survey.id {
 		return out
 	}
@@ -61,7 +63,7 @@ func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out []s
 }
 
 // onHoldings handles the answers of a child's subtree.
-func (n *Node) onHoldings(now step.Time, from step.PeerID, m *wire.Holdings, out []step.Output) []step.Output {
+func (n *Node) onHoldings(now step.Time, from step.PeerID, m *wire.Holdings, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || m.Region != c.region || m.ID != n.survey.id {
 		return out

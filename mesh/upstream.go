@@ -25,13 +25,13 @@ type upstream struct {
 
 	state    upState
 	turn     int         // the seed to try is the one at turn modulo the number of seeds
-	seedPeer step.PeerID // link to the coordinator that places the node; 0 for none
+	seedPeer step.PeerID // link to the placing coordinator; 0 for none
 	parent   step.PeerID // link to the parent; 0 for none
 	place    wire.Placement
 	index    uint32   // the node's index, plus one; 0 before the node has an index
 	path     []uint32 // indices of the agents between the root and the node, the topmost first
 	avoid    []string // parents that were left or lost since a head last agreed, newest last
-	accuse   string   // the parent that was left for its fault; told with the next Join or report
+	accuse   string   // name of the parent left for a fault; sent with the next Join or report
 	backoff  step.Time
 	wakeAt   step.Time // when the present state times out
 
@@ -40,7 +40,7 @@ type upstream struct {
 	gaps       int         // heads in a row that disagreed with the node's pointers
 	parentGaps int         // heads that disagreed since the parent is the parent
 	lagAt      step.Time   // when the parent must have caught up; step.Never if it is not behind
-	noticed    wire.Notice // what the backup, or gossip, knew that the parent had not sent
+	noticed    wire.Notice // progress of the backup, or of gossip, beyond the parent
 	patience   step.Time   // extra time for parents that are late and not silent
 	repairs    int         // times in a row that the backup made up for the parent
 	hintedAt   step.Time   // when gossip was last believed
@@ -97,13 +97,13 @@ func (u *upstream) parentAddr() string {
 	return u.seed()
 }
 
-func (u *upstream) dialSeed(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) dialSeed(now step.Time, out step.Outputs) step.Outputs {
 	u.enter(now, upDialing)
 	return append(out, step.Output{Op: step.OpConnect, Addr: u.seed()})
 }
 
 // wake ends a back-off, or a state that timed out.
-func (u *upstream) wake(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) wake(now step.Time, out step.Outputs) step.Outputs {
 	switch u.state {
 	case upIdle:
 		return u.dialSeed(now, out)
@@ -116,7 +116,7 @@ func (u *upstream) wake(now step.Time, out []step.Output) []step.Output {
 
 // retreat gives up the present attempt. The next attempt follows after a back-off, at the
 // next seed.
-func (u *upstream) retreat(now step.Time, reason string, out []step.Output) []step.Output {
+func (u *upstream) retreat(now step.Time, reason string, out step.Outputs) step.Outputs {
 	for _, peer := range []step.PeerID{u.seedPeer, u.parent} {
 		if peer != 0 {
 			out = u.peers.drop(peer, reason, out)
@@ -136,7 +136,7 @@ func (u *upstream) raiseBackoff() {
 }
 
 // join asks the coordinator for a place.
-func (u *upstream) join(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) join(now step.Time, out step.Outputs) step.Outputs {
 	u.enter(now, upJoining)
 	return send(u.seedPeer, &wire.Join{
 		Index:       u.index,
@@ -147,7 +147,7 @@ func (u *upstream) join(now step.Time, out []step.Output) []step.Output {
 }
 
 // attach asks the parent to accept the node as a child.
-func (u *upstream) attach(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) attach(now step.Time, out step.Outputs) step.Outputs {
 	u.enter(now, upAttaching)
 	return send(u.parent, u.attachment(), out)
 }
@@ -164,7 +164,7 @@ func (u *upstream) avoidParent(name string) {
 
 // askAgain asks the coordinator, whose link is still up, for another parent than the one
 // that it gave.
-func (u *upstream) askAgain(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) askAgain(now step.Time, out step.Outputs) step.Outputs {
 	u.avoidParent(u.place.Parent.Name)
 	u.parent = 0
 	if u.seedPeer == 0 {
@@ -176,7 +176,7 @@ func (u *upstream) askAgain(now step.Time, out []step.Output) []step.Output {
 // lose forgets the parent. The backup becomes the parent, if there is one. Else the node
 // starts over after a short random pause, so that the children of a dead relay do not
 // reach the coordinator in the same instant.
-func (u *upstream) lose(now step.Time, out []step.Output) []step.Output {
+func (u *upstream) lose(now step.Time, out step.Outputs) step.Outputs {
 	u.parent = 0
 	u.lagAt = step.Never
 	if u.standby.peer != 0 {
@@ -191,7 +191,7 @@ func (u *upstream) lose(now step.Time, out []step.Output) []step.Output {
 
 // leave drops a parent that does not do its duty, and looks for another. The coordinator
 // is told with the next Join or report.
-func (u *upstream) leave(now step.Time, reason string, out []step.Output) []step.Output {
+func (u *upstream) leave(now step.Time, reason string, out step.Outputs) step.Outputs {
 	u.accuse = u.peers[u.parent].Name
 	u.avoidParent(u.accuse)
 	if u.standby.peer != 0 && u.gaps > gapsToLeave { // the backup is no better than the parent

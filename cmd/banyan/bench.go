@@ -154,7 +154,8 @@ func newBenchFanout(a *app) *cobra.Command {
 	f.IntVar(&cfg.Fanout, "fanout", 16, "number of children of each node of the tree")
 	f.IntVar(&cfg.Updates, "updates", 7, "number of versions to publish; the first is not counted")
 	f.IntVar(&cfg.Body, "body", 256, "size of each version's body, in bytes")
-	textVar(f, &kill, "kill-relays", "0%", "share of the relays that are killed while one more update is announced")
+	textVar(f, &kill, "kill-relays", "0%",
+		"share of the relays that are killed while one more update is announced")
 	textVar(f, &loss, "loss", "0%", "share of packets that are lost, in each direction")
 	textVar(f, &reorder, "reorder", "0%", "share of packets that are delayed by up to 20 ms")
 	textVar(f, &duplicate, "duplicate", "0%", "share of packets that arrive twice")

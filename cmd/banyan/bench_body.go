@@ -54,7 +54,8 @@ func newBenchBody(a *app) *cobra.Command {
 	textVar(f, &body, "body", "16MiB", "size of the body")
 	textVar(f, &link, "link", "10Mbps", "rate of every link in each direction")
 	f.IntVar(&cfg.Runs, "runs", 3, "number of runs of each part; medians are printed")
-	f.StringVar(&cfg.Dir, "dir", "", "directory for the agents' files (default: in memory if there is enough, because real hosts do not share a disk)")
+	f.StringVar(&cfg.Dir, "dir", "",
+		"directory for the agents' files (default: in memory if there is enough, because real hosts do not share a disk)")
 	f.StringSliceVar(&cfg.Only, "only", nil, "parts to measure: "+strings.Join(bench.BodyParts, ", ")+" (default all)")
 	return cmd
 }

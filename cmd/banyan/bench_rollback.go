@@ -68,7 +68,8 @@ version. Each time runs from the signature of the pointer to the durable apply a
 	f := cmd.Flags()
 	f.IntVar(&staged.Agents, "agents", 1000, "number of agents")
 	textVar(f, &middle, "body", "1MiB", "size of the body that is staged")
-	f.IntVar(&cfg.Agents, "size-agents", 8, "number of agents for the comparison of sizes; each keeps two versions of each size")
+	f.IntVar(&cfg.Agents, "size-agents", 8,
+		"number of agents for the comparison of sizes; each keeps two versions of each size")
 	textVar(f, &small, "small", "1KiB", "size of the small body")
 	textVar(f, &large, "large", "64MiB", "size of the large body")
 	f.IntVar(&staged.Rounds, "rounds", 15, "number of rounds, after one that is not counted")

@@ -40,7 +40,8 @@ func newDemoRollout(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&cfg.Agents, "agents", 60, "number of agents, spread evenly over two regions; a tenth of them are canaries")
+	cmd.Flags().IntVar(&cfg.Agents, "agents", 60,
+		"number of agents, spread evenly over two regions; a tenth of them are canaries")
 	return cmd
 }
 

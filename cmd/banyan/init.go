@@ -44,9 +44,12 @@ Move root.key and ca.key to a safe place afterwards.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&regions, "regions", []string{"eu", "us"}, "`REGIONS` of the fleet; the coordinator of the first region leads")
-	f.StringVar(&publisher, "publisher", "admin", "`NAME` of the first publisher, whose key may sign for every config")
-	f.StringSliceVar(&hosts, "host", nil, "`NAME` or IP address that the coordinators' certificates cover too; may be repeated")
+	f.StringSliceVar(&regions, "regions", []string{"eu", "us"},
+		"`REGIONS` of the fleet; the coordinator of the first region leads")
+	f.StringVar(&publisher, "publisher", "admin",
+		"`NAME` of the first publisher, whose key may sign for every config")
+	f.StringSliceVar(&hosts, "host", nil,
+		"`NAME` or IP address that the coordinators' certificates cover too; may be repeated")
 	return cmd
 }
 
@@ -92,6 +95,7 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&region, "region", "", "`REGION` that the holder belongs to")
 	cmd.Flags().StringVar(&out, "out", "", "`DIR` to write the bundle to (default HOME/ROLEs/NAME)")
-	cmd.Flags().StringSliceVar(&hosts, "host", nil, "`NAME` or IP address that the certificate covers too; may be repeated")
+	cmd.Flags().StringSliceVar(&hosts, "host", nil,
+		"`NAME` or IP address that the certificate covers too; may be repeated")
 	return cmd
 }

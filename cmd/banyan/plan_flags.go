@@ -39,15 +39,23 @@ func (p *planFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&p.file, "plan", "", "`FILE` of a rollout plan (default the config's default plan)")
 	f.StringVar(&p.name, "plan-name", "", "`NAME` of a stored plan")
 	f.BoolVar(&p.immediate, "immediate", false, "for emergencies: no staging, no waves, no gates")
-	f.StringSliceVar(&p.regions, "region", nil, "`REGION` to roll out to; may be repeated (default the regions of the plan, or all)")
-	f.StringArrayVar(&p.waves, "wave", nil, "a `WAVE`: a share or labels, and the bake time, as 1%:10m or canary=true,zone=a:5m; may be repeated; the last wave is 100%")
-	textVar(f, &p.stageShare, "stage-share", "0%", "share of each region's hosts that must have fetched the version before it goes live (default 99%)")
+	f.StringSliceVar(&p.regions, "region", nil,
+		"`REGION` to roll out to; may be repeated (default the regions of the plan, or all)")
+	f.StringArrayVar(&p.waves, "wave", nil,
+		"a `WAVE`: a share or labels, and the bake time, as 1%:10m or canary=true,zone=a:5m; may be repeated; the last wave is 100%")
+	textVar(f, &p.stageShare, "stage-share", "0%",
+		"share of each region's hosts that must have fetched the version before it goes live (default 99%)")
 	f.DurationVar(&p.staged, "stage-timeout", 0, "`TIME` for fetching the version (default 5m)")
-	textVar(f, &p.success, "min-success", "0%", "share of a wave's hosts in each region that must run the version (default 99%)")
-	f.IntVar(&p.maxFailures, "max-failures", 0, "at most `N` hosts may fail (default as many as --min-success allows)")
-	f.DurationVar(&p.skew, "max-skew", 0, "longest `TIME` between a region's first and last host (default no limit)")
-	f.DurationVar(&p.timeout, "wave-timeout", 0, "`TIME` for the hosts of a wave to apply the version (default 2m)")
-	f.StringVar(&p.onFailure, "on-failure", "", "`ACTION` when a gate fails: rollback or pause (default rollback)")
+	textVar(f, &p.success, "min-success", "0%",
+		"share of a wave's hosts in each region that must run the version (default 99%)")
+	f.IntVar(&p.maxFailures, "max-failures", 0,
+		"at most `N` hosts may fail (default as many as --min-success allows)")
+	f.DurationVar(&p.skew, "max-skew", 0,
+		"longest `TIME` between a region's first and last host (default no limit)")
+	f.DurationVar(&p.timeout, "wave-timeout", 0,
+		"`TIME` for the hosts of a wave to apply the version (default 2m)")
+	f.StringVar(&p.onFailure, "on-failure", "",
+		"`ACTION` when a gate fails: rollback or pause (default rollback)")
 }
 
 // request returns the request for the rollout of a version.

@@ -17,7 +17,8 @@ import (
 )
 
 func waitFlag(cmd *cobra.Command, wait *time.Duration) {
-	cmd.Flags().DurationVar(wait, "wait", 30*time.Second, "`TIME` to wait until every agent has applied; 0 for not at all")
+	cmd.Flags().DurationVar(wait, "wait", 30*time.Second,
+		"`TIME` to wait until every agent has applied; 0 for not at all")
 }
 
 func newPublish(a *app) *cobra.Command {

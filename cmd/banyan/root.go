@@ -88,9 +88,12 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
 	f.StringVar(&a.configFile, "config", "", "settings `FILE`, YAML (default banyan.yaml, if it exists)")
 	f.StringVarP(&a.output, "output", "o", "text", "output `FORMAT`: text or json")
 	f.StringVar(&a.home, "home", "banyan-home", "`DIR` that 'banyan init' created")
-	f.StringVar(&a.identityDir, "identity", "", "`DIR` of the identity bundle to run or connect with (default HOME/client)")
-	f.StringVar(&a.keyFile, "key", "", "`FILE` of the publisher key to sign with (default the only key in HOME/publishers)")
-	f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7401", "`ADDR` of a coordinator's control API, host:port")
+	f.StringVar(&a.identityDir, "identity", "",
+		"`DIR` of the identity bundle to run or connect with (default HOME/client)")
+	f.StringVar(&a.keyFile, "key", "",
+		"`FILE` of the publisher key to sign with (default the only key in HOME/publishers)")
+	f.StringVar(&a.coordinator, "coordinator", "127.0.0.1:7401",
+		"`ADDR` of a coordinator's control API, host:port")
 	f.StringVar(&a.logLevel, "log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	f.StringVar(&a.logFormat, "log-format", "text", "`FORMAT` of the log: text or json")
 

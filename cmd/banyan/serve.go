@@ -65,27 +65,39 @@ once for each region). The other coordinators follow the leader (--leader and
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&keyFiles, "activation-key", nil, "`FILE` of an activation key; the leader needs the key of each region")
+	f.StringSliceVar(&keyFiles, "activation-key", nil,
+		"`FILE` of an activation key; the leader needs the key of each region")
 	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "`DIR` of the store and the bodies")
 	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP `ADDR` of the mesh")
-	f.StringVar(&cfg.Advertise, "advertise", "", "mesh `ADDR` that other coordinators dial (default the address from which the leader is reached)")
+	f.StringVar(&cfg.Advertise, "advertise", "",
+		"mesh `ADDR` that other coordinators dial (default the address from which the leader is reached)")
 	f.StringVar(&cfg.API, "api-listen", ":7401", "TCP `ADDR` of the control API")
-	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP `ADDR` of /metrics and /healthz, without TLS (default none)")
+	f.StringVar(&cfg.Metrics, "metrics-listen", "",
+		"TCP `ADDR` of /metrics and /healthz, without TLS (default none)")
 	f.StringVar(&cfg.Leader, "leader", "", "mesh `ADDR` of the leader to follow")
 	f.StringVar(&cfg.LeaderAPI, "leader-api", "", "control API `ADDR` of the leader to follow")
 	f.IntVar(&cfg.Fanout, "fanout", tree.DefaultFanout, "`N` children of each node of the tree")
-	f.IntVar(&cfg.MaxDepth, "max-depth", 0, "at most `N` hops between the coordinator and an agent; the coordinator takes deeper agents itself (default no limit)")
-	f.IntVar(&cfg.Cell, "cell", 0, "index `N` of this coordinator in its region: 0 for the first, 1 for the second")
-	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403", "TCP and UDP `ADDR` of the region's gossip pool; empty for no pool")
-	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404", "TCP and UDP `ADDR` of the gossip pool of all coordinators; empty for no pool")
-	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil, "`ADDR` of another coordinator in the pool of all coordinators; may be repeated")
-	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "", "`IP` address at which other members reach both pools (default the bound address)")
-	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit, "largest body in `BYTES` that is pushed behind its announcement; negative for none")
-	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval, "`TIME` between signed heads, which prove that hosts are up to date")
+	f.IntVar(&cfg.MaxDepth, "max-depth", 0,
+		"at most `N` hops between the coordinator and an agent; the coordinator takes deeper agents itself (default no limit)")
+	f.IntVar(&cfg.Cell, "cell", 0,
+		"index `N` of this coordinator in its region: 0 for the first, 1 for the second")
+	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403",
+		"TCP and UDP `ADDR` of the region's gossip pool; empty for no pool")
+	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404",
+		"TCP and UDP `ADDR` of the gossip pool of all coordinators; empty for no pool")
+	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil,
+		"`ADDR` of another coordinator in the pool of all coordinators; may be repeated")
+	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "",
+		"`IP` address at which other members reach both pools (default the bound address)")
+	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit,
+		"largest body in `BYTES` that is pushed behind its announcement; negative for none")
+	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval,
+		"`TIME` between signed heads, which prove that hosts are up to date")
 	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil, "`PREFIX` of configs whose rollouts a second person must approve; may be repeated")
+	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil,
+		"`PREFIX` of configs whose rollouts a second person must approve; may be repeated")
 	return cmd
 }
 
@@ -141,26 +153,36 @@ func newAgent(a *app) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&cfg.Coordinators, "join", nil, "mesh `ADDR` of a coordinator of this region; may be repeated")
+	f.StringSliceVar(&cfg.Coordinators, "join", nil,
+		"mesh `ADDR` of a coordinator of this region; may be repeated")
 	f.StringVar(&cfg.OutputDir, "output-dir", "/etc/banyan/configs", "`DIR` in which configs appear as files")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/banyan/agent", "`DIR` of the agent's state")
 	f.StringVar(&cfg.Listen, "listen", ":0", "UDP `ADDR` to bind")
-	f.StringVar(&cfg.Advertise, "advertise", "", "`ADDR` that children dial (default the address from which the coordinator is reached)")
-	f.StringVar(&cfg.LocalAPI, "local-api", "", "`ADDR` of the API for programs on this host: unix:PATH or a loopback host:port (default none)")
-	f.StringSliceVar(&scopes, "subscribe", nil, "apply the configs under `PREFIX`; may be repeated, 256 bytes in all (default every config)")
+	f.StringVar(&cfg.Advertise, "advertise", "",
+		"`ADDR` that children dial (default the address from which the coordinator is reached)")
+	f.StringVar(&cfg.LocalAPI, "local-api", "",
+		"`ADDR` of the API for programs on this host: unix:PATH or a loopback host:port (default none)")
+	f.StringSliceVar(&scopes, "subscribe", nil,
+		"apply the configs under `PREFIX`; may be repeated, 256 bytes in all (default every config)")
 	f.BoolVar(&relayOnly, "relay-only", false, "apply no config; only relay announcements and bodies")
-	sizeVar(f, &cfg.CacheLimit, "cache-limit", "largest size of the shards kept for other hosts, of configs that this host does not subscribe to; 0 for 1GiB")
+	sizeVar(f, &cfg.CacheLimit, "cache-limit",
+		"largest size of the shards kept for other hosts, of configs that this host does not subscribe to; 0 for 1GiB")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
-	f.IntVar(&cfg.MaxChildren, "max-children", 0, "at most `N` children (default as many as the coordinator assigns)")
+	f.IntVar(&cfg.MaxChildren, "max-children", 0,
+		"at most `N` children (default as many as the coordinator assigns)")
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label `KEY=VALUE` that waves can match; may be repeated")
 	f.IntVar(&cfg.Keep, "keep", 3, "`N` versions of each config that stay on disk")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
-	sizeVar(f, &cfg.DiskQuota, "disk-quota", "largest size of all versions on disk; past it the oldest are deleted, but no version that runs or is to run; 0 for no quota")
+	sizeVar(f, &cfg.DiskQuota, "disk-quota",
+		"largest size of all versions on disk; past it the oldest are deleted, but no version that runs or is to run; 0 for no quota")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	f.StringVar(&hooks, "hooks", "", "YAML `FILE` of hooks: check and reload commands, and what to do about drift, by prefix of configs")
-	f.StringVar(&check, "check-command", "", "shell `COMMAND` that must succeed before a version becomes visible")
+	f.StringVar(&hooks, "hooks", "",
+		"YAML `FILE` of hooks: check and reload commands, and what to do about drift, by prefix of configs")
+	f.StringVar(&check, "check-command", "",
+		"shell `COMMAND` that must succeed before a version becomes visible")
 	f.StringVar(&reload, "reload-command", "", "shell `COMMAND` to run after a version became visible")
-	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval, "how often files are checked for manual changes (negative = never)")
+	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval,
+		"how often files are checked for manual changes (negative = never)")
 	return cmd
 }
 
@@ -247,9 +269,11 @@ Ctrl-C ends it.
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&cfg.Dir, "dir", "", "`DIR` for everything (default a temporary directory, removed at the end)")
+	f.StringVar(&cfg.Dir, "dir", "",
+		"`DIR` for everything (default a temporary directory, removed at the end)")
 	f.IntVar(&cfg.Agents, "agents", 10, "`N` agents, spread over the regions")
-	f.StringSliceVar(&cfg.Regions, "regions", []string{"eu", "us"}, "`REGIONS`; the coordinator of the first region leads")
+	f.StringSliceVar(&cfg.Regions, "regions", []string{"eu", "us"},
+		"`REGIONS`; the coordinator of the first region leads")
 	f.StringVar(&cfg.API, "api-listen", "127.0.0.1:7401", "TCP `ADDR` of the leader's control API")
 	f.StringVar(&cfg.Metrics, "metrics-listen", "", "TCP `ADDR` of the leader's /metrics")
 	return cmd

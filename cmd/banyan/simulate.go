@@ -44,18 +44,22 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&o.zones, "zones", 3, "number of zones in each region")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of all randomness; one seed gives one history")
 	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round-trip times between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
-	f.StringVar(&o.costs, "costs", "", "JSON file with processor times, written by 'banyan bench calibrate --costs'")
+	f.StringVar(&o.costs, "costs", "",
+		"JSON file with processor times, written by 'banyan bench calibrate --costs'")
 	textVar(f, &o.loss, "loss", "0%", "share of packets lost")
 	textVar(f, &o.jitter, "jitter", "0%", "standard deviation of a delay, as a share of the delay")
 	textVar(f, &o.slow, "slow", "0%", "share of agents whose processor is ten times slower")
 	textVar(f, &o.relays, "relays", "0%", "share of agents that subscribe to nothing and only relay")
 	textVar(f, &o.body, "body", "1KiB", "size of a version's body")
-	textVar(f, &o.push, "push-limit", "16KiB", "largest body that is pushed behind its announcement; 0 pushes none")
+	textVar(f, &o.push, "push-limit", "16KiB",
+		"largest body that is pushed behind its announcement; 0 pushes none")
 	textVar(f, &o.link, "link", "0bps", "rate of a host's link in each direction; 0 means no limit")
 	textVar(f, &o.up, "up", "0bps", "rate at which a host sends, if it differs from --link")
 	textVar(f, &o.down, "down", "0bps", "rate at which a host receives, if it differs from --link")
-	textVar(f, &o.rootLink, "coordinator-link", "0bps", "rate of a coordinator's link; 0 means the rates of a host")
-	f.DurationVar(&o.heads, "heads", world.DefaultHeads, "time between two heads, the signed proofs of freshness; 0 sends none")
+	textVar(f, &o.rootLink, "coordinator-link", "0bps",
+		"rate of a coordinator's link; 0 means the rates of a host")
+	f.DurationVar(&o.heads, "heads", world.DefaultHeads,
+		"time between two heads, the signed proofs of freshness; 0 sends none")
 }
 
 // checkFleet returns a usage error if --nodes or --fanout is out of range.
@@ -129,7 +133,8 @@ type outputFlags struct {
 
 func (o *outputFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.html, "html", "", "also write the report to this file, as one HTML page")
-	f.BoolVar(&o.reproducible, "reproducible", false, "leave out wall time and memory, so that one seed always prints the same bytes")
+	f.BoolVar(&o.reproducible, "reproducible", false,
+		"leave out wall time and memory, so that one seed always prints the same bytes")
 }
 
 func newSimulate(a *app) *cobra.Command {
@@ -183,9 +188,12 @@ reaches first.`,
 	fleet.add(f)
 	out.add(f)
 	f.BoolVar(&rivals, "compare", false, "also run a star, polling and gossip on the same fleet")
-	f.DurationVar(&against.Poll, "poll", 30*time.Second, "with --compare: interval of the strategy that polls")
-	f.DurationVar(&against.Detect, "detect", 30*time.Second, "with --compare: how long a bad version runs before it is rolled back")
-	f.IntVar(&against.UpdatesPerDay, "updates-per-day", 1000, "with --compare: number of updates per day, for the monthly bill")
+	f.DurationVar(&against.Poll, "poll", 30*time.Second,
+		"with --compare: interval of the strategy that polls")
+	f.DurationVar(&against.Detect, "detect", 30*time.Second,
+		"with --compare: how long a bad version runs before it is rolled back")
+	f.IntVar(&against.UpdatesPerDay, "updates-per-day", 1000,
+		"with --compare: number of updates per day, for the monthly bill")
 	prices := compare.DefaultPrices()
 	against.Prices = &prices
 	f.Float64Var(&prices.CrossRegion, "price-region", prices.CrossRegion,

@@ -48,7 +48,8 @@ func newSimulateBodies(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&fleet.nodes, "nodes", 1000, "number of hosts, spread evenly over the regions")
 	f.IntVar(&fleet.fanout, "fanout", 32, "number of children of each node of the tree")
-	f.BoolVar(&reproducible, "reproducible", false, "leave out wall time, so that one seed always prints the same bytes")
+	f.BoolVar(&reproducible, "reproducible", false,
+		"leave out wall time, so that one seed always prints the same bytes")
 	fleet.add(f)
 	for name, value := range map[string]string{"body": "64MiB", "link": "1Gbps", "regions": "1"} {
 		if err := f.Set(name, value); err != nil {

@@ -64,8 +64,10 @@ Monitoring looks at the health of the hosts at intervals.`,
 	f := cmd.Flags()
 	f.IntVar(&fleet.nodes, "nodes", 50_000, "number of hosts, spread evenly over the regions")
 	f.IntVar(&fleet.fanout, "fanout", 32, "number of children of each node of the tree")
-	textVar(f, &breaking, "breaking", "30%", "share of the hosts running the bad version that become unhealthy")
-	f.DurationVar(&after, "after", 5*time.Second, "time from the apply at a host to the moment when it becomes unhealthy")
+	textVar(f, &breaking, "breaking", "30%",
+		"share of the hosts running the bad version that become unhealthy")
+	f.DurationVar(&after, "after", 5*time.Second,
+		"time from the apply at a host to the moment when it becomes unhealthy")
 	f.DurationVar(&look, "look", 15*time.Second, "time between two looks at the health of the hosts")
 	f.StringVar(&html, "html", "", "also write the table and a picture to this file, as one HTML page")
 	fleet.add(f)

@@ -7,7 +7,7 @@ import (
 	"banyan/record"
 )
 
-// Input is one thing that happened to a node. Kind says which parts of the Input are set.
+// Input is an event at a node. Kind says which parts of the Input are set.
 type Input struct {
 	Kind InputKind
 	// Peer is the link that the input is about.
@@ -56,7 +56,7 @@ const (
 
 	// InPeer: a link came up that the peer dialed. Peer, Link.Identity.
 	InPeer
-	// InConnected: a link came up that this node dialed. Peer, Link.
+	// InConnected: a link came up that the node dialed. Peer, Link.
 	InConnected
 	// InConnectFailed: a dial failed. Link.Addr, Failure.
 	InConnectFailed
@@ -121,10 +121,10 @@ type Link struct {
 	Addr string
 }
 
-// Pointer is an announcement, and what this node does about it.
+// Pointer is an announcement, and the node's part in it.
 type Pointer struct {
 	Announcement *wire.Announcement
-	// Version is the version that this node runs, or is to run; 0 for none.
+	// Version is the version for the node to run; 0 for none.
 	Version uint64
 	// Push is the version to send behind the announcement; nil for none.
 	Push *wire.Push
@@ -140,14 +140,14 @@ type Head struct {
 	Signed *wire.SignedHead
 }
 
-// Body is a version, as a request or a fetch names it, and what became of it.
+// Body is a version in a request or a fetch, and the result.
 type Body struct {
 	Version record.VersionKey
 	// Choice is the form that is asked for.
 	Choice wire.FormChoice
 	// Request identifies the request of a peer; 0 for none.
 	Request uint64
-	// Forms has one bit for each form of the version whose shards can be served from now on.
+	// Forms has a bit for each form of the version whose shards can be served from now on.
 	Forms uint8
 	// ForOthers reports that the body is fetched for other nodes only.
 	ForOthers bool
@@ -157,11 +157,11 @@ type Body struct {
 type Index struct {
 	Form uint8
 	Info FormInfo
-	// Held are the shards of the form that are on disk. The node does not keep the set.
+	// Held are the shards of the form on disk. The node does not keep the set.
 	Held *bitset.BitSet
 }
 
-// FormInfo is what a node must know of a form to exchange its shards.
+// FormInfo describes a form for the exchange of shards.
 type FormInfo struct {
 	// Size is the size of the form, in bytes.
 	Size     int64
@@ -175,7 +175,7 @@ func (f FormInfo) Shards() int { return f.Geometry.Shards(f.Size) }
 type Shard struct {
 	Key    record.FormKey
 	Number int
-	// Restored are further shards that the driver rebuilt with the help of this shard.
+	// Restored are further shards, rebuilt by the driver with the help of the shard.
 	Restored []int
 }
 
@@ -203,8 +203,8 @@ const (
 )
 
 const (
-	// ReasonLinkLost is the reason of a fetch that ended because its link broke.
+	// ReasonLinkLost is the reason of a fetch that ended with a broken link.
 	ReasonLinkLost = "link_lost"
-	// ReasonPoison is the reason of a shard whose bytes are not what the index says.
+	// ReasonPoison is the reason of a shard with other bytes than the index says.
 	ReasonPoison = "shard_checksum"
 )

@@ -5,7 +5,7 @@ import (
 	"banyan/record"
 )
 
-// Output is one thing that a node wants done. Op says which parts of the Output are set.
+// Output is a request of a node to the driver. Op says which parts of the Output are set.
 // The parts must not be changed.
 type Output struct {
 	Op Op
@@ -30,6 +30,9 @@ type Output struct {
 	// Count is a number of agents.
 	Count int
 }
+
+// Outputs are outputs in the order in which the driver must carry them out.
+type Outputs = []Output
 
 // Op is the kind of an Output.
 type Op uint8
@@ -75,7 +78,7 @@ const (
 	OpHead
 	// OpGap reports a head that disagrees with the node's pointers. Peer, Revision.
 	OpGap
-	// OpDuplicate reports a shard that came although it was on disk. Body.Version.
+	// OpDuplicate reports a shard that was on disk already. Body.Version.
 	OpDuplicate
 	// OpSuspect reports a source of shards that is silent. Name, Body.Version.
 	OpSuspect

@@ -9,7 +9,7 @@ import (
 	"banyan/mesh/wire"
 )
 
-// assignment is one round of choosing a source for each shard that an exchange lacks.
+// assignment is a round of choosing a source for each missing shard of an exchange.
 // The chosen shards are collected in source.next.
 type assignment struct {
 	s   *Swarm
@@ -21,7 +21,7 @@ type assignment struct {
 
 // assign chooses a source for every missing shard, and sends each source the changes of
 // its orders.
-func (s *Swarm) assign(now step.Time, x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) assign(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	x.follow(s.circle)
 	a := assignment{s: s, x: x, now: now, expected: bitset.New(x.have.Len())}
 	a.keepSuspectOrders()
@@ -33,7 +33,7 @@ func (s *Swarm) assign(now step.Time, x *exchange, out []step.Output) []step.Out
 }
 
 // reassign assigns every exchange again.
-func (s *Swarm) reassign(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) reassign(now step.Time, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		if !x.isDone() {
 			out = s.assign(now, x, out)
@@ -139,14 +139,14 @@ func (x *exchange) ordinal(shard uint) int {
 }
 
 // choose returns the source to ask for a shard: a member of the circle, or a feeder if
-// this node is the first member in line that may be asked.
+// the node is the first member in line that may be asked.
 func (a *assignment) choose(shard uint) wire.Location {
 	ordinal := a.x.ordinal(shard)
 	self := a.s.cfg.Self.Name
 	for i := range a.x.members {
 		at := candidate(a.x.members, ordinal, i)
 		if at.Name == self {
-			break // this node's turn to fetch the shard from a feeder
+			break // the node's turn to fetch the shard from a feeder
 		}
 		if a.mayAsk(at, shard) {
 			return at
@@ -214,7 +214,7 @@ func (x *exchange) takeOrders(now step.Time) {
 
 // order sends each source the changes of its orders over a link that is up. A source
 // without a link is dialed.
-func (s *Swarm) order(now step.Time, x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) order(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	for _, src := range x.sources {
 		if src.asked.Equal(src.known) {
 			continue

@@ -11,12 +11,12 @@ import (
 // bodies records which bodies are on disk, which are being fetched, and which requests
 // of peers wait for a body.
 type bodies struct {
-	held    map[record.VersionKey]uint8 // one bit for each form whose shards can be served
+	held    map[record.VersionKey]uint8 // a bit for each form whose shards can be served
 	fetches []*fetch                    // in the order in which they began
 	waiting []waiting                   // in the order of arrival
 }
 
-// fetch is a body that is wanted, or the index of a form of it.
+// fetch is a wanted body, or the index of a wanted form.
 type fetch struct {
 	version record.VersionKey
 	choice  wire.FormChoice
@@ -54,7 +54,7 @@ func (b *bodies) has(v record.VersionKey) bool {
 	return ok
 }
 
-// forms returns the forms of v whose shards can be served, one bit each.
+// forms returns the forms of v whose shards can be served, a bit each.
 func (b *bodies) forms(v record.VersionKey) uint8 { return b.held[v] }
 
 func (b *bodies) hold(v record.VersionKey, forms uint8) {
@@ -64,7 +64,7 @@ func (b *bodies) hold(v record.VersionKey, forms uint8) {
 
 func (b *bodies) evict(v record.VersionKey) { delete(b.held, v) }
 
-// fetch returns the fetch of v with the given choice; nil if there is none.
+// fetch returns the fetch of v with the given choice; nil if absent.
 func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
 	for _, f := range b.fetches {
 		if f.version == v && f.choice == choice {
@@ -74,7 +74,7 @@ func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
 	return nil
 }
 
-// begin returns the fetch of v with the given choice. It creates the fetch if there is none.
+// begin returns the fetch of v with the given choice. A missing fetch is created.
 func (b *bodies) begin(v record.VersionKey, choice wire.FormChoice) *fetch {
 	f := b.fetch(v, choice)
 	if f == nil {
@@ -96,7 +96,7 @@ func (b *bodies) cancelPeer(peer step.PeerID) {
 
 // await lets a request wait. If too many requests wait already, the request is denied
 // and await returns false.
-func (b *bodies) await(w waiting, out []step.Output) (_ []step.Output, ok bool) {
+func (b *bodies) await(w waiting, out step.Outputs) (_ step.Outputs, ok bool) {
 	if len(b.waiting) >= MaxWaiting {
 		denial := step.Output{
 			Op:     step.OpDeny,
@@ -124,7 +124,7 @@ func (b *bodies) take(v record.VersionKey, choices ...wire.FormChoice) []waiting
 }
 
 // serve answers the requests that take would return.
-func (b *bodies) serve(v record.VersionKey, out []step.Output, choices ...wire.FormChoice) []step.Output {
+func (b *bodies) serve(v record.VersionKey, out step.Outputs, choices ...wire.FormChoice) step.Outputs {
 	for _, w := range b.take(v, choices...) {
 		out = append(out, step.Output{
 			Op:   step.OpServe,
@@ -135,7 +135,9 @@ func (b *bodies) serve(v record.VersionKey, out []step.Output, choices ...wire.F
 }
 
 // deny refuses the requests that take would return.
-func (b *bodies) deny(v record.VersionKey, reason string, out []step.Output, choices ...wire.FormChoice) []step.Output {
+func (b *bodies) deny(
+	v record.VersionKey, reason string, out step.Outputs, choices ...wire.FormChoice,
+) step.Outputs {
 	for _, w := range b.take(v, choices...) {
 		out = append(out, step.Output{
 			Op:     step.OpDeny,

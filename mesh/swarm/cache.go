@@ -20,12 +20,12 @@ import (
 //
 // A cached exchange is never complete, and is not assembled. When another exchange needs
 // room, the exchange that was asked for least recently is discarded, unless a peer still
-// wants shards of it. A shard for which there is no room is declined, so that the peer
+// wants its shards. A shard for which there is no room is declined, so that the peer
 // asks the next candidate at once.
 
 // makeRoom discards exchanges until the cache has room for bytes more of x. It returns
 // false if there is no room.
-func (s *Swarm) makeRoom(x *exchange, bytes int64, out []step.Output) (_ []step.Output, ok bool) {
+func (s *Swarm) makeRoom(x *exchange, bytes int64, out step.Outputs) (_ step.Outputs, ok bool) {
 	for s.CacheUsed()+bytes > s.cfg.CacheLimit {
 		oldest := s.leastUsed(x)
 		if oldest == nil {
@@ -38,7 +38,7 @@ func (s *Swarm) makeRoom(x *exchange, bytes int64, out []step.Output) (_ []step.
 
 // makePlace makes room for x, which is in s.ordered already, among at most maxCached
 // exchanges.
-func (s *Swarm) makePlace(x *exchange, out []step.Output) (_ []step.Output, ok bool) {
+func (s *Swarm) makePlace(x *exchange, out step.Outputs) (_ step.Outputs, ok bool) {
 	count := 0
 	for _, y := range s.ordered {
 		if y.cached {
@@ -56,7 +56,7 @@ func (s *Swarm) makePlace(x *exchange, out []step.Output) (_ []step.Output, ok b
 }
 
 // leastUsed returns the cached exchange that was asked for least recently, of another
-// version than x, and of which no peer wants shards; nil if there is none.
+// version than x, and of which no peer wants shards; nil if absent.
 func (s *Swarm) leastUsed(x *exchange) *exchange {
 	var oldest *exchange
 	for _, y := range s.ordered {
@@ -71,14 +71,14 @@ func (s *Swarm) leastUsed(x *exchange) *exchange {
 }
 
 // discard ends the exchanges of a version and deletes its shards.
-func (s *Swarm) discard(v record.VersionKey, out []step.Output) []step.Output {
+func (s *Swarm) discard(v record.VersionKey, out step.Outputs) step.Outputs {
 	out = s.endExchanges(v, out)
 	return append(out, step.Output{Op: step.OpAbandon, Body: step.Body{Version: v}})
 }
 
-// requestCached handles a request for a version of a config that this node does not
+// requestCached handles a request for a version of a config that the node does not
 // subscribe to: the request is served from an exchange, or waits for the index.
-func (s *Swarm) requestCached(now step.Time, peer step.PeerID, b step.Body, out []step.Output) []step.Output {
+func (s *Swarm) requestCached(now step.Time, peer step.PeerID, b step.Body, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		if x.key.VersionKey == b.Version && b.Choice.Allows(x.key.Form) {
 			x.used = now
@@ -97,7 +97,9 @@ func (s *Swarm) requestCached(now step.Time, peer step.PeerID, b step.Body, out 
 
 // fetchCached asks for the index of a form, for other nodes. With wire.AnyForm, the form
 // is one that request can use.
-func (s *Swarm) fetchCached(now step.Time, v record.VersionKey, choice wire.FormChoice, request uint64, out []step.Output) []step.Output {
+func (s *Swarm) fetchCached(
+	now step.Time, v record.VersionKey, choice wire.FormChoice, request uint64, out step.Outputs,
+) step.Outputs {
 	f := s.bodies.begin(v, choice)
 	if f.request == 0 {
 		f.request = request
@@ -110,7 +112,7 @@ func (s *Swarm) fetchCached(now step.Time, v record.VersionKey, choice wire.Form
 
 // giveUp ends a fetch for other nodes, unless a node may still answer. The waiting peers
 // are refused.
-func (s *Swarm) giveUp(f *fetch, reason string, out []step.Output) []step.Output {
+func (s *Swarm) giveUp(f *fetch, reason string, out step.Outputs) step.Outputs {
 	f.askAt = step.Never
 	if f.asked > 0 {
 		return out
@@ -125,7 +127,7 @@ func (s *Swarm) giveUp(f *fetch, reason string, out []step.Output) []step.Output
 
 // cachedFailed handles the failure of a fetch for other nodes: the next node is asked,
 // or the waiting peers are refused.
-func (s *Swarm) cachedFailed(now step.Time, f *fetch, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) cachedFailed(now step.Time, f *fetch, why step.Failure, out step.Outputs) step.Outputs {
 	f.asked = max(f.asked-1, 0)
 	switch {
 	case f.asked > 0:
@@ -143,7 +145,7 @@ func (s *Swarm) cachedFailed(now step.Time, f *fetch, why step.Failure, out []st
 }
 
 // cache begins an exchange for other nodes.
-func (s *Swarm) cache(now step.Time, x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) cache(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	out, ok := s.makePlace(x, out)
 	if !ok {
 		out = s.discard(x.key.VersionKey, out)
@@ -157,15 +159,18 @@ func (s *Swarm) cache(now step.Time, x *exchange, out []step.Output) []step.Outp
 	return s.uploads.pump(now, out)
 }
 
-// relayWants orders the shards that a peer wants and this node does not order for itself:
+// relayWants orders the shards that a peer wants and the node does not order for itself:
 // parity shards, or any shard of a cached exchange. A shard for which there is no room is
 // declined.
-func (s *Swarm) relayWants(now step.Time, x *exchange, u *upload, wanted *bitset.BitSet, out []step.Output) []step.Output {
+func (s *Swarm) relayWants(
+	now step.Time, x *exchange, u *upload, wanted *bitset.BitSet, out step.Outputs,
+) step.Outputs {
 	x.used = now
 	g := x.info.Geometry
 	declined := bitset.New(0)
 	added, made := false, false
-	for shard, ok := wanted.NextSet(0); ok && int(shard) < x.info.Shards(); shard, ok = wanted.NextSet(shard + 1) {
+	total := uint(x.info.Shards())
+	for shard, ok := wanted.NextSet(0); ok && shard < total; shard, ok = wanted.NextSet(shard + 1) {
 		stripe, i := int(shard)/g.PerStripe(), int(shard)%g.PerStripe()
 		ordered := x.relayed != nil && x.relayed.Test(shard)
 		switch {

@@ -10,7 +10,7 @@ import (
 	"banyan/record"
 )
 
-// exchange is a form on its way to this node, shard by shard, from many sources at once.
+// exchange is a form on its way to the node, shard by shard, from many sources at once.
 type exchange struct {
 	key  record.FormKey
 	info step.FormInfo
@@ -25,7 +25,7 @@ type exchange struct {
 	feeders []wire.Location // feeders of the circle that subscribe to the config
 	sources []*source       // in the order in which they were first needed
 
-	// wanted are the shards that other nodes have ever asked this node for.
+	// wanted are the shards that other nodes have ever asked the node for.
 	wanted *bitset.BitSet
 	// cached: the exchange is for other nodes only. Only shards that they ask for are fetched.
 	cached bool
@@ -57,8 +57,8 @@ type source struct {
 	next     *bitset.BitSet // the next orders, while assign works them out
 	orders   int            // number of outstanding orders
 	came     int            // shards that the source delivered
-	known    *bitset.BitSet // orders that the peer was told of, without the delivered shards
-	declined *bitset.BitSet // shards that the source declined to send; nil for none
+	known    *bitset.BitSet // orders sent to the peer, without the delivered shards
+	declined *bitset.BitSet // shards declined by the source; nil for none
 	last     step.Time      // when the source last delivered a shard, or was first asked
 	strikes  int            // number of times that the source was suspected
 	// relief: shards from this number on are ordered elsewhere, since the source is far
@@ -92,7 +92,7 @@ func newExchange(now step.Time, key record.FormKey, info step.FormInfo, have *bi
 	return x
 }
 
-// countStripe counts the shards of a stripe that are on disk. Padding shards, which have
+// countStripe counts the shards of a stripe on disk. Padding shards, which have
 // no bytes, count as present.
 func (x *exchange) countStripe(stripe int, have *bitset.BitSet) {
 	perStripe := x.info.Geometry.PerStripe()
@@ -117,7 +117,7 @@ func (x *exchange) complete(stripe int) bool {
 	return x.inStripe[stripe] >= x.info.Geometry.Data
 }
 
-// isDone reports whether the exchange has every shard that it needs.
+// isDone reports whether the exchange needs no further shard.
 func (x *exchange) isDone() bool {
 	if x.cached {
 		return x.isIdle()
@@ -133,7 +133,7 @@ func (x *exchange) cost() int64 {
 	return int64(x.stored+x.relaying) * int64(x.info.Geometry.ShardBytes)
 }
 
-// source returns the source at a location. It creates the source if there is none.
+// source returns the source at a location. A missing source is created.
 func (x *exchange) source(now step.Time, at wire.Location) *source {
 	if s := x.find(at.Name); s != nil {
 		s.at = at
@@ -151,7 +151,7 @@ func (x *exchange) source(now step.Time, at wire.Location) *source {
 	return s
 }
 
-// find returns the source with the given name; nil if there is none.
+// find returns the source with the given name; nil if absent.
 func (x *exchange) find(name string) *source {
 	for _, s := range x.sources {
 		if s.at.Name == name {
@@ -229,7 +229,7 @@ func (x *exchange) relay(shard uint) {
 }
 
 // OnIndexed handles the arrival of the index of a form: an exchange begins.
-func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out []step.Output) []step.Output {
+func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out step.Outputs) step.Outputs {
 	key := record.FormKey{VersionKey: b.Version, Form: index.Form}
 	f := s.bodies.fetch(b.Version, b.Choice)
 	if f == nil {
@@ -269,7 +269,9 @@ func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out []st
 }
 
 // OnShard handles a shard that was stored, or could not be stored.
-func (s *Swarm) OnShard(now step.Time, peer step.PeerID, shard step.Shard, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) OnShard(
+	now step.Time, peer step.PeerID, shard step.Shard, why step.Failure, out step.Outputs,
+) step.Outputs {
 	x := s.exchanges[shard.Key]
 	switch {
 	case why.Reason == step.ReasonPoison:
@@ -308,19 +310,20 @@ func (s *Swarm) OnShard(now step.Time, peer step.PeerID, shard step.Shard, why s
 	return out
 }
 
-// storeFailed ends an exchange whose shards this host can't store.
-func (s *Swarm) storeFailed(now step.Time, x *exchange, why step.Failure, out []step.Output) []step.Output {
+// storeFailed ends an exchange after the host failed to store a shard.
+func (s *Swarm) storeFailed(now step.Time, x *exchange, why step.Failure, out step.Outputs) step.Outputs {
 	v := x.key.VersionKey
 	if x.cached {
 		out = s.discard(v, out)
 		return s.declineAll(x.key, out)
 	}
 	out = s.endExchanges(v, out)
-	return s.fetchFailed(now, step.Body{Version: v}, step.Failure{Reason: why.Reason, Fault: step.FaultHost}, out)
+	why.Fault = step.FaultHost
+	return s.fetchFailed(now, step.Body{Version: v}, why, out)
 }
 
 // withdraw cancels all orders of an exchange.
-func (s *Swarm) withdraw(x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) withdraw(x *exchange, out step.Outputs) step.Outputs {
 	for _, src := range x.sources {
 		src.asked.ClearAll()
 		src.orders = 0
@@ -328,7 +331,7 @@ func (s *Swarm) withdraw(x *exchange, out []step.Output) []step.Output {
 	return s.order(0, x, out)
 }
 
-func (s *Swarm) assemble(x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) assemble(x *exchange, out step.Outputs) step.Outputs {
 	x.wakeAt = step.Never
 	return append(out, step.Output{
 		Op:    step.OpAssemble,
@@ -338,7 +341,7 @@ func (s *Swarm) assemble(x *exchange, out []step.Output) []step.Output {
 }
 
 // endExchanges forgets the exchanges of a version. The stored shards stay on disk.
-func (s *Swarm) endExchanges(v record.VersionKey, out []step.Output) []step.Output {
+func (s *Swarm) endExchanges(v record.VersionKey, out step.Outputs) step.Outputs {
 	s.ordered = slices.DeleteFunc(s.ordered, func(x *exchange) bool {
 		if x.key.VersionKey != v {
 			return false
@@ -352,7 +355,7 @@ func (s *Swarm) endExchanges(v record.VersionKey, out []step.Output) []step.Outp
 }
 
 // wakeExchanges checks the sources of every exchange that is due.
-func (s *Swarm) wakeExchanges(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) wakeExchanges(now step.Time, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		if now >= x.wakeAt {
 			x.wakeAt = now + x.pace()

@@ -10,7 +10,7 @@ import (
 
 // OnRequest handles a peer's request for a body: it is served, or the body is fetched
 // and the request waits.
-func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out []step.Output) []step.Output {
+func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out step.Outputs) step.Outputs {
 	who, _ := s.overlay.Peer(peer)
 	serve := step.Output{
 		Op:   step.OpServe,
@@ -39,7 +39,7 @@ func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out []st
 
 // Fetch asks the parent, or the backup, for a body, unless the fetch is under way.
 // Without a parent, the fetch waits for Resume.
-func (s *Swarm) Fetch(now step.Time, v record.VersionKey, out []step.Output) []step.Output {
+func (s *Swarm) Fetch(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
 	f := s.bodies.begin(v, wire.AnyForm)
 	if f.asked > 0 || s.exchanging(v) || !s.overlay.Attached() {
 		return out
@@ -48,7 +48,7 @@ func (s *Swarm) Fetch(now step.Time, v record.VersionKey, out []step.Output) []s
 }
 
 // Resume asks a new parent for every body that is still wanted.
-func (s *Swarm) Resume(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) Resume(now step.Time, out step.Outputs) step.Outputs {
 	for _, f := range slices.Clone(s.bodies.fetches) {
 		switch {
 		case f.asked > 0:
@@ -66,19 +66,24 @@ func (s *Swarm) exchanging(v record.VersionKey) bool {
 	return slices.ContainsFunc(s.ordered, func(x *exchange) bool { return x.key.VersionKey == v })
 }
 
-func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out []step.Output) []step.Output {
+func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out step.Outputs) step.Outputs {
 	f.asked++
 	f.askAt = now + fetchPatience + s.overlay.PathDelay()
 	return append(out, step.Output{
 		Op:   step.OpFetch,
 		Peer: peer,
-		Body: step.Body{Version: f.version, Choice: f.choice, Request: f.request, ForOthers: !s.subscribes(f.version.Config)},
+		Body: step.Body{
+			Version:   f.version,
+			Choice:    f.choice,
+			Request:   f.request,
+			ForOthers: !s.subscribes(f.version.Config),
+		},
 	})
 }
 
 // wakeFetches asks a further node for each body that no node has begun to send: first
 // the backup, then members of the circle, one after another.
-func (s *Swarm) wakeFetches(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) wakeFetches(now step.Time, out step.Outputs) step.Outputs {
 	for _, f := range slices.Clone(s.bodies.fetches) {
 		if now < f.askAt {
 			continue
@@ -114,7 +119,7 @@ func (s *Swarm) spare() step.PeerID {
 // askAbove asks a further node for what the parent refuses, or is slow to send: the
 // backup, then the coordinator, which has every form. It returns false if there is
 // nobody left to ask.
-func (s *Swarm) askAbove(now step.Time, f *fetch, out []step.Output) (_ []step.Output, ok bool) {
+func (s *Swarm) askAbove(now step.Time, f *fetch, out step.Outputs) (_ step.Outputs, ok bool) {
 	source, _ := s.overlay.Peer(s.overlay.Source())
 	spare := s.spare()
 	f.above = true
@@ -143,7 +148,7 @@ const reasonNoForm = "nobody above has a form of it that can be used"
 
 // askFurther calls askAbove for a fetch that waits. If there is nobody left to ask, and
 // no node may still answer, the fetch has failed.
-func (s *Swarm) askFurther(now step.Time, f *fetch, out []step.Output) []step.Output {
+func (s *Swarm) askFurther(now step.Time, f *fetch, out step.Outputs) step.Outputs {
 	out, ok := s.askAbove(now, f, out)
 	switch {
 	case ok:
@@ -159,7 +164,7 @@ func (s *Swarm) askFurther(now step.Time, f *fetch, out []step.Output) []step.Ou
 
 // askCircle asks the next member of the circle. A member without a link is dialed, and
 // asked the next time.
-func (s *Swarm) askCircle(now step.Time, f *fetch, out []step.Output) []step.Output {
+func (s *Swarm) askCircle(now step.Time, f *fetch, out step.Outputs) step.Outputs {
 	c := s.circle
 	if c == nil || len(c.Members) < 2 {
 		return out
@@ -184,7 +189,7 @@ func (s *Swarm) OnAnswered(b step.Body) {
 }
 
 // OnFetched handles the end of a fetch.
-func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
 	if !why.OK() {
 		return s.fetchFailed(now, b, why, out)
 	}
@@ -192,15 +197,15 @@ func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out []st
 }
 
 // OnAssembled handles the end of the assembly of a form whose shards were exchanged.
-func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
 	if !why.OK() {
 		return s.bodyFailed(now, b.Version, s.bodies.fetch(b.Version, b.Choice), why, out)
 	}
 	return s.arrived(now, b, out)
 }
 
-// arrived handles a body that is on disk, verified.
-func (s *Swarm) arrived(now step.Time, b step.Body, out []step.Output) []step.Output {
+// arrived handles a body on disk, verified.
+func (s *Swarm) arrived(now step.Time, b step.Body, out step.Outputs) step.Outputs {
 	v := b.Version
 	out = s.endExchanges(v, out)
 	s.bodies.hold(v, b.Forms)
@@ -213,7 +218,7 @@ func (s *Swarm) arrived(now step.Time, b step.Body, out []step.Output) []step.Ou
 
 // fetchFailed handles a fetch that ended without the body. A further node is asked if
 // the asked node refused; else the failure is reported, unless another node may answer.
-func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
 	f := s.bodies.fetch(b.Version, b.Choice)
 	switch {
 	case f == nil:
@@ -231,7 +236,9 @@ func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out []
 }
 
 // bodyFailed reports that v could not be had. f is the fetch of v; nil for none.
-func (s *Swarm) bodyFailed(now step.Time, v record.VersionKey, f *fetch, why step.Failure, out []step.Output) []step.Output {
+func (s *Swarm) bodyFailed(
+	now step.Time, v record.VersionKey, f *fetch, why step.Failure, out step.Outputs,
+) step.Outputs {
 	lost := why.Reason == step.ReasonLinkLost
 	if lost && !s.overlay.Attached() {
 		return out // Resume asks the next parent

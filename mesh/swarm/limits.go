@@ -15,9 +15,9 @@ const (
 	MaxWaiting = 4096
 	// MaxUploads is the number of (peer, form) pairs that a node serves at a time.
 	MaxUploads = 2048
-	// MaxPartners is the number of nodes that are dialed for an exchange at a time.
+	// MaxPartners is the number of nodes dialed for an exchange at a time.
 	MaxPartners = 256
-	// maxShunned is the number of nodes that are remembered for sending poison.
+	// maxShunned is the number of nodes remembered for sending poison.
 	maxShunned = 1024
 	// DefaultCacheLimit is the size in bytes of the cache of shards for others: as much
 	// as the largest body has.
@@ -33,7 +33,7 @@ const (
 	// fetchSlow is the time before the coordinator is asked if a node may still answer:
 	// nodes that are slow for the same reason must not all ask the coordinator at once.
 	fetchSlow = step.Time(3 * time.Second)
-	// maxAsked is the number of nodes that are asked for one body at a time.
+	// maxAsked is the number of nodes asked for one body at a time.
 	maxAsked = 4
 )
 
@@ -50,7 +50,7 @@ const (
 	stallPatience = step.Time(time.Second)
 	// patienceGaps is the number of usual gaps between two shards for which a source may be silent.
 	patienceGaps = 4
-	// askAgain is the time after which a source is sent all of its orders again.
+	// askAgain is the time after which a source is sent all orders again.
 	askAgain = step.Time(5 * time.Second)
 	// maxPace is the longest time between two checks of the sources.
 	maxPace = step.Time(500 * time.Millisecond)
@@ -58,13 +58,13 @@ const (
 	minRelief = 4
 	// slowness is the factor by which the usual rate may be below the fastest.
 	slowness = 4
-	// hedgeCost is the number of shards that must arrive for one shard to be ordered from two sources.
+	// hedgeCost is the number of arrived shards for which a shard may be ordered from two sources.
 	hedgeCost = 4
 	// firstHedges is the number of shards that may be ordered twice before any arrived.
 	firstHedges = 64
 	// rateWindow is the number of shards over which the rate of arrival is measured.
 	rateWindow = 16
-	// shunTime is the time for which a peer that sent poison is not asked.
+	// shunTime is the time for which a sender of poison is not asked.
 	shunTime = step.Time(10 * time.Minute)
 )
 
@@ -72,7 +72,7 @@ const (
 const (
 	// maxSendingEach is the number of shards on their way to one peer at a time.
 	maxSendingEach = 2
-	// maxStuck is the number of shards on their way to peers that accept none. Each is in memory.
+	// maxStuck is the number of shards, in memory, on their way to stuck peers.
 	maxStuck = 64
 	minWidth = 4
 	maxWidth = 24
@@ -94,6 +94,6 @@ const (
 	dialWait = step.Time(time.Second)
 	// redialWait is the pause after a failed dial.
 	redialWait = step.Time(time.Second)
-	// partnerIdle is the time for which a link is kept after the last body that needed it.
+	// partnerIdle is the time for which a link is kept after the last use.
 	partnerIdle = step.Time(15 * time.Second)
 )

@@ -11,14 +11,14 @@ import (
 // and are not linked. A link that was dialed for an exchange ends when no body has needed
 // the link for a while.
 type partners struct {
-	self    string                 // name of this node
+	self    string                 // name of the node
 	byName  map[string]step.PeerID // the link to each linked node
 	dialed  []*partner             // in the order of the first dial
 	shunned map[string]step.Time   // nodes that sent poison, and until when they are not asked
 	wakeAt  step.Time
 }
 
-// partner is a node that this node dials for an exchange.
+// partner is a node that the node dials for an exchange.
 type partner struct {
 	at      wire.Location
 	peer    step.PeerID // 0 without a link
@@ -36,7 +36,7 @@ func newPartners(self wire.Identity) partners {
 	}
 }
 
-// link returns the link to a node; 0 if there is none.
+// link returns the link to a node; 0 if absent.
 func (p *partners) link(at wire.Location) step.PeerID {
 	if at.Name != "" {
 		return p.byName[at.Name]
@@ -50,8 +50,8 @@ func (p *partners) link(at wire.Location) step.PeerID {
 }
 
 // dial dials a node, unless a dial or a link exists. If the exchange is mutual, the node
-// may dial this node as well: then the node whose name comes first dials first.
-func (p *partners) dial(now step.Time, at wire.Location, mutual bool, out []step.Output) []step.Output {
+// may dial the node as well: then the node whose name comes first dials first.
+func (p *partners) dial(now step.Time, at wire.Location, mutual bool, out step.Outputs) step.Outputs {
 	d := p.partner(now, at, mutual)
 	if d == nil {
 		return out
@@ -84,7 +84,7 @@ func (p *partners) partner(now step.Time, at wire.Location, mutual bool) *partne
 	return d
 }
 
-// dialing returns the partner that is being dialed at an address; nil if there is none.
+// dialing returns the partner being dialed at an address; nil if absent.
 func (p *partners) dialing(addr string) *partner {
 	for _, d := range p.dialed {
 		if d.at.Addr == addr && d.dialing {
@@ -111,16 +111,18 @@ func (p *partners) isShunned(now step.Time, name string) bool {
 func (s *Swarm) OnLinked(peer step.PeerID, who wire.Identity) { s.partners.byName[who.Name] = peer }
 
 // OnAccepted handles a link that a peer dialed: orders that wait for a link are sent.
-func (s *Swarm) OnAccepted(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) OnAccepted(now step.Time, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		out = s.order(now, x, out)
 	}
 	return out
 }
 
-// OnDialed handles a link that this node dialed. It returns false if the link is of no
+// OnDialed handles a link that the node dialed. It returns false if the link is of no
 // use: no partner was dialed at the address, or another node answered.
-func (s *Swarm) OnDialed(now step.Time, addr string, peer step.PeerID, who wire.Identity, out []step.Output) (_ []step.Output, ok bool) {
+func (s *Swarm) OnDialed(
+	now step.Time, addr string, peer step.PeerID, who wire.Identity, out step.Outputs,
+) (_ step.Outputs, ok bool) {
 	p := s.partners.dialing(addr)
 	if p == nil {
 		return out, false
@@ -135,9 +137,9 @@ func (s *Swarm) OnDialed(now step.Time, addr string, peer step.PeerID, who wire.
 	return s.reassign(now, out), true // the location of a coordinator has a name now
 }
 
-// OnDialFailed handles a dial that failed. It does nothing if no partner was dialed at
+// OnDialFailed handles a failed dial. Nothing happens if no partner was dialed at
 // the address.
-func (s *Swarm) OnDialFailed(now step.Time, addr string, out []step.Output) []step.Output {
+func (s *Swarm) OnDialFailed(now step.Time, addr string, out step.Outputs) step.Outputs {
 	p := s.partners.dialing(addr)
 	if p == nil {
 		return out
@@ -148,7 +150,7 @@ func (s *Swarm) OnDialFailed(now step.Time, addr string, out []step.Output) []st
 }
 
 // OnUnlinked forgets a link that went down, with the uploads and orders of its peer.
-func (s *Swarm) OnUnlinked(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+func (s *Swarm) OnUnlinked(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	s.uploads.forget(peer)
 	for _, p := range s.partners.dialed {
 		if p.peer == peer {
@@ -167,7 +169,7 @@ func (s *Swarm) OnUnlinked(now step.Time, peer step.PeerID, out []step.Output) [
 }
 
 // lost assigns the orders of a node that can't be reached to other sources.
-func (s *Swarm) lost(now step.Time, name string, out []step.Output) []step.Output {
+func (s *Swarm) lost(now step.Time, name string, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		if src := x.find(name); src != nil && src.orders > 0 && !src.suspect {
 			src.suspect = true
@@ -185,7 +187,7 @@ func (s *Swarm) lost(now step.Time, name string, out []step.Output) []step.Outpu
 }
 
 // wakePartners ends links that no body has needed for a while.
-func (s *Swarm) wakePartners(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) wakePartners(now step.Time, out step.Outputs) step.Outputs {
 	p := &s.partners
 	p.wakeAt = step.Never
 	busy := s.busy()

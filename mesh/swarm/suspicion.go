@@ -61,7 +61,7 @@ func (x *exchange) stallPatience() step.Time {
 // shards that come long after the shards that the source owes. If all sources are silent,
 // something above has stopped: a few stripes are ordered from the last resort, and more
 // as long as only the last resort delivers.
-func (s *Swarm) checkSources(now step.Time, x *exchange, out []step.Output) []step.Output {
+func (s *Swarm) checkSources(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	if x.isDone() {
 		x.wakeAt = step.Never
 		return out
@@ -179,9 +179,9 @@ func (src *source) relieveHalf() bool {
 	return false
 }
 
-// poisoned handles a shard whose bytes are not what the index says: the sender is
+// poisoned handles a shard with other bytes than the index says: the sender is
 // shunned, and its shards are assigned to other sources.
-func (s *Swarm) poisoned(now step.Time, peer step.PeerID, out []step.Output) []step.Output {
+func (s *Swarm) poisoned(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	name := s.name(peer)
 	out = append(out, step.Output{Op: step.OpRefused, Peer: peer, Name: name, Reason: step.ReasonPoison})
 	s.partners.shun(now, name)

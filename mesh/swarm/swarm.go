@@ -11,7 +11,7 @@ import (
 // Config configures a Swarm.
 type Config struct {
 	Self wire.Identity
-	// Subscriptions select the configs whose bodies this node needs itself.
+	// Subscriptions select the configs whose bodies the node needs itself.
 	Subscriptions wire.Subscriptions
 	// HoldsAll reports that every body is at hand, in a blob store. Such a node fetches nothing.
 	HoldsAll bool
@@ -21,7 +21,7 @@ type Config struct {
 	CacheLimit int64
 }
 
-// Overlay is what a Swarm asks of the node that it belongs to, and what it reports.
+// Overlay is the node of a Swarm, as the Swarm asks and informs the node.
 type Overlay interface {
 	// Peer returns the identity of a linked peer.
 	Peer(step.PeerID) (who wire.Identity, linked bool)
@@ -36,12 +36,12 @@ type Overlay interface {
 	Source() step.PeerID
 	// CoordinatorAddr returns the address of the region's coordinator.
 	CoordinatorAddr() string
-	// PathDelay returns the time by which this node may be behind the root's children.
+	// PathDelay returns the time by which the node may be behind the root's children.
 	PathDelay() step.Time
-	// IsBelow reports whether a peer is a child of this node, or has this node as a backup.
+	// IsBelow reports whether a peer is a child of the node, or has the node as a backup.
 	IsBelow(step.PeerID) bool
 	// InTree reports whether a link belongs to the tree: to the parent, the backup, the
-	// coordinator that places this node, or to a peer that IsBelow.
+	// coordinator that places the node, or to a peer that IsBelow.
 	InTree(step.PeerID) bool
 	// IsNamed reports whether a pointer of the node's region names a version.
 	IsNamed(record.VersionKey) bool
@@ -49,14 +49,14 @@ type Overlay interface {
 	// SourceWorks reports that a source delivered a shard or a body.
 	SourceWorks()
 	// BodyReady reports that a version is on disk, verified.
-	BodyReady(now step.Time, v record.VersionKey, out []step.Output) []step.Output
+	BodyReady(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs
 	// BodyFailed reports that a fetch ended without the version. The fault says who failed.
-	BodyFailed(now step.Time, v record.VersionKey, why step.Failure, out []step.Output) []step.Output
+	BodyFailed(now step.Time, v record.VersionKey, why step.Failure, out step.Outputs) step.Outputs
 	// FetchLost reports that the link of a fetch broke. It returns true if the node will
 	// call Fetch again.
 	FetchLost(now step.Time, v record.VersionKey) bool
 	// PeerIsAhead reports that a peer wants a version that no pointer here names.
-	PeerIsAhead(now step.Time, peer step.PeerID, out []step.Output) []step.Output
+	PeerIsAhead(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs
 }
 
 // Swarm fetches, exchanges and serves the bodies of versions for one node. Make a Swarm
@@ -65,7 +65,7 @@ type Swarm struct {
 	cfg     Config
 	overlay Overlay
 
-	circle    *wire.Circle // the circle of this node; nil for none
+	circle    *wire.Circle // the circle of the node; nil for none
 	bodies    bodies
 	exchanges map[record.FormKey]*exchange
 	ordered   []*exchange // the exchanges, in the order in which they began
@@ -99,7 +99,7 @@ func (s *Swarm) Deadline() step.Time {
 }
 
 // Tick acts on every deadline that has passed.
-func (s *Swarm) Tick(now step.Time, out []step.Output) []step.Output {
+func (s *Swarm) Tick(now step.Time, out step.Outputs) step.Outputs {
 	if now >= s.partners.wakeAt {
 		out = s.wakePartners(now, out)
 	}
@@ -111,8 +111,8 @@ func (s *Swarm) Tick(now step.Time, out []step.Output) []step.Output {
 	return s.wakeExchanges(now, out)
 }
 
-// OnCircle assigns this node to a circle.
-func (s *Swarm) OnCircle(now step.Time, c *wire.Circle, out []step.Output) []step.Output {
+// OnCircle assigns the node to a circle.
+func (s *Swarm) OnCircle(now step.Time, c *wire.Circle, out step.Outputs) step.Outputs {
 	s.circle = c
 	for _, u := range s.uploads.queue {
 		u.sibling = s.isSibling(u.peer)
@@ -128,7 +128,7 @@ func (s *Swarm) IsFetching(v record.VersionKey) bool {
 	return s.bodies.fetch(v, wire.AnyForm) != nil
 }
 
-// Hold notes a body that is on disk. forms has one bit for each form whose shards can be served.
+// Hold notes a body on disk. forms has a bit for each form whose shards can be served.
 func (s *Swarm) Hold(v record.VersionKey, forms uint8) { s.bodies.hold(v, forms) }
 
 // Evict notes that a body is no longer on disk.
@@ -137,7 +137,7 @@ func (s *Swarm) Evict(v record.VersionKey) {
 	s.uploads.recount(v)
 }
 
-// ExpectPush notes that a version that was pushed is being stored.
+// ExpectPush notes that a pushed version is being stored.
 func (s *Swarm) ExpectPush(v record.VersionKey) { s.bodies.begin(v, wire.AnyForm).asked = 1 }
 
 // CancelRequests drops the body requests of a peer that was lost.
@@ -154,7 +154,7 @@ func (s *Swarm) CacheUsed() int64 {
 	return bytes
 }
 
-// Holdings returns what this node holds of a version: self with the shards of each form,
+// Holdings returns what the node holds of a version: self with the shards of each form,
 // or self alone if there are no shards.
 func (s *Swarm) Holdings(v record.VersionKey, self wire.Holding) []wire.Holding {
 	self.Whole = s.bodies.has(v)
@@ -177,12 +177,12 @@ func (s *Swarm) Holdings(v record.VersionKey, self wire.Holding) []wire.Holding 
 	return held
 }
 
-// subscribes reports whether this node needs the bodies of config itself.
+// subscribes reports whether the node needs the bodies of config itself.
 func (s *Swarm) subscribes(config string) bool {
 	return !s.cfg.Leads && s.cfg.Subscriptions.Include(config)
 }
 
-// ExchangesWith reports whether who may exchange shards with this node: nodes of the same
+// ExchangesWith reports whether who may exchange shards with the node: nodes of the same
 // region may, and coordinators with coordinators.
 func (s *Swarm) ExchangesWith(who wire.Identity) bool {
 	bothCoordinators := who.Role == wire.RoleCoordinator && s.cfg.Self.Role == wire.RoleCoordinator
@@ -195,13 +195,13 @@ func (s *Swarm) name(peer step.PeerID) string {
 	return who.Name
 }
 
-// isSibling reports whether a peer is a member of this node's circle.
+// isSibling reports whether a peer is a member of the node's circle.
 func (s *Swarm) isSibling(peer step.PeerID) bool {
 	return s.circle != nil && s.circle.Has(s.name(peer))
 }
 
 // Abandon ends the exchange of versions of config that no pointer names any more.
-func (s *Swarm) Abandon(config string, out []step.Output) []step.Output {
+func (s *Swarm) Abandon(config string, out step.Outputs) step.Outputs {
 	for _, x := range slices.Clone(s.ordered) {
 		v := x.key.VersionKey
 		if v.Config != config || s.overlay.IsNamed(v) {

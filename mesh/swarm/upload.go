@@ -11,9 +11,9 @@ import (
 	"banyan/record"
 )
 
-// uploads holds the shards that peers want from this node, and sends them a few at a time.
+// uploads holds the shards that peers want from the node, and sends them a few at a time.
 type uploads struct {
-	// held returns the shards of a form that this node has. ok is false if there are none;
+	// held returns the shards of a form that the node has. ok is false if there are none;
 	// a nil set with ok stands for all.
 	held func(record.FormKey) (have *bitset.BitSet, ok bool)
 
@@ -27,7 +27,7 @@ type uploads struct {
 	wakeAt  step.Time // when to look for stuck peers
 }
 
-// upload holds the shards of one form that one peer wants.
+// upload holds the shards of a form wanted by a peer.
 type upload struct {
 	peer    step.PeerID
 	key     record.FormKey
@@ -36,14 +36,14 @@ type upload struct {
 	sending int       // number of shards on their way
 	since   step.Time // when the latest shard left, or the first began to leave
 	stuck   bool      // no shard has left for long: the peer may be dead
-	sibling bool      // the peer is a member of this node's circle
+	sibling bool      // the peer is a member of the node's circle
 }
 
 func newUploads(held func(record.FormKey) (*bitset.BitSet, bool)) uploads {
 	return uploads{held: held, wakeAt: step.Never}
 }
 
-// find returns the upload of a form to a peer; nil if there is none.
+// find returns the upload of a form to a peer; nil if absent.
 func (u *uploads) find(peer step.PeerID, key record.FormKey) *upload {
 	for _, e := range u.queue {
 		if e.peer == peer && e.key == key {
@@ -69,7 +69,7 @@ func (u *uploads) drop(e *upload) {
 	u.resetIfIdle()
 }
 
-// dropIfDone removes an upload of which nothing is wanted and nothing is on its way.
+// dropIfDone removes an upload without wanted shards and without shards on their way.
 func (u *uploads) dropIfDone(e *upload) (dropped bool) {
 	if e.want.Any() || e.sending > 0 {
 		return false
@@ -152,7 +152,7 @@ func (u *uploads) recount(v record.VersionKey) {
 	}
 }
 
-// arrived notes that a shard is at hand for the peers that want the shard.
+// arrived notes a shard for the peers that want the shard.
 func (u *uploads) arrived(key record.FormKey, shard int) {
 	for _, e := range u.queue {
 		if e.key == key && e.want.Test(uint(shard)) {
@@ -163,7 +163,7 @@ func (u *uploads) arrived(key record.FormKey, shard int) {
 
 // pump sends shards as long as the width allows: first to peers outside the circle,
 // which pass them on to another circle, then to siblings, each in turn.
-func (u *uploads) pump(now step.Time, out []step.Output) []step.Output {
+func (u *uploads) pump(now step.Time, out step.Outputs) step.Outputs {
 	for u.sending < u.width.get() {
 		e, shard := u.choose(false)
 		if e == nil {
@@ -191,7 +191,7 @@ func (u *uploads) pump(now step.Time, out []step.Output) []step.Output {
 }
 
 // choose returns the upload whose turn it is, among siblings or among other peers, and
-// its lowest shard that is at hand; nil if there is none.
+// its lowest shard that is at hand; nil if absent.
 func (u *uploads) choose(siblings bool) (*upload, uint) {
 	next := &u.next[0]
 	if siblings {
@@ -242,12 +242,12 @@ func (u *uploads) sent(now step.Time, peer step.PeerID, key record.FormKey) {
 }
 
 // OnSent handles the end of an OpSendShard.
-func (s *Swarm) OnSent(now step.Time, peer step.PeerID, key record.FormKey, out []step.Output) []step.Output {
+func (s *Swarm) OnSent(now step.Time, peer step.PeerID, key record.FormKey, out step.Outputs) step.Outputs {
 	s.uploads.sent(now, peer, key)
 	return s.uploads.pump(now, out)
 }
 
-// held returns the shards of a form that this node has, as uploads.held.
+// held returns the shards of a form that the node has, as uploads.held.
 func (s *Swarm) held(key record.FormKey) (have *bitset.BitSet, ok bool) {
 	if s.servesForm(key) {
 		return nil, true
@@ -264,7 +264,7 @@ func (s *Swarm) servesForm(key record.FormKey) bool {
 }
 
 // OnWant handles a peer's orders.
-func (s *Swarm) OnWant(now step.Time, from step.PeerID, m *wire.Want, out []step.Output) []step.Output {
+func (s *Swarm) OnWant(now step.Time, from step.PeerID, m *wire.Want, out step.Outputs) step.Outputs {
 	who, linked := s.overlay.Peer(from)
 	if !linked || !s.ExchangesWith(who) {
 		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "wrong_region"})
@@ -295,8 +295,8 @@ func (s *Swarm) OnWant(now step.Time, from step.PeerID, m *wire.Want, out []step
 	return s.uploads.pump(now, out)
 }
 
-// fetchWanted fetches a form of which a peer wants shards, if this node may fetch it.
-func (s *Swarm) fetchWanted(now step.Time, u *upload, who wire.Identity, out []step.Output) []step.Output {
+// fetchWanted fetches a form for a peer that wants shards, if the node may fetch the form.
+func (s *Swarm) fetchWanted(now step.Time, u *upload, who wire.Identity, out step.Outputs) step.Outputs {
 	v := u.key.VersionKey
 	switch {
 	case !s.overlay.IsNamed(v) && who.Role != wire.RoleCoordinator:
@@ -309,15 +309,16 @@ func (s *Swarm) fetchWanted(now step.Time, u *upload, who wire.Identity, out []s
 	return s.Fetch(now, v, out)
 }
 
-// decline tells a peer that shards that the peer wants will not be sent.
-func (s *Swarm) decline(u *upload, shards *bitset.BitSet, out []step.Output) []step.Output {
+// decline informs a peer of wanted shards that will not be sent.
+func (s *Swarm) decline(u *upload, shards *bitset.BitSet, out step.Outputs) step.Outputs {
 	u.want.InPlaceDifference(shards)
 	s.uploads.dropIfDone(u)
-	return append(out, step.Output{Op: step.OpSend, Peer: u.peer, Message: &wire.Decline{Key: u.key, Shards: shards}})
+	m := &wire.Decline{Key: u.key, Shards: shards}
+	return append(out, step.Output{Op: step.OpSend, Peer: u.peer, Message: m})
 }
 
 // declineAll declines every shard of a form that peers want.
-func (s *Swarm) declineAll(key record.FormKey, out []step.Output) []step.Output {
+func (s *Swarm) declineAll(key record.FormKey, out step.Outputs) step.Outputs {
 	for i := len(s.uploads.queue) - 1; i >= 0; i-- {
 		u := s.uploads.queue[i]
 		if u.key == key && u.want.Any() {
@@ -329,7 +330,7 @@ func (s *Swarm) declineAll(key record.FormKey, out []step.Output) []step.Output 
 
 // OnDecline handles the answer of a source that will not send shards: the next candidates
 // are asked.
-func (s *Swarm) OnDecline(now step.Time, from step.PeerID, m *wire.Decline, out []step.Output) []step.Output {
+func (s *Swarm) OnDecline(now step.Time, from step.PeerID, m *wire.Decline, out step.Outputs) step.Outputs {
 	x := s.exchanges[m.Key]
 	if x == nil {
 		return out

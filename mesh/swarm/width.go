@@ -32,7 +32,7 @@ func (w *width) patience() step.Time {
 	return min(max(stuckAfter*usual, minStuck), firstStuck)
 }
 
-// left notes that a shard has left. At the end of a window it sets the next width.
+// left notes that a shard has left, and sets the next width at the end of a window.
 func (w *width) left(now step.Time) {
 	w.limit = w.get()
 	w.sent++

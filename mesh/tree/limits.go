@@ -9,9 +9,9 @@ import (
 const (
 	// DefaultFanout is the fan-out of a tree whose configuration states none.
 	DefaultFanout = 16
-	// DefaultMaxAgents is the number of agents that one coordinator takes by default.
+	// DefaultMaxAgents is the default number of agents under a coordinator.
 	DefaultMaxAgents = 1 << 17
-	// DefaultGrace is the time for which a place is kept for an agent that left.
+	// DefaultGrace is the time for which the place of a gone agent is kept.
 	DefaultGrace = 30 * time.Second
 
 	// MaxGossip is the number of agents of a region in its gossip pool.
@@ -22,12 +22,12 @@ const (
 	// maxZones is the number of zones that the planner distinguishes. Agents of further
 	// zones count as agents of the first zone.
 	maxZones = 64
-	// maxSkipped is the number of unsuitable places that one search for a parent passes.
+	// maxSkipped is the number of unsuitable places passed in a search for a parent.
 	maxSkipped = 256
 
 	// backupRelays is the number of relays among an agent's backups.
 	backupRelays = 2
-	// maxBackupTries is the number of relays that are considered as backups of one agent.
+	// maxBackupTries is the number of relays considered as backups of an agent.
 	maxBackupTries = 24
 
 	// At most one agent in suspectShare is suspected at a time, but minSuspects in any case.

@@ -13,8 +13,8 @@ type place struct {
 	slots int // largest number of children
 
 	parent   *place // nil for the root, and for an agent without a parent
-	children int    // including those that left and whose places are kept
-	shadows  int    // agents that have this agent as a backup
+	children int    // including gone children with a kept place
+	shadows  int    // agents with this agent as a backup
 	backups  []*place
 
 	since  step.Time // when the agent joined last
@@ -24,7 +24,7 @@ type place struct {
 
 	doubted  step.Time // until then the agent gets no children
 	confined bool      // in quarantine
-	accuser  uint32    // index of the accusing agent, plus one; 0 for none
+	accuser  uint32    // index of the accusing agent, plus 1; 0 for none
 
 	offered bool // has an entry in Planner.rooms
 	listed  bool // has an entry in Planner.relays

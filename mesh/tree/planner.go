@@ -23,7 +23,7 @@ type PlannerConfig struct {
 	FirstIndex uint32
 	// MaxAgents is the largest number of agents in the tree; 0 means DefaultMaxAgents.
 	MaxAgents int
-	// Grace is the time for which the place of an agent that left is kept; 0 means DefaultGrace.
+	// Grace is the time for which the place of a gone agent is kept; 0 means DefaultGrace.
 	Grace time.Duration
 }
 
@@ -41,7 +41,7 @@ type Planner struct {
 	gossip int // agents in the gossip pool
 	now    step.Time
 	rooms  rooms
-	// leavers are the agents that left and whose places are still kept, the earliest first.
+	// leavers are the gone agents with a kept place, the earliest first.
 	leavers []*place
 	// relays are considered as backups in turn. Some of them may not relay any more.
 	relays []*place
@@ -77,7 +77,7 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 	return p
 }
 
-// Join gives the agent called name a place. An agent that joins again keeps its index
+// Join gives the agent called name a place. An agent joining again keeps its index
 // and its children and, within the grace time, its parent, unless the agent asks to
 // avoid that parent. The error wraps ErrFull.
 func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placement, error) {
@@ -281,7 +281,7 @@ func (p *Planner) Children(index uint32) int {
 // Placed returns the number of agents that have a parent and have not left.
 func (p *Planner) Placed() int { return p.placed }
 
-// Name returns the name of the agent with the given index; "" if there is no such agent.
+// Name returns the name of the agent with the given index; "" if unknown.
 func (p *Planner) Name(index uint32) string {
 	if agent := p.places[index]; agent != nil {
 		return agent.name

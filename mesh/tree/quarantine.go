@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// QuarantineAfter is the number of times that an agent must fail one epoch to be quarantined.
+	// QuarantineAfter is the number of failures of an epoch after which an agent is quarantined.
 	QuarantineAfter = 5
 	// silenceLimit is the time within which an attached agent must answer an epoch.
 	silenceLimit = step.Time(time.Minute)
@@ -23,7 +23,7 @@ const (
 	minSilent   = 1
 )
 
-// Quarantine lists the agents of one planner that keep failing a config, or that do not
+// Quarantine lists the agents of a planner that keep failing a config, or do not
 // answer an epoch. Such an agent gets no more children, and gates leave the agent out if
 // their rollout began later. The agent's next success with that config releases the
 // agent. So does an operator.
@@ -87,7 +87,7 @@ func NewQuarantine(p *Planner) *Quarantine {
 // Deadline returns the time of the next Wake; step.Never if no answer is awaited.
 func (q *Quarantine) Deadline() step.Time { return q.wakeAt }
 
-// Expect reports that an epoch of config was announced. Subscribers that do not answer
+// Expect reports that an epoch of config was announced. Subscribers without an answer
 // within a minute are silent.
 func (q *Quarantine) Expect(now step.Time, config string, epoch uint64) {
 	if len(q.due) >= MaxExpected {
@@ -131,13 +131,21 @@ func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
 	return keys
 }
 
-func (q *Quarantine) confine(now step.Time, key caseKey, name string, epoch uint64, reason string, changes []Change) []Change {
+func (q *Quarantine) confine(
+	now step.Time, key caseKey, name string, epoch uint64, reason string, changes []Change,
+) []Change {
 	if len(q.cases) >= wire.MaxQuarantined || q.planner.places[key.index] == nil {
 		return changes
 	}
 	q.cases[key] = &quarantineCase{
-		Quarantined: wire.Quarantined{Index: key.index, Name: name, Config: key.config, Epoch: epoch, Reason: reason},
-		since:       now,
+		Quarantined: wire.Quarantined{
+			Index:  key.index,
+			Name:   name,
+			Config: key.config,
+			Epoch:  epoch,
+			Reason: reason,
+		},
+		since: now,
 	}
 	q.planner.confine(key.index, true)
 	return append(changes, Change{Agent: name, Config: key.config, Reason: reason})
@@ -171,7 +179,7 @@ func (q *Quarantine) sorted() []caseKey {
 	return slices.SortedFunc(maps.Keys(q.cases), compareCases)
 }
 
-// Wake quarantines agents that are silent, and releases agents that are gone.
+// Wake quarantines silent agents, and releases gone agents.
 func (q *Quarantine) Wake(now step.Time) []Change {
 	var changes []Change
 	for len(q.due) > 0 && q.due[0].at <= now {

@@ -33,7 +33,7 @@ func (r *rooms) zone(zone string) *roomHeap {
 	return h
 }
 
-// roomEntry is a place that had room when it was offered, with the depth and age that
+// roomEntry is a place with room at the time of the offer, with the depth and age that
 // the place had then.
 type roomEntry struct {
 	place *place

@@ -15,7 +15,7 @@ type Ack struct {
 	Entries []AckEntry
 }
 
-// AckEntry holds the outcomes of one epoch of one config at agents of one region.
+// AckEntry holds the outcomes of an epoch of a config at agents of a region.
 type AckEntry struct {
 	Config string
 	Region string
@@ -24,7 +24,7 @@ type AckEntry struct {
 	Applied *roaring.Bitmap
 	// Latency summarizes the time from the pointer's signature to the durable apply, by each agent's clock.
 	Latency Latencies
-	// Running holds the indices of those agents in Applied that run the pointer's candidate.
+	// Running holds the indices of the agents in Applied running the pointer's candidate.
 	Running *roaring.Bitmap
 	// Failed holds the indices of the agents that refused the epoch, or failed to apply the epoch.
 	Failed *roaring.Bitmap

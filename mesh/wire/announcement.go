@@ -8,11 +8,11 @@ import (
 
 // Announcement carries a signed pointer down the tree.
 type Announcement struct {
-	// Revision is the revision of the store that the pointer was written with. It is not signed.
+	// Revision is the unsigned revision of the store at the write of the pointer.
 	Revision uint64
 	// Raw is the signed pointer.
 	Raw []byte
-	// Pushed reports that a Push with the version that the pointer newly names follows right behind.
+	// Pushed reports that a Push with the newly named version follows right behind.
 	Pushed bool
 	// Pointer is the content of Raw. The receiver sets Pointer after it verified Raw.
 	Pointer record.Pointer
@@ -35,7 +35,8 @@ func (*Announcement) validate() error { return nil } // decodeAnnouncement limit
 
 func decodeAnnouncement(data []byte) (Message, error) {
 	if 1+len(data) > record.MaxAnnouncement {
-		return nil, fmt.Errorf("%w: announcement of %d bytes, the limit is %d", ErrMalformed, 1+len(data), record.MaxAnnouncement)
+		return nil, fmt.Errorf("%w: announcement of %d bytes, the limit is %d",
+			ErrMalformed, 1+len(data), record.MaxAnnouncement)
 	}
 	w, err := unmarshal[wireAnnouncement](data)
 	if err != nil {

@@ -31,7 +31,7 @@ type Member struct {
 	Index uint32 `cbor:"1,keyasint"`
 	Name  string `cbor:"2,keyasint"`
 	Description
-	// Children is the number of children that the agent had when it attached; 0 in
+	// Children is the agent's number of children at the time of attaching; 0 in
 	// answers to a roll call.
 	Children uint32 `cbor:"7,keyasint,omitempty"`
 }

@@ -27,11 +27,11 @@ type WaveSize struct {
 	// Agents is the number of agents that count: subscribers that were not in quarantine
 	// before the candidate came.
 	Agents uint32 `cbor:"3,keyasint"`
-	// InWave is the number of those agents that are to run the candidate.
+	// InWave is the number of counted agents in the wave.
 	InWave uint32 `cbor:"4,keyasint"`
 }
 
-// Quarantined is an agent that is in quarantine for one config.
+// Quarantined is an agent in quarantine for a config.
 type Quarantined struct {
 	Index  uint32 `cbor:"1,keyasint"`
 	Name   string `cbor:"2,keyasint"`
@@ -102,7 +102,7 @@ func (q *Quarantined) validate() error {
 }
 
 // Subscribers returns the number of agents, out of agents, that subscribe to config.
-// audiences counts those of the agents that do not subscribe to everything.
+// audiences counts the agents that do not subscribe to everything.
 func Subscribers(agents int, audiences []Audience, config string) int {
 	for _, a := range audiences {
 		if !a.Subscriptions.Include(config) {

@@ -21,7 +21,7 @@ type Circle struct {
 	Members []Location `cbor:"1,keyasint"`
 	// Feeders are the nodes that send shards into the circle, sorted by name.
 	Feeders []Location `cbor:"2,keyasint"`
-	// Feeds is the number of circles that this circle feeds.
+	// Feeds is the number of circles fed by this circle.
 	Feeds uint8 `cbor:"3,keyasint"`
 }
 
@@ -53,7 +53,7 @@ func (m *Circle) Equal(o *Circle) bool {
 	return m.Feeds == o.Feeds && slices.Equal(m.Members, o.Members) && slices.Equal(m.Feeders, o.Feeders)
 }
 
-// Circles informs a relay of the circles that its children are in.
+// Circles informs a relay of the circles of its children.
 type Circles struct {
 	Below []*Circle `cbor:"1,keyasint"`
 }

@@ -18,7 +18,7 @@ type Identity struct {
 
 // Description is what an agent says about itself when the agent joins or attaches.
 type Description struct {
-	// Addr is the address on which the agent listens, as other nodes should dial it.
+	// Addr is the agent's listening address, for other nodes to dial.
 	Addr string `cbor:"3,keyasint,omitempty"`
 	// Relay reports whether the agent may have children.
 	Relay bool `cbor:"4,keyasint,omitempty"`

@@ -2,13 +2,13 @@ package wire
 
 // Join asks a coordinator for a place in its tree.
 type Join struct {
-	// Index is the index that the agent had before, plus one; 0 if the agent never had one.
+	// Index is the agent's former index, plus one; 0 for a new agent.
 	Index uint32 `cbor:"1,keyasint,omitempty"`
 	// Avoid names the parents that the agent left or lost lately; at most MaxAvoid.
 	Avoid []string `cbor:"2,keyasint,omitempty"`
 	Description
-	// Accuse names the parent that the agent left because that parent withheld
-	// announcements or sent damaged bodies; empty for none.
+	// Accuse names the parent left by the agent for withholding
+	// announcements or sending damaged bodies; empty for none.
 	Accuse string `cbor:"7,keyasint,omitempty"`
 }
 
@@ -57,7 +57,8 @@ func (m *Placement) validate() error {
 // Rejected refuses a Join or an Attach.
 type Rejected struct {
 	Reason string `cbor:"1,keyasint"`
-	// After is the time in milliseconds to wait before the next Join; 0 leaves the time to the sender of the Join.
+	// After is the time in milliseconds to wait before the next Join; 0 leaves the time to
+	// the sender of the Join.
 	After uint32 `cbor:"2,keyasint,omitempty"`
 }
 

@@ -37,7 +37,9 @@ func must[T any](v T, err error) T {
 }
 
 func newSketch() *ddsketch.DDSketch {
-	return ddsketch.NewDDSketch(sketchMapping, store.NewCollapsingLowestDenseStore(sketchBins), store.NewCollapsingLowestDenseStore(1))
+	positive := store.NewCollapsingLowestDenseStore(sketchBins)
+	negative := store.NewCollapsingLowestDenseStore(1)
+	return ddsketch.NewDDSketch(sketchMapping, positive, negative)
 }
 
 // Add counts a duration in microseconds. Clocks differ between hosts: a negative

@@ -6,7 +6,7 @@ const (
 	MaxMessage = 256 << 10
 	// MaxPush is the size of the largest body in a Push, in bytes.
 	MaxPush = 64 << 10
-	// MaxChildren is the number of children that a node takes, whatever its fan-out.
+	// MaxChildren is the number of children of a node, whatever the fan-out.
 	MaxChildren = 1024
 	// MaxBackups is the number of backups in a Placement.
 	MaxBackups = 4

@@ -9,7 +9,7 @@ import (
 	"banyan/record"
 )
 
-// Message is one of the types of this package that nodes send to each other. A message
+// Message is a message between nodes: any type of the package with the methods below. A message
 // is encoded as one byte, the tag of its type, and a CBOR map.
 //
 // A new message needs two things: a type with the methods of this interface, and an
@@ -27,7 +27,7 @@ type translated interface {
 	wireForm() (any, error)
 }
 
-// decoders has one entry for each type of message, at the index that is its tag.
+// decoders has an entry for each type of message, at the index of the tag.
 var decoders = [...]func(data []byte) (Message, error){
 	1:  decode[Join],
 	2:  decode[Placement],

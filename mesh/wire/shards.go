@@ -9,13 +9,13 @@ import (
 	"banyan/record"
 )
 
-// FormChoice selects the forms of a version that answer a request: any form, or exactly one.
+// FormChoice selects the forms that answer a request: any form, or a single form.
 type FormChoice uint8
 
 // AnyForm leaves the choice of the form to the peer that answers.
 const AnyForm FormChoice = 0
 
-// OnlyForm selects one form, by its position in the manifest.
+// OnlyForm selects a form by the position in the manifest.
 func OnlyForm(form uint8) FormChoice { return FormChoice(form) + 1 }
 
 // Form returns the selected form. only is false for AnyForm.
@@ -53,7 +53,7 @@ func (m *Decline) wireForm() (any, error) { return newWireShards(m.Key, m.Shards
 func (*Decline) validate() error { return nil } // decodeShards checks the encoded form
 
 // wireShards is the encoded form of a Want and of a Decline. A set of shards is encoded
-// with one bit for each shard, the lowest bit of the first byte first, without the zero
+// with a bit for each shard, the lowest bit of the first byte first, without the zero
 // bytes at the end. Example: shards 0 and 9 are the bytes 01 02.
 type wireShards struct {
 	Config  string `cbor:"1,keyasint"`
@@ -99,11 +99,13 @@ func decodeShards(data []byte) (*wireShards, error) {
 	if err := checkLength("shards: config name", len(w.Config), record.MaxConfigName); err != nil {
 		return nil, err
 	}
-	if err := checkLength("shards: bytes of a set", max(len(w.Shards), len(w.Cancel)), record.MaxIndex/8); err != nil {
+	longest := max(len(w.Shards), len(w.Cancel))
+	if err := checkLength("shards: bytes of a set", longest, record.MaxIndex/8); err != nil {
 		return nil, err
 	}
 	if w.Form >= record.MaxForms {
-		return nil, fmt.Errorf("%w: shards: form %d, a version has at most %d", ErrMalformed, w.Form, record.MaxForms)
+		return nil, fmt.Errorf("%w: shards: form %d, a version has at most %d forms",
+			ErrMalformed, w.Form, record.MaxForms)
 	}
 	return w, nil
 }

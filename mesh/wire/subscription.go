@@ -61,7 +61,7 @@ func (s Subscriptions) Scopes() []string {
 // error wraps record.ErrInvalid.
 func (s Subscriptions) Validate() error {
 	if len(s) > MaxSubscriptions {
-		return fmt.Errorf("%w: subscriptions of %d bytes, the limit is %d; subscribe to a common parent of some configs",
+		return fmt.Errorf("%w: subscriptions of %d bytes, the limit is %d; use a prefix that covers several configs",
 			record.ErrInvalid, len(s), MaxSubscriptions)
 	}
 	for _, scope := range s.Scopes() {

@@ -41,7 +41,7 @@ func (m *Holdings) validate() error {
 	return nil
 }
 
-// Holding says what an agent holds of a version. An agent that holds shards of several
+// Holding describes an agent's part of a version. An agent with shards of several
 // forms has one Holding for each form. An agent without any shard has one Holding for
 // the version.
 type Holding struct {
