@@ -67,7 +67,7 @@ bodies: build ## how a large body spreads: NODES simulated hosts, and AGENTS rea
 
 JOINS ?= 10000
 soak: ## JOINS joins and leaves, and what they leave behind
-	$(GO) test -count 1 -timeout 30m -v -run 'LeaveNothingBehind' ./bench/fleet -joins $(JOINS)
+	$(GO) test -count 1 -timeout 30m -v -run 'LeaveNothingBehind' ./internal/fleet -joins $(JOINS)
 
 calibrate: build ## this machine's costs, and predicted beside measured on real agents
 	./bin/banyan bench calibrate --agents 1000 --costs costs.json

@@ -16,9 +16,9 @@ import (
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 
-	"banyan/bench/fleet"
 	"banyan/body"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/mesh"
 	"banyan/record"
 	"banyan/transport"

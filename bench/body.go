@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/mesh/step"
 	"banyan/mesh/swarm"
 	"banyan/transport/emulated"

@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"time"
 
-	"banyan/bench/fleet"
+	"banyan/internal/fleet"
 	"banyan/record"
 	"banyan/simulator/measure"
 	"banyan/simulator/world"

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/record"
 )
 

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 )
 
 // Disturbed is the result of an update that was announced when relays were killed. The

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/transport/emulated"
 )
 

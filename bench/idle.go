@@ -7,7 +7,7 @@ import (
 	"runtime"
 	"time"
 
-	"banyan/bench/fleet"
+	"banyan/internal/fleet"
 	"banyan/transport/emulated"
 )
 

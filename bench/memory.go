@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	"banyan/bench/fleet"
+	"banyan/internal/fleet"
 )
 
 // AgentMemory is the memory of an agent that received a large body.

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 )
 
 // RollbackConfig configures Rollback. A zero field has the default that its comment names.

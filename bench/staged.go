@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/rollout"
 )
 

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 )
 
 func TestAKilledAgentGoesOnWithABodyWhereItWas(t *testing.T) {

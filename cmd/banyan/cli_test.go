@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
 	"banyan/draft"
+	"banyan/internal/fleet"
 	"banyan/record"
 	"banyan/transport/identity"
 )

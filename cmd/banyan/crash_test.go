@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"banyan/bench/fleet"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
 	"banyan/record"
 	"banyan/transport/identity"
 )

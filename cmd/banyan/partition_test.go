@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
+	"banyan/internal/fleet"
 )
 
 // twoNetworks makes two network namespaces with a cable between them, and returns

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
+	"banyan/internal/fleet"
 	"banyan/transport/identity"
 )
 

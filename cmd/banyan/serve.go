@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"banyan/agent"
-	"banyan/bench/fleet"
 	"banyan/coordinator"
+	"banyan/internal/fleet"
 	"banyan/internal/quantity"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
