@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"banyan/mesh"
-	"banyan/mesh/step"
-	meshtree "banyan/mesh/tree"
-	"banyan/mesh/wire"
-	"banyan/record"
 	"banyan/shardstore"
 	"banyan/transport"
 )
@@ -182,134 +176,6 @@ func (a *Agent) makeParts(advertise string) {
 	}
 }
 
-// handlers returns what the driver calls.
-func (a *Agent) handlers() transport.Handlers {
-	return transport.Handlers{
-		Bodies:   a.bodies,
-		Receiver: a.bodies,
-		Cache:    a.bodies,
-		Pointers: a,
-		Bases:    a.tree.held,
-		Observe:  a.observe,
-	}
-}
-
-// partialAge is the age at which the shards of an incomplete body are deleted, if no further
-// shard has come.
-const partialAge = 24 * time.Hour
-
-// recover makes the node, shows the committed versions, and tells the node which versions are
-// on disk. The node fetches a damaged version again.
-func (a *Agent) recover(advertise string) error {
-	remembered, err := a.state.load()
-	if err != nil {
-		return err
-	}
-	a.node = mesh.NewNode(mesh.Config{
-		Self: a.cfg.Identity.Identity.Mesh(),
-		Description: wire.Description{
-			Addr:          advertise,
-			Relay:         !a.cfg.Leaf,
-			Capacity:      uint32(a.cfg.MaxChildren),
-			Labels:        a.cfg.Labels,
-			Subscriptions: a.cfg.Subscriptions,
-		},
-		CacheLimit: a.cfg.CacheLimit,
-		Seeds:      meshtree.Rendezvous(a.Name(), a.cfg.Coordinators),
-		Verifier:   a.cfg.Identity.Policy,
-		Index:      remembered.index,
-		Seed:       rand.Uint64(),
-	})
-	if err := a.shards.Prune(partialAge); err != nil {
-		return err
-	}
-	if err := a.tree.clean(); err != nil {
-		return err
-	}
-	watermark := remembered.watermark
-	damaged := map[record.VersionKey]bool{}
-	for _, c := range remembered.rows {
-		if ok := a.restore(c); !ok {
-			damaged[c.key()] = true
-			watermark = min(watermark, c.Revision-1)
-		}
-	}
-	if err := a.restoreVersions(damaged); err != nil {
-		return err
-	}
-	a.node.Step(0, step.Input{Kind: step.InResume, Revision: watermark}, nil)
-	return nil
-}
-
-// restore shows a committed version and gives the node the pointer. It reports whether the
-// version is undamaged.
-func (a *Agent) restore(c committed) bool {
-	a.applied.setNamed(&c.pointer)
-	input := step.Input{
-		Kind:    step.InRestore,
-		Pointer: step.Pointer{Announcement: c.announcement(), Version: c.Version},
-	}
-	if a.cfg.Subscriptions.Include(c.pointer.Config) {
-		if err := a.restoreFiles(c); err != nil {
-			a.log.Error("committed version is damaged and will be fetched again",
-				"config", c.pointer.Config, "version", c.Version, "error", err)
-			input.Pointer.Version = 0
-			input.Pointer.Unapplied = true
-			a.node.Step(0, input, nil)
-			return false
-		}
-		// The node activates a version again whose reload a crash has cut short.
-		input.Pointer.Unapplied = c.Pending
-	}
-	a.node.Step(0, input, nil)
-	return true
-}
-
-// restoreFiles shows a committed version if it is complete on disk.
-func (a *Agent) restoreFiles(c committed) error {
-	dir := a.tree.config(c.pointer.Config)
-	if c.Version == 0 {
-		a.applied.put(c.describe(a.tree))
-		return dir.hide()
-	}
-	version := a.tree.version(c.key())
-	if err := version.check(); err != nil {
-		return err
-	}
-	if err := dir.show(version); err != nil {
-		return err
-	}
-	a.applied.put(c.describe(a.tree))
-	return nil
-}
-
-// restoreVersions tells the node which undamaged versions are on disk. It deletes the
-// versions of configs that the host no longer subscribes to, and the files of these configs:
-// a file without updates is worse than no file.
-func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
-	versions, err := a.tree.all()
-	if err != nil {
-		return err
-	}
-	for _, v := range versions {
-		switch {
-		case !a.cfg.Subscriptions.Include(v.key.Config):
-			a.log.Warn("no longer subscribed: version deleted",
-				"config", v.key.Config, "version", v.key.Version)
-			if err := a.tree.config(v.key.Config).hide(); err != nil {
-				return err
-			}
-			if err := a.tree.removeWithParents(v.key); err != nil {
-				return err
-			}
-		case !damaged[v.key]:
-			forms := a.tree.version(v.key).formsOnDisk()
-			a.node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: v.key, Forms: forms}}, nil)
-		}
-	}
-	return nil
-}
-
 // Run joins the tree and serves until ctx ends. At the end, Run closes the agent.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -401,74 +267,4 @@ func (a *Agent) Status(ctx context.Context) (s Status, ok bool) {
 		s.Parent = parent.Name
 	})
 	return s, ok
-}
-
-// Activate implements transport.PointerOwner.
-func (a *Agent) Activate(
-	ann *wire.Announcement, version uint64, done func(reason string, latencyMicros int64),
-) {
-	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
-	rule := a.hooks.ruleFor(act)
-	if rule != nil && a.cfg.Subscriptions.Include(ann.Pointer.Config) {
-		a.hooks.start(a.ctx, act, rule)
-	} else {
-		a.applier.add(act)
-	}
-}
-
-// observe counts and logs the reports of the node. It runs in the driver's goroutine.
-func (a *Agent) observe(o step.Output) {
-	a.children.Store(int64(a.node.Children()))
-	a.attached.Store(a.node.Attached())
-	switch o.Op {
-	case step.OpAccepted:
-		pointer := &o.Pointer.Announcement.Pointer
-		a.applied.setNamed(pointer)
-		a.hooks.supersede(pointer)
-		a.metrics.verified.Update(float64(time.Now().UnixMicro()-pointer.TimeMicros) / 1e6)
-		a.emit(Event{Kind: EventVerified, Pointer: *pointer})
-	case step.OpRefused:
-		a.metrics.refused(o.Reason)
-		a.log.Warn("refused", "reason", o.Reason, "from", o.Name)
-		a.emit(Event{Kind: EventRefused, Reason: o.Reason, Peer: o.Name})
-	case step.OpHead:
-		a.applied.sawHead(o.Head.TimeMicros)
-	case step.OpGap:
-		a.metrics.gaps.Inc()
-		a.log.Warn("the parent has sent fewer pointers than the head names", "head_revision", o.Revision)
-	case step.OpAttached:
-		parent, _ := a.node.Parent()
-		a.log.Info("attached", "parent", parent.Name)
-		if index, ok := a.node.Index(); ok {
-			a.applier.saveIndex(index + 1)
-		}
-	case step.OpDuplicate:
-		a.metrics.duplicates.Inc()
-	case step.OpSuspect:
-		a.metrics.suspects.Inc()
-		a.log.Debug("a source of shards is silent", "source", o.Name, "config", o.Body.Version.Config, "version", o.Body.Version.Version)
-	case step.OpSlow:
-		a.metrics.slow.Inc()
-	case step.OpGossip:
-		a.group.Go(func() { a.gossip.join(o.Addrs) })
-	case step.OpDrop:
-		a.metrics.parentLost.Inc()
-	}
-}
-
-// deleted makes the shard store and the node forget a deleted version.
-func (a *Agent) deleted(v record.VersionKey) {
-	a.bodies.Abandon(v)
-	a.driver.Evicted(v)
-}
-
-// tell gives the node an input.
-func (a *Agent) tell(ctx context.Context, in step.Input) { a.driver.Input(ctx, in) }
-
-func (a *Agent) emit(e Event) {
-	if a.cfg.OnEvent != nil {
-		e.Agent = a.Name()
-		e.At = time.Now()
-		a.cfg.OnEvent(e)
-	}
 }

@@ -8,7 +8,7 @@ import (
 // State is a hash of a set of signed pointers that does not depend on their order: the sum of
 // their SHA-256 hashes, taken as four big-endian 64-bit words that each wrap around. The zero
 // value is the state of the empty set. A head carries the state of its region, so that a host
-// can tell whether it has received every pointer.
+// notices a missing pointer.
 //
 // Source: additive set hashing (Bellare and Micciancio, EUROCRYPT 1997). An attacker who
 // chooses the elements can make two sums collide. The elements here cannot be chosen, because
