@@ -184,7 +184,8 @@ func newBenchIdle(a *app) *cobra.Command {
 				return err
 			}
 			return a.print(r, func(w io.Writer) {
-				fmt.Fprintf(w, "%d agents at rest for %.0f s; for each agent and minute:\n", r.Agents, r.Seconds)
+				fmt.Fprintf(w, "%d agents at rest for %.0f s; for each agent and minute:\n",
+					r.Agents, r.Seconds)
 				fmt.Fprintf(w, "processor\t%.1f ms\npackets sent\t%.0f\nbytes sent\t%.0f\nresident\t%d KiB\ngoroutines\t%.1f\n",
 					r.CPUMs, r.Packets, r.Bytes, r.RSSBytes>>10, r.Goroutines)
 			})
@@ -239,7 +240,8 @@ func newBenchCalibrate(a *app) *cobra.Command {
 }
 
 func printCalibration(w io.Writer, c bench.Calibration) {
-	fmt.Fprintf(w, "receive %s, send %s, verify %s, apply %s + disk %s, store %s + disk %s; cores wait for %.0f%% of the disk time\n\n",
+	fmt.Fprintf(w, "receive %s, send %s, verify %s, apply %s + disk %s, store %s + disk %s; "+
+		"cores wait for %.0f%% of the disk time\n\n",
 		c.Costs.Receive, c.Costs.Send, c.Costs.Verify, c.Costs.Apply, c.Machine.ApplySync,
 		c.Costs.Store, c.Machine.StoreSync, 100*c.Machine.Held)
 	fmt.Fprintf(w, "%d AGENTS\t\tMEASURED MS\tPREDICTED MS\tRATIO\t\n", c.Agents)
@@ -248,7 +250,8 @@ func printCalibration(w io.Writer, c bench.Calibration) {
 		if r.Off() {
 			verdict = "off by more than 20%"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%.1f\t%.1f\t%.2f\t%s\n", r.What, r.Quantile, r.Measured, r.Predicted, r.Ratio, verdict)
+		fmt.Fprintf(w, "%s\t%s\t%.1f\t%.1f\t%.2f\t%s\n",
+			r.What, r.Quantile, r.Measured, r.Predicted, r.Ratio, verdict)
 	}
 }
 
@@ -263,7 +266,8 @@ func printFanout(w io.Writer, r bench.FanoutResult) {
 	fmt.Fprintf(w, "rollback: durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n",
 		r.RollbackP50, r.RollbackP99, r.RollbackMax, r.RollbackCPUPerUs)
 	if d := r.Disturbed; d != nil {
-		fmt.Fprintf(w, "\n%d relays were killed during an update. The %d live agents applied it in %.1f / %.1f / %.1f / %.1f ms (p50/p90/p99/max); the p99 is %.1f × that of an update without kills.\n",
+		fmt.Fprintf(w, "\n%d relays were killed during an update. The %d live agents applied the update in "+
+			"%.1f / %.1f / %.1f / %.1f ms (p50/p90/p99/max); the p99 is %.1f × that of an update without kills.\n",
 			d.Killed, d.Live, d.P50, d.P90, d.P99, d.Max, d.RatioP99)
 	}
 	fmt.Fprintf(w, "\nmissed %d; joined in %.1f s; peak resident %d MiB; on disk %d MiB\n%s\n",

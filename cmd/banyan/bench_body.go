@@ -55,8 +55,10 @@ func newBenchBody(a *app) *cobra.Command {
 	textVar(f, &link, "link", "10Mbps", "rate of every link in each direction")
 	f.IntVar(&cfg.Runs, "runs", 3, "number of runs of each part; medians are printed")
 	f.StringVar(&cfg.Dir, "dir", "",
-		"directory for the agents' files (default: in memory if there is enough, because real hosts do not share a disk)")
-	f.StringSliceVar(&cfg.Only, "only", nil, "parts to measure: "+strings.Join(bench.BodyParts, ", ")+" (default all)")
+		"directory for the agents' files "+
+			"(default: in memory if there is enough, because real hosts do not share a disk)")
+	f.StringSliceVar(&cfg.Only, "only", nil,
+		"parts to measure: "+strings.Join(bench.BodyParts, ", ")+" (default all)")
 	return cmd
 }
 
@@ -64,7 +66,8 @@ func newBenchBody(a *app) *cobra.Command {
 func knownParts(parts []string) error {
 	for _, part := range parts {
 		if !slices.Contains(bench.BodyParts, part) {
-			return usagef("--only: there is no part %q; the parts are %s", part, strings.Join(bench.BodyParts, ", "))
+			return usagef("--only: there is no part %q; the parts are %s",
+				part, strings.Join(bench.BodyParts, ", "))
 		}
 	}
 	return nil
@@ -86,6 +89,7 @@ func printBody(w io.Writer, r bench.BodyResult) {
 	fmt.Fprintf(w, "\n%.1f%% of the shards arrived twice; %d of %d poisoned shards were attributed to their senders\n",
 		100*r.DuplicateShare, r.Poison.Attributed, r.Poison.Shards)
 	if m := r.Memory; m != nil {
-		fmt.Fprintf(w, "an agent that received a body of %d MiB used at most %d MiB of memory\n", m.BodyBytes>>20, m.PeakRSSBytes>>20)
+		fmt.Fprintf(w, "an agent that received a body of %d MiB used at most %d MiB of memory\n",
+			m.BodyBytes>>20, m.PeakRSSBytes>>20)
 	}
 }

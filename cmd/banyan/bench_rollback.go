@@ -57,7 +57,8 @@ version. Each time runs from the signature of the pointer to the durable apply a
 			return a.print(out, func(w io.Writer) {
 				printStaged(w, out.StagedResult)
 				r := out.Sizes
-				fmt.Fprintf(w, "%d agents; medians of %d rollbacks of each size, to the durable apply\n\n", r.Agents, r.Rounds)
+				fmt.Fprintf(w, "%d agents; medians of %d rollbacks of each size, to the durable apply\n\n",
+					r.Agents, r.Rounds)
 				fmt.Fprintln(w, "BYTES\tP50 MS\tP99 MS")
 				fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Small, r.SmallP50, r.SmallP99)
 				fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Large, r.LargeP50, r.LargeP99)
@@ -78,10 +79,12 @@ version. Each time runs from the signature of the pointer to the durable apply a
 }
 
 func printStaged(w io.Writer, r bench.StagedResult) {
-	fmt.Fprintf(w, "%d agents, a body of %d bytes; medians of %d rounds, to the durable apply\n\n", r.Agents, r.Body, r.Rounds)
+	fmt.Fprintf(w, "%d agents, a body of %d bytes; medians of %d rounds, to the durable apply\n\n",
+		r.Agents, r.Body, r.Rounds)
 	fmt.Fprintln(w, "\tP50 MS\tP99 MS\tRATIO OF P99")
 	fmt.Fprintf(w, "tiny version announced\t%.1f\t%.1f\t1\n", r.AnnounceP50, r.AnnounceP99)
-	fmt.Fprintf(w, "staged version activated\t%.1f\t%.1f\t%.2f\n", r.ActivateP50, r.ActivateP99, r.ActivateRatio)
+	fmt.Fprintf(w, "staged version activated\t%.1f\t%.1f\t%.2f\n",
+		r.ActivateP50, r.ActivateP99, r.ActivateRatio)
 	fmt.Fprintf(w, "taken back\t%.1f\t%.1f\t%.2f\n", r.RollbackP50, r.RollbackP99, r.RollbackRatio)
 	fmt.Fprintf(w, "first to last host\t%.1f\n\n", r.Skew)
 }

@@ -43,7 +43,8 @@ func (o *fleetFlags) add(f *pflag.FlagSet) {
 	f.IntVar(&o.regions, "regions", 0, "use only the first N regions of the matrix (default all)")
 	f.IntVar(&o.zones, "zones", 3, "number of zones in each region")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of all randomness; one seed gives one history")
-	f.StringVar(&o.matrix, "matrix", "ibm-2024", "round-trip times between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
+	f.StringVar(&o.matrix, "matrix", "ibm-2024",
+		"round-trip times between regions: "+strings.Join(world.Presets(), ", ")+", or a CSV file")
 	f.StringVar(&o.costs, "costs", "",
 		"JSON file with processor times, written by 'banyan bench calibrate --costs'")
 	textVar(f, &o.loss, "loss", "0%", "share of packets lost")
@@ -357,7 +358,8 @@ func newSimulateSweep(a *app) *cobra.Command {
 				return stopped(err)
 			}
 			if html != "" {
-				if err := writeHTML(html, func(w io.Writer) error { return htmlreport.WriteSweep(w, rows) }); err != nil {
+				write := func(w io.Writer) error { return htmlreport.WriteSweep(w, rows) }
+				if err := writeHTML(html, write); err != nil {
 					return err
 				}
 			}
@@ -382,7 +384,8 @@ func parseRange(text string) (from, to int, err error) {
 	from, err1 := strconv.Atoi(first)
 	to, err2 := strconv.Atoi(last)
 	if err := errors.Join(err1, err2); err != nil {
-		return 0, 0, usagef("--nodes is %q; write a range FROM..TO, such as 1000..100000, or one number", text)
+		return 0, 0, usagef("--nodes is %q; write a range FROM..TO, such as 1000..100000, or one number",
+			text)
 	}
 	return from, to, nil
 }

@@ -42,7 +42,8 @@ func newSimulateBodies(a *app) *cobra.Command {
 				a.say("%s, %s: %.2f × line rate", r.Arrangement, r.Condition, r.RatioToLineRate)
 				rows = append(rows, *r)
 			}
-			return a.print(map[string]any{"nodes": fleet.nodes, "rows": rows}, func(w io.Writer) { printBodies(w, rows) })
+			out := map[string]any{"nodes": fleet.nodes, "rows": rows}
+			return a.print(out, func(w io.Writer) { printBodies(w, rows) })
 		},
 	}
 	f := cmd.Flags()

@@ -68,7 +68,8 @@ func newSimulateFuzz(a *app) *cobra.Command {
 				return err
 			}
 			if len(r.Failed) > 0 {
-				return withHint(fmt.Errorf("%d of %d seeds broke an invariant", len(r.Failed), r.Seeds), r.Failed[0].Command)
+				err := fmt.Errorf("%d of %d seeds broke an invariant", len(r.Failed), r.Seeds)
+				return withHint(err, r.Failed[0].Command)
 			}
 			return nil
 		},
@@ -153,7 +154,8 @@ func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
 		for _, line := range append(h.Describe(), out.Trace...) {
 			fmt.Fprintln(w, line)
 		}
-		fmt.Fprintf(w, "seed %d: %d events, %d effects, history %s\n", seed, out.Events, out.Effects, out.History)
+		fmt.Fprintf(w, "seed %d: %d events, %d effects, history %s\n",
+			seed, out.Events, out.Effects, out.History)
 	})
 	if err == nil && len(out.Violations) > 0 {
 		err = fmt.Errorf("seed %d: %s", seed, strings.Join(out.Violations, "; "))

@@ -91,7 +91,8 @@ func printLatency(w io.Writer, name string, l measure.Latency, bound float64) {
 	if l.Count == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\n", name, l.P50, l.P90, l.P99, l.P999, l.Max, l.P99/bound)
+	fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%.2f\n",
+		name, l.P50, l.P90, l.P99, l.P999, l.Max, l.P99/bound)
 }
 
 func printSweep(w io.Writer, rows []measure.SweepRow) {
@@ -103,6 +104,7 @@ func printSweep(w io.Writer, rows []measure.SweepRow) {
 			best = "best"
 		}
 		fmt.Fprintf(w, "%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%s\t%s\t%d\t%d\t%s\n",
-			r.Nodes, r.Fanout, r.Depth, r.P50, r.P99, r.Rollback, r.RootCPU.Round(time.Microsecond), r.RelayCPU.Round(time.Microsecond), r.RootSent, r.Bytes, best)
+			r.Nodes, r.Fanout, r.Depth, r.P50, r.P99, r.Rollback,
+			r.RootCPU.Round(time.Microsecond), r.RelayCPU.Round(time.Microsecond), r.RootSent, r.Bytes, best)
 	}
 }

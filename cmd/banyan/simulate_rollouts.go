@@ -54,11 +54,13 @@ Monitoring looks at the health of the hosts at intervals.`,
 				return stopped(err)
 			}
 			if html != "" {
-				if err := writeHTML(html, func(w io.Writer) error { return htmlreport.WriteRollouts(w, fleet.nodes, c, rows) }); err != nil {
+				write := func(w io.Writer) error { return htmlreport.WriteRollouts(w, fleet.nodes, c, rows) }
+				if err := writeHTML(html, write); err != nil {
 					return err
 				}
 			}
-			return a.print(map[string]any{"nodes": fleet.nodes, "rows": rows}, func(w io.Writer) { printRolloutRows(w, rows) })
+			out := map[string]any{"nodes": fleet.nodes, "rows": rows}
+			return a.print(out, func(w io.Writer) { printRolloutRows(w, rows) })
 		},
 	}
 	f := cmd.Flags()
@@ -81,7 +83,8 @@ Monitoring looks at the health of the hosts at intervals.`,
 }
 
 func printRolloutRows(w io.Writer, rows []scenario.RolloutRow) {
-	fmt.Fprintln(w, "PLAN\tHOSTS THAT RAN THE BAD VERSION\tSHARE\tDECIDED AFTER S\tALL BACK AFTER S\tGOOD VERSION DONE AFTER S")
+	fmt.Fprintln(w, "PLAN\tHOSTS THAT RAN THE BAD VERSION\tSHARE\t"+
+		"DECIDED AFTER S\tALL BACK AFTER S\tGOOD VERSION DONE AFTER S")
 	for _, r := range rows {
 		fmt.Fprintf(w, "%s\t%d\t%.2f%%\t%.1f\t%.2f\t%.0f\n",
 			r.Plan, r.Bad.Exposed, 100*r.Bad.ExposedShare, r.Bad.DetectSeconds, r.Bad.RecoverySeconds, r.Good.Seconds)

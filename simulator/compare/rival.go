@@ -217,7 +217,13 @@ func (r *rival) tell(c, i int32) {
 
 func (r *rival) result(name, how string) StrategyResult {
 	w := r.w
-	s := StrategyResult{Strategy: name, How: how, Idle: r.idle, IdleBusiest: r.idleBusiest, Connections: r.connections}
+	s := StrategyResult{
+		Strategy:    name,
+		How:         how,
+		Idle:        r.idle,
+		IdleBusiest: r.idleBusiest,
+		Connections: r.connections,
+	}
 	for i := range int32(w.Hosts()) {
 		t := w.Host(i).Traffic()
 		s.Traffic.Add(t)

@@ -92,19 +92,32 @@ func Strategies(cfg world.Config, c Options) ([]StrategyResult, error) {
 		return nil, err
 	}
 	out := []StrategyResult{tree, canary}
-	for _, s := range []struct {
+	rivals := []struct {
 		name, how string
-		plan      func(*rival)
+		run       func(*rival)
 	}{
-		{"star", "every agent holds a connection to its region's coordinator, which sends to each", (*rival).star},
-		{"pull", fmt.Sprintf("every agent asks its coordinator every %s", c.Poll), (*rival).pull},
-		{"gossip", fmt.Sprintf("every %s a node that knows tells %d others of its region", c.Gossip, c.GossipPeers), (*rival).gossip},
-	} {
+		{
+			name: "star",
+			how:  "every agent has a connection to its region's coordinator, which sends to each agent",
+			run:  (*rival).star,
+		},
+		{
+			name: "pull",
+			how:  fmt.Sprintf("every agent asks its coordinator every %s", c.Poll),
+			run:  (*rival).pull,
+		},
+		{
+			name: "gossip",
+			how:  fmt.Sprintf("every %s a host with the update sends it to %d hosts of its region", c.Gossip, c.GossipPeers),
+			run:  (*rival).gossip,
+		},
+	}
+	for _, s := range rivals {
 		r, err := newRival(cfg, c)
 		if err != nil {
 			return nil, err
 		}
-		s.plan(r)
+		s.run(r)
 		if r.w.Stopped() {
 			return nil, measure.ErrStopped
 		}
@@ -121,6 +134,9 @@ func (s *StrategyResult) bill(c Options) {
 	const minutesPerMonth = 30 * 24 * 60
 	s.USDPerMonth = c.Prices.of(s.Idle)*minutesPerMonth + c.Prices.of(s.Traffic)*30*float64(c.UpdatesPerDay)
 }
+
+// CanaryFirst is the name of the tree whose first wave is 1% of the hosts.
+const CanaryFirst = "tree, canary first"
 
 // compareTree measures the tree of mesh nodes: an update of every host at once, and an update
 // whose first wave is 1% of the hosts.
@@ -139,11 +155,15 @@ func compareTree(cfg world.Config, c Options) (tree, canary StrategyResult, err 
 	spent := r.Roles(before)
 	back := r.Update(world.Change{Config: config, Version: 1}, true)
 	wave := r.Update(world.Change{Config: config, Version: 1, Candidate: 3, Wave: record.Wave{Share: 100}}, false)
-	tree = StrategyResult{Strategy: "tree", How: fmt.Sprintf("Banyan: agents relay to %d others each, all at once", cfg.Fanout)}
+	tree = StrategyResult{
+		Strategy: "tree",
+		How:      fmt.Sprintf("Banyan: each agent relays to at most %d agents", cfg.Fanout),
+	}
 	fill(r, &tree, up, spent, r.Idle())
 	tree.expose(r.World, c.Detect, up.Applied, back.Applied, nil)
 	canary = tree
-	canary.Strategy, canary.How = "tree, canary first", "Banyan: 1% of the hosts run it until it is judged"
+	canary.Strategy = CanaryFirst
+	canary.How = "Banyan: 1% of the hosts run a version until its gate is passed"
 	canary.expose(r.World, c.Detect, wave.Applied, back.Applied, func(i int32) bool {
 		return record.WavePlace(config, r.World.Host(i).Name()) < 100
 	})

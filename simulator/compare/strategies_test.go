@@ -33,7 +33,7 @@ func TestStrategiesCostWhatTheirShapeSays(t *testing.T) {
 	if gossip.Traffic.Bytes < 3*tree.Traffic.Bytes {
 		t.Errorf("bytes: gossip %d, tree %d", gossip.Traffic.Bytes, tree.Traffic.Bytes)
 	}
-	if share := by["tree, canary first"].ExposedShare; share == 0 || share > 0.03 {
+	if share := by[CanaryFirst].ExposedShare; share == 0 || share > 0.03 {
 		t.Errorf("with a canary first, %.3f of the hosts ran the bad version", share)
 	}
 }

@@ -100,7 +100,8 @@ func (r *referee) atRest() {
 		p := &a.Pointer
 		want[p.Region].add(a)
 		if r.committed[epochKey{p.Key(), p.Epoch}] == nil {
-			r.violate("invariant 5: the store has %s epoch %d in %s, which was not committed", p.Config, p.Epoch, p.Region)
+			r.violate("invariant 5: the store has %s epoch %d in %s, which was not committed",
+				p.Config, p.Epoch, p.Region)
 		}
 	}
 	for i := range w.Agents() {
@@ -207,14 +208,16 @@ func (r *referee) judge(s agentState, want *target) {
 	}
 	for _, p := range want.pointers {
 		if epoch, ok := s.epochs[p.Config]; !ok || epoch != p.Epoch {
-			r.violate("invariant 7: %s has %s at epoch %d, the store is at epoch %d", s.name, p.Config, epoch, p.Epoch)
+			r.violate("invariant 7: %s has %s at epoch %d, the store is at epoch %d",
+				s.name, p.Config, epoch, p.Epoch)
 		}
 	}
 	if s.relayOnly && s.bodies > 0 {
 		r.violate("subscriptions: %s holds %d bodies, and subscribes to nothing", s.name, s.bodies)
 	}
 	if s.cacheUsed > want.cacheLimit {
-		r.violate("subscriptions: the cache of %s holds %d bytes, its limit is %d", s.name, s.cacheUsed, want.cacheLimit)
+		r.violate("subscriptions: the cache of %s holds %d bytes, its limit is %d",
+			s.name, s.cacheUsed, want.cacheLimit)
 	}
 	if s.revision != want.revision {
 		r.violate("invariant 7: %s is at revision %d, the store at %d", s.name, s.revision, want.revision)
@@ -233,6 +236,7 @@ func (r *referee) judgeAcks(a *wire.Announcement) {
 		got = int(e.Applied.GetCardinality())
 	}
 	if want := r.w.Audience(p.Region); got != want {
-		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s epoch %d", got, want, p.Region, p.Config, p.Epoch)
+		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s epoch %d",
+			got, want, p.Region, p.Config, p.Epoch)
 	}
 }

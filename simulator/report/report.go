@@ -207,7 +207,7 @@ func compared(r *Document) template.HTML {
 		logX:     true,
 	}
 	for _, s := range r.Strategies {
-		if s.Strategy != "tree, canary first" { // its line is that of the tree
+		if s.Strategy != compare.CanaryFirst { // its line is that of the tree
 			c.series = append(c.series, series{name: s.Strategy, points: points(s.CDF)})
 		}
 	}

@@ -290,7 +290,8 @@ func (s *Scenario) check(cfg world.Config) error {
 			return err
 		}
 		if t.Count > 1 && t.Every <= 0 {
-			return fmt.Errorf("%w: traffic on %s: %d updates need an interval, 'every'", world.ErrInvalid, t.Config, t.Count)
+			return fmt.Errorf("%w: traffic on %s: %d updates need an interval, 'every'",
+				world.ErrInvalid, t.Config, t.Count)
 		}
 		updates += max(t.Count, 1)
 	}
@@ -326,7 +327,8 @@ func (s *Scenario) checkFaults(cfg *world.Config) error {
 			return err
 		}
 		if f.Times > 1 && f.Every <= 0 {
-			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'", world.ErrInvalid, f.fault(), f.Times)
+			return fmt.Errorf("%w: fault %q: %d times need an interval, 'every'",
+				world.ErrInvalid, f.fault(), f.Times)
 		}
 		if time.Duration(f.At) > time.Duration(s.Duration) {
 			return fmt.Errorf("%w: fault %q begins after the end of the run", world.ErrInvalid, f.fault())

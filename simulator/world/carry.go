@@ -262,8 +262,12 @@ func (w *World) activate(i int32, o *step.Output) {
 			return
 		}
 		in := step.Input{
-			Kind:    step.InActivated,
-			Pointer: step.Pointer{Announcement: a, Version: version, LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros},
+			Kind: step.InActivated,
+			Pointer: step.Pointer{
+				Announcement:  a,
+				Version:       version,
+				LatencyMicros: int64(w.now)/1000 + h.skew.Microseconds() - a.Pointer.TimeMicros,
+			},
 		}
 		switch {
 		case h.broken:
