@@ -332,7 +332,7 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 		out = n.root.report(n.root.quarantine.Wake(now), out)
 	}
 	if now >= n.settler.retries.wakeAt {
-		out = n.settler.retry(now, out)
+		out = n.settler.retryDue(now, out)
 	}
 	if now >= n.circles.flushAt {
 		out = n.flushCircles(now, out)

@@ -136,8 +136,8 @@ func (t *settler) acknowledgeRestored(now step.Time, out step.Outputs) step.Outp
 	return out
 }
 
-// retry settles the configs whose retry is due.
-func (t *settler) retry(now step.Time, out step.Outputs) step.Outputs {
+// retryDue settles the configs whose retry is due.
+func (t *settler) retryDue(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.retries.due(now) {
 		out = t.settle(now, key, t.pointers.configs[key], out)
 	}
@@ -158,17 +158,17 @@ func (t *settler) reapply(now step.Time, v record.VersionKey, out step.Outputs) 
 // retries holds the configs that are to be settled again later.
 type retries struct {
 	jitter jitter
-	list   []retry
+	list   []retryEntry
 	wakeAt step.Time // when the first retry is due
 }
 
-type retry struct {
+type retryEntry struct {
 	at  step.Time
 	key record.PointerKey
 }
 
 func (r *retries) add(at step.Time, key record.PointerKey) {
-	r.list = append(r.list, retry{at, key})
+	r.list = append(r.list, retryEntry{at, key})
 	r.wakeAt = min(r.wakeAt, at)
 }
 

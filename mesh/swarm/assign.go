@@ -107,7 +107,7 @@ func (a *assignment) assignShard(shard uint, rescue bool) {
 	} else {
 		at = a.choose(shard)
 	}
-	a.x.source(a.now, at).next.Set(shard)
+	a.x.sourceAt(a.now, at).next.Set(shard)
 }
 
 // hedge reports whether a shard may be ordered from a second source, and notes the

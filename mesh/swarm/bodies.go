@@ -64,8 +64,8 @@ func (b *bodies) hold(v record.VersionKey, forms uint8) {
 
 func (b *bodies) evict(v record.VersionKey) { delete(b.held, v) }
 
-// fetch returns the fetch of v with the given choice; nil if absent.
-func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
+// find returns the fetch of v with the given choice; nil if absent.
+func (b *bodies) find(v record.VersionKey, choice wire.FormChoice) *fetch {
 	for _, f := range b.fetches {
 		if f.version == v && f.choice == choice {
 			return f
@@ -76,7 +76,7 @@ func (b *bodies) fetch(v record.VersionKey, choice wire.FormChoice) *fetch {
 
 // begin returns the fetch of v with the given choice. A missing fetch is created.
 func (b *bodies) begin(v record.VersionKey, choice wire.FormChoice) *fetch {
-	f := b.fetch(v, choice)
+	f := b.find(v, choice)
 	if f == nil {
 		f = &fetch{version: v, choice: choice, askAt: step.Never}
 		b.fetches = append(b.fetches, f)

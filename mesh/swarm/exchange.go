@@ -133,8 +133,8 @@ func (x *exchange) cost() int64 {
 	return int64(x.stored+x.relaying) * int64(x.info.Geometry.ShardBytes)
 }
 
-// source returns the source at a location. A missing source is created.
-func (x *exchange) source(now step.Time, at wire.Location) *source {
+// sourceAt returns the source at a location. A missing source is created.
+func (x *exchange) sourceAt(now step.Time, at wire.Location) *source {
 	if s := x.find(at.Name); s != nil {
 		s.at = at
 		return s
@@ -231,7 +231,7 @@ func (x *exchange) relay(shard uint) {
 // OnIndexed handles the arrival of the index of a form: an exchange begins.
 func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out step.Outputs) step.Outputs {
 	key := record.FormKey{VersionKey: b.Version, Form: index.Form}
-	f := s.bodies.fetch(b.Version, b.Choice)
+	f := s.bodies.find(b.Version, b.Choice)
 	if f == nil {
 		return out
 	}

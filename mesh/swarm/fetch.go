@@ -183,7 +183,7 @@ func (s *Swarm) askCircle(now step.Time, f *fetch, out step.Outputs) step.Output
 
 // OnAnswered notes that a peer has begun to send a body: no further node is asked.
 func (s *Swarm) OnAnswered(b step.Body) {
-	if f := s.bodies.fetch(b.Version, b.Choice); f != nil {
+	if f := s.bodies.find(b.Version, b.Choice); f != nil {
 		f.askAt = step.Never
 	}
 }
@@ -199,7 +199,7 @@ func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out step
 // OnAssembled handles the end of the assembly of a form whose shards were exchanged.
 func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
 	if !why.OK() {
-		return s.bodyFailed(now, b.Version, s.bodies.fetch(b.Version, b.Choice), why, out)
+		return s.bodyFailed(now, b.Version, s.bodies.find(b.Version, b.Choice), why, out)
 	}
 	return s.arrived(now, b, out)
 }
@@ -219,7 +219,7 @@ func (s *Swarm) arrived(now step.Time, b step.Body, out step.Outputs) step.Outpu
 // fetchFailed handles a fetch that ended without the body. A further node is asked if
 // the asked node refused; else the failure is reported, unless another node may answer.
 func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
-	f := s.bodies.fetch(b.Version, b.Choice)
+	f := s.bodies.find(b.Version, b.Choice)
 	switch {
 	case f == nil:
 		return out // another node has answered, or the body is not wanted any more

@@ -52,7 +52,7 @@ func (p *partners) link(at wire.Location) step.PeerID {
 // dial dials a node, unless a dial or a link exists. If the exchange is mutual, the node
 // may dial the node as well: then the node whose name comes first dials first.
 func (p *partners) dial(now step.Time, at wire.Location, mutual bool, out step.Outputs) step.Outputs {
-	d := p.partner(now, at, mutual)
+	d := p.partnerAt(now, at, mutual)
 	if d == nil {
 		return out
 	}
@@ -64,9 +64,9 @@ func (p *partners) dial(now step.Time, at wire.Location, mutual bool, out step.O
 	return append(out, step.Output{Op: step.OpConnect, Addr: at.Addr})
 }
 
-// partner returns the partner at a location. It creates the partner if there is none,
+// partnerAt returns the partner at a location. It creates the partner if there is none,
 // and returns nil if the location can't be dialed or there are too many partners.
-func (p *partners) partner(now step.Time, at wire.Location, mutual bool) *partner {
+func (p *partners) partnerAt(now step.Time, at wire.Location, mutual bool) *partner {
 	for _, d := range p.dialed {
 		if d.at == at {
 			return d

@@ -125,7 +125,7 @@ func (s *Swarm) Has(v record.VersionKey) bool { return s.bodies.has(v) }
 
 // IsFetching reports whether a version is being fetched.
 func (s *Swarm) IsFetching(v record.VersionKey) bool {
-	return s.bodies.fetch(v, wire.AnyForm) != nil
+	return s.bodies.find(v, wire.AnyForm) != nil
 }
 
 // Hold notes a body on disk. forms has a bit for each form whose shards can be served.
