@@ -145,16 +145,21 @@ func (w *World) write(i int32, at step.Time, cost, sync time.Duration, then func
 
 // receive gives a message to the processor of host i, and then to its node.
 func (w *World) receive(i int32, d delivery) {
-	in := step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message}
 	cost := w.receiveCost(d.message)
 	if w.machine == nil {
 		w.ready = w.Spend(i, w.now, cost)
-		w.step(i, in)
+		w.hand(i, d)
 		return
 	}
 	w.machine.message(i, cost, func() {
 		if !w.hosts[i].down && w.links[d.peer].alive {
-			w.step(i, in)
+			w.hand(i, d)
 		}
 	})
+}
+
+// hand gives a message to the node of host i. The input is built here, and not in receive,
+// because an input in a closure would be allocated on the heap for every message.
+func (w *World) hand(i int32, d delivery) {
+	w.step(i, step.Input{Kind: step.InReceived, Peer: d.peer, Message: d.message})
 }
