@@ -3,8 +3,6 @@ package world
 import (
 	"encoding/binary"
 	"fmt"
-	"maps"
-	"slices"
 
 	"banyan/record"
 )
@@ -68,5 +66,3 @@ func lookUp[T any](issued []T, tag byte, raw []byte) (T, error) {
 	}
 	return issued[binary.BigEndian.Uint64(raw[1:])], nil
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
