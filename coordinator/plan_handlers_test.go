@@ -57,7 +57,7 @@ func TestTheDefaultOfTheLongestPrefixIsTaken(t *testing.T) {
 	}
 	set("*", "all")
 	set("payments", "payments")
-	for config, want := range map[string]string{"payments/limits": "payments", "edge": "all"} {
+	for config, want := range map[string]string{"payments/limits": "payments", "edge": "all", "payments2": "all"} {
 		if r := f.rollOut(config, f.publish(config, `{}`), ""); r.Plan.Name != want {
 			t.Errorf("the plan of %s is %q, want %q", config, r.Plan.Name, want)
 		}

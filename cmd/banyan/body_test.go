@@ -14,18 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"banyan/coordinator/api"
 	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
 )
 
 func TestAKilledAgentGoesOnWithABodyWhereItWas(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	f, err := fleet.Start(ctx, fleet.Config{Dir: t.TempDir(), Regions: []string{"eu"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Stop()
+	f := fleettest.Start(t, fleet.Config{Regions: []string{"eu"}})
 	cfg, err := f.AgentConfig(0)
 	if err != nil {
 		t.Fatal(err)
@@ -37,9 +33,7 @@ func TestAKilledAgentGoesOnWithABodyWhereItWas(t *testing.T) {
 	p := start(t, append(args, "--max-download", "4MiB")...)
 	body := make([]byte, size)
 	rand.Read(body)
-	if _, _, err := f.Publish(ctx, api.Draft{Config: "app/model", Body: body, ContentType: "application/octet-stream"}); err != nil {
-		t.Fatal(err)
-	}
+	f.Announce("app/model", body)
 	partial := filepath.Join(cfg.OutputDir, "..partial")
 	if err := fleet.Poll(ctx, 10*time.Millisecond, func() (bool, error) { return onDisk(partial) > size*6/10, nil }); err != nil {
 		t.Fatalf("the body does not come: %v\n%s", err, p.log())
@@ -85,16 +79,7 @@ func metric(t *testing.T, socket, name string) int64 {
 }
 
 func TestLargeBodiesGoThroughTheCommandLine(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	f, err := fleet.Start(ctx, fleet.Config{Dir: t.TempDir(), Regions: []string{"eu"}, Agents: 3, Publisher: "admin"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Stop()
-	if err := f.WaitAttached(ctx); err != nil {
-		t.Fatal(err)
-	}
+	f := fleettest.Start(t, fleet.Config{Regions: []string{"eu"}, Agents: 3, Publisher: "admin"})
 	dir := t.TempDir()
 	draft, out := filepath.Join(dir, "model.bin"), filepath.Join(dir, "got.bin")
 	body := make([]byte, 5<<20)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -12,11 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
 	"banyan/record"
 	"banyan/transport/identity"
 )
@@ -24,25 +23,12 @@ import (
 // cli runs command lines against a small fleet in this process.
 type cli struct {
 	t *testing.T
-	*fleet.Fleet
+	*fleettest.Fleet
 }
 
 func newCLI(t *testing.T, agents int) *cli {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	f, err := fleet.Start(context.Background(), fleet.Config{Dir: t.TempDir(), Agents: agents, Publisher: "admin", HeadInterval: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := f.WaitAttached(ctx); err != nil {
-		t.Fatal(err)
-	}
+	f := fleettest.Start(t, fleet.Config{Agents: agents, Publisher: "admin"})
 	return &cli{t, f}
 }
 
@@ -337,18 +323,11 @@ func TestPublishThatDoesNotReachEverybodyTimesOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.WaitAttached(t.Context()); err != nil {
+	c.WaitAttached()
+	if err := os.WriteFile(c.Path(0, "a"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(c.AgentDir(0), "configs", "a"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := fleet.Poll(t.Context(), 20*time.Millisecond, func() (bool, error) {
-		s, err := c.Client.Status(t.Context())
-		return s.Agents["eu"] == 1, err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	c.WaitCounted()
 	r := c.expect(7, []string{"timed out", "staging", "banyan rollout status a"}, "publish", "a", file(t, "a.json", "{}"), "--wait", "1s", "--region", "eu")
 	if !strings.Contains(r.stdout, "failed: "+a.Name()) {
 		t.Errorf("the failure's reason is not shown:\n%s", r.stdout)

@@ -101,7 +101,7 @@ func TestTheSimulatorManualIsComplete(t *testing.T) {
 		}
 	}
 	// A name in the list of scenarios that the library lacks.
-	list := regexp.MustCompile("(?s)starting points: (.*?)\\. If").FindStringSubmatch(manual)
+	list := regexp.MustCompile(`(?s)starting points: (.*?)\. If`).FindStringSubmatch(manual)
 	if list == nil {
 		t.Fatal("the manual has no list of scenarios")
 	}

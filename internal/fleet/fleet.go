@@ -1,16 +1,9 @@
-// Package fleet runs a whole fleet in one process: a coordinator in each region
-// and agents under them, each with its own socket, store and directory. It is
-// what `banyan dev`, the demo, the benchmarks and many tests stand on.
-//
-// Entry point: [Start]. Every part is the production one; they share a process,
-// and nothing else.
 package fleet
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -24,214 +17,230 @@ import (
 	"banyan/transport/identity"
 )
 
-// Config shapes a fleet. A zero value means the default where one is named.
-type Config struct {
-	Dir     string   // where everything is kept
-	Regions []string // the first one's coordinator leads; default eu, us
-	Agents  int      // shared out between the regions
-	Fanout  int      // default tree.DefaultFanout
-	// Publisher is the name of the first publisher; default "dev".
-	Publisher string
-	// LocalAPI gives each agent a local API on a Unix socket in its directory.
-	LocalAPI bool
-	// HeadInterval, KeepAlive, IdleTimeout and Keep as in coordinator and agent.
-	HeadInterval, KeepAlive, IdleTimeout time.Duration
-	Keep                                 int
-	DiskQuota                            int64 // as in agent
-	// Listen is the host to bind to; default 127.0.0.1.
-	Listen string
-	// API and Mesh, if set, are the leader's ports; default chosen by the system.
-	API, Mesh, Metrics string
-	OnEvent            func(agent.Event)
-	// Gossip gives every coordinator and upper relay its pools.
-	Gossip bool
-	// Link, if set, is what every socket's packets go through; Kill needs it.
-	Link *emulated.Link
-	// InMemory carries packets behind the Link in memory instead of over loopback.
-	InMemory bool
-	// Tamper, if set, returns what the agent with the given number does to each shard before
-	// it sends the shard; nil for an honest agent.
-	Tamper func(agent int) func(shard []byte)
-	// OnAgent and OnCoordinator, if set, change how an agent or coordinator runs.
-	OnAgent       func(agent int, c *agent.Config)
-	OnCoordinator func(region string, c *coordinator.Config)
-	Log           *slog.Logger
-}
-
-// Fleet is a running fleet.
+// Fleet is a fleet that runs.
 type Fleet struct {
-	Config       Config
-	Home         *identity.Home
+	Config Config
+	// Home holds the keys and certificates.
+	Home *identity.Home
+	// Coordinators are in the order of Config.Regions.
 	Coordinators []*coordinator.Coordinator
-	Agents       []*agent.Agent
-	Client       *api.Client
-	Key          record.Key // of the publisher
-	// Join, if set, is where agents started from now on find coordinators.
+	// Agents are in the order of their starts. A caller may remove agents.
+	Agents []*agent.Agent
+	// Client talks to the leader, as a person with the right to do everything.
+	Client *api.Client
+	// Key is the key of the publisher.
+	Key record.Key
+	// Join, if set, are the addresses at which agents that start from now on join. Default the
+	// coordinator of the agent's region.
 	Join []string
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	conns  map[string]emulated.Socket // by name of coordinator or agent, if there is a Link
-	net    *emulated.Network          // if InMemory
-	stops  map[string]context.CancelFunc
-	at     map[string]*addresses    // by region
-	gone   map[string]chan struct{} // closed when that coordinator has ended
-	group  sync.WaitGroup
-	mu     sync.Mutex
-	errs   []error // guarded by mu, like ended
-	ended  map[*agent.Agent]bool
+	ctx       context.Context
+	cancel    context.CancelFunc
+	sockets   *sockets
+	processes []coordinatorProcess // in the order of Coordinators
+	agents    map[*agent.Agent]*process
+	group     sync.WaitGroup
+
+	mu   sync.Mutex
+	errs []error // errors of coordinators and agents that have ended; guarded by mu
 }
 
-// Start makes keys and certificates in cfg.Dir, unless they are there, and starts
-// everything. It returns when every coordinator listens; agents may still be joining.
-func Start(ctx context.Context, cfg Config) (_ *Fleet, err error) {
+// Start starts a fleet, which runs until ctx ends or Stop is called. Start makes keys and
+// certificates in cfg.Dir if the directory has none. When Start returns, every coordinator
+// listens, and agents may still be joining.
+func Start(ctx context.Context, cfg Config) (*Fleet, error) {
 	cfg.setDefaults()
-	f := &Fleet{Config: cfg, conns: map[string]emulated.Socket{}, stops: map[string]context.CancelFunc{}, gone: map[string]chan struct{}{}, at: map[string]*addresses{}, ended: map[*agent.Agent]bool{}}
-	if cfg.InMemory {
-		f.net = emulated.NewNetwork()
+	f := &Fleet{
+		Config:  cfg,
+		sockets: newSockets(cfg.Link, cfg.InMemory),
+		agents:  map[*agent.Agent]*process{},
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
-	defer func() {
-		if err != nil {
-			f.Stop()
-		}
-	}()
-	if err := f.makeHome(); err != nil {
+	if err := f.start(); err != nil {
+		f.Stop()
 		return nil, err
 	}
-	for i := range cfg.Regions {
-		if err := f.startCoordinator(i, nil); err != nil {
-			return nil, err
-		}
-	}
-	for i := range cfg.Agents {
-		if _, err := f.StartAgent(i); err != nil {
-			return nil, err
-		}
-	}
-	client, err := identity.Load(f.Home.ClientDir())
-	if err != nil {
-		return nil, err
-	}
-	f.Client = api.NewClient(f.Coordinators[0].APIAddr(), client)
 	return f, nil
 }
 
-func (c *Config) setDefaults() {
-	if len(c.Regions) == 0 {
-		c.Regions = []string{"eu", "us"}
-	}
-	if c.Publisher == "" {
-		c.Publisher = "dev"
-	}
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1"
-	}
-	if c.API == "" {
-		c.API = c.Listen + ":0"
-	}
-	if c.Mesh == "" {
-		c.Mesh = c.Listen + ":0"
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-}
-
-func (f *Fleet) makeHome() (err error) {
-	dir := filepath.Join(f.Config.Dir, "home")
-	f.Home, err = identity.InitHome(dir, f.Config.Regions, f.Config.Publisher)
-	if errors.Is(err, identity.ErrExists) {
-		f.Home, err = &identity.Home{Dir: dir}, nil
-	}
-	if err != nil {
+func (f *Fleet) start() error {
+	if err := f.makeHome(); err != nil {
 		return err
 	}
-	f.Key, err = record.LoadKey(f.Home.PublisherKey(f.Config.Publisher))
-	return err
-}
-
-// startCoordinator starts region i's coordinator, at the addresses of one that was there
-// before, if any.
-func (f *Fleet) startCoordinator(i int, again *addresses) error {
-	region := f.Config.Regions[i]
-	bundle, err := identity.Load(f.Home.CoordinatorDir(region))
-	if err != nil {
-		return err
-	}
-	cfg := coordinator.Config{Identity: bundle, DataDir: filepath.Join(f.Config.Dir, "coordinator-"+region),
-		Listen: f.Config.Listen + ":0", API: f.Config.Listen + ":0", Fanout: f.Config.Fanout, HeadInterval: f.Config.HeadInterval,
-		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, Version: "fleet", Log: f.Config.Log}
-	if f.Config.Gossip {
-		cfg.Gossip, cfg.GossipWAN = f.Config.Listen+":0", f.Config.Listen+":0"
-		if i > 0 {
-			cfg.GossipJoin = []string{f.Coordinators[0].GossipWANAddr()}
+	for i := range f.Config.Regions {
+		if err := f.startCoordinator(i); err != nil {
+			return err
 		}
 	}
-	if i == 0 {
-		cfg.Listen, cfg.API, cfg.Metrics = f.Config.Mesh, f.Config.API, f.Config.Metrics
-		for _, r := range f.Config.Regions {
-			key, err := record.LoadKey(f.Home.ActivationKey(r))
-			if err != nil {
-				return err
-			}
-			cfg.ActivationKeys = append(cfg.ActivationKeys, key)
+	for i := range f.Config.Agents {
+		if _, err := f.StartAgent(i); err != nil {
+			return err
 		}
-	} else {
-		cfg.Leader, cfg.LeaderAPI = f.Coordinators[0].MeshAddr(), f.Coordinators[0].APIAddr()
 	}
-	if again != nil {
-		cfg.Listen, cfg.API = again.mesh, again.api
-	}
-	if f.Config.OnCoordinator != nil {
-		f.Config.OnCoordinator(region, &cfg)
-	}
-	if cfg.PacketConn, err = f.socket(bundle.Identity.Name, cfg.Listen); err != nil {
+	bundle, err := identity.Load(f.Home.ClientDir())
+	if err != nil {
 		return err
 	}
-	c, err := coordinator.Open(cfg)
-	if err != nil {
-		return fmt.Errorf("coordinator of region %s: %w", region, err)
-	}
-	if i < len(f.Coordinators) {
-		f.Coordinators[i] = c
-	} else {
-		f.Coordinators = append(f.Coordinators, c)
-	}
-	ctx, stop := context.WithCancel(f.ctx)
-	gone := make(chan struct{})
-	f.stops[region], f.gone[region] = stop, gone
-	f.at[region] = &addresses{c.MeshAddr(), c.APIAddr()}
-	f.group.Go(func() {
-		defer close(gone)
-		f.note(c.Run(ctx))
-	})
+	f.Client = api.NewClient(f.Coordinators[0].APIAddr(), bundle)
 	return nil
 }
 
-// StopCoordinator ends the coordinator of a region without waiting for it.
-func (f *Fleet) StopCoordinator(region string) { f.stops[region]() }
-
-// RestartCoordinator waits for the end of region i's coordinator and starts it anew, on
-// the same data and at the same addresses.
-func (f *Fleet) RestartCoordinator(i int) error {
-	region := f.Config.Regions[i]
-	f.stops[region]()
-	<-f.gone[region]
-	return f.startCoordinator(i, f.at[region])
+// Stop ends every coordinator and agent, and waits for the end of each. It returns their errors.
+func (f *Fleet) Stop() error {
+	f.cancel()
+	if f.Client != nil {
+		f.Client.Close()
+	}
+	f.group.Wait()
+	f.sockets.close()
+	return errors.Join(f.errs...)
 }
 
-// addresses are where a coordinator listens.
-type addresses struct{ mesh, api string }
+// RemoveAll stops the fleet and deletes its directory.
+func (f *Fleet) RemoveAll() error {
+	err := f.Stop()
+	return errors.Join(err, os.RemoveAll(f.Config.Dir))
+}
 
-// AgentConfig is how agent i runs.
+// makeHome makes the keys and certificates, or reads those of an earlier fleet.
+func (f *Fleet) makeHome() error {
+	dir := filepath.Join(f.Config.Dir, "home")
+	home, err := identity.InitHome(dir, f.Config.Regions, f.Config.Publisher)
+	if errors.Is(err, identity.ErrExists) {
+		home = &identity.Home{Dir: dir}
+	} else if err != nil {
+		return err
+	}
+	f.Home = home
+	f.Key, err = record.LoadKey(home.PublisherKey(f.Config.Publisher))
+	return err
+}
+
+// run starts a coordinator or an agent.
+func (f *Fleet) run(run func(context.Context) error) *process {
+	ctx, cancel := context.WithCancel(f.ctx)
+	p := &process{cancel: cancel, ended: make(chan struct{})}
+	f.group.Go(func() {
+		defer close(p.ended)
+		err := run(ctx)
+		if err != nil {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.errs = append(f.errs, err)
+		}
+	})
+	return p
+}
+
+// startCoordinator starts the coordinator of region i for the first time.
+func (f *Fleet) startCoordinator(i int) error {
+	cfg, err := f.coordinatorConfig(i)
+	if err != nil {
+		return err
+	}
+	c, err := f.openCoordinator(cfg)
+	if err != nil {
+		return err
+	}
+	f.Coordinators = append(f.Coordinators, c)
+	f.processes = append(f.processes, coordinatorProcess{f.run(c.Run), c.MeshAddr(), c.APIAddr()})
+	return nil
+}
+
+// StopCoordinator ends the coordinator of region i. It does not wait for the end, so that the
+// coordinator itself may call StopCoordinator.
+func (f *Fleet) StopCoordinator(i int) { f.processes[i].cancel() }
+
+// RestartCoordinator ends the coordinator of region i, waits for the end, and starts a new
+// coordinator on the same data and at the same addresses.
+func (f *Fleet) RestartCoordinator(i int) error {
+	old := f.processes[i]
+	old.end()
+	cfg, err := f.coordinatorConfig(i)
+	if err != nil {
+		return err
+	}
+	cfg.Listen = old.mesh
+	cfg.API = old.api
+	c, err := f.openCoordinator(cfg)
+	if err != nil {
+		return err
+	}
+	f.Coordinators[i] = c
+	f.processes[i] = coordinatorProcess{f.run(c.Run), old.mesh, old.api}
+	return nil
+}
+
+func (f *Fleet) openCoordinator(cfg coordinator.Config) (*coordinator.Coordinator, error) {
+	id := cfg.Identity.Identity
+	if f.Config.OnCoordinator != nil {
+		f.Config.OnCoordinator(id.Region, &cfg)
+	}
+	var err error
+	cfg.PacketConn, err = f.sockets.open(id.Name, cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	c, err := coordinator.Open(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("coordinator of region %s: %w", id.Region, err)
+	}
+	return c, nil
+}
+
+// coordinatorConfig returns the configuration of the coordinator of region i.
+func (f *Fleet) coordinatorConfig(i int) (coordinator.Config, error) {
+	region := f.Config.Regions[i]
+	bundle, err := identity.Load(f.Home.CoordinatorDir(region))
+	if err != nil {
+		return coordinator.Config{}, err
+	}
+	cfg := f.Config.coordinator(region, bundle)
+	if i == 0 {
+		cfg.Listen = f.Config.Mesh
+		cfg.API = f.Config.API
+		cfg.Metrics = f.Config.Metrics
+		cfg.ActivationKeys, err = f.activationKeys()
+		return cfg, err
+	}
+	leader := f.Coordinators[0]
+	cfg.Leader = leader.MeshAddr()
+	cfg.LeaderAPI = leader.APIAddr()
+	if f.Config.Gossip {
+		cfg.GossipJoin = []string{leader.GossipWANAddr()}
+	}
+	return cfg, nil
+}
+
+// activationKeys returns the activation key of each region.
+func (f *Fleet) activationKeys() ([]record.Key, error) {
+	var keys []record.Key
+	for _, region := range f.Config.Regions {
+		key, err := record.LoadKey(f.Home.ActivationKey(region))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// AgentDir returns the directory of agent i.
+func (f *Fleet) AgentDir(i int) string {
+	return filepath.Join(f.Config.Dir, fmt.Sprintf("agent-%04d", i))
+}
+
+// AgentConfig returns the configuration of agent i. It issues the identity of the agent if
+// the directory of the agent has none.
 func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 	r := i % len(f.Config.Regions)
-	region := f.Config.Regions[r]
-	name := fmt.Sprintf("%s-agent-%04d", region, i)
-	dir := f.AgentDir(i)
-	bundleDir := filepath.Join(dir, "identity")
-	err := f.Home.Issue(bundleDir, identity.Identity{Role: identity.RoleAgent, Region: region, Name: name})
+	id := identity.Identity{
+		Role:   identity.RoleAgent,
+		Region: f.Config.Regions[r],
+		Name:   fmt.Sprintf("%s-agent-%04d", f.Config.Regions[r], i),
+	}
+	bundleDir := filepath.Join(f.AgentDir(i), "identity")
+	err := f.Home.Issue(bundleDir, id)
 	if err != nil && !errors.Is(err, identity.ErrExists) {
 		return agent.Config{}, err
 	}
@@ -239,68 +248,52 @@ func (f *Fleet) AgentConfig(i int) (agent.Config, error) {
 	if err != nil {
 		return agent.Config{}, err
 	}
-	cfg := agent.Config{Identity: bundle, Coordinators: []string{f.Coordinators[r].MeshAddr()}, Listen: f.Config.Listen + ":0",
-		OutputDir: filepath.Join(dir, "configs"), StateDir: filepath.Join(dir, "state"), Keep: f.Config.Keep, DiskQuota: f.Config.DiskQuota,
-		KeepAlive: f.Config.KeepAlive, IdleTimeout: f.Config.IdleTimeout, OnEvent: f.Config.OnEvent, Log: f.Config.Log}
+	cfg := f.Config.agent(f.AgentDir(i), bundle)
+	cfg.Coordinators = []string{f.Coordinators[r].MeshAddr()}
 	if f.Join != nil {
 		cfg.Coordinators = f.Join
 	}
 	if f.Config.OnAgent != nil {
 		f.Config.OnAgent(i, &cfg)
 	}
-	if f.Config.LocalAPI {
-		cfg.LocalAPI = "unix:" + filepath.Join(dir, "banyan.sock")
-	}
 	return cfg, nil
 }
 
-// AgentDir is the directory of agent i.
-func (f *Fleet) AgentDir(i int) string {
-	return filepath.Join(f.Config.Dir, fmt.Sprintf("agent-%04d", i))
-}
-
-// StartAgent starts agent i.
+// StartAgent starts agent i and appends the agent to Agents.
 func (f *Fleet) StartAgent(i int) (*agent.Agent, error) {
 	cfg, err := f.AgentConfig(i)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.PacketConn, err = f.socket(cfg.Identity.Identity.Name, cfg.Listen); err != nil {
+	cfg.PacketConn, err = f.sockets.open(cfg.Identity.Identity.Name, cfg.Listen)
+	if err != nil {
 		return nil, err
 	}
-	a, err := agent.Open(cfg, f.wrappers(i)...)
+	a, err := agent.Open(cfg, f.Config.wrappers(i)...)
 	if err != nil {
 		return nil, fmt.Errorf("agent %d: %w", i, err)
 	}
 	f.Agents = append(f.Agents, a)
-	ctx, stop := context.WithCancel(f.ctx)
-	f.stops[a.Name()] = stop
-	f.group.Go(func() {
-		f.note(a.Run(ctx))
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.ended[a] = true
-	})
+	f.agents[a] = f.run(a.Run)
 	return a, nil
 }
 
-// policy is what everyone verifies with.
-func (f *Fleet) policy() *record.Policy { return f.Coordinators[0].Policy() }
+// StopAgent ends an agent and waits for the end. The agent stays in Agents.
+func (f *Fleet) StopAgent(a *agent.Agent) { f.agents[a].end() }
 
-// Ended tells whether an agent has stopped.
-func (f *Fleet) Ended(a *agent.Agent) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.ended[a]
+// Kill ends an agent like a power cut: the peers of the agent receive nothing more. Kill
+// does not wait for the end. The fleet must have a Link.
+func (f *Fleet) Kill(a *agent.Agent) {
+	f.Socket(a).Cut(true)
+	f.agents[a].cancel()
 }
 
-func (f *Fleet) note(err error) {
-	if err != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.errs = append(f.errs, err)
-	}
-}
+// Socket returns the emulated socket of an agent; nil if the fleet has no Link.
+func (f *Fleet) Socket(a *agent.Agent) emulated.Socket { return f.sockets.byName[a.Name()] }
+
+// Sent returns the number of packets that all emulated sockets have sent, and the bytes of these
+// packets without the headers of UDP and below.
+func (f *Fleet) Sent() (packets, bytes uint64) { return f.sockets.sent() }
 
 // WaitAttached waits until every agent has a parent.
 func (f *Fleet) WaitAttached(ctx context.Context) error {
@@ -315,11 +308,13 @@ func (f *Fleet) WaitAttached(ctx context.Context) error {
 	})
 }
 
-// WaitApplied waits until every agent runs at least the given epoch of its region.
+// WaitApplied waits until every agent runs config at the epoch of the agent's region, or at a
+// newer epoch.
 func (f *Fleet) WaitApplied(ctx context.Context, config string, epochs map[string]uint64) error {
 	return Poll(ctx, 5*time.Millisecond, func() (bool, error) {
 		for _, a := range f.Agents {
-			if applied, ok := a.Applied(config); !ok || applied.Epoch < epochs[applied.Region] {
+			applied, ok := a.Applied(config)
+			if !ok || applied.Epoch < epochs[applied.Region] {
 				return false, nil
 			}
 		}
@@ -327,23 +322,8 @@ func (f *Fleet) WaitApplied(ctx context.Context, config string, epochs map[strin
 	})
 }
 
-// Poll calls fn every interval until it reports true, an error, or ctx ends.
-func Poll(ctx context.Context, interval time.Duration, fn func() (bool, error)) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		if done, err := fn(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Publish validates, signs, stores and activates a draft in every region.
+// Publish validates, signs and stores a draft, and activates the new version in every region. It
+// returns the new epoch of each region.
 func (f *Fleet) Publish(ctx context.Context, d api.Draft) (api.Version, map[string]uint64, error) {
 	v, err := f.Client.Publish(ctx, d, f.Key)
 	if err != nil {
@@ -353,7 +333,8 @@ func (f *Fleet) Publish(ctx context.Context, d api.Draft) (api.Version, map[stri
 	return v, epochs, err
 }
 
-// Activate moves every region's pointer and returns the new epochs.
+// Activate moves the pointer of config in every region to version. It returns the new epoch of
+// each region.
 func (f *Fleet) Activate(ctx context.Context, config string, version uint64) (map[string]uint64, error) {
 	pointers, err := f.Client.Activate(ctx, config, api.Activate{Version: version})
 	epochs := map[string]uint64{}
@@ -362,19 +343,3 @@ func (f *Fleet) Activate(ctx context.Context, config string, version uint64) (ma
 	}
 	return epochs, err
 }
-
-// Stop ends everything and waits for it.
-func (f *Fleet) Stop() error {
-	f.cancel()
-	if f.Client != nil {
-		f.Client.Close()
-	}
-	f.group.Wait()
-	if f.net != nil {
-		f.net.Close()
-	}
-	return errors.Join(f.errs...)
-}
-
-// RemoveAll stops the fleet and deletes its directory.
-func (f *Fleet) RemoveAll() error { return errors.Join(f.Stop(), os.RemoveAll(f.Config.Dir)) }

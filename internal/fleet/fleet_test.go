@@ -1,72 +1,65 @@
-package fleet
+package fleet_test
 
 import (
-	"context"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
-	"banyan/coordinator/api"
-	"banyan/draft"
+	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
 )
 
+// Two versions reach every agent, and a rollback to the first version does. The leader gets the
+// acknowledgements of both regions.
 func TestConfigReachesEveryAgentOfBothRegionsAndComesBack(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	f, err := Start(ctx, Config{Dir: t.TempDir(), Agents: 12, Fanout: 3, HeadInterval: 200 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Stop()
-	if err := f.WaitAttached(ctx); err != nil {
-		t.Fatal(err)
-	}
 	const config = "payments/limits"
-	bodies := []string{`{"limit": 1}`, `{"limit": 2}`}
-	for _, body := range bodies {
-		_, epochs, err := f.Publish(ctx, api.Draft{Config: config, Body: []byte(body), ContentType: draft.TypeJSON})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.WaitApplied(ctx, config, epochs); err != nil {
-			t.Fatal(err)
-		}
-		expectFiles(t, f, config, body)
-	}
-	epochs, err := f.Activate(ctx, config, 1)
+	f := fleettest.Start(t, fleet.Config{Agents: 12, Fanout: 3})
+	f.Spread(config, []byte(`{"limit": 1}`))
+	f.Spread(config, []byte(`{"limit": 2}`))
+	epochs, err := f.Activate(t.Context(), config, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.WaitApplied(ctx, config, epochs); err != nil {
-		t.Fatal(err)
-	}
-	expectFiles(t, f, config, bodies[0])
-
-	err = Poll(ctx, 20*time.Millisecond, func() (bool, error) {
-		s, err := f.Client.ConfigStatus(ctx, config)
-		if err != nil {
-			return false, err
+	f.WaitApplied(config, epochs)
+	f.WaitShown(config, `{"limit": 1}`)
+	f.Until("the acknowledgements of both regions", func() bool {
+		s, err := f.Client.ConfigStatus(t.Context(), config)
+		if err != nil || len(s.Regions) != 2 {
+			return false
 		}
 		for _, r := range s.Regions {
 			if r.Epoch != 3 || r.Applied != 6 || r.Agents != 6 || r.Version != 1 {
-				return false, nil
+				return false
 			}
 		}
-		return len(s.Regions) == 2, nil
+		return true
 	})
-	if err != nil {
-		s, _ := f.Client.ConfigStatus(context.Background(), config)
-		t.Errorf("acknowledgements did not all arrive: %+v", s)
-	}
 }
 
-func expectFiles(t *testing.T, f *Fleet, config, want string) {
-	t.Helper()
-	for i := range f.Agents {
-		got, err := os.ReadFile(filepath.Join(f.AgentDir(i), "configs", config, "value"))
-		if err != nil || string(got) != want {
-			t.Fatalf("agent %d: value is %q, %v; want %q", i, got, err, want)
-		}
+// A coordinator and an agent that end are started again, on the data and addresses of before.
+func TestCoordinatorsAndAgentsRestart(t *testing.T) {
+	const config = "web/flags"
+	f := fleettest.Start(t, fleet.Config{Agents: 2, Regions: []string{"eu"}})
+	f.Spread(config, []byte("one"))
+	address := f.Coordinators[0].MeshAddr()
+	if err := f.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
 	}
+	if got := f.Coordinators[0].MeshAddr(); got != address {
+		t.Errorf("the coordinator moved from %s to %s", address, got)
+	}
+	f.Client.Close()
+	f.StopAgent(f.Agents[0])
+	f.Agents = f.Agents[1:]
+	a, err := f.StartAgent(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if applied, ok := a.Applied(config); !ok || applied.Version != 1 {
+		t.Errorf("the agent starts again with %+v", applied)
+	}
+	f.Until("an answer of the leader", func() bool {
+		_, err := f.Client.Status(t.Context())
+		return err == nil
+	})
+	_, epochs := f.Announce(config, []byte("two"))
+	f.WaitApplied(config, epochs)
 }

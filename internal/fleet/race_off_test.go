@@ -1,5 +1,5 @@
 //go:build !race
 
-package fleet
+package fleet_test
 
 const raced = false

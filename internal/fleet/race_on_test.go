@@ -1,6 +1,6 @@
 //go:build race
 
-package fleet
+package fleet_test
 
-// raced: the race detector multiplies the memory that things take.
+// raced reports whether the race detector is on.
 const raced = true

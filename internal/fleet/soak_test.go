@@ -1,15 +1,18 @@
-package fleet
+package fleet_test
 
 import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
 
+	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -19,63 +22,83 @@ import (
 
 var soakJoins = flag.Int("joins", 600, "joins and leaves of the soak; make soak runs 10,000")
 
-// visitor is the bare protocol of an agent, without store and files: it joins,
-// attaches, and goes.
+// soakTime is the longest time of a soak with 10,000 joins.
+const soakTime = 20 * time.Minute
+
+// visitor is the protocol of an agent without a store and files. A visitor joins the tree,
+// gets a parent, and leaves.
 type visitor struct {
-	name string
-	ep   *transport.Endpoint
+	endpoint *transport.Endpoint
+	leader   string
+	policy   mesh.Verifier
 }
 
-func newVisitor(t *testing.T, f *Fleet, i int) *visitor {
+// newVisitors makes visitors with identities of their own.
+func newVisitors(t *testing.T, f *fleettest.Fleet, n int) []*visitor {
 	t.Helper()
-	name := fmt.Sprintf("visitor-%d", i)
-	dir := filepath.Join(f.Config.Dir, name)
-	if err := f.Home.Issue(dir, identity.Identity{Role: identity.RoleAgent, Region: "eu", Name: name}); err != nil {
-		t.Fatal(err)
+	var visitors []*visitor
+	for i := range n {
+		id := identity.Identity{Role: identity.RoleAgent, Region: "eu", Name: fmt.Sprintf("visitor-%d", i)}
+		dir := filepath.Join(f.Config.Dir, id.Name)
+		if err := f.Home.Issue(dir, id); err != nil {
+			t.Fatal(err)
+		}
+		bundle, err := identity.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		endpoint, err := transport.Open(transport.Config{Listen: "127.0.0.1:0", Identity: bundle})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { endpoint.Close() })
+		leader := f.Coordinators[0]
+		visitors = append(visitors, &visitor{endpoint, leader.MeshAddr(), leader.Policy()})
 	}
-	bundle, err := identity.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ep, err := transport.Open(transport.Config{Listen: "127.0.0.1:0", Identity: bundle})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &visitor{name, ep}
+	return visitors
 }
 
-// idle does nothing for a node: visitors apply nothing.
+// idle ignores pointers: a visitor applies nothing.
 type idle struct{}
 
 func (idle) Activate(*wire.Announcement, uint64, func(string, int64)) {}
 
-var idleHandlers = transport.Handlers{Pointers: idle{}, Observe: func(step.Output) {}}
-
-// visit joins the tree, and leaves it once attached.
-func (v *visitor) visit(ctx context.Context, f *Fleet) error {
-	ctx, leave := context.WithCancel(ctx)
-	defer leave()
-	node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Description: wire.Description{Addr: v.ep.Addr().String()}, Seeds: []string{f.Coordinators[0].MeshAddr()},
-		Verifier: f.policy()})
-	d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
-	ended := make(chan struct{})
-	go func() { d.Run(ctx); close(ended) }()
-	err := Poll(ctx, 2*time.Millisecond, func() (attached bool, err error) {
-		d.Do(ctx, func(n *mesh.Node) { attached = n.Attached() })
-		return attached, nil
+// visit runs a visitor until ctx ends. attached is called once the visitor has a parent. visit
+// returns an error if the visitor gets no parent.
+func (v *visitor) visit(ctx context.Context, attached func()) error {
+	node := mesh.NewNode(mesh.Config{
+		Self:        v.endpoint.Identity().Mesh(),
+		Description: wire.Description{Addr: v.endpoint.Addr().String()},
+		Seeds:       []string{v.leader},
+		Verifier:    v.policy,
 	})
-	leave()
+	handlers := transport.Handlers{Pointers: idle{}, Observe: func(step.Output) {}}
+	driver := transport.NewDriver(node, v.endpoint, handlers, slog.New(slog.DiscardHandler))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		driver.Run(ctx)
+	}()
+	err := fleet.Poll(ctx, 2*time.Millisecond, func() (bool, error) {
+		found := false
+		driver.Do(ctx, func(n *mesh.Node) { found = n.Attached() })
+		return found, nil
+	})
+	if err == nil {
+		attached()
+	}
 	<-ended
 	return err
 }
 
-// used is what the process holds once garbage is collected.
-type used struct {
-	goroutines, files int
-	heap              uint64
+// usage is what the process holds.
+type usage struct {
+	goroutines int
+	files      int
+	heap       uint64 // bytes after a garbage collection
 }
 
-func usage(t *testing.T) used {
+func measure(t *testing.T) usage {
 	t.Helper()
 	runtime.GC()
 	runtime.GC()
@@ -85,118 +108,113 @@ func usage(t *testing.T) used {
 	if err != nil {
 		t.Skip("no /proc on this machine: ", err)
 	}
-	return used{runtime.NumGoroutine(), len(files), m.HeapAlloc}
+	return usage{runtime.NumGoroutine(), len(files), m.HeapAlloc}
 }
 
-// steady waits until closed links are forgotten: the process holds the same twice
-// in a row.
-func steady(ctx context.Context, t *testing.T) (now used) {
+// steady waits until two measurements in a row have the same goroutines and files: closed
+// links are then forgotten.
+func steady(ctx context.Context, t *testing.T) usage {
 	t.Helper()
-	last := used{}
-	Poll(ctx, 500*time.Millisecond, func() (bool, error) {
-		now = usage(t)
+	var now, last usage
+	fleet.Poll(ctx, 500*time.Millisecond, func() (bool, error) {
+		now = measure(t)
 		same := now.goroutines == last.goroutines && now.files == last.files
 		last = now
-		return same, ctx.Err()
+		return same, nil
 	})
 	return now
 }
 
-// However many come and go: no goroutine, no socket and no memory stays behind.
-func TestJoinsAndLeavesLeaveNothingBehind(t *testing.T) {
-	f, _ := start(t, Config{Agents: 2, Regions: []string{"eu"}, Fanout: 16})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-	defer cancel()
-	const visitors = 24
-	var all []*visitor
-	for i := range visitors {
-		all = append(all, newVisitor(t, f, i))
+// visitAll runs every visitor until it has a parent.
+func visitAll(ctx context.Context, t *testing.T, visitors []*visitor) {
+	t.Helper()
+	errs := make(chan error, len(visitors))
+	for _, v := range visitors {
+		go func() {
+			ctx, leave := context.WithCancel(ctx)
+			defer leave()
+			errs <- v.visit(ctx, leave)
+		}()
 	}
-	round := func() {
-		errs := make(chan error, visitors)
-		for _, v := range all {
-			go func() { errs <- v.visit(ctx, f) }()
+	for range visitors {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
 		}
-		for range all {
-			if err := <-errs; err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	settled := func(want used) (got used) {
-		Poll(ctx, 200*time.Millisecond, func() (bool, error) { // links that were closed are forgotten after a moment
-			got = usage(t)
-			return got.goroutines <= want.goroutines+20 && got.files <= want.files+8, ctx.Err()
-		})
-		return got
-	}
-	for range 4 { // warm up
-		round()
-	}
-	before := steady(ctx, t)
-	joins := 0
-	for ; joins < *soakJoins; joins += visitors {
-		round()
-	}
-	after := settled(before)
-	t.Logf("%d joins: goroutines %d → %d, files %d → %d, heap %d → %d KiB", joins, before.goroutines, after.goroutines, before.files, after.files, before.heap>>10, after.heap>>10)
-	if after.goroutines > before.goroutines+20 || after.files > before.files+8 {
-		t.Errorf("goroutines %d → %d, open files %d → %d", before.goroutines, after.goroutines, before.files, after.files)
-	}
-	if growth := int64(after.heap) - int64(before.heap); growth > 8<<20+int64(joins)*1024 {
-		t.Errorf("the heap grew by %d KiB over %d joins", growth>>10, joins)
-	}
-	for _, v := range all {
-		v.ep.Close()
 	}
 }
 
-// What a child costs its parent, with the child's own end counted in: at most
-// 100 KiB of heap for each of the two.
-func TestAChildCostsLittleMemory(t *testing.T) {
-	if raced {
-		t.Skip("memory is not what it is under the race detector")
+// However many agents come and go, no goroutine, no socket and no memory stays behind.
+func TestJoinsAndLeavesLeaveNothingBehind(t *testing.T) {
+	const (
+		extraGoroutines = 20
+		extraFiles      = 8
+		extraHeap       = 8 << 20
+		heapPerJoin     = 1 << 10
+	)
+	f := fleettest.Start(t, fleet.Config{Agents: 2, Regions: []string{"eu"}, Fanout: 16})
+	ctx, cancel := context.WithTimeout(t.Context(), soakTime)
+	defer cancel()
+	visitors := newVisitors(t, f, 24)
+	for range 4 { // the first rounds fill pools and caches
+		visitAll(ctx, t, visitors)
 	}
-	f, ctx := start(t, Config{Agents: 1, Regions: []string{"eu"}, Fanout: 200})
-	const visitors = 100
-	running, leave := context.WithCancel(ctx)
-	defer leave()
-	var all []*visitor
-	for i := range visitors {
-		all = append(all, newVisitor(t, f, i))
+	before := steady(ctx, t)
+	joins := 0
+	for joins < *soakJoins {
+		visitAll(ctx, t, visitors)
+		joins += len(visitors)
 	}
-	before := usage(t)
-	ended := make(chan struct{}, visitors)
-	var nodes []*transport.Driver
-	for _, v := range all {
-		node := mesh.NewNode(mesh.Config{Self: v.ep.Identity().Mesh(), Description: wire.Description{Addr: v.ep.Addr().String()}, Seeds: []string{f.Coordinators[0].MeshAddr()}, Verifier: f.policy()})
-		d := transport.NewDriver(node, v.ep, idleHandlers, f.Config.Log)
-		nodes = append(nodes, d)
-		go func() { d.Run(running); ended <- struct{}{} }()
-	}
-	err := Poll(ctx, 20*time.Millisecond, func() (bool, error) {
-		for _, d := range nodes {
-			attached := false
-			d.Do(ctx, func(n *mesh.Node) { attached = n.Attached() })
-			if !attached {
-				return false, nil
-			}
-		}
-		return true, nil
+	var after usage
+	fleet.Poll(ctx, 200*time.Millisecond, func() (bool, error) { // closed links are forgotten after a moment
+		after = measure(t)
+		return after.goroutines <= before.goroutines+extraGoroutines && after.files <= before.files+extraFiles, nil
 	})
-	if err != nil {
-		t.Fatal(err)
+	t.Logf("%d joins: goroutines %d → %d, files %d → %d, heap %d → %d KiB", joins,
+		before.goroutines, after.goroutines, before.files, after.files, before.heap>>10, after.heap>>10)
+	if after.goroutines > before.goroutines+extraGoroutines || after.files > before.files+extraFiles {
+		t.Errorf("goroutines %d → %d, open files %d → %d", before.goroutines, after.goroutines, before.files, after.files)
 	}
-	each := (int64(usage(t).heap) - int64(before.heap)) / visitors
-	t.Logf("a child and its parent's side of the link hold %d KiB of heap", each>>10)
-	if each > 200<<10 {
-		t.Errorf("a child costs %d KiB on both sides together", each>>10)
+	growth := int64(after.heap) - int64(before.heap)
+	if growth > extraHeap+int64(joins)*heapPerJoin {
+		t.Errorf("the heap grew by %d KiB over %d joins", growth>>10, joins)
 	}
+}
+
+// A child and the side of the parent together hold at most 200 KiB of heap, once the handshakes
+// are over and their buffers are collected.
+func TestAChildCostsLittleMemory(t *testing.T) {
+	const (
+		children = 100
+		limit    = 200 << 10
+	)
+	if raced {
+		t.Skip("the race detector multiplies the memory")
+	}
+	f := fleettest.Start(t, fleet.Config{Agents: 1, Regions: []string{"eu"}, Fanout: 2 * children})
+	ctx, leave := context.WithTimeout(t.Context(), 2*fleettest.Patience)
+	defer leave()
+	visitors := newVisitors(t, f, children)
+	before := measure(t)
+	attached := make(chan struct{})
+	ended := make(chan error, children)
+	for _, v := range visitors { // one after another: a slow machine would dial twice in a rush
+		go func() { ended <- v.visit(ctx, func() { attached <- struct{}{} }) }()
+		select {
+		case <-attached:
+		case err := <-ended:
+			t.Fatal(err)
+		}
+	}
+	each := int64(0)
+	f.Until("the memory of a child to fall to the limit", func() bool {
+		each = (int64(measure(t).heap) - int64(before.heap)) / children
+		return each <= limit
+	})
+	t.Logf("a child and the side of its parent hold %d KiB of heap", each>>10)
 	leave()
-	for range all {
-		<-ended
-	}
-	for _, v := range all {
-		v.ep.Close()
+	for range children {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -3,31 +3,43 @@ package fleet
 import (
 	"net"
 
-	"banyan/agent"
 	"banyan/transport/emulated"
 )
 
-// Conn is the socket of a coordinator or agent, if there is a Link.
-func (f *Fleet) Conn(name string) emulated.Socket { return f.conns[name] }
+// sockets are the emulated sockets of a fleet.
+type sockets struct {
+	link    *emulated.Link    // nil in a fleet without emulated sockets
+	network *emulated.Network // nil if packets pass over loopback
+	byName  map[string]emulated.Socket
+}
 
-// socket binds a socket behind the fleet's emulated link; nil if there is none.
-func (f *Fleet) socket(name, listen string) (net.PacketConn, error) {
-	if f.Config.Link == nil {
+func newSockets(link *emulated.Link, inMemory bool) *sockets {
+	s := &sockets{link: link, byName: map[string]emulated.Socket{}}
+	if inMemory {
+		s.network = emulated.NewNetwork()
+	}
+	return s
+}
+
+// open binds the socket of a coordinator or agent behind the link. It returns nil if the fleet
+// has no link: the coordinator or agent then binds an ordinary socket.
+func (s *sockets) open(name, address string) (net.PacketConn, error) {
+	if s.link == nil {
 		return nil, nil
 	}
-	link := *f.Config.Link
-	link.Seed += uint64(len(f.conns))
-	s, err := f.listen(listen, link)
+	link := *s.link
+	link.Seed += uint64(len(s.byName)) // each socket loses other packets
+	socket, err := s.listen(address, link)
 	if err != nil {
 		return nil, err
 	}
-	f.conns[name] = s
-	return s, nil
+	s.byName[name] = socket
+	return socket, nil
 }
 
-func (f *Fleet) listen(address string, link emulated.Link) (emulated.Socket, error) {
-	if f.net != nil {
-		return f.net.Listen(address, link)
+func (s *sockets) listen(address string, link emulated.Link) (emulated.Socket, error) {
+	if s.network != nil {
+		return s.network.Listen(address, link)
 	}
 	conn, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -36,19 +48,18 @@ func (f *Fleet) listen(address string, link emulated.Link) (emulated.Socket, err
 	return emulated.Wrap(conn, link), nil
 }
 
-// Kill ends an agent as a power cut would: its peers hear nothing more of it.
-func (f *Fleet) Kill(a *agent.Agent) {
-	f.conns[a.Name()].Cut(true)
-	f.stops[a.Name()]()
-}
-
-// Sent adds up what all sockets of the fleet have sent: packets and bytes, without
-// the headers of UDP and below.
-func (f *Fleet) Sent() (packets, bytes uint64) {
-	for _, c := range f.conns {
-		s := c.Stats()
-		packets += s.Sent
-		bytes += s.Bytes
+// sent returns the number of packets that all sockets have sent, and their bytes.
+func (s *sockets) sent() (packets, bytes uint64) {
+	for _, socket := range s.byName {
+		stats := socket.Stats()
+		packets += stats.Sent
+		bytes += stats.Bytes
 	}
 	return packets, bytes
+}
+
+func (s *sockets) close() {
+	if s.network != nil {
+		s.network.Close()
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"banyan/transport"
 )
 
-// tamperer serves what an agent serves, but changes every shard.
+// tamperer serves the bodies of an agent, and changes every shard.
 type tamperer struct {
 	transport.BodyServer
 	change func(shard []byte)
@@ -21,17 +21,10 @@ func (t tamperer) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error
 	return shard, err
 }
 
-// wrappers returns the wrappers of agent i: a tamperer if the agent is to send poison.
-func (f *Fleet) wrappers(i int) []agent.Wrapper {
-	if f.Config.Tamper == nil {
-		return nil
-	}
-	change := f.Config.Tamper(i)
-	if change == nil {
-		return nil
-	}
-	return []agent.Wrapper{func(h transport.Handlers) transport.Handlers {
+// tamperWith returns a wrapper that puts a tamperer before the bodies of an agent.
+func tamperWith(change func(shard []byte)) agent.Wrapper {
+	return func(h transport.Handlers) transport.Handlers {
 		h.Bodies = tamperer{h.Bodies, change}
 		return h
-	}}
+	}
 }
