@@ -8,8 +8,10 @@
 //	   ▲                           ▼
 //	   └──── tracker ◄─ acks ─── mesh.Node (root) ─► tree
 //
-// The ledger is the only writer of pointers and documents. HTTP handlers and the rollout
-// controller hold the ledger and a few other parts, and not the [Coordinator].
+// The ledger makes every write that a leader decides. A follower's replica imports what the
+// leader wrote, and the coordinator reserves agent indices itself; neither uses the ledger.
+// HTTP handlers and the rollout controller hold the ledger and a few other parts, and not
+// the [Coordinator].
 //
 // One coordinator leads: the leader owns the store and the activation keys of every region.
 // The other coordinators follow. A follower is a child of the leader in the mesh and the

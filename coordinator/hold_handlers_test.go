@@ -104,3 +104,20 @@ func TestWhatAHoldCovers(t *testing.T) {
 		}
 	}
 }
+
+func TestAHoldNamesTheCommandThatEndsIt(t *testing.T) {
+	for _, c := range []struct {
+		hold hold
+		want string
+	}{
+		{hold{Scope: "*"}, "'banyan freeze --lift'"},
+		{hold{Scope: "*", Region: "eu"}, "'banyan freeze --lift --region eu'"},
+		{hold{Scope: "a"}, "'banyan freeze --lift a'"},
+		{hold{Scope: "a", Region: "eu"}, "'banyan freeze --lift a --region eu'"},
+		{hold{Scope: "a", Lock: true}, "'banyan unlock a'"},
+	} {
+		if got := c.hold.hint(); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: the hint is %q, want %s in it", c.hold, got, c.want)
+		}
+	}
+}

@@ -36,6 +36,22 @@ type hold struct {
 // String describes the hold for error texts and for the history of a rollout.
 func (h hold) String() string { return apiHold(h).String() }
 
+// hint names the command that ends the hold.
+func (h hold) hint() string {
+	if h.Lock {
+		return "'banyan unlock " + h.Scope + "' opens the lock"
+	}
+	command := "banyan freeze --lift"
+	// The command without a scope means "*". A shell would replace a bare * by file names.
+	if h.Scope != "*" {
+		command += " " + h.Scope
+	}
+	if h.Region != "" {
+		command += " --region " + h.Region
+	}
+	return "lift the freeze with '" + command + "' when it is over"
+}
+
 // name returns the name of the hold's document.
 func (h hold) name() string {
 	scope := h.Scope
@@ -121,11 +137,7 @@ func (s *holds) permit(ctx context.Context, config string, regions []string, bac
 		if !h.Lock && back {
 			continue
 		}
-		hint := "lift the freeze with 'banyan freeze --lift " + h.Scope + "' when it is over"
-		if h.Lock {
-			hint = "'banyan unlock " + h.Scope + "' opens the lock"
-		}
-		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: hint}
+		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: h.hint()}
 	}
 	return nil
 }
