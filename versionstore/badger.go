@@ -109,13 +109,6 @@ func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte,
 	})
 }
 
-// MovePointer implements Store.
-func (b *Badger) MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error) {
-	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
-		return movePointer(txn, p, newRow(raw, by, revision))
-	})
-}
-
 // ImportManifest implements Replica.
 func (b *Badger) ImportManifest(ctx context.Context, m record.Manifest, raw []byte, revision uint64) error {
 	_, err := b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {

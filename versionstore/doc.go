@@ -6,8 +6,7 @@
 // implementation of all three. [FileBlobs] stores bodies under their hash.
 //
 //	PutManifest ──CAS: version = newest+1─┐
-//	MovePointer ──CAS: epoch = current+1──┼─► one transaction, one new revision, fsync ──► Watch
-//	Commit ── all of it, or nothing ──────┤
+//	Commit ──CAS: epoch = current+1───────┼─► one transaction, new revisions, fsync ──► Watch
 //	PutSchema ────────────────────────────┘
 //
 // Promises: an acknowledged write survives kill -9 and power loss; a manifest never

@@ -121,12 +121,10 @@ type Store interface {
 	// must be the config's newest plus one; otherwise PutManifest returns a
 	// *ConflictError.
 	PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error)
-	// MovePointer replaces a pointer and returns its revision. The epoch must be the
-	// current epoch plus one; otherwise MovePointer returns a *ConflictError.
-	MovePointer(ctx context.Context, p record.Pointer, raw []byte, by string) (uint64, error)
 	// Commit writes all of a transaction or nothing, and returns the store's revision.
-	// If a pointer is not at the epoch, or a document not at the sequence, that the
-	// transaction expects, Commit returns a *ConflictError.
+	// The epoch of each pointer must be the stored epoch plus one, and the sequence of each
+	// stored document must be the sequence that the transaction expects; otherwise Commit
+	// returns a *ConflictError.
 	Commit(ctx context.Context, t Transaction) (uint64, error)
 	// PutSchema sets the JSON Schema of config; an empty schema removes it.
 	PutSchema(ctx context.Context, config string, schema []byte, by string) error

@@ -128,12 +128,18 @@ func (s *suite) put(config string, n uint64) uint64 {
 
 func (s *suite) move(config, region string, epoch, version uint64) uint64 {
 	s.Helper()
-	p, raw := s.Signer.Pointer(s.T, config, region, epoch, version)
-	revision, err := s.MovePointer(s.ctx, p, raw, "tester")
+	revision, err := s.commitPointer(config, region, epoch, version)
 	if err != nil {
 		s.Fatalf("move %s in %s to epoch %d: %v", config, region, epoch, err)
 	}
 	return revision
+}
+
+// commitPointer commits a transaction with one pointer.
+func (s *suite) commitPointer(config, region string, epoch, version uint64) (revision uint64, err error) {
+	p, raw := s.Signer.Pointer(s.T, config, region, epoch, version)
+	pointers := []versionstore.SignedPointer{{Pointer: p, Raw: raw}}
+	return s.Commit(s.ctx, versionstore.Transaction{Pointers: pointers, By: "tester"})
 }
 
 func versionsByCAS(s *suite) {
@@ -164,15 +170,13 @@ func epochsByCAS(s *suite) {
 	s.move("a", "eu", 2, 2)
 	s.move("a", "eu", 3, 1) // a rollback is a new epoch
 	for _, wrong := range []uint64{1, 3, 5} {
-		p, raw := s.Signer.Pointer(s.T, "a", "eu", wrong, 1)
-		_, err := s.MovePointer(s.ctx, p, raw, "another")
+		_, err := s.commitPointer("a", "eu", wrong, 1)
 		var c *versionstore.ConflictError
 		if !errors.As(err, &c) || c.Current != 3 || c.Region != "eu" {
 			s.Errorf("epoch %d: got %v, want a conflict with epoch 3", wrong, err)
 		}
 	}
-	p, raw := s.Signer.Pointer(s.T, "a", "eu", 4, 9)
-	if _, err := s.MovePointer(s.ctx, p, raw, "x"); !errors.Is(err, versionstore.ErrNotFound) {
+	if _, err := s.commitPointer("a", "eu", 4, 9); !errors.Is(err, versionstore.ErrNotFound) {
 		s.Errorf("pointer to a version that does not exist: %v", err)
 	}
 	if got, err := s.Store.Pointer(s.ctx, "a", "us"); err != nil || got.Pointer.Epoch != 1 {
