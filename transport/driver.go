@@ -26,9 +26,9 @@ type Driver struct {
 	stores   chan *wire.Push // pushed versions that wait for the disk
 	slots    chan struct{}   // one for each shard in memory
 	done     sync.WaitGroup  // goroutines of the driver
+	ctx      context.Context // set by Run before its goroutines start
 
 	// Owned by the goroutine of Run.
-	ctx      context.Context
 	links    map[step.PeerID]*Link
 	requests map[uint64]request
 	nextID   uint64
@@ -143,7 +143,8 @@ func (d *Driver) post(ctx context.Context, fn func()) bool {
 // postSelf is post for the goroutines of the driver.
 func (d *Driver) postSelf(fn func()) bool { return d.post(d.ctx, fn) }
 
-// feed queues an input from a goroutine of the driver.
+// feed queues an input. Goroutines of the driver call feed, and so does the applier of an
+// agent, through Evicted.
 func (d *Driver) feed(in step.Input) { d.postSelf(func() { d.step(in) }) }
 
 // step gives the node an input and carries out its outputs. It runs in the goroutine of Run.

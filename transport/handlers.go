@@ -29,9 +29,8 @@ type Handlers struct {
 	// Bases returns the versions of config that a peer may send deltas to. A nil Bases means
 	// that the process asks for forms without a base only.
 	Bases func(config string) []uint64
-	// Observe is called, in the driver's goroutine, for outputs that only report:
-	// OpAccepted, OpRefused, OpHead, OpAcked, OpAttached, OpGap, OpDrop, OpSuspect,
-	// OpDuplicate and their like. Observe must not block.
+	// Observe is called, in the driver's goroutine, for every output that the driver does not
+	// carry out itself, and for OpDrop. Observe must not block.
 	Observe func(o step.Output)
 }
 
