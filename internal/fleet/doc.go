@@ -14,5 +14,6 @@
 // process, and talk only over sockets. With Config.Link the sockets are emulated: packets may be
 // lost and delayed, and [Fleet.Kill] ends an agent like a power cut.
 //
-// A Fleet is for one goroutine, but for StopCoordinator, which any goroutine may call.
+// The methods of a Fleet are for one goroutine. Only StopCoordinator may be called from another
+// goroutine, such as one of the coordinator itself, but not during RestartCoordinator.
 package fleet
