@@ -68,7 +68,7 @@ func (c *Coordinator) observe(o step.Output) {
 		c.metrics.slow.Inc()
 	case step.OpAccused:
 		c.metrics.accused.Inc()
-		c.log.Warn("an agent left its parent because the parent withheld an announcement; the parent is no relay for now", "parent", o.Reason)
+		c.log.Warn("an agent left its parent because the parent withheld an announcement; the parent is no relay for now", "parent", o.Name)
 	case step.OpHead:
 		c.headTime.Store(o.Head.TimeMicros)
 	case step.OpGap:

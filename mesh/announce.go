@@ -68,6 +68,7 @@ func (n *Node) onAnnouncement(
 	if !n.up.feeds(from) {
 		return refuse(from, "not_parent", out)
 	}
+	n.up.heard(from)
 	if n.pointers.isLast(a.Raw) {
 		n.pointers.sawRevision(a)
 		return out
@@ -135,11 +136,11 @@ func (n *Node) relay(now step.Time, a *wire.Announcement, out step.Outputs) step
 // store if the node subscribes. A version that no pointer names, or that is on disk or
 // on its way, is dropped.
 func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out step.Outputs) step.Outputs {
-	if from != n.up.parent || !n.up.attached() {
+	if !n.up.isParent(from) {
 		return refuse(from, "not_parent", out)
 	}
 	s := n.pointers.own(m.Config)
-	if s == nil || m.Version != s.latest.Pointer.Baseline && m.Version != s.latest.Pointer.Candidate {
+	if s == nil || !s.names(m.Version) {
 		return out
 	}
 	if n.swarm.Has(m.Key()) || n.swarm.IsFetching(m.Key()) || s.pushed == m.Version {
@@ -172,7 +173,7 @@ func (n *Node) publishStored(v record.VersionKey, out step.Outputs) step.Outputs
 // onStored handles the news of a version that no pointer names yet: a follower fetches it.
 func (n *Node) onStored(now step.Time, from step.PeerID, m *wire.Stored, out step.Outputs) step.Outputs {
 	v := record.VersionKey{Config: m.Config, Version: m.Version}
-	if from != n.up.parent || !n.up.attached() || n.root == nil || n.swarm.Has(v) {
+	if !n.up.isParent(from) || n.root == nil || n.swarm.Has(v) {
 		return out
 	}
 	return n.swarm.Fetch(now, v, out)

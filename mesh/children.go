@@ -226,7 +226,7 @@ func (n *Node) loseChild(now step.Time, peer step.PeerID, out step.Outputs) step
 	return n.reports.send(&n.up, m, out)
 }
 
-// onAck merges the acknowledgements of a child's subtree. At a root they have arrived.
+// onAck merges the acknowledgements of a child's subtree. A root also reports them to its coordinator.
 func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil {

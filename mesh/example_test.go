@@ -29,7 +29,7 @@ func (d *wired) step(in step.Input) {
 	for _, o := range d.node.Step(0, in, nil) {
 		switch o.Op {
 		case step.OpConnect:
-			d.other.step(step.Input{Kind: step.InPeer, Peer: link, Link: step.Link{Identity: d.who}})
+			d.other.step(step.Input{Kind: step.InAccepted, Peer: link, Link: step.Link{Identity: d.who}})
 			d.step(step.Input{Kind: step.InConnected, Peer: link, Link: step.Link{Identity: d.other.who, Addr: o.Addr}})
 		case step.OpSend:
 			d.other.step(step.Input{Kind: step.InReceived, Peer: link, Message: o.Message})

@@ -12,6 +12,7 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	if !n.up.feeds(from) {
 		return out
 	}
+	n.up.heard(from)
 	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
 	if err != nil {
 		return refuse(from, record.Reason(err), out)
@@ -30,7 +31,7 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	if !agrees {
 		return n.repair(now, from, head, m, out)
 	}
-	n.pointers.resume(head.Revision)
+	n.pointers.confirm(head.Revision)
 	n.up.gaps = 0
 	n.up.avoid = nil
 	return n.relayHead(now, head, m, out)
@@ -64,7 +65,7 @@ func (n *Node) repair(
 	if up.parentGaps < gapsToLeave && up.gaps != gapsToLeave {
 		return send(from, &wire.CatchUp{Since: p.revisions[head.Region]}, out)
 	}
-	p.resume(0)
+	p.confirm(0)
 	soon := up.gaps <= hastyGaps && up.gaps%gapsToLeave == 0
 	if soon || isPowerOfTwo(up.gaps) {
 		return up.leave(now, "withholds announcements", out)

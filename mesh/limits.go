@@ -10,10 +10,10 @@ import (
 const (
 	// MaxConfigs is the number of (config, region) pairs that a node tracks.
 	MaxConfigs = 100_000
-	// MaxShadows is the number of nodes that a node is the backup of.
-	MaxShadows = 1024
-	// MaxUpward is the number of messages for the planner that wait while a node has no parent.
-	MaxUpward = 256
+	// maxShadows is the number of nodes that a node is the backup of.
+	maxShadows = 1024
+	// maxUpward is the number of reports that wait while a node has no parent.
+	maxUpward = 256
 	// catchUpPage is the number of announcements that are sent to a child before the next
 	// announcements wait for these to leave.
 	catchUpPage = 128

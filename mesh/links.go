@@ -22,7 +22,7 @@ func (n *Node) start(now step.Time, out step.Outputs) step.Outputs {
 func (n *Node) attachment() *wire.Attach {
 	return &wire.Attach{
 		Index:       n.up.place.Index,
-		Since:       n.pointers.applied(),
+		Since:       n.pointers.attachSince(),
 		Description: n.cfg.Description,
 		Children:    uint32(len(n.children)),
 	}

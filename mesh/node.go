@@ -130,10 +130,10 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 	case step.InRestore, step.InPublish, step.InActivated:
 		return n.stepPointer(now, in, out)
 	case step.InResume:
-		n.pointers.resume(in.Revision)
+		n.pointers.confirm(in.Revision)
 	case step.InPublishHead:
 		return n.relayHead(now, in.Head.Head, in.Head.Signed, out)
-	case step.InPeer, step.InConnected, step.InConnectFailed, step.InDisconnected,
+	case step.InAccepted, step.InConnected, step.InConnectFailed, step.InDisconnected,
 		step.InCongested, step.InDrained:
 		return n.stepLink(now, in, out)
 	case step.InReceived:
@@ -176,7 +176,7 @@ func (n *Node) stepPointer(now step.Time, in step.Input, out step.Outputs) step.
 // stepLink handles inputs about links.
 func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
-	case step.InPeer:
+	case step.InAccepted:
 		n.link(in.Peer, in.Link.Identity)
 		return n.swarm.OnAccepted(now, out)
 	case step.InConnected:
@@ -272,13 +272,13 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step
 	case *wire.Decline:
 		return n.swarm.OnDecline(now, from, m, out)
 	default:
-		return n.receiveUpward(now, from, m, out)
+		return n.receiveReport(now, from, m, out)
 	}
 	return out
 }
 
-// receiveUpward dispatches a message that travels between the root and the agents below.
-func (n *Node) receiveUpward(now step.Time, from step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
+// receiveReport dispatches a message that travels between the root and the agents below.
+func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
 	switch m := m.(type) {
 	case *wire.Ack:
 		return n.onAck(now, from, m, out)

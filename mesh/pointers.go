@@ -31,7 +31,7 @@ type pointers struct {
 	restored []record.PointerKey
 
 	confirmed uint64      // revision of the newest head that agreed with the pointers
-	head      record.Head // that head
+	head      record.Head // the newest relayed head; it may disagree with the pointers
 	headRaw   *wire.SignedHead
 	headTime  int64  // time of the newest verified head, in microseconds
 	lastRaw   []byte // the pointer that was accepted last
@@ -55,11 +55,12 @@ type configState struct {
 	since   uint64             // epoch that brought the candidate, or removed the last candidate
 	applied uint64             // epoch applied last; 0 for none
 	running uint64             // version that the node runs
-	told    uint64             // epoch whose success was acknowledged
-	latency int64              // of the apply, in microseconds; 0 if the node started since
-	pushed  uint64             // version that was relayed last in a Push
-	busy    bool               // an OpActivate is under way
-	attempt int                // failed fetches and activations of the newest pointer
+	// acknowledged is the epoch whose success was acknowledged.
+	acknowledged uint64
+	latency      int64  // time from signature to apply, in microseconds; 0 if applied before the node started
+	pushed       uint64 // version that was relayed last in a Push
+	busy         bool   // an OpActivate is under way
+	attempt      int    // failed fetches and activations of the newest pointer
 }
 
 func (s *configState) isApplied() bool { return s.applied == s.latest.Pointer.Epoch }
@@ -179,8 +180,9 @@ func (p *pointers) sawRevision(a *wire.Announcement) {
 	p.revisions[region] = max(p.revisions[region], a.Revision)
 }
 
-// resume sets the watermark from before the node stopped.
-func (p *pointers) resume(revision uint64) {
+// confirm sets the revision up to which the pointers are known to be complete: from disk,
+// from a head that agrees, or 0 to ask for every pointer.
+func (p *pointers) confirm(revision uint64) {
 	p.revisions[p.cfg.Self.Region] = revision
 	p.confirmed = revision
 }
@@ -203,12 +205,12 @@ func (p *pointers) isBehind(m wire.Notice) bool {
 	return m.Revision > p.revisions[p.cfg.Self.Region] || m.HeadMicros > p.headTime
 }
 
-// seen returns the revision after which to ask for changes.
-func (p *pointers) seen() uint64 { return min(p.revisions[p.cfg.Self.Region], p.confirmed) }
+// catchUpSince returns the revision after which to ask for changes.
+func (p *pointers) catchUpSince() uint64 { return min(p.revisions[p.cfg.Self.Region], p.confirmed) }
 
-// applied is like seen, for a node that was away: pointers that were not applied are
-// asked for again.
-func (p *pointers) applied() uint64 { return min(p.watermark(), p.confirmed) }
+// attachSince returns the revision for an Attach: like catchUpSince, but before the first
+// pointer that was not applied, so that such pointers are sent again.
+func (p *pointers) attachSince() uint64 { return min(p.watermark(), p.confirmed) }
 
 func (p *pointers) watermark() uint64 {
 	w := p.revisions[p.cfg.Self.Region]

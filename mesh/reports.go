@@ -7,9 +7,9 @@ import (
 	"banyan/mesh/wire"
 )
 
-// reports is what a node has to report to the planner about its subtree: which agents
-// became its children without a placement, and which agents left. Messages wait here
-// while there is no parent.
+// reports holds what a node reports to the coordinator about its subtree: agents that became
+// children without a placement, agents that left, accusations, and changed files. Messages
+// wait here while there is no parent.
 type reports struct {
 	members []wire.Member  // own children to report with the next Adopted
 	waiting []wire.Message // from below, and the node's own
@@ -17,12 +17,13 @@ type reports struct {
 }
 
 // send sends a message toward the planner, now or when there is a parent again. Past
-// MaxUpward messages the oldest is dropped: a roll call finds out what it said.
+// maxUpward messages the oldest is dropped. A roll call makes up for a lost Adopted; a lost
+// Drift or Accusation is not repeated.
 func (r *reports) send(u *upstream, m wire.Message, out step.Outputs) step.Outputs {
 	if u.attached() {
 		return send(u.parent, m, out)
 	}
-	if len(r.waiting) >= MaxUpward {
+	if len(r.waiting) >= maxUpward {
 		r.waiting = slices.Delete(r.waiting, 0, 1)
 	}
 	r.waiting = append(r.waiting, m)
@@ -47,7 +48,7 @@ func (r *reports) flush(u *upstream, out step.Outputs) step.Outputs {
 	return out
 }
 
-// release sends what waited for a parent, and the accusation of the parent before.
+// release sends what waited for a parent, and the accusation of the previous parent, if any.
 func (r *reports) release(u *upstream, out step.Outputs) step.Outputs {
 	for _, m := range r.waiting {
 		out = send(u.parent, m, out)
@@ -115,7 +116,7 @@ func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out step.Ou
 
 // onRollCall reports all children, and has them report theirs.
 func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out step.Outputs) step.Outputs {
-	if from != n.up.parent || !n.up.attached() {
+	if !n.up.isParent(from) {
 		return out
 	}
 	for i := range n.children {
@@ -140,7 +141,7 @@ func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out step.Outpu
 		return n.reports.send(&n.up, m, out)
 	}
 	n.root.planner.Accuse(m.Accuser, m.Name)
-	return append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Name})
+	return append(out, step.Output{Op: step.OpAccused, Peer: from, Name: m.Name})
 }
 
 // reportDrift reports a changed file on this host to the coordinators.

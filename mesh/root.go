@@ -144,13 +144,13 @@ func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Ou
 		return send(from, &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}, out)
 	}
 	if m.Accuse != "" {
-		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Reason: m.Accuse})
+		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Name: m.Accuse})
 	}
 	placement, err := n.root.planner.Join(now, who.Name, m)
 	if err != nil {
 		return send(from, &wire.Rejected{Reason: err.Error()}, out)
 	}
-	if len(n.root.gossip) > 0 && n.root.planner.JoinsGossip(placement.Index) {
+	if len(n.root.gossip) > 0 && n.root.planner.AdmitToGossip(placement.Index) {
 		placement.Gossip = n.root.gossip
 	}
 	out = send(from, &placement, out)

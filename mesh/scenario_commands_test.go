@@ -354,7 +354,7 @@ func accepted(s *scenario, a arguments) string {
 	if a.has("coordinator") {
 		who.Role = wire.RoleCoordinator
 	}
-	return s.step(step.Input{Kind: step.InPeer, Peer: a.peer(), Link: step.Link{Identity: who}})
+	return s.step(step.Input{Kind: step.InAccepted, Peer: a.peer(), Link: step.Link{Identity: who}})
 }
 
 func unreachable(s *scenario, a arguments) string {

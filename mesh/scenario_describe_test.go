@@ -71,7 +71,7 @@ func (s *scenario) describe(o step.Output) string {
 	case step.OpHoldings:
 		return "heard: " + describeMessage(o.Message)
 	case step.OpAccused:
-		return fmt.Sprintf("%s accuses %s", to, o.Reason)
+		return fmt.Sprintf("%s accuses %s", to, o.Name)
 	case step.OpAwaitDrain:
 		return "await that all has left to " + to
 	case step.OpSlow:

@@ -39,7 +39,7 @@ func (t *settler) settle(
 ) step.Outputs {
 	if s.isApplied() || t.cfg.leads() {
 		delete(t.pointers.unsettled, key)
-		return t.stage(now, key, s, out)
+		return t.finish(now, key, s, out)
 	}
 	t.pointers.unsettled[key] = struct{}{}
 	if s.busy {
@@ -56,17 +56,17 @@ func (t *settler) settle(
 	})
 }
 
-// stage fetches the version staged by an applied pointer, and acknowledges the epoch
-// once that version is on disk.
-func (t *settler) stage(now step.Time, key record.PointerKey, s *configState, out step.Outputs) step.Outputs {
-	if s.told == s.latest.Pointer.Epoch || !t.cfg.subscribes(key.Config) {
+// finish fetches the version that an applied pointer stages, if any, and then acknowledges
+// the epoch.
+func (t *settler) finish(now step.Time, key record.PointerKey, s *configState, out step.Outputs) step.Outputs {
+	if s.acknowledged == s.latest.Pointer.Epoch || !t.cfg.subscribes(key.Config) {
 		return out
 	}
 	staged := record.VersionKey{Config: key.Config, Version: s.latest.Pointer.Candidate}
 	if s.stages(staged.Version) && !t.swarm.Has(staged) {
 		return t.swarm.Fetch(now, staged, out)
 	}
-	s.told = s.latest.Pointer.Epoch
+	s.acknowledged = s.latest.Pointer.Epoch
 	t.acknowledge(now, s, s.latest.Pointer, "", s.latency)
 	return out
 }
@@ -129,7 +129,7 @@ func (t *settler) acknowledge(
 func (t *settler) acknowledgeRestored(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.pointers.restored {
 		if s := t.pointers.configs[key]; s.isApplied() {
-			out = t.stage(now, key, s, out)
+			out = t.finish(now, key, s, out)
 		}
 	}
 	t.pointers.restored = nil
@@ -144,8 +144,8 @@ func (t *settler) retryDue(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// reapply applies a version again whose file does not show what was applied. A version
-// that is not on disk is fetched first.
+// reapply applies v again, because the file of v on the host is wrong. A version that is not
+// on disk is fetched first.
 func (t *settler) reapply(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
 	s := t.pointers.own(v.Config)
 	if s == nil || s.busy || t.pointers.versionFor(s) != v.Version {

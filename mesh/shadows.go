@@ -47,7 +47,7 @@ func (n *Node) onShadow(now step.Time, from step.PeerID, out step.Outputs) step.
 		reason = "not a peer that may stand by"
 	case who.Region != n.cfg.Self.Region || who.Role != wire.RoleAgent:
 		reason = "this node is of region " + n.cfg.Self.Region
-	case len(n.shadows.peers) >= MaxShadows:
+	case len(n.shadows.peers) >= maxShadows:
 		reason = "backup of too many"
 	}
 	if reason != "" {

@@ -8,8 +8,8 @@ import (
 )
 
 // standby is a node's link to its backup: another relay, or the root. The backup tells
-// the node how far the backup is. When the parent falls behind the backup, the backup
-// sends what the parent has not sent. When the parent is lost, or falls behind time after
+// the node how far the backup is. When the parent falls behind the backup, the node
+// asks the backup for the missing pointers. When the parent is lost, or falls behind time after
 // time, the backup becomes the parent: the link is up, so the change takes one round trip.
 //
 // Source: the lazy links of Plumtree (Leitão, Pereira, Rodrigues, SRDS 2007), with one
@@ -65,7 +65,8 @@ func (u *upstream) backupUp(peer step.PeerID, out step.Outputs) step.Outputs {
 	return send(peer, &wire.Shadow{Index: u.place.Index}, out)
 }
 
-// backupDown forgets the link to the backup. The next candidate is dialed after a while.
+// backupDown forgets the link to the backup. The next candidate is dialed after a while. A pending check
+// of the parent\'s lag is dropped.
 func (u *upstream) backupDown(now step.Time) {
 	s := &u.standby
 	s.peer = 0
@@ -123,7 +124,7 @@ func (u *upstream) onLag(now step.Time, out step.Outputs) step.Outputs {
 	}
 	u.repairs++
 	if u.standby.peer != 0 && u.repairs <= repairsToLeave {
-		return send(u.standby.peer, &wire.CatchUp{Since: u.pointers.seen()}, out)
+		return send(u.standby.peer, &wire.CatchUp{Since: u.pointers.catchUpSince()}, out)
 	}
 	u.avoidParent(u.peers[u.parent].Name)
 	out = u.peers.drop(u.parent, "behind the backup", out)
@@ -138,5 +139,5 @@ func (u *upstream) askNews(now step.Time, from step.PeerID, out step.Outputs) st
 	}
 	u.newsPeer = from
 	u.newsAt = now + newsPause
-	return send(from, &wire.CatchUp{Since: u.pointers.seen()}, out)
+	return send(from, &wire.CatchUp{Since: u.pointers.catchUpSince()}, out)
 }

@@ -49,7 +49,7 @@ func (s *survey) begin(id uint64, v record.VersionKey, below children, out step.
 
 // onSurvey answers a survey, and passes the survey on to the children.
 func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out step.Outputs) step.Outputs {
-	if from != n.up.parent || !n.up.attached() || m.ID == n.survey.id {
+	if !n.up.isParent(from) || m.ID == n.survey.id {
 		return out
 	}
 	n.survey = survey{id: m.ID, upward: true, flushAt: step.Never}

@@ -38,7 +38,7 @@ type upstream struct {
 	standby standby
 
 	gaps       int         // heads in a row that disagreed with the node's pointers
-	parentGaps int         // heads that disagreed since the parent is the parent
+	parentGaps int         // heads that disagreed since the node attached to this parent
 	lagAt      step.Time   // when the parent must have caught up; step.Never if it is not behind
 	noticed    wire.Notice // progress of the backup, or of gossip, beyond the parent
 	patience   step.Time   // extra time for parents that are late and not silent
@@ -173,7 +173,7 @@ func (u *upstream) askAgain(now step.Time, out step.Outputs) step.Outputs {
 	return u.join(now, out)
 }
 
-// lose forgets the parent. The backup becomes the parent, if there is one. Else the node
+// lose forgets the parent. If a backup is linked, the backup becomes the parent. Otherwise the node
 // starts over after a short random pause, so that the children of a dead relay do not
 // reach the coordinator in the same instant.
 func (u *upstream) lose(now step.Time, out step.Outputs) step.Outputs {
@@ -207,18 +207,26 @@ func (u *upstream) leave(now step.Time, reason string, out step.Outputs) step.Ou
 // feeds reports whether news from a peer is accepted: from the parent, from the backup,
 // and from a peer that was asked for news.
 func (u *upstream) feeds(from step.PeerID) bool {
-	if !u.attached() {
+	if !u.attached() || from == 0 {
 		return false
 	}
-	if from == u.parent {
-		if u.repairs > 0 { // the parent is late, not silent
-			u.patience = min(2*u.patience+lagGrace, maxPatience)
-		}
-		u.repairs = 0
-		return true
-	}
-	return from != 0 && (from == u.standby.peer || from == u.newsPeer)
+	return from == u.parent || from == u.standby.peer || from == u.newsPeer
 }
+
+// heard notes news from a peer. If the backup had to make up for the parent, the parent is
+// late and not silent: the node has more patience from then on.
+func (u *upstream) heard(from step.PeerID) {
+	if from != u.parent {
+		return
+	}
+	if u.repairs > 0 {
+		u.patience = min(2*u.patience+lagGrace, maxPatience)
+	}
+	u.repairs = 0
+}
+
+// isParent reports whether a peer is the parent to which the node is attached.
+func (u *upstream) isParent(peer step.PeerID) bool { return u.attached() && peer == u.parent }
 
 // source returns the peer to fetch from: the backup while the backup makes up for the
 // parent, else the parent.

@@ -252,7 +252,7 @@ func (d *Driver) accept() {
 		}
 		d.postSelf(func() {
 			id := d.adopt(l)
-			d.step(step.Input{Kind: step.InPeer, Peer: id, Link: step.Link{Identity: l.id.Mesh()}})
+			d.step(step.Input{Kind: step.InAccepted, Peer: id, Link: step.Link{Identity: l.id.Mesh()}})
 		})
 	}
 }

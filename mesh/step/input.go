@@ -54,8 +54,8 @@ const (
 	// InPublishHead: the leader has signed a head. Head.
 	InPublishHead
 
-	// InPeer: a link came up that the peer dialed. Peer, Link.Identity.
-	InPeer
+	// InAccepted: a link came up that the peer dialed. Peer, Link.Identity.
+	InAccepted
 	// InConnected: a link came up that the node dialed. Peer, Link.
 	InConnected
 	// InConnectFailed: a dial failed. Link.Addr, Failure.

@@ -72,13 +72,15 @@ const (
 
 	// OpAccepted reports a new verified pointer. Peer, Pointer.Announcement.
 	OpAccepted
-	// OpRefused reports a pointer, head or message that was refused. Peer, Reason, Name.
+	// OpRefused reports a pointer, head or message that was refused. Peer, Reason; Name for
+	// poison and for refused fetches only.
 	OpRefused
 	// OpHead reports a newer verified head. Head.
 	OpHead
 	// OpGap reports a head that disagrees with the node's pointers. Peer, Revision.
 	OpGap
-	// OpDuplicate reports a shard that was on disk already. Body.Version.
+	// OpDuplicate reports a shard that was not needed: the shard was on disk already, or its
+	// exchange has ended. Body.Version.
 	OpDuplicate
 	// OpSuspect reports a source of shards that is silent. Name, Body.Version.
 	OpSuspect
@@ -95,7 +97,7 @@ const (
 	OpPlaced
 	// OpCensus reports a census of the coordinator Name. Name, Region, Count; Message is a *wire.Census.
 	OpCensus
-	// OpAccused reports an agent that left the parent named in Reason. Peer, Reason.
+	// OpAccused reports an agent that left the parent called Name for a fault. Peer, Name.
 	OpAccused
 	// OpQuarantined reports an agent that keeps failing a config. Name, Body.Version.Config, Reason.
 	OpQuarantined

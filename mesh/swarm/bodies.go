@@ -97,7 +97,7 @@ func (b *bodies) cancelPeer(peer step.PeerID) {
 // await lets a request wait. If too many requests wait already, the request is denied
 // and await returns false.
 func (b *bodies) await(w waiting, out step.Outputs) (_ step.Outputs, ok bool) {
-	if len(b.waiting) >= MaxWaiting {
+	if len(b.waiting) >= maxWaiting {
 		denial := step.Output{
 			Op:     step.OpDeny,
 			Body:   step.Body{Request: w.request},

@@ -11,12 +11,12 @@ const (
 	// WholeLimit is the size in bytes of the largest form that is fetched from the parent
 	// in one piece. The shards of larger forms are exchanged.
 	WholeLimit = 256 << 10
-	// MaxWaiting is the number of body requests that wait for a body to arrive.
-	MaxWaiting = 4096
-	// MaxUploads is the number of (peer, form) pairs that a node serves at a time.
-	MaxUploads = 2048
-	// MaxPartners is the number of nodes dialed for an exchange at a time.
-	MaxPartners = 256
+	// maxWaiting is the number of body requests that wait for a body to arrive.
+	maxWaiting = 4096
+	// maxUploads is the number of (peer, form) pairs that a node serves at a time.
+	maxUploads = 2048
+	// maxPartners is the number of nodes dialed for an exchange at a time.
+	maxPartners = 256
 	// maxShunned is the number of nodes remembered for sending poison.
 	maxShunned = 1024
 	// DefaultCacheLimit is the size in bytes of the cache of shards for others: as much
@@ -39,15 +39,15 @@ const (
 
 // How long a source of shards may be silent.
 const (
-	minPatience  = step.Time(80 * time.Millisecond)
-	mostPatience = step.Time(time.Minute)
+	minPatience = step.Time(80 * time.Millisecond)
+	maxPatience = step.Time(time.Minute)
 	// firstPatience applies before the rate of shards is known.
 	firstPatience = step.Time(5 * time.Second)
 	// startPatience is the least patience with a source that has not sent anything yet:
 	// links are still being made.
 	startPatience = step.Time(250 * time.Millisecond)
-	// stallPatience is the least time without a shard from any source before help is asked.
-	stallPatience = step.Time(time.Second)
+	// minStallPatience is the least time without a shard from any source before help is asked.
+	minStallPatience = step.Time(time.Second)
 	// patienceGaps is the number of usual gaps between two shards for which a source may be silent.
 	patienceGaps = 4
 	// askAgain is the time after which a source is sent all orders again.

@@ -72,7 +72,7 @@ func (p *partners) partnerAt(now step.Time, at wire.Location, mutual bool) *part
 			return d
 		}
 	}
-	if at.Addr == "" || len(p.dialed) >= MaxPartners {
+	if at.Addr == "" || len(p.dialed) >= maxPartners {
 		return nil
 	}
 	d := &partner{at: at}
@@ -172,11 +172,10 @@ func (s *Swarm) OnUnlinked(now step.Time, peer step.PeerID, out step.Outputs) st
 func (s *Swarm) lost(now step.Time, name string, out step.Outputs) step.Outputs {
 	for _, x := range s.ordered {
 		if src := x.find(name); src != nil && src.orders > 0 && !src.suspect {
-			src.suspect = true
+			src.accuse()
 			src.orders = 0
 			src.asked.ClearAll()
 			src.known.ClearAll()
-			src.strikes++
 			x.stale = true
 		}
 		if x.stale && !x.isDone() {

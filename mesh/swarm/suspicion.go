@@ -32,16 +32,16 @@ func (x *exchange) measureRate(now step.Time) {
 	x.windowAt = now
 }
 
-// patience returns how long a source may be silent while other sources deliver.
+// patience returns how long a source may be silent.
 func (x *exchange) patience(src *source) step.Time {
 	usual := firstPatience
 	if x.gap() > 0 {
-		usual = min(max(patienceGaps*x.gap(), minPatience), mostPatience)
+		usual = min(max(patienceGaps*x.gap(), minPatience), maxPatience)
 	}
 	if src.came == 0 {
 		usual = max(usual, startPatience)
 	}
-	return min(usual<<min(src.strikes, 5), mostPatience)
+	return min(usual<<min(src.strikes, 5), maxPatience)
 }
 
 // stallPatience returns how long no source at all may deliver. Before the rate is known,
@@ -49,18 +49,19 @@ func (x *exchange) patience(src *source) step.Time {
 func (x *exchange) stallPatience() step.Time {
 	usual := firstPatience
 	if gap := x.gap(); gap > 0 {
-		usual = max(stallPatience, 8*gap)
+		usual = max(minStallPatience, 8*gap)
 	}
-	for asked := x.rescue; asked > 0 && usual < mostPatience; asked /= 2 {
+	for asked := x.rescue; asked > 0 && usual < maxPatience; asked /= 2 {
 		usual *= 2
 	}
 	return usual
 }
 
-// checkSources suspects each source that is silent although other sources have delivered
-// shards that come long after the shards that the source owes. If all sources are silent,
-// something above has stopped: a few stripes are ordered from the last resort, and more
-// as long as only the last resort delivers.
+// checkSources suspects each source that has been silent for longer than its patience, if
+// other sources have delivered shards well beyond the first shard that the source owes, or
+// if no source has delivered for as long. If all sources are silent, something above has
+// stopped: a few stripes are ordered from the last resort, and more as long as only the last
+// resort delivers.
 func (s *Swarm) checkSources(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	if x.isDone() {
 		x.wakeAt = step.Never
@@ -77,8 +78,7 @@ func (s *Swarm) checkSources(now step.Time, x *exchange, out step.Outputs) step.
 		if !x.isSilent(now, src) {
 			continue
 		}
-		src.suspect = true
-		src.strikes++
+		src.accuse()
 		changed = true
 		out = append(out, step.Output{
 			Op:   step.OpSuspect,
@@ -100,6 +100,13 @@ func (s *Swarm) checkSources(now step.Time, x *exchange, out step.Outputs) step.
 		}
 	}
 	return s.assign(now, x, out)
+}
+
+// accuse makes a source a suspect: its shards are assigned to other sources, and the source
+// gets more time in the future, because a slow source is suspected too early.
+func (src *source) accuse() {
+	src.suspect = true
+	src.strikes++
 }
 
 // isSilent reports whether a source should be suspected.

@@ -115,7 +115,7 @@ func (s *Swarm) Tick(now step.Time, out step.Outputs) step.Outputs {
 func (s *Swarm) OnCircle(now step.Time, c *wire.Circle, out step.Outputs) step.Outputs {
 	s.circle = c
 	for _, u := range s.uploads.queue {
-		u.sibling = s.isSibling(u.peer)
+		u.mate = s.isMate(u.peer)
 	}
 	return s.reassign(now, out)
 }
@@ -195,8 +195,8 @@ func (s *Swarm) name(peer step.PeerID) string {
 	return who.Name
 }
 
-// isSibling reports whether a peer is a member of the node's circle.
-func (s *Swarm) isSibling(peer step.PeerID) bool {
+// isMate reports whether a peer is a member of the node's circle.
+func (s *Swarm) isMate(peer step.PeerID) bool {
 	return s.circle != nil && s.circle.Has(s.name(peer))
 }
 

@@ -19,7 +19,7 @@ type uploads struct {
 
 	queue []*upload // in the order of arrival
 	// next is the position in queue whose turn is next: of peers outside the circle, and
-	// of siblings.
+	// of mates.
 	next    [2]int
 	sending int // shards on their way, without those to stuck peers
 	stuck   int // shards on their way to stuck peers
@@ -36,7 +36,7 @@ type upload struct {
 	sending int       // number of shards on their way
 	since   step.Time // when the latest shard left, or the first began to leave
 	stuck   bool      // no shard has left for long: the peer may be dead
-	sibling bool      // the peer is a member of the node's circle
+	mate    bool      // the peer is a member of the node's circle
 }
 
 func newUploads(held func(record.FormKey) (*bitset.BitSet, bool)) uploads {
@@ -162,7 +162,7 @@ func (u *uploads) arrived(key record.FormKey, shard int) {
 }
 
 // pump sends shards as long as the width allows: first to peers outside the circle,
-// which pass them on to another circle, then to siblings, each in turn.
+// which pass them on to another circle, then to mates, each in turn.
 func (u *uploads) pump(now step.Time, out step.Outputs) step.Outputs {
 	for u.sending < u.width.get() {
 		e, shard := u.choose(false)
@@ -190,17 +190,17 @@ func (u *uploads) pump(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// choose returns the upload whose turn it is, among siblings or among other peers, and
+// choose returns the upload whose turn it is, among mates or among other peers, and
 // its lowest shard that is at hand; nil if absent.
-func (u *uploads) choose(siblings bool) (*upload, uint) {
+func (u *uploads) choose(mates bool) (*upload, uint) {
 	next := &u.next[0]
-	if siblings {
+	if mates {
 		next = &u.next[1]
 	}
 	for i := range u.queue {
 		at := (*next + i) % len(u.queue)
 		e := u.queue[at]
-		if e.ready == 0 || e.stuck || e.sending >= maxSendingEach || e.sibling != siblings {
+		if e.ready == 0 || e.stuck || e.sending >= maxSendingEach || e.mate != mates {
 			continue
 		}
 		have, _ := u.held(e.key)
@@ -275,10 +275,10 @@ func (s *Swarm) OnWant(now step.Time, from step.PeerID, m *wire.Want, out step.O
 		u.want.InPlaceUnion(m.Shards)
 	case m.Shards.None():
 		return out
-	case len(s.uploads.queue) >= MaxUploads:
+	case len(s.uploads.queue) >= maxUploads:
 		return append(out, step.Output{Op: step.OpRefused, Peer: from, Reason: "too_many_wants"})
 	default:
-		u = &upload{peer: from, key: m.Key, want: m.Shards.Clone(), sibling: s.isSibling(from)}
+		u = &upload{peer: from, key: m.Key, want: m.Shards.Clone(), mate: s.isMate(from)}
 		s.uploads.queue = append(s.uploads.queue, u)
 	}
 	u.want.InPlaceDifference(m.Cancel)

@@ -37,9 +37,9 @@ type Planner struct {
 	places map[uint32]*place
 	byName map[string]uint32
 	root   place
-	placed int // agents that have a parent and have not left
-	gossip int // agents in the gossip pool
-	now    step.Time
+	placed int       // agents that have a parent and have not left
+	gossip int       // agents in the gossip pool
+	now    step.Time // of the present Join
 	rooms  rooms
 	// leavers are the gone agents with a kept place, the earliest first.
 	leavers []*place
@@ -81,6 +81,7 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 // and its children and, within the grace time, its parent, unless the agent asks to
 // avoid that parent. The error wraps ErrFull.
 func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placement, error) {
+	p.now = now
 	p.expire(now)
 	agent, err := p.admit(now, name, join)
 	if err != nil {
@@ -212,9 +213,8 @@ func (p *Planner) expire(now step.Time) {
 }
 
 // Doubt reports agents that another node could not reach, or left. A doubted agent gets
-// no children for some seconds. Doubt also tells the planner the time.
+// no children for some seconds.
 func (p *Planner) Doubt(now step.Time, names ...string) {
-	p.now = now
 	for _, name := range names {
 		if index, ok := p.byName[name]; ok {
 			p.places[index].doubted = now + doubtTime
@@ -258,9 +258,10 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	p.attach(agent, parent)
 }
 
-// JoinsGossip reports whether the agent with the given index belongs in the region's
-// gossip pool. The first MaxGossip relays near the root belong in the pool, and stay in it.
-func (p *Planner) JoinsGossip(index uint32) bool {
+// AdmitToGossip reports whether the agent with the given index, which must have a place,
+// belongs in the region's gossip pool. The first MaxGossip relays near the root take a place
+// in the pool, and keep it.
+func (p *Planner) AdmitToGossip(index uint32) bool {
 	c := p.places[index]
 	depth, _ := p.depth(c)
 	if !c.gossips && c.eligible() && depth <= gossipDepth && p.gossip < MaxGossip {
@@ -304,8 +305,7 @@ type AgentPlace struct {
 	// Attached is false for an agent that left and has not come back.
 	Attached bool
 	Confined bool
-	// Accuser is the name of the agent that left this agent because this agent withheld
-	// announcements; empty for none.
+	// Accuser is the name of the agent that left this agent for a fault; empty for none.
 	Accuser string
 	// Subscriptions are the scopes that the agent applies; absent for every config.
 	Subscriptions []string

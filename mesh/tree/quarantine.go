@@ -24,9 +24,9 @@ const (
 )
 
 // Quarantine lists the agents of a planner that keep failing a config, or do not
-// answer an epoch. Such an agent gets no more children, and gates leave the agent out if
-// their rollout began later. The agent's next success with that config releases the
-// agent. So does an operator.
+// answer an epoch. Such an agent gets no more children, and most rollouts leave the agent out
+// of their counts (see wire.Quarantined.Excuses). The agent's next success with that config
+// releases the agent. So does an operator.
 type Quarantine struct {
 	planner *Planner
 	cases   map[caseKey]*quarantineCase
@@ -223,8 +223,9 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 	return changes
 }
 
-// excuses reports whether an agent was in quarantine before the given epoch of config.
-// A failure of such an agent says nothing about the content of the epoch.
+// excuses reports whether an agent is left out of the counts of a rollout of config that
+// began with the given epoch: the agent is in quarantine for another config, or for an
+// earlier epoch of config.
 func (q *Quarantine) excuses(index uint32, config string, epoch uint64) bool {
 	c := q.planner.places[index]
 	if c == nil || !c.confined {

@@ -84,8 +84,8 @@ func (*RollCall) tag() byte { return 14 }
 
 func (*RollCall) validate() error { return nil }
 
-// Accusation reports to the planner that an agent left its parent because the parent
-// withheld announcements or sent damaged bodies.
+// Accusation reports to the planner that an agent left its parent for a fault: withheld
+// announcements, damaged bodies, or a loop.
 type Accusation struct {
 	// Accuser is the index of the agent that left.
 	Accuser uint32 `cbor:"1,keyasint"`

@@ -24,8 +24,7 @@ type Census struct {
 type WaveSize struct {
 	Config string `cbor:"1,keyasint"`
 	Epoch  uint64 `cbor:"2,keyasint"`
-	// Agents is the number of agents that count: subscribers that were not in quarantine
-	// before the candidate came.
+	// Agents is the number of agents that count: subscribers that no quarantine excuses.
 	Agents uint32 `cbor:"3,keyasint"`
 	// InWave is the number of counted agents in the wave.
 	InWave uint32 `cbor:"4,keyasint"`

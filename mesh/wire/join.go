@@ -7,8 +7,8 @@ type Join struct {
 	// Avoid names the parents that the agent left or lost lately; at most MaxAvoid.
 	Avoid []string `cbor:"2,keyasint,omitempty"`
 	Description
-	// Accuse names the parent left by the agent for withholding
-	// announcements or sending damaged bodies; empty for none.
+	// Accuse names the parent that the agent left for a fault: withheld announcements, damaged
+	// bodies, or a loop; empty for none.
 	Accuse string `cbor:"7,keyasint,omitempty"`
 }
 

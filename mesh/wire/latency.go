@@ -10,9 +10,9 @@ import (
 	"github.com/DataDog/sketches-go/ddsketch/store"
 )
 
-// Latencies is a mergeable summary of durations with a relative error of 1% on
-// every quantile; its zero value is empty. The extremes are exact. Most carry a
-// single sample, which needs no sketch.
+// Latencies is a mergeable summary of durations. Every quantile has a relative error of at
+// most 1%; minimum and maximum are exact. The zero value is empty. A summary of a single
+// sample, which is the usual case, has no sketch.
 //
 // Source: DDSketch (Masson, Rim, Lee, VLDB 2019) by DataDog/sketches-go.
 type Latencies struct {
@@ -23,7 +23,7 @@ type Latencies struct {
 
 const (
 	sketchAccuracy = 0.01
-	sketchBins     = 2048 // covers 1 µs to over an hour; also bounds what a peer can make us allocate
+	sketchBins     = 2048 // covers 1 µs to more than an hour, and limits the memory of a decoded sketch
 	maxLatency     = int64(1) << 40
 )
 
@@ -42,8 +42,8 @@ func newSketch() *ddsketch.DDSketch {
 	return ddsketch.NewDDSketch(sketchMapping, positive, negative)
 }
 
-// Add counts a duration in microseconds. Clocks differ between hosts: a negative
-// one counts as zero.
+// Add adds a duration in microseconds. A negative duration, from hosts with different clocks,
+// counts as zero.
 func (l *Latencies) Add(micros int64) {
 	micros = min(max(micros, 0), maxLatency)
 	if l.count == 1 {
@@ -59,11 +59,11 @@ func (l *Latencies) Add(micros int64) {
 }
 
 func (l *Latencies) insert(micros int64, n float64) {
-	// The value is within the mapping's range and the count positive: it can't fail.
+	// AddWithCount fails only for values outside the mapping and for counts below zero.
 	_ = l.sketch.AddWithCount(float64(max(micros, 1)), n)
 }
 
-// materialize turns a single sample into a sketch.
+// materialize creates the sketch of a single sample.
 func (l *Latencies) materialize() {
 	if l.sketch == nil {
 		l.sketch = newSketch()
@@ -71,7 +71,7 @@ func (l *Latencies) materialize() {
 	}
 }
 
-// Merge adds all that other counted. other is unchanged.
+// Merge adds the durations of other, which does not change.
 func (l *Latencies) Merge(other *Latencies) {
 	switch {
 	case other.count == 0:
@@ -83,17 +83,16 @@ func (l *Latencies) Merge(other *Latencies) {
 			l.min, l.max = other.min, other.max
 		}
 		l.materialize()
-		_ = l.sketch.MergeWith(other.sketch) // fails on unequal mappings alone; there is one
+		_ = l.sketch.MergeWith(other.sketch) // fails only for unequal mappings
 		l.count += other.count
 		l.min, l.max = min(l.min, other.min), max(l.max, other.max)
 	}
 }
 
-// Count is the number of durations counted.
+// Count returns the number of durations.
 func (l *Latencies) Count() uint64 { return l.count }
 
-// Quantile returns the duration in microseconds below which a share q (0 to 1)
-// of those counted lie; 0 if there are none.
+// Quantile returns the q-quantile (0 ≤ q ≤ 1) in microseconds; 0 without samples.
 func (l *Latencies) Quantile(q float64) int64 {
 	switch {
 	case l.count == 0:
@@ -110,8 +109,8 @@ func (l *Latencies) Quantile(q float64) int64 {
 	return min(max(int64(math.Round(v)), l.min), l.max)
 }
 
-// append encodes l: count, minimum, maximum as varints, then the sketch if there
-// is more than one sample.
+// append appends the encoding of l: count, minimum and maximum as varints, then the sketch if
+// there is more than one sample.
 func (l *Latencies) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, l.count)
 	if l.count == 0 {
@@ -125,7 +124,7 @@ func (l *Latencies) append(b []byte) []byte {
 	return b
 }
 
-// decodeLatencies reads what append wrote.
+// decodeLatencies decodes the encoding of append.
 func decodeLatencies(b []byte) (Latencies, error) {
 	var fields [3]uint64
 	for i := range fields {
@@ -152,7 +151,7 @@ func decodeLatencies(b []byte) (Latencies, error) {
 	return l, nil
 }
 
-// decodeSketch guards the library's decoder, which panics on some inputs.
+// decodeSketch decodes a sketch. It returns an error where the decoder of the library panics.
 func decodeSketch(s *ddsketch.DDSketch, b []byte) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

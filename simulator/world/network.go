@@ -133,7 +133,7 @@ func (w *World) connect(i int32, address string, ready step.Time) {
 	w.Count(to, i, handshakeSize/2)
 	out := w.Propagation(i, to)
 	w.input(ready.Add(out), to, step.Input{
-		Kind: step.InPeer,
+		Kind: step.InAccepted,
 		Peer: there,
 		Link: step.Link{Identity: w.hosts[i].ident},
 	})

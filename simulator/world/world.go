@@ -293,7 +293,7 @@ func (w *World) receiveCost(m wire.Message) time.Duration {
 // their node.
 func (w *World) reaches(in *step.Input) bool {
 	switch in.Kind {
-	case step.InPeer, step.InRequest, step.InConnected, step.InDrained, step.InShard:
+	case step.InAccepted, step.InRequest, step.InConnected, step.InDrained, step.InShard:
 		return w.links[in.Peer].alive
 	case step.InDisconnected:
 		w.bury(in.Peer)
