@@ -71,7 +71,7 @@ func (a *Agent) observe(o step.Output) {
 	case step.OpGossip:
 		a.group.Go(func() { a.gossip.join(o.Addrs) })
 	case step.OpDrop:
-		a.metrics.parentLost.Inc()
+		a.metrics.dropped.Inc()
 	}
 }
 

@@ -20,7 +20,7 @@ type agentMetrics struct {
 	propagation *metrics.PrometheusHistogram
 	applied     *metrics.Counter
 	gaps        *metrics.Counter
-	parentLost  *metrics.Counter
+	dropped     *metrics.Counter
 	slow        *metrics.Counter
 	shards      *metrics.Counter
 	duplicates  *metrics.Counter
@@ -56,7 +56,7 @@ func newMetrics() *agentMetrics {
 		cacheServed: s.NewCounter("banyan_agent_cache_served_shards_total"),
 		bodyBytes:   s.NewCounter("banyan_agent_shard_bytes_total"),
 		drift:       s.NewCounter("banyan_agent_drift_total"),
-		parentLost:  s.NewCounter("banyan_agent_parent_lost_total"),
+		dropped:     s.NewCounter("banyan_agent_links_dropped_total"),
 	}
 }
 

@@ -1,11 +1,10 @@
-// Package examples holds configs that people recognise: feature flags, alert
-// rules, a web server's configuration. The demo publishes them; so can you, with
-// `banyan publish`.
+// Package examples holds configs for trying Banyan: feature flags, alert rules, a web
+// server's configuration, and a rollout plan. The demo publishes the configs.
 package examples
 
 import "embed"
 
-// Files are the example configs, by name.
+// Files are the example files, by name.
 //
 //go:embed *.json *.yaml *.conf
 var Files embed.FS

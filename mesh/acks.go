@@ -118,3 +118,41 @@ func (a *acks) resend(now step.Time) {
 		a.flushAt = now + ackDelay
 	}
 }
+
+// onAck merges the acknowledgements of a child's subtree. A root also reports them to its coordinator.
+func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
+	c := n.children.find(from)
+	if c == nil {
+		return out
+	}
+	for i := range m.Entries {
+		if m.Entries[i].Region != c.region {
+			return refuse(from, "wrong_region", out)
+		}
+	}
+	if n.root != nil {
+		out = append(out, step.Output{Op: step.OpAcked, Message: m})
+		if c.role == wire.RoleAgent {
+			out = n.root.observe(now, n.cfg.Self.Region, m.Entries, out)
+		}
+	}
+	if !n.cfg.leads() {
+		for i := range m.Entries {
+			n.acks.add(now, &m.Entries[i])
+		}
+	}
+	return out
+}
+
+// flushAcks sends the pending acknowledgements to the parent. Without a parent they wait
+// until the node attaches.
+func (n *Node) flushAcks(out step.Outputs) step.Outputs {
+	if !n.up.attached() {
+		n.acks.flushAt = step.Never
+		return out
+	}
+	for _, m := range n.acks.flush() {
+		out = send(n.up.parent, m, out)
+	}
+	return out
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 )
 
@@ -226,40 +227,29 @@ func (n *Node) loseChild(now step.Time, peer step.PeerID, out step.Outputs) step
 	return n.reports.send(&n.up, m, out)
 }
 
-// onAck merges the acknowledgements of a child's subtree. A root also reports them to its coordinator.
-func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
-	c := n.children.find(from)
-	if c == nil {
+// tellCircle sends the child's circle, unless the circle was sent before.
+func (c *child) tellCircle(circle *wire.Circle, out step.Outputs) step.Outputs {
+	if circle.Equal(c.circle) {
 		return out
 	}
-	for i := range m.Entries {
-		if m.Entries[i].Region != c.region {
-			return refuse(from, "wrong_region", out)
-		}
-	}
-	if n.root != nil {
-		out = append(out, step.Output{Op: step.OpAcked, Message: m})
-		if c.role == wire.RoleAgent {
-			out = n.root.observe(now, n.cfg.Self.Region, m.Entries, out)
-		}
-	}
-	if !n.cfg.leads() {
-		for i := range m.Entries {
-			n.acks.add(now, &m.Entries[i])
-		}
-	}
-	return out
+	c.circle = circle
+	return send(c.peer, circle, out)
 }
 
-// flushAcks sends the pending acknowledgements to the parent. Without a parent they wait
-// until the node attaches.
-func (n *Node) flushAcks(out step.Outputs) step.Outputs {
-	if !n.up.attached() {
-		n.acks.flushAt = step.Never
-		return out
+// tellFollowers assigns the followers to circles of their own.
+func (c children) tellFollowers(feeders []wire.Location, out step.Outputs) step.Outputs {
+	var followers []wire.Location
+	for i := range c {
+		if c[i].role == wire.RoleCoordinator {
+			followers = append(followers, wire.Location{Name: c[i].member.Name, Addr: c[i].member.Addr})
+		}
 	}
-	for _, m := range n.acks.flush() {
-		out = send(n.up.parent, m, out)
+	for _, circle := range tree.Arrange(followers, feeders) {
+		for i := range c {
+			if circle.Has(c[i].member.Name) {
+				out = c[i].tellCircle(circle, out)
+			}
+		}
 	}
 	return out
 }

@@ -72,33 +72,6 @@ func (c *circles) tellChildren(
 	return out
 }
 
-// tellCircle sends the child's circle, unless the circle was sent before.
-func (c *child) tellCircle(circle *wire.Circle, out step.Outputs) step.Outputs {
-	if circle.Equal(c.circle) {
-		return out
-	}
-	c.circle = circle
-	return send(c.peer, circle, out)
-}
-
-// tellFollowers assigns the followers to circles of their own.
-func (c children) tellFollowers(feeders []wire.Location, out step.Outputs) step.Outputs {
-	var followers []wire.Location
-	for i := range c {
-		if c[i].role == wire.RoleCoordinator {
-			followers = append(followers, wire.Location{Name: c[i].member.Name, Addr: c[i].member.Addr})
-		}
-	}
-	for _, circle := range tree.Arrange(followers, feeders) {
-		for i := range c {
-			if circle.Has(c[i].member.Name) {
-				out = c[i].tellCircle(circle, out)
-			}
-		}
-	}
-	return out
-}
-
 // tellGrandchildren forms the circles of the grandchildren, and tells each child the
 // circles of its own children.
 func (c *circles) tellGrandchildren(family children, out step.Outputs) step.Outputs {

@@ -15,22 +15,25 @@
 // backwards. transport.Driver does so over QUIC, package simulator under a virtual clock;
 // both drive the same code.
 //
-// The rooms of the overlay, each importing only those to its left:
+// The overlay has five rooms, each of which imports only rooms to its left:
 //
-//		wire ◄── step ◄── tree, swarm ◄── mesh
+//	wire ◄── step ◄── tree, swarm ◄── mesh
 //
-//	  - mesh/wire: the messages, their encoding and their limits.
-//	  - mesh/step: inputs, outputs and time.
-//	  - mesh/tree: who stands where: planner, quarantine, census, circles.
-//	  - mesh/swarm: the exchange of bodies, shard by shard.
-//	  - mesh: what a node does with pointers and links. One type has one file: pointers,
-//	    settler, upstream, children, shadows, circles, reports, acks, survey, root. Node
-//	    connects them.
+//   - mesh/wire: the messages, their encoding and their limits.
+//   - mesh/step: inputs, outputs and time.
+//   - mesh/tree: who stands where: planner, quarantine, census, circles.
+//   - mesh/swarm: the exchange of bodies, shard by shard.
+//   - mesh: what a node does with pointers and links.
+//
+// In mesh, each type has a file with its name: pointers, ledger, upstream (with standby.go
+// as its second half), children, shadows, circles, reports, acks, survey, root, overlay,
+// peers; the settler is in settle.go. Node connects them: node.go has the dispatch, and
+// announce.go, head.go and links.go have handlers.
 //
 // Promises: no I/O, no clock, no goroutine, no lock. One seed and one sequence of inputs
 // give one sequence of outputs. A pointer is relayed only after it was verified, and
 // applied only if its epoch is newer than the epoch applied last. Every queue and table
-// has a limit (limits.go).
+// that a peer can fill has a limit (limits.go).
 //
 // Bytes: docs/protocol.md. Source of the shape: sans-IO state machines as in
 // go.etcd.io/raft.

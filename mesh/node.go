@@ -299,7 +299,7 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 	case *wire.Holdings:
 		return n.onHoldings(now, from, m, out)
 	}
-	return out
+	return refuse(from, "unexpected_message", out)
 }
 
 // Deadline returns when the node wants the next InTick; step.Never for none.

@@ -76,7 +76,9 @@ func describe(err error) failure {
 	switch {
 	case errors.As(err, &misuse), strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for this error
 		f.Code, f.exit = "usage", exitUsage
-		f.Hint = "run with --help for the usage"
+		if f.Hint == "" {
+			f.Hint = "run with --help for the usage"
+		}
 	case errors.As(err, &answered):
 		f.Code, f.Line, f.exit = answered.Code, answered.Line, exitOf(answered.Code)
 		if f.Hint == "" {

@@ -94,7 +94,7 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&region, "region", "", "`REGION` that the holder belongs to")
-	cmd.Flags().StringVar(&out, "out", "", "`DIR` to write the bundle to (default HOME/ROLEs/NAME)")
+	cmd.Flags().StringVar(&out, "out", "", "`DIR` to write the bundle to (default HOME/"+string(role)+"s/NAME)")
 	cmd.Flags().StringSliceVar(&hosts, "host", nil,
 		"`NAME` or IP address that the certificate covers too; may be repeated")
 	return cmd

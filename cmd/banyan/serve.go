@@ -134,7 +134,8 @@ func newAgent(a *app) *cobra.Command {
 				return err
 			}
 			if len(cfg.Coordinators) == 0 {
-				return usagef("--join is required: the address of a coordinator, host:7400")
+				err := usagef("--join is required: the address of a coordinator, host:7400")
+				return withHint(err, "banyan agent --join coordinator.example.com:7400 --identity DIR")
 			}
 			if a.identityDir == "" {
 				return usagef("--identity is required: the bundle of this agent; 'banyan cert agent' creates it")

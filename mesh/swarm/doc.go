@@ -42,6 +42,7 @@
 // # Promises
 //
 // No I/O, no clock, no goroutine: the caller passes the time, carries out the outputs, and
-// calls from one goroutine at a time. Every table has a limit (limits.go). No decision
+// calls from one goroutine at a time. Every table that a peer can fill
+// has a limit (limits.go). No decision
 // depends on the order of a map.
 package swarm

@@ -12,8 +12,8 @@ import (
 // Message is a message between nodes: any type of the package with the methods below. A message
 // is encoded as one byte, the tag of its type, and a CBOR map.
 //
-// A new message needs two things: a type with the methods of this interface, and an
-// entry in the table of decoders.
+// A new message needs three things: a type with the methods of this interface, an entry in
+// the table of decoders, and a case in the dispatch of mesh.Node (mesh/node.go).
 type Message interface {
 	// tag returns the first byte of the encoding.
 	tag() byte
