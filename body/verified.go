@@ -20,8 +20,8 @@ type Verified struct {
 	Key record.FormKey
 	// Manifest is the verified manifest.
 	Manifest record.Manifest
-	// Described is the form of the offered bytes in the manifest, or the form of the index, if
-	// an index is offered.
+	// Described is the manifest's entry for the form. For a decoded body it has the body's
+	// size and hash.
 	Described record.Form
 }
 

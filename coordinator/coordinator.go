@@ -48,12 +48,12 @@ type Coordinator struct {
 	replica *replica    // nil if this coordinator leads
 	leader  *api.Client // nil if this coordinator leads
 
-	ep     *transport.Endpoint
-	node   *mesh.Node
-	driver *transport.Driver
-	pools  pools
-	api    net.Listener
-	metric net.Listener // nil if metrics are not served
+	ep              *transport.Endpoint
+	node            *mesh.Node
+	driver          *transport.Driver
+	pools           pools
+	apiListener     net.Listener
+	metricsListener net.Listener // nil if metrics are not served
 
 	ctx       context.Context // of Run; set before running
 	running   atomic.Bool
@@ -203,7 +203,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			policy:   policy,
 		},
 		plans: planHandlers{plans: plans},
-		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.awake, log: c.log},
+		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,
@@ -234,12 +234,12 @@ func (c *Coordinator) openSockets() (err error) {
 	if err != nil {
 		return err
 	}
-	c.api, err = listenTCP("control API", c.cfg.API)
+	c.apiListener, err = listenTCP("control API", c.cfg.API)
 	if err != nil {
 		return err
 	}
 	if c.cfg.Metrics != "" {
-		c.metric, err = listenTCP("metrics", c.cfg.Metrics)
+		c.metricsListener, err = listenTCP("metrics", c.cfg.Metrics)
 		if err != nil {
 			return err
 		}
@@ -270,17 +270,17 @@ func (c *Coordinator) Policy() *record.Policy { return c.cfg.Identity.Policy }
 func (c *Coordinator) MeshAddr() string { return c.ep.Addr().String() }
 
 // APIAddr returns the TCP address of the control API.
-func (c *Coordinator) APIAddr() string { return c.api.Addr().String() }
+func (c *Coordinator) APIAddr() string { return c.apiListener.Addr().String() }
 
 // GossipWANAddr returns the address of the wide-area gossip pool; "" if there is none.
 func (c *Coordinator) GossipWANAddr() string { return c.pools.wanAddr() }
 
 // MetricsAddr returns the TCP address of /metrics; "" if metrics are not served.
 func (c *Coordinator) MetricsAddr() string {
-	if c.metric == nil {
+	if c.metricsListener == nil {
 		return ""
 	}
-	return c.metric.Addr().String()
+	return c.metricsListener.Addr().String()
 }
 
 // makeNode makes the root of the tree. A follower's node starts from the replica; a leader's
@@ -334,8 +334,8 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
-	group.Go(func() { c.server.run(ctx, c.api) })
-	if c.metric != nil {
+	group.Go(func() { c.server.run(ctx, c.apiListener) })
+	if c.metricsListener != nil {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}
 	if c.Leads() {
@@ -421,7 +421,7 @@ func (c *Coordinator) doubt(name string) {
 // Close closes the stores, the sockets and the gossip pools. Run calls Close.
 func (c *Coordinator) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{c.api, c.metric} {
+	for _, l := range []net.Listener{c.apiListener, c.metricsListener} {
 		if l != nil {
 			l.Close()
 		}

@@ -120,8 +120,8 @@ func (s *holds) all(ctx context.Context) ([]hold, error) {
 	return all, nil
 }
 
-// over returns the holds that apply to config in any of regions.
-func (s *holds) over(ctx context.Context, config string, regions []string) ([]hold, error) {
+// on returns the holds that apply to config in any of regions.
+func (s *holds) on(ctx context.Context, config string, regions []string) ([]hold, error) {
 	all, err := s.all(ctx)
 	return slices.DeleteFunc(all, func(h hold) bool { return !h.covers(config, regions) }), err
 }
@@ -129,11 +129,11 @@ func (s *holds) over(ctx context.Context, config string, regions []string) ([]ho
 // permit refuses a person's change of config if a hold forbids the change. back is true if
 // the change takes a version back or pauses a rollout: a freeze allows both.
 func (s *holds) permit(ctx context.Context, config string, regions []string, back bool) error {
-	over, err := s.over(ctx, config, regions)
+	found, err := s.on(ctx, config, regions)
 	if err != nil {
 		return err
 	}
-	for _, h := range over {
+	for _, h := range found {
 		if !h.Lock && back {
 			continue
 		}

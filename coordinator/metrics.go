@@ -82,7 +82,7 @@ func (c *Coordinator) serveMetrics(ctx context.Context) {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	err := server.Serve(c.metric)
+	err := server.Serve(c.metricsListener)
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 		c.log.Error("metrics ended", "error", err)
 	}

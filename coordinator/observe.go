@@ -39,14 +39,14 @@ func (c *Coordinator) observe(o step.Output) {
 		for i := range entries {
 			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
 		}
-		c.rollouts.awake()
+		c.rollouts.signal()
 	case step.OpPlaced:
 		c.agents.Store(int64(o.Count))
 		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
 		c.censusSoon()
 	case step.OpCensus:
 		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
-		c.rollouts.awake()
+		c.rollouts.signal()
 	case step.OpQuarantined:
 		c.metrics.quarantines.Inc()
 		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Body.Version.Config, "reason", o.Reason)
@@ -68,7 +68,8 @@ func (c *Coordinator) observe(o step.Output) {
 		c.metrics.slow.Inc()
 	case step.OpAccused:
 		c.metrics.accused.Inc()
-		c.log.Warn("an agent left its parent because the parent withheld an announcement; the parent is no relay for now", "parent", o.Name)
+		c.log.Warn("an agent left its parent for a fault (withheld announcements, damaged bodies, or a loop); "+
+			"the parent gets no new children for now", "parent", o.Name)
 	case step.OpHead:
 		c.headTime.Store(o.Head.TimeMicros)
 	case step.OpGap:

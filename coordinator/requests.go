@@ -187,7 +187,7 @@ func (r *requests) commit(
 		return err
 	}
 	r.rollouts.keep(next, seq+1)
-	r.rollouts.awake()
+	r.rollouts.signal()
 	return nil
 }
 

@@ -44,7 +44,7 @@ type rollouts struct {
 	wake      chan struct{} // holds a value after something changed
 
 	mu     sync.Mutex
-	active map[string]*active // by config; guarded by mu, with what the values hold
+	active map[string]*active // by config; mu guards the map and the fields of its values
 }
 
 // active is a rollout that has not ended.
@@ -57,8 +57,8 @@ type active struct {
 // clock returns the time since the start, by the monotonic clock.
 func (r *rollouts) clock() time.Duration { return time.Since(r.started) }
 
-// awake wakes the controller. It never blocks.
-func (r *rollouts) awake() {
+// signal wakes the controller. It never blocks.
+func (r *rollouts) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -215,7 +215,7 @@ func (r *rollouts) committed(ctx context.Context, a *active, config string, err 
 	if a.driver.Over() {
 		r.drop(config)
 	} else {
-		r.awake()
+		r.signal()
 	}
 }
 
@@ -274,7 +274,7 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 		return v, err
 	}
 	v.Regions = r.seen(s, pointers)
-	over, err := r.holds.over(ctx, s.Config, slices.Collect(maps.Keys(s.Regions)))
+	over, err := r.holds.on(ctx, s.Config, slices.Collect(maps.Keys(s.Regions)))
 	if len(over) > 0 {
 		v.Frozen = over[0].String()
 	}
@@ -308,7 +308,7 @@ func (r *rollouts) ask(ctx context.Context, config string) {
 		a.gates = nil
 	}
 	if a.gates == nil && s.Asks() {
-		a.gates = startAsker(ctx, part, s, r.awake)
+		a.gates = startAsker(ctx, part, s, r.signal)
 	}
 }
 

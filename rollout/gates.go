@@ -45,7 +45,8 @@ type Query struct {
 	Condition string `json:"condition"`
 	// Every is the time between two queries; default 15 s.
 	Every quantity.Duration `json:"every,omitempty"`
-	// Limit is the time without an answer after which the gate fails; default 1 m.
+	// Limit is the time without a verdict, beyond Every, after which the gate fails; default
+	// 1 m (75 s with the default Every).
 	Limit quantity.Duration `json:"limit,omitempty"`
 	// Strikes is the number of failures in a row after which the gate fails; default 1.
 	Strikes int `json:"strikes,omitempty"`
@@ -59,7 +60,8 @@ type Webhook struct {
 	URL  string `json:"url"`
 	// Every is the time between two calls; default 15 s.
 	Every quantity.Duration `json:"every,omitempty"`
-	// Limit is the time without a verdict after which the gate fails; default 1 m.
+	// Limit is the time without a verdict, beyond Every, after which the gate fails; default
+	// 1 m (75 s with the default Every).
 	Limit quantity.Duration `json:"limit,omitempty"`
 	// Strikes is the number of failures in a row after which the gate fails; default 1.
 	Strikes int `json:"strikes,omitempty"`

@@ -96,7 +96,7 @@ func (j *judge) failure() string {
 func (j *judge) regionFailure(g Gates, region string, seen Region) string {
 	maxSkew := time.Duration(g.MaxSkew)
 	if maxSkew > 0 && j.Part == Applying && seen.Skew > maxSkew {
-		return fmt.Sprintf("%s between the first and the last agent of %s, at most %s may be", seen.Skew, region, maxSkew)
+		return fmt.Sprintf("%s between the first and the last agent of %s; the limit is %s", seen.Skew, region, maxSkew)
 	}
 	inWave := j.inWave(seen)
 	allowed := inWave - needed(g.MinSuccess, inWave)

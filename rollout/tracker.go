@@ -195,7 +195,9 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	return r
 }
 
-// excused returns the subscribers of config that were in quarantine before the epoch began.
+// excused returns the subscribers that a rollout of config in region counts without. A quarantine
+// for another config always leaves the agent out; a quarantine for the same config only if it
+// is for an epoch before began.
 func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
 	excused := roaring.New()
 	for _, c := range t.census {

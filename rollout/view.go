@@ -23,8 +23,9 @@ type View struct {
 	Answers map[string]Answer
 }
 
-// Region is what a controller sees of a config in one region. All counts leave out the
-// agents that were in quarantine before the rollout began, except Placed.
+// Region is what a controller sees of a config in one region. All counts except Placed
+// leave out agents in quarantine: a quarantine for another config always leaves the agent out;
+// a quarantine for the same config only if it is for an earlier epoch than the rollout's first.
 type Region struct {
 	// Epoch is the pointer's epoch in the store.
 	Epoch uint64
