@@ -14,7 +14,7 @@ import (
 )
 
 func newPlan(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "plan", Short: "Store rollout plans at the coordinator, and choose default plans"}
+	cmd := parent(&cobra.Command{Use: "plan", Short: "Store rollout plans at the coordinator, and choose default plans"})
 	cmd.AddCommand(newPlanList(a), newPlanGet(a), newPlanPut(a), newPlanDelete(a), newPlanDefault(a))
 	return cmd
 }

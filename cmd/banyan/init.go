@@ -54,7 +54,7 @@ Move root.key and ca.key to a safe place afterwards.`,
 }
 
 func newCert(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "cert", Short: "Issue identity bundles for hosts, coordinators and clients"}
+	cmd := parent(&cobra.Command{Use: "cert", Short: "Issue identity bundles for hosts, coordinators and clients"})
 	for _, role := range []identity.Role{identity.RoleAgent, identity.RoleCoordinator, identity.RoleClient} {
 		cmd.AddCommand(newCertRole(a, role))
 	}

@@ -294,7 +294,7 @@ func diffRange(ctx context.Context, client *api.Client, args []string) (from, to
 }
 
 func newSchema(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "schema", Short: "Check future versions of a config against a JSON Schema"}
+	cmd := parent(&cobra.Command{Use: "schema", Short: "Check future versions of a config against a JSON Schema"})
 	cmd.AddCommand(&cobra.Command{
 		Use:     "set CONFIG FILE",
 		Short:   "Check every future version of CONFIG against the JSON Schema in FILE",

@@ -96,6 +96,9 @@ func (p *planFlags) request(version uint64) (api.StartRollout, error) {
 		if err != nil {
 			return in, err
 		}
+		if _, err := rollout.ParsePlan(raw); err != nil {
+			return in, usagef("the flags do not state a valid plan: %w", err)
+		}
 		in.Plan = string(raw)
 	}
 	return in, nil

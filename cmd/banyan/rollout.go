@@ -24,10 +24,10 @@ var errTakenBack = errors.New("taken back")
 const watchEvery = 200 * time.Millisecond
 
 func newRollout(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := parent(&cobra.Command{
 		Use:   "rollout",
 		Short: "Start, watch, pause or undo staged rollouts",
-	}
+	})
 	cmd.AddCommand(newRolloutStart(a), newRolloutStatus(a), newRolloutHistory(a), newRolloutLint(a), newRolloutSchema(a),
 		newRolloutRequest(a, rollout.Pause, "Pause a rollout: hosts keep what they run"),
 		newRolloutRequest(a, rollout.Resume, "Resume a paused rollout"),

@@ -330,6 +330,19 @@ func (a *app) onTerminal() bool {
 	return ok && a.output == "text" && term.IsTerminal(int(f.Fd()))
 }
 
+// parent makes a command one that only has subcommands: without one it prints its help, and
+// an unknown one is a usage error.
+func parent(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("%s has no subcommand %q", cmd.CommandPath(), args[0])
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
 // exactly is like cobra.ExactArgs; its error names the arguments.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {

@@ -45,6 +45,9 @@ once for each region). The other coordinators follow the leader (--leader and
 			if a.identityDir == "" {
 				return usagef("--identity is required: the bundle of this coordinator")
 			}
+			if err := moreThanZero("head-interval", cfg.HeadInterval); err != nil {
+				return err
+			}
 			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
 				return err
 			}
@@ -172,6 +175,7 @@ func newAgent(a *app) *cobra.Command {
 	f.IntVar(&cfg.MaxChildren, "max-children", 0,
 		"at most `N` children (default as many as the coordinator assigns)")
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label `KEY=VALUE` that waves can match; may be repeated")
+	f.Lookup("label").DefValue = "" // not "[]"
 	f.IntVar(&cfg.Keep, "keep", 3, "`N` versions of each config that stay on disk")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	sizeVar(f, &cfg.DiskQuota, "disk-quota",
@@ -183,7 +187,7 @@ func newAgent(a *app) *cobra.Command {
 		"shell `COMMAND` that must succeed before a version becomes visible")
 	f.StringVar(&reload, "reload-command", "", "shell `COMMAND` to run after a version became visible")
 	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval,
-		"how often files are checked for manual changes (negative = never)")
+		"`TIME` between two checks of files for manual changes (negative = never)")
 	return cmd
 }
 
@@ -237,6 +241,9 @@ func newDev(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if cfg.Log, err = a.logger(); err != nil {
+				return err
+			}
+			if err := atLeast("agents", cfg.Agents, 0); err != nil {
 				return err
 			}
 			if cfg.Dir == "" {

@@ -30,3 +30,18 @@ func TestASettingThatCannotBeIsAUsageError(t *testing.T) {
 	args := append(append([]string{}, base...), "--hooks", hooks)
 	expect(t, runCLI(t, "", args...), exitRejected, []string{"invalid hooks", "command is required"}, args)
 }
+
+// What a command line can't mean is refused before anything is stored or started.
+func TestACommandLineThatCannotBeIsAUsageError(t *testing.T) {
+	draft := file(t, "flags.json", "{}")
+	for want, args := range map[string][]string{
+		`banyan plan has no subcommand "nosuch"`:    {"plan", "nosuch"},
+		`banyan rollout has no subcommand "nosuch"`: {"rollout", "nosuch"},
+		"--agents is -1":                            {"dev", "--agents", "-1"},
+		"--head-interval is -1s":                    {"coordinator", "--identity", "x", "--head-interval", "-1s"},
+		"the flags do not state a valid plan":       {"publish", "a", draft, "--stage-timeout", "-1s"},
+		"--for is -1h0m0s":                          {"freeze", "--reason", "r", "--for", "-1h"},
+	} {
+		expect(t, runCLI(t, "", args...), exitUsage, []string{want, "hint: "}, args)
+	}
+}
