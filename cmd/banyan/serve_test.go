@@ -37,10 +37,10 @@ func TestACommandLineThatCannotBeIsAUsageError(t *testing.T) {
 	for want, args := range map[string][]string{
 		`banyan plan has no subcommand "nosuch"`:    {"plan", "nosuch"},
 		`banyan rollout has no subcommand "nosuch"`: {"rollout", "nosuch"},
-		"--agents is -1":                            {"dev", "--agents", "-1"},
-		"--head-interval is -1s":                    {"coordinator", "--identity", "x", "--head-interval", "-1s"},
-		"the flags do not state a valid plan":       {"publish", "a", draft, "--stage-timeout", "-1s"},
-		"--for is -1h0m0s":                          {"freeze", "--reason", "r", "--for", "-1h"},
+		"--agents is -1":                      {"dev", "--agents", "-1"},
+		"--head-interval is -1s":              {"coordinator", "--identity", "x", "--head-interval", "-1s"},
+		"the flags do not state a valid plan": {"publish", "a", draft, "--stage-timeout", "-1s"},
+		"--for is -1h0m0s":                    {"freeze", "--reason", "r", "--for", "-1h"},
 	} {
 		expect(t, runCLI(t, "", args...), exitUsage, []string{want, "hint: "}, args)
 	}
