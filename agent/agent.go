@@ -19,9 +19,9 @@ type Agent struct {
 	log     *slog.Logger
 	metrics *agentMetrics
 
-	tree      *tree
+	output    *outputDir
 	state     *state
-	shards    *shardstore.Store // forms on their way, and forms in the tree
+	shards    *shardstore.Store // forms on their way, and forms in the output directory
 	cache     *shardstore.Store // forms of configs without a subscription
 	applied   *appliedSet
 	retention *retention
@@ -95,24 +95,24 @@ func Open(cfg Config, wrappers ...Wrapper) (_ *Agent, err error) {
 
 func (a *Agent) openStores() (err error) {
 	reserve := a.cfg.DiskReserve
-	if a.tree, err = openTree(a.cfg.OutputDir, reserve); err != nil {
+	if a.output, err = openOutputDir(a.cfg.OutputDir, reserve); err != nil {
 		return err
 	}
 	if a.state, err = openState(a.cfg.StateDir, reserve); err != nil {
 		return err
 	}
-	a.shards, err = shardstore.Open(a.tree.partialDir(), reserve, library{a.tree}.load)
+	a.shards, err = shardstore.Open(a.output.partialDir(), reserve, library{a.output}.load)
 	if err != nil {
 		return err
 	}
-	a.cache, err = openCache(a.tree.cacheDir(), reserve)
+	a.cache, err = openCache(a.output.cacheDir(), reserve)
 	return err
 }
 
 // makeParts makes the parts, after the stores and the node are open.
 func (a *Agent) makeParts(advertise string) {
 	a.retention = &retention{
-		tree:    a.tree,
+		output:  a.output,
 		shards:  a.shards,
 		applied: a.applied,
 		keep:    a.cfg.Keep,
@@ -123,7 +123,7 @@ func (a *Agent) makeParts(advertise string) {
 	a.bodies = &bodies{
 		policy:        a.cfg.Identity.Policy,
 		subscriptions: a.cfg.Subscriptions,
-		tree:          a.tree,
+		output:        a.output,
 		shards:        a.shards,
 		cache:         a.cache,
 		retention:     a.retention,
@@ -132,7 +132,7 @@ func (a *Agent) makeParts(advertise string) {
 	}
 	a.applier = &applier{
 		state:         a.state,
-		tree:          a.tree,
+		output:        a.output,
 		applied:       a.applied,
 		subscriptions: a.cfg.Subscriptions,
 		retention:     a.retention,
@@ -146,7 +146,7 @@ func (a *Agent) makeParts(advertise string) {
 		rules:   a.cfg.Hooks,
 		agent:   a.Name(),
 		labels:  a.cfg.Labels,
-		tree:    a.tree,
+		output:  a.output,
 		applied: a.applied,
 		applier: a.applier,
 		metrics: a.metrics,
@@ -157,7 +157,7 @@ func (a *Agent) makeParts(advertise string) {
 	}
 	a.drift = &driftWatch{
 		interval: a.cfg.DriftInterval,
-		tree:     a.tree,
+		output:   a.output,
 		applied:  a.applied,
 		hooks:    a.hooks,
 		metrics:  a.metrics,
@@ -191,7 +191,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		api := &localAPI{
 			listener: a.local,
 			applied:  a.applied,
-			tree:     a.tree,
+			output:   a.output,
 			metrics:  a.metrics,
 			log:      a.log,
 			status:   a.Status,

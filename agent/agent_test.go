@@ -87,7 +87,7 @@ func TestACrashedAgentFindsWhatItCommitted(t *testing.T) {
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a half-written version is still there: %v", err)
 	}
-	if held := b.tree.held("app/flags"); len(held) != 2 {
+	if held := b.output.held("app/flags"); len(held) != 2 {
 		t.Errorf("versions on disk: %v", held)
 	}
 }
@@ -132,11 +132,11 @@ func TestACommittedSwapIsFinishedAtTheNextStart(t *testing.T) {
 	h.run(a, "app/flags", 1, "one")
 	h.run(a, "app/flags", 2, "two")
 	stop()
-	tr, err := openTree(filepath.Join(h.dir, "out"), 1)
+	output, err := openOutputDir(filepath.Join(h.dir, "out"), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.config("app/flags").show(tr.version(key("app/flags", 1))); err != nil {
+	if err := output.config("app/flags").show(output.version(key("app/flags", 1))); err != nil {
 		t.Fatal(err)
 	}
 	if h.shows("app/flags") != "one" {
@@ -208,8 +208,8 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 	for v := uint64(1); v <= 5; v++ {
 		h.run(a, "a", v, strings.Repeat("x", int(v)))
 	}
-	waitUntil(t, func() bool { return len(a.tree.held("a")) == 2 })
-	if held := a.tree.held("a"); held[0] != 5 || held[1] != 4 {
+	waitUntil(t, func() bool { return len(a.output.held("a")) == 2 })
+	if held := a.output.held("a"); held[0] != 5 || held[1] != 4 {
 		t.Errorf("on disk: %v", held)
 	}
 	if err := h.activate(a, "a", 6, 4); err != nil {
@@ -221,10 +221,10 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 		}
 	}
 	a.retention.prune("a")
-	if err := a.tree.version(key("a", 4)).check(); err != nil {
+	if err := a.output.version(key("a", 4)).check(); err != nil {
 		t.Errorf("the version that runs was deleted: %v", err)
 	}
-	if held := a.tree.held("a"); len(held) != 3 {
+	if held := a.output.held("a"); len(held) != 3 {
 		t.Errorf("on disk: %v", held)
 	}
 }
@@ -252,7 +252,7 @@ func TestAQuotaDeletesTheOldestVersionsThatNobodyNeeds(t *testing.T) {
 	for v := uint64(1); v <= 8; v++ {
 		h.run(a, "a", v, strings.Repeat("x", 9_000))
 	}
-	held := a.tree.held("a")
+	held := a.output.held("a")
 	if held[0] != 8 || len(held) > 5 || len(held) < 2 {
 		t.Errorf("on disk: %v", held)
 	}
@@ -283,7 +283,7 @@ func TestAnUnwritableDiskIsReportedBeforeTheAgentRuns(t *testing.T) {
 		}
 	}
 	a, _ := h.start(nil)
-	a.tree.reserve = 1 << 60
+	a.output.reserve = 1 << 60
 	if err := h.store(a, "a", 1, "x"); !errors.Is(err, diskspace.ErrFull) {
 		t.Errorf("a full disk: %v, want ErrFull", err)
 	}

@@ -16,7 +16,7 @@ import (
 // asks for the next activation only after the last activation is done.
 type applier struct {
 	state         *state
-	tree          *tree
+	output        *outputDir
 	applied       *appliedSet
 	subscriptions wire.Subscriptions
 	retention     *retention
@@ -150,15 +150,15 @@ func (p *applier) show(c committed) error {
 	if !p.subscriptions.Include(v.Config) {
 		return nil
 	}
-	dir := p.tree.config(v.Config)
+	dir := p.output.config(v.Config)
 	if v.Version == 0 {
 		if err := dir.hide(); err != nil {
 			return fmt.Errorf("hide %s: %w", v.Config, err)
 		}
-	} else if err := dir.show(p.tree.version(v)); err != nil {
+	} else if err := dir.show(p.output.version(v)); err != nil {
 		return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
 	}
-	p.applied.put(c.describe(p.tree))
+	p.applied.put(c.describe(p.output))
 	return nil
 }
 

@@ -26,8 +26,8 @@ import (
 type bodies struct {
 	policy        *record.Policy
 	subscriptions wire.Subscriptions
-	tree          *tree
-	shards        *shardstore.Store // forms on their way, and forms in the tree
+	output        *outputDir
+	shards        *shardstore.Store // forms on their way, and forms in the output directory
 	cache         *shardstore.Store // forms of configs without a subscription
 	retention     *retention
 	metrics       *agentMetrics
@@ -67,13 +67,13 @@ func (b *bodies) StoreBody(_ context.Context, want record.VersionKey, o body.Off
 	if err != nil {
 		return 0, err
 	}
-	err = b.tree.stage(v.Manifest, o.Signed, func(s *staging) error {
+	err = b.output.stage(v.Manifest, o.Signed, func(s *staging) error {
 		return s.writeFormAndBody(v.Described, o.Form, o.Bytes, base)
 	})
 	if err != nil {
 		return 0, err
 	}
-	return b.tree.version(want).forms(v.Manifest), nil
+	return b.output.version(want).forms(v.Manifest), nil
 }
 
 // base reads the base of the delta f; nil if f is no delta.
@@ -81,7 +81,7 @@ func (b *bodies) base(config string, f record.Form) ([]byte, error) {
 	if f.Base == 0 {
 		return nil, nil
 	}
-	file, err := b.tree.version(record.VersionKey{Config: config, Version: f.Base}).open()
+	file, err := b.output.version(record.VersionKey{Config: config, Version: f.Base}).open()
 	if err != nil {
 		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
 	}
@@ -127,14 +127,14 @@ func (b *bodies) Assemble(_ context.Context, key record.FormKey) (forms uint8, e
 		if err != nil {
 			return err
 		}
-		return b.tree.stage(a.Manifest, a.Signed, func(s *staging) error {
+		return b.output.stage(a.Manifest, a.Signed, func(s *staging) error {
 			return s.adopt(a.Form, key.Form, a.Path, a.Index, base)
 		})
 	})
 	if err != nil {
 		return 0, err
 	}
-	return b.tree.version(key.VersionKey).forms(m), nil
+	return b.output.version(key.VersionKey).forms(m), nil
 }
 
 // Abandon implements transport.BodyReceiver.
@@ -159,7 +159,7 @@ func (b *bodies) OpenBody(ctx context.Context, want record.VersionKey, wish body
 	if !b.subscriptions.Include(want.Config) {
 		return b.openCached(want, wish)
 	}
-	server := body.Server{Library: library{b.tree}, Arriving: b.shards}
+	server := body.Server{Library: library{b.output}, Arriving: b.shards}
 	return server.Open(ctx, want, wish)
 }
 

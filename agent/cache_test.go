@@ -15,8 +15,8 @@ import (
 
 // newRelay makes the bodies of an agent that subscribes to nothing.
 func newRelay(t *testing.T) *bodies {
-	tr := newTree(t)
-	cache, err := openCache(tr.cacheDir(), 1<<20)
+	output := newOutputDir(t)
+	cache, err := openCache(output.cacheDir(), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +24,7 @@ func newRelay(t *testing.T) *bodies {
 	return &bodies{
 		policy:        newPolicy(t),
 		subscriptions: wire.SubscribeNothing,
-		tree:          tr,
+		output:        output,
 		cache:         cache,
 		metrics:       newMetrics(),
 		log:           slog.New(slog.DiscardHandler),

@@ -3,7 +3,7 @@
 //
 // Entry points: [Open] with a [Config], then [Agent.Run].
 //
-//	announcement ─► mesh.Node (verify, dedupe, relay) ─► bodies ─► tree: stage on disk, SHA-256, fsync
+//	announcement ─► mesh.Node (verify, dedupe, relay) ─► bodies ─► outputDir: stage on disk, SHA-256, fsync
 //	   ─► hooks: check ─► applier: commit (config, epoch, version) to state, swap a symlink
 //	   ─► hooks: reload ─► acknowledge
 //

@@ -21,7 +21,7 @@ const DefaultDriftInterval = time.Minute
 // the version is applied again.
 type driftWatch struct {
 	interval time.Duration // negative: do not watch
-	tree     *tree
+	output   *outputDir
 	applied  *appliedSet
 	hooks    *hookRunner
 	metrics  *agentMetrics
@@ -116,8 +116,8 @@ func (w *driftWatch) report(ctx context.Context, v record.VersionKey, drift wire
 
 // compare returns how the files of a config differ from v; nil if they do not.
 func (w *driftWatch) compare(v record.VersionKey) error {
-	dir := w.tree.version(v)
-	if err := w.tree.config(v.Config).checkLinks(dir); err != nil {
+	dir := w.output.version(v)
+	if err := w.output.config(v.Config).checkLinks(dir); err != nil {
 		return err
 	}
 	info, err := os.Stat(dir.value())
@@ -139,8 +139,8 @@ func (w *driftWatch) compare(v record.VersionKey) error {
 // damaged, the node fetches the body first; readers see the damaged file until then.
 func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	delete(w.good, v.Config)
-	dir := w.tree.version(v)
-	if err := w.tree.config(v.Config).relink(dir); err != nil {
+	dir := w.output.version(v)
+	if err := w.output.config(v.Config).relink(dir); err != nil {
 		w.log.Error("drift not repaired", "config", v.Config, "error", err)
 		return
 	}

@@ -59,7 +59,7 @@ func TestDriftIsReportedWhileItLasts(t *testing.T) {
 	if states := w.look(t); states != nil {
 		t.Errorf("a file that nobody changed: %v", states)
 	}
-	body := a.tree.version(key("a", 1)).value()
+	body := a.output.version(key("a", 1)).value()
 	overwrite(t, body, "two")
 	for range 2 {
 		if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftSeen}) {
@@ -81,7 +81,7 @@ func TestDriftIsReportedWhileItLasts(t *testing.T) {
 		t.Errorf("a link that was replaced: %v", states)
 	}
 	os.Remove(body)
-	if err := a.tree.config("a").relink(a.tree.version(key("a", 1))); err != nil {
+	if err := a.output.config("a").relink(a.output.version(key("a", 1))); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.compare(key("a", 1)); !errors.Is(err, os.ErrNotExist) {
@@ -115,7 +115,7 @@ func TestDriftIsRepairedWhereARuleSaysSo(t *testing.T) {
 		t.Errorf("reloads: %q", got)
 	}
 	// A damaged body is fetched again.
-	overwrite(t, a.tree.version(key("a", 1)).value(), "bad")
+	overwrite(t, a.output.version(key("a", 1)).value(), "bad")
 	w.look(t)
 	last = w.inputs[len(w.inputs)-1]
 	if last.Kind != step.InRefetch || !slices.Equal(w.abandoned, []record.VersionKey{key("a", 1)}) {
@@ -127,6 +127,6 @@ func TestTheWatchLooksAtEachIntervalAndStops(t *testing.T) {
 	h := newHost(t)
 	a, _ := h.start(func(c *Config) { c.DriftInterval = 1 })
 	h.run(a, "a", 1, "one")
-	overwrite(t, a.tree.version(key("a", 1)).value(), "two")
+	overwrite(t, a.output.version(key("a", 1)).value(), "two")
 	waitUntil(t, func() bool { applied, _ := a.Applied("a"); return applied.Drift != "" })
 }

@@ -17,7 +17,7 @@ func (a *Agent) handlers() transport.Handlers {
 		Receiver: a.bodies,
 		Cache:    a.bodies,
 		Pointers: a,
-		Bases:    a.tree.held,
+		Bases:    a.output.held,
 		Observe:  a.observe,
 	}
 }

@@ -25,7 +25,7 @@ type hookRunner struct {
 	rules   *Hooks
 	agent   string            // name of the agent
 	labels  map[string]string // of the agent
-	tree    *tree
+	output  *outputDir
 	applied *appliedSet
 	applier *applier
 	metrics *agentMetrics
@@ -139,7 +139,7 @@ func (h *hookRunner) run(ctx context.Context, act activation, rule *Rule) error 
 
 // check runs the check of a version, unless the version has passed on this host before.
 func (h *hookRunner) check(ctx context.Context, act activation, check *Check, before Applied) error {
-	dir := h.tree.version(act.key())
+	dir := h.output.version(act.key())
 	if check == nil || act.version == 0 || dir.passed(check.Command) {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (h *hookRunner) reload(ctx context.Context, act activation, r *Reload, befo
 		hook:    "reload",
 		args:    r.Command,
 		timeout: time.Duration(r.Timeout),
-		path:    h.tree.config(act.config()).value(),
+		path:    h.output.config(act.config()).value(),
 	}
 	if r.Systemd != "" {
 		c.args = []string{"systemctl", "reload-or-restart", r.Systemd}
@@ -187,7 +187,7 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	p := act.announcement.Pointer
 	previous := ""
 	if before.Version != 0 {
-		previous = h.tree.version(record.VersionKey{Config: p.Config, Version: before.Version}).value()
+		previous = h.output.version(record.VersionKey{Config: p.Config, Version: before.Version}).value()
 	}
 	version := strconv.FormatUint(act.version, 10)
 	epoch := strconv.FormatUint(p.Epoch, 10)

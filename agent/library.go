@@ -11,11 +11,11 @@ import (
 
 // library gives a body.Server the versions in the output directory. It implements
 // body.Library.
-type library struct{ tree *tree }
+type library struct{ output *outputDir }
 
 // Manifest implements body.Library.
 func (l library) Manifest(_ context.Context, v record.VersionKey) (record.Manifest, []byte, error) {
-	return l.tree.version(v).manifest()
+	return l.output.version(v).manifest()
 }
 
 // Forms implements body.Library.
@@ -32,10 +32,10 @@ func (l library) OpenBody(_ context.Context, m record.Manifest) (io.ReadCloser, 
 }
 
 func (l library) dir(m record.Manifest) versionDir {
-	return l.tree.version(record.VersionKey{Config: m.Config, Version: m.Version})
+	return l.output.version(record.VersionKey{Config: m.Config, Version: m.Version})
 }
 
 // load opens a form, to serve shards. It is a shardstore.Loader.
 func (l library) load(key record.FormKey) (*os.File, record.Form, fec.Index, error) {
-	return l.tree.version(key.VersionKey).load(key.Form)
+	return l.output.version(key.VersionKey).load(key.Form)
 }

@@ -23,7 +23,7 @@ import (
 type localAPI struct {
 	listener net.Listener
 	applied  *appliedSet
-	tree     *tree
+	output   *outputDir
 	metrics  *agentMetrics
 	log      *slog.Logger
 	// status returns the agent's status; false if the agent is stopping.
@@ -149,7 +149,7 @@ func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", r.PathValue("config")))
 		return
 	}
-	f, err := l.tree.version(record.VersionKey{Config: applied.Config, Version: applied.Version}).open()
+	f, err := l.output.version(record.VersionKey{Config: applied.Config, Version: applied.Version}).open()
 	if err != nil {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return

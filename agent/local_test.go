@@ -86,7 +86,7 @@ func TestReadersOnTheHostAreServed(t *testing.T) {
 			t.Errorf("%s: status %d: %s", path, response.StatusCode, body)
 		}
 	}
-	if err := os.RemoveAll(a.tree.version(key("app/flags", 1)).path); err != nil {
+	if err := os.RemoveAll(a.output.version(key("app/flags", 1)).path); err != nil {
 		t.Fatal(err)
 	}
 	if response, _ := r.get("/v1/configs/app%2Fflags/value"); response.StatusCode != http.StatusInternalServerError {
@@ -163,7 +163,7 @@ func TestAnAgentThatStopsSaysSo(t *testing.T) {
 	h := newHost(t)
 	a, stop := h.start(nil)
 	stop()
-	api := &localAPI{applied: a.applied, tree: a.tree, metrics: a.metrics, log: a.log, status: a.Status}
+	api := &localAPI{applied: a.applied, output: a.output, metrics: a.metrics, log: a.log, status: a.Status}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "/v1/status", nil)

@@ -6,7 +6,7 @@ import (
 
 	"banyan/mesh"
 	"banyan/mesh/step"
-	meshtree "banyan/mesh/tree"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -32,7 +32,7 @@ func (a *Agent) recover(advertise string) error {
 			Subscriptions: a.cfg.Subscriptions,
 		},
 		CacheLimit: a.cfg.CacheLimit,
-		Seeds:      meshtree.Rendezvous(a.Name(), a.cfg.Coordinators),
+		Seeds:      tree.Rendezvous(a.Name(), a.cfg.Coordinators),
 		Verifier:   a.cfg.Identity.Policy,
 		Index:      remembered.index,
 		Seed:       rand.Uint64(),
@@ -40,7 +40,7 @@ func (a *Agent) recover(advertise string) error {
 	if err := a.shards.Prune(partialAge); err != nil {
 		return err
 	}
-	if err := a.tree.clean(); err != nil {
+	if err := a.output.clean(); err != nil {
 		return err
 	}
 	watermark := remembered.watermark
@@ -84,19 +84,19 @@ func (a *Agent) restore(c committed) bool {
 
 // restoreFiles shows a committed version if it is complete on disk.
 func (a *Agent) restoreFiles(c committed) error {
-	dir := a.tree.config(c.pointer.Config)
+	dir := a.output.config(c.pointer.Config)
 	if c.Version == 0 {
-		a.applied.put(c.describe(a.tree))
+		a.applied.put(c.describe(a.output))
 		return dir.hide()
 	}
-	version := a.tree.version(c.key())
+	version := a.output.version(c.key())
 	if err := version.check(); err != nil {
 		return err
 	}
 	if err := dir.show(version); err != nil {
 		return err
 	}
-	a.applied.put(c.describe(a.tree))
+	a.applied.put(c.describe(a.output))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (a *Agent) restoreFiles(c committed) error {
 // versions of configs that the host no longer subscribes to, and the files of these configs:
 // a file without updates is worse than no file.
 func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
-	versions, err := a.tree.all()
+	versions, err := a.output.all()
 	if err != nil {
 		return err
 	}
@@ -113,14 +113,14 @@ func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
 		case !a.cfg.Subscriptions.Include(v.key.Config):
 			a.log.Warn("no longer subscribed: version deleted",
 				"config", v.key.Config, "version", v.key.Version)
-			if err := a.tree.config(v.key.Config).hide(); err != nil {
+			if err := a.output.config(v.key.Config).hide(); err != nil {
 				return err
 			}
-			if err := a.tree.removeWithParents(v.key); err != nil {
+			if err := a.output.removeWithParents(v.key); err != nil {
 				return err
 			}
 		case !damaged[v.key]:
-			forms := a.tree.version(v.key).formsOnDisk()
+			forms := a.output.version(v.key).formsOnDisk()
 			a.node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: v.key, Forms: forms}}, nil)
 		}
 	}

@@ -15,7 +15,7 @@ var ErrQuota = errors.New("disk quota is used up")
 
 // retention decides which versions stay on disk.
 type retention struct {
-	tree    *tree
+	output  *outputDir
 	shards  *shardstore.Store // forms on their way; they count against the quota
 	applied *appliedSet
 	keep    int   // versions of a config
@@ -30,7 +30,7 @@ type retention struct {
 // prune deletes the versions of config beyond the newest keep, except versions that the host
 // needs.
 func (r *retention) prune(config string) {
-	deleted, err := r.tree.prune(config, r.keep, r.applied.needs)
+	deleted, err := r.output.prune(config, r.keep, r.applied.needs)
 	if err != nil {
 		r.log.Warn("old versions not deleted", "config", config, "error", err)
 	}
@@ -54,7 +54,7 @@ func (r *retention) makeRoom(size int64) error {
 	if err != nil {
 		return err
 	}
-	all, err := r.tree.all()
+	all, err := r.output.all()
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (r *retention) makeRoom(size int64) error {
 
 func (r *retention) evict(v record.VersionKey) error {
 	r.log.Info("version deleted to stay within the disk quota", "config", v.Config, "version", v.Version)
-	if err := r.tree.version(v).remove(); err != nil {
+	if err := r.output.version(v).remove(); err != nil {
 		return err
 	}
 	r.deleted(v)

@@ -74,7 +74,7 @@ func (c *committed) announcement() *wire.Announcement {
 }
 
 // describe returns the row for readers, with the description of the version in t.
-func (c *committed) describe(t *tree) Applied {
+func (c *committed) describe(output *outputDir) Applied {
 	applied := Applied{
 		Config:    c.pointer.Config,
 		Region:    c.pointer.Region,
@@ -86,7 +86,7 @@ func (c *committed) describe(t *tree) Applied {
 	if c.Version == 0 {
 		return applied
 	}
-	if m, err := t.version(c.key()).meta(); err == nil {
+	if m, err := output.version(c.key()).meta(); err == nil {
 		applied.SHA256 = m.SHA256.String()
 		applied.Size = m.Size
 		applied.Type = m.ContentType

@@ -14,9 +14,9 @@ import (
 	"banyan/record"
 )
 
-// tree is the output directory. The directory of a config holds a directory for each version
+// outputDir is the output directory. The directory of a config holds a directory for each version
 // on disk, and links to the shown version.
-type tree struct {
+type outputDir struct {
 	root    string
 	reserve int64 // bytes that must stay free on disk
 }
@@ -32,8 +32,8 @@ const (
 	metaFile      = "meta.json"
 )
 
-// openTree creates the output directory and checks that the agent can write there.
-func openTree(root string, reserve int64) (*tree, error) {
+// openOutputDir creates the output directory and checks that the agent can write there.
+func openOutputDir(root string, reserve int64) (*outputDir, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
@@ -42,25 +42,25 @@ func openTree(root string, reserve int64) (*tree, error) {
 		return nil, fmt.Errorf("output directory %s is not writable: %w", root, err)
 	}
 	probe.Close()
-	return &tree{root, reserve}, os.Remove(probe.Name())
+	return &outputDir{root, reserve}, os.Remove(probe.Name())
 }
 
 // partialDir is the directory for shards of bodies on their way. It is on the disk of the
 // output directory, so a complete body is moved and not copied.
-func (t *tree) partialDir() string { return filepath.Join(t.root, partialName) }
+func (o *outputDir) partialDir() string { return filepath.Join(o.root, partialName) }
 
 // cacheDir is where shards are kept for other hosts, on the same disk.
-func (t *tree) cacheDir() string { return filepath.Join(t.root, cacheName) }
+func (o *outputDir) cacheDir() string { return filepath.Join(o.root, cacheName) }
 
 // config returns the directory of config. The directory need not exist.
-func (t *tree) config(config string) configDir {
-	return configDir(filepath.Join(t.root, filepath.FromSlash(config)))
+func (o *outputDir) config(config string) configDir {
+	return configDir(filepath.Join(o.root, filepath.FromSlash(config)))
 }
 
 // version returns the directory of v. The directory need not exist.
-func (t *tree) version(v record.VersionKey) versionDir {
+func (o *outputDir) version(v record.VersionKey) versionDir {
 	name := versionPrefix + strconv.FormatUint(v.Version, 10)
-	return versionDir{key: v, path: filepath.Join(string(t.config(v.Config)), name)}
+	return versionDir{key: v, path: filepath.Join(string(o.config(v.Config)), name)}
 }
 
 // versionOf parses the name of a version's directory.
@@ -72,8 +72,8 @@ func versionOf(name string) (version uint64, ok bool) {
 
 // stage writes a version beside the shown version. fill writes the checked body, and
 // may write forms. After a crash the version is on disk completely or not at all.
-func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error) (err error) {
-	dir := string(t.config(m.Config))
+func (o *outputDir) stage(m record.Manifest, signed []byte, fill func(*staging) error) (err error) {
+	dir := string(o.config(m.Config))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error
 			os.RemoveAll(tmp)
 		}
 	}()
-	s := &staging{dir: tmp, manifest: m, signed: signed, reserve: t.reserve}
+	s := &staging{dir: tmp, manifest: m, signed: signed, reserve: o.reserve}
 	if err := fill(s); err != nil {
 		return err
 	}
@@ -96,15 +96,15 @@ func (t *tree) stage(m record.Manifest, signed []byte, fill func(*staging) error
 	// The directory may exist already, with the same version or a damaged copy. The two
 	// directories are swapped, because readers must find a directory at any time.
 	v := record.VersionKey{Config: m.Config, Version: m.Version}
-	if err := atomicfile.ReplaceDir(tmp, t.version(v).path); err != nil {
+	if err := atomicfile.ReplaceDir(tmp, o.version(v).path); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(dir)
 }
 
 // held returns the versions of config on disk, newest first.
-func (t *tree) held(config string) []uint64 {
-	entries, err := os.ReadDir(string(t.config(config)))
+func (o *outputDir) held(config string) []uint64 {
+	entries, err := os.ReadDir(string(o.config(config)))
 	if err != nil {
 		return nil
 	}
@@ -127,9 +127,9 @@ type storedVersion struct {
 }
 
 // all returns the versions of all configs on disk, oldest first.
-func (t *tree) all() ([]storedVersion, error) {
+func (o *outputDir) all() ([]storedVersion, error) {
 	var found []storedVersion
-	err := filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(o.root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
@@ -140,7 +140,7 @@ func (t *tree) all() ([]storedVersion, error) {
 		if !ok {
 			return nil
 		}
-		stored, err := t.measure(path, version)
+		stored, err := o.measure(path, version)
 		if err != nil {
 			return err
 		}
@@ -152,8 +152,8 @@ func (t *tree) all() ([]storedVersion, error) {
 }
 
 // measure returns the size and the age of the version in the directory path.
-func (t *tree) measure(path string, version uint64) (storedVersion, error) {
-	config, err := filepath.Rel(t.root, filepath.Dir(path))
+func (o *outputDir) measure(path string, version uint64) (storedVersion, error) {
+	config, err := filepath.Rel(o.root, filepath.Dir(path))
 	if err != nil {
 		return storedVersion{}, err
 	}
@@ -169,9 +169,9 @@ func (t *tree) measure(path string, version uint64) (storedVersion, error) {
 }
 
 // clean deletes the unfinished files of a crash.
-func (t *tree) clean() error {
-	return filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == t.root {
+func (o *outputDir) clean() error {
+	return filepath.WalkDir(o.root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == o.root {
 			return err
 		}
 		name := d.Name()
@@ -193,15 +193,15 @@ func (t *tree) clean() error {
 
 // prune deletes the oldest versions of config beyond the newest keep. Versions for which
 // stays returns true are kept. prune returns the deleted versions.
-func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool) ([]record.VersionKey, error) {
+func (o *outputDir) prune(config string, keep int, stays func(record.VersionKey) bool) ([]record.VersionKey, error) {
 	var deleted []record.VersionKey
-	versions := t.held(config)
+	versions := o.held(config)
 	for _, version := range versions[min(keep, len(versions)):] {
 		v := record.VersionKey{Config: config, Version: version}
 		if stays(v) {
 			continue
 		}
-		if err := t.version(v).remove(); err != nil {
+		if err := o.version(v).remove(); err != nil {
 			return deleted, err
 		}
 		deleted = append(deleted, v)
@@ -211,12 +211,12 @@ func (t *tree) prune(config string, keep int, stays func(record.VersionKey) bool
 
 // removeWithParents deletes a hidden version, and then the empty directories above the
 // version.
-func (t *tree) removeWithParents(v record.VersionKey) error {
-	if err := t.version(v).remove(); err != nil {
+func (o *outputDir) removeWithParents(v record.VersionKey) error {
+	if err := o.version(v).remove(); err != nil {
 		return err
 	}
-	dir := string(t.config(v.Config))
-	for dir != t.root && os.Remove(dir) == nil {
+	dir := string(o.config(v.Config))
+	for dir != o.root && os.Remove(dir) == nil {
 		dir = filepath.Dir(dir)
 	}
 	return nil

@@ -28,12 +28,12 @@ func manifestOf(t testing.TB, config string, version uint64, body []byte) (recor
 	return m, raw
 }
 
-func newTree(t testing.TB) *tree {
-	tr, err := openTree(filepath.Join(t.TempDir(), "out"), 1<<20)
+func newOutputDir(t testing.TB) *outputDir {
+	output, err := openOutputDir(filepath.Join(t.TempDir(), "out"), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tr
+	return output
 }
 
 // fill writes body as the first form of a version.
@@ -41,17 +41,17 @@ func fill(m record.Manifest, body string) func(*staging) error {
 	return func(s *staging) error { return s.writeBody(m.Forms[0], strings.NewReader(body), nil) }
 }
 
-func (t *tree) put(tb testing.TB, config string, version uint64, body string) {
+func (o *outputDir) put(tb testing.TB, config string, version uint64, body string) {
 	tb.Helper()
 	m, raw := manifestOf(tb, config, version, []byte(body))
-	if err := t.stage(m, raw, fill(m, body)); err != nil {
+	if err := o.stage(m, raw, fill(m, body)); err != nil {
 		tb.Fatal(err)
 	}
 }
 
-func (t *tree) shown(tb testing.TB, config string) string {
+func (o *outputDir) shown(tb testing.TB, config string) string {
 	tb.Helper()
-	b, err := os.ReadFile(t.config(config).value())
+	b, err := os.ReadFile(o.config(config).value())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -63,75 +63,75 @@ func key(config string, version uint64) record.VersionKey {
 }
 
 func TestStagingShowsNothingAndShowingIsOneSwap(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a", 1, "one")
-	if _, err := os.Stat(tr.config("a").value()); !errors.Is(err, os.ErrNotExist) {
+	output := newOutputDir(t)
+	output.put(t, "a", 1, "one")
+	if _, err := os.Stat(output.config("a").value()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a staged version shows: %v", err)
 	}
 	for _, v := range []uint64{1, 2, 1, 1} {
-		tr.put(t, "a", 2, "two")
-		if err := tr.config("a").show(tr.version(key("a", v))); err != nil {
+		output.put(t, "a", 2, "two")
+		if err := output.config("a").show(output.version(key("a", v))); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := tr.shown(t, "a"), map[uint64]string{1: "one", 2: "two"}[v]; got != want {
+		if got, want := output.shown(t, "a"), map[uint64]string{1: "one", 2: "two"}[v]; got != want {
 			t.Errorf("version %d shows %q", v, got)
 		}
 	}
-	if err := tr.config("a").hide(); err != nil {
+	if err := output.config("a").hide(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(tr.config("a").value()); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(output.config("a").value()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a hidden config shows: %v", err)
 	}
 }
 
 // Configs nest: a and a/b are both configs, on the same path.
 func TestAConfigMayLieUnderAnother(t *testing.T) {
-	tr := newTree(t)
+	output := newOutputDir(t)
 	for _, config := range []string{"a", "a/b", "a/b/c"} {
-		tr.put(t, config, 1, config)
-		if err := tr.config(config).show(tr.version(key(config, 1))); err != nil {
+		output.put(t, config, 1, config)
+		if err := output.config(config).show(output.version(key(config, 1))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, config := range []string{"a", "a/b", "a/b/c"} {
-		if got := tr.shown(t, config); got != config {
+		if got := output.shown(t, config); got != config {
 			t.Errorf("%s shows %q", config, got)
 		}
 	}
-	if found, err := tr.all(); err != nil || len(found) != 3 {
+	if found, err := output.all(); err != nil || len(found) != 3 {
 		t.Errorf("on disk: %v, %v", found, err)
 	}
 }
 
 func TestABodyThatIsNotTheManifestsLeavesNothingBehind(t *testing.T) {
-	tr := newTree(t)
+	output := newOutputDir(t)
 	m, raw := manifestOf(t, "a", 1, []byte("good"))
 	for _, body := range []string{"evil", "goo", "good and more", ""} {
-		if err := tr.stage(m, raw, fill(m, body)); !errors.Is(err, record.ErrChecksum) {
+		if err := output.stage(m, raw, fill(m, body)); !errors.Is(err, record.ErrChecksum) {
 			t.Errorf("%q: got %v, want ErrChecksum", body, err)
 		}
 	}
-	entries, err := os.ReadDir(string(tr.config("a")))
+	entries, err := os.ReadDir(string(output.config("a")))
 	if err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
 }
 
 func TestCleanDeletesWhatACrashLeftHalfWritten(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a/b", 3, "three")
-	half := filepath.Join(string(tr.config("a/b")), stagingPrefix+"123")
+	output := newOutputDir(t)
+	output.put(t, "a/b", 3, "three")
+	half := filepath.Join(string(output.config("a/b")), stagingPrefix+"123")
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(half, valueFile), []byte("ha"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.clean(); err != nil {
+	if err := output.clean(); err != nil {
 		t.Fatal(err)
 	}
-	found, err := tr.all()
+	found, err := output.all()
 	if err != nil || len(found) != 1 || found[0].key != key("a/b", 3) {
 		t.Errorf("on disk: %v, %v", found, err)
 	}
@@ -141,41 +141,41 @@ func TestCleanDeletesWhatACrashLeftHalfWritten(t *testing.T) {
 }
 
 func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
-	tr := newTree(t)
+	output := newOutputDir(t)
 	for v := uint64(1); v <= 6; v++ {
-		tr.put(t, "a", v, "x")
+		output.put(t, "a", v, "x")
 	}
-	removed, err := tr.prune("a", 3, func(v record.VersionKey) bool { return v.Version == 1 })
+	removed, err := output.prune("a", 3, func(v record.VersionKey) bool { return v.Version == 1 })
 	if err != nil || len(removed) != 2 {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	for v, want := range map[uint64]bool{1: true, 2: false, 3: false, 4: true, 5: true, 6: true} {
-		if kept := tr.version(key("a", v)).check() == nil; kept != want {
+		if kept := output.version(key("a", v)).check() == nil; kept != want {
 			t.Errorf("version %d kept: %v", v, kept)
 		}
 	}
 }
 
 func TestADamagedVersionIsNoticed(t *testing.T) {
-	tr := newTree(t)
-	tr.put(t, "a", 1, "good")
-	if err := os.WriteFile(tr.version(key("a", 1)).value(), []byte("evil"), 0o644); err != nil {
+	output := newOutputDir(t)
+	output.put(t, "a", 1, "good")
+	if err := os.WriteFile(output.version(key("a", 1)).value(), []byte("evil"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.version(key("a", 1)).check(); !errors.Is(err, record.ErrChecksum) {
+	if err := output.version(key("a", 1)).check(); !errors.Is(err, record.ErrChecksum) {
 		t.Errorf("got %v, want ErrChecksum", err)
 	}
-	tr.put(t, "a", 1, "good") // fetched again, it takes the damaged one's place
-	if err := tr.version(key("a", 1)).check(); err != nil {
+	output.put(t, "a", 1, "good") // fetched again, it takes the damaged one's place
+	if err := output.version(key("a", 1)).check(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestAFullDiskIsSaid(t *testing.T) {
-	tr := newTree(t)
-	tr.reserve = 1 << 60
+	output := newOutputDir(t)
+	output.reserve = 1 << 60
 	m, raw := manifestOf(t, "a", 1, []byte("x"))
-	if err := tr.stage(m, raw, fill(m, "x")); !errors.Is(err, diskspace.ErrFull) {
+	if err := output.stage(m, raw, fill(m, "x")); !errors.Is(err, diskspace.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 }
