@@ -361,7 +361,7 @@ func TestWhatTheNodeReportsIsCounted(t *testing.T) {
 	var text strings.Builder
 	a.metrics.write(&text)
 	for _, line := range []string{`banyan_agent_refused_total{reason="bad_signature"} 1`, "banyan_agent_gaps_total 1",
-		"banyan_agent_silent_sources_total 1", "banyan_agent_slow_children_total 1", "banyan_agent_parent_lost_total 1",
+		"banyan_agent_silent_sources_total 1", "banyan_agent_slow_children_total 1", "banyan_agent_links_dropped_total 1",
 		"banyan_agent_attached 0", "banyan_agent_cache_bytes 0"} {
 		if !strings.Contains(text.String(), line+"\n") {
 			t.Errorf("metrics lack %q", line)
