@@ -17,13 +17,13 @@
 //
 // The overlay has five rooms, each of which imports only rooms to its left:
 //
-//	wire ◄── step ◄── tree, swarm ◄── mesh
+//		wire ◄── step ◄── tree, swarm ◄── mesh
 //
-//   - mesh/wire: the messages, their encoding and their limits.
-//   - mesh/step: inputs, outputs and time.
-//   - mesh/tree: who stands where: planner, quarantine, census, circles.
-//   - mesh/swarm: the exchange of bodies, shard by shard.
-//   - mesh: what a node does with pointers and links.
+//	  - mesh/wire: the messages, their encoding and their limits.
+//	  - mesh/step: inputs, outputs and time.
+//	  - mesh/tree: who stands where: planner, quarantine, census, circles.
+//	  - mesh/swarm: the exchange of bodies, shard by shard.
+//	  - mesh: what a node does with pointers and links.
 //
 // In mesh, each type has a file with its name: pointers, ledger, upstream (with standby.go
 // as its second half), children, shadows, circles, reports, acks, survey, root, overlay,
