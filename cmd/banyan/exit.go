@@ -80,18 +80,21 @@ func describe(err error) failure {
 			f.Hint = "run with --help for the usage"
 		}
 	case errors.As(err, &answered):
-		f.Code, f.Line, f.exit = answered.Code, answered.Line, exitOf(answered.Code)
+		f.Code, f.Line = answered.Code, answered.Line
+		f.exit = exitOf(answered.Code)
 		if f.Hint == "" {
 			f.Hint = answered.Hint
 		}
 	case errors.As(err, &rejection):
-		f.Code, f.Line, f.exit = "rejected", rejection.Line, exitRejected
+		f.Code, f.exit = "rejected", exitRejected
+		f.Line = rejection.Line
 	case errors.Is(err, errTakenBack):
 		f.Code, f.exit = "taken_back", exitTakenBack
 	case errors.Is(err, errTimedOut), errors.Is(err, context.DeadlineExceeded):
 		f.Code, f.exit = "timed_out", exitTimedOut
 	case errors.Is(err, context.Canceled):
-		f.Code, f.Message, f.exit = "interrupted", "interrupted", exitInterrupted
+		f.Code, f.exit = "interrupted", exitInterrupted
+		f.Message = "interrupted"
 	case errors.Is(err, api.ErrUnreachable):
 		f.Code, f.exit = "unreachable", exitUnreachable
 		if strings.Contains(err.Error(), "certificate") {

@@ -244,7 +244,9 @@ func (a *app) waitApplied(
 			return nil, err
 		}
 		var regions []api.RegionStatus
-		applied, agents, complete := uint64(0), 0, true
+		var applied uint64
+		agents := 0
+		complete := true
 		for _, r := range s.Regions {
 			epoch, moved := epochs[r.Region]
 			if !moved {

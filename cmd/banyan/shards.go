@@ -126,7 +126,8 @@ func (s *shardsOf) text(w io.Writer) {
 		}
 		fmt.Fprint(w, header)
 		header = ""
-		holds, form, purpose := "all", "-", "itself"
+		holds, form := "all", "-"
+		purpose := "itself"
 		if !h.Whole {
 			holds, form = fmt.Sprintf("%d/%d shards", h.Shards, h.Of), fmt.Sprint(h.Form)
 		}
