@@ -166,8 +166,11 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 	}
 	for _, p := range pointers {
 		node.Step(0, step.Input{
-			Kind:    step.InRestore,
-			Pointer: step.Pointer{Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer}, Version: p.Pointer.VersionFor(coordinator, nil)},
+			Kind: step.InRestore,
+			Pointer: step.Pointer{
+				Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
+				Version:      p.Pointer.VersionFor(coordinator, nil),
+			},
 		}, nil)
 		r.tracker.moved(p.Pointer)
 		if err := r.restoreVersions(ctx, node, p.Pointer.Config); err != nil {

@@ -56,13 +56,7 @@ version. Each time runs from the signature of the pointer to the durable apply a
 			}
 			return a.print(out, func(w io.Writer) {
 				printStaged(w, out.StagedResult)
-				r := out.Sizes
-				fmt.Fprintf(w, "%d agents; medians of %d rollbacks of each size, to the durable apply\n\n",
-					r.Agents, r.Rounds)
-				fmt.Fprintln(w, "BYTES\tP50 MS\tP99 MS")
-				fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Small, r.SmallP50, r.SmallP99)
-				fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Large, r.LargeP50, r.LargeP99)
-				fmt.Fprintf(w, "\nratio\t%.2f\n", r.Ratio)
+				printSizes(w, out.Sizes)
 			})
 		},
 	}
@@ -76,6 +70,16 @@ version. Each time runs from the signature of the pointer to the durable apply a
 	f.IntVar(&staged.Rounds, "rounds", 15, "number of rounds, after one that is not counted")
 	f.IntVar(&cfg.Rounds, "size-rounds", 15, "number of rollbacks of each size")
 	return cmd
+}
+
+// printSizes prints the rollbacks of a small and of a large body.
+func printSizes(w io.Writer, r bench.RollbackResult) {
+	fmt.Fprintf(w, "%d agents; medians of %d rollbacks of each size, to the durable apply\n\n",
+		r.Agents, r.Rounds)
+	fmt.Fprintln(w, "BYTES\tP50 MS\tP99 MS")
+	fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Small, r.SmallP50, r.SmallP99)
+	fmt.Fprintf(w, "%d\t%.1f\t%.1f\n", r.Large, r.LargeP50, r.LargeP99)
+	fmt.Fprintf(w, "\nratio\t%.2f\n", r.Ratio)
 }
 
 func printStaged(w io.Writer, r bench.StagedResult) {

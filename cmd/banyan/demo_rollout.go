@@ -50,6 +50,7 @@ func printDemoRollout(w io.Writer, r bench.DemoRolloutResult) {
 	for _, e := range r.Timeline {
 		fmt.Fprintf(w, "%8.3f s  %s\n", e.Seconds, e.What)
 	}
-	fmt.Fprintf(w, "\n%d of %d hosts ever ran version 2 (%d canaries; %d hosts refused it). Decided %.0f ms after the first refusal, all back %.0f ms later.\n",
-		r.Ran, r.Agents, r.Canaries, r.Refused, r.DecideMs, r.BackMs)
+	fmt.Fprintf(w, "\n%d of %d hosts ever ran version 2 (%d canaries; %d hosts refused it). ",
+		r.Ran, r.Agents, r.Canaries, r.Refused)
+	fmt.Fprintf(w, "Decided %.0f ms after the first refusal, all back %.0f ms later.\n", r.DecideMs, r.BackMs)
 }

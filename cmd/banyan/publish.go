@@ -21,13 +21,17 @@ func waitFlag(cmd *cobra.Command, wait *time.Duration) {
 		"`TIME` to wait until every agent has applied; 0 for not at all")
 }
 
+// A publication is what the flags of banyan publish say.
+type publication struct {
+	draft      api.Draft
+	plan       planFlags
+	wait       time.Duration
+	waitGiven  bool
+	noActivate bool
+}
+
 func newPublish(a *app) *cobra.Command {
-	var (
-		d          api.Draft
-		p          planFlags
-		wait       time.Duration
-		noActivate bool
-	)
+	var p publication
 	cmd := &cobra.Command{
 		Use:   "publish CONFIG FILE",
 		Short: "Validate, sign and store a new version, and roll it out",
@@ -43,58 +47,65 @@ wait for its end.`,
   banyan publish edge/proxy proxy.conf --wave canary=true:5m --wave 10%:10m --wave 100%
   generate | banyan publish web/flags - --type application/json`,
 		Args: exactly("CONFIG", "FILE"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			d.Config = args[0]
-			if err := record.ValidateConfig(d.Config); err != nil {
-				return err
-			}
-			if _, err := p.request(0); err != nil {
-				return err // a wrong flag is found before anything is stored
-			}
-			if d.ContentType == "" {
-				d.ContentType = draft.TypeOf(args[1])
-			}
-			if d.File, err = a.draftFile(args[1]); err != nil {
-				return err
-			}
-			if args[1] == "-" {
-				defer os.Remove(d.File)
-			}
-			key, err := a.publisherKey()
-			if err != nil {
-				return err
-			}
-			client, bundle, err := a.client()
-			if err != nil {
-				return err
-			}
-			if !bundle.Policy.MayPublish(key.ID, d.Config) {
-				return fmt.Errorf("publisher key %s: %w: the trust policy does not allow this key to sign for %s",
-					key.ID, record.ErrScope, d.Config)
-			}
-			d.Progress = a.uploadProgress
-			v, err := client.Publish(cmd.Context(), d, key)
-			a.progressDone()
-			if err != nil {
-				return err
-			}
-			if noActivate {
-				return a.print(v, func(w io.Writer) {
-					fmt.Fprintf(w, "%s version %d stored, not activated\n", d.Config, v.Manifest.Version)
-				})
-			}
-			p.message = d.Message
-			return a.goLive(cmd.Context(), client, d.Config, v.Manifest.Version, p, wait, cmd.Flags().Changed("wait"))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p.waitGiven = cmd.Flags().Changed("wait")
+			return a.publish(cmd.Context(), args[0], args[1], p)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&d.Message, "message", "m", "", "`TEXT` for the history: why")
-	f.StringVar(&d.ContentType, "type", "", "content `TYPE` (default by the file's name)")
-	f.Uint64Var(&d.Parent, "parent", 0, "fail if the newest version is not `N`")
-	f.BoolVar(&noActivate, "no-activate", false, "store the version only; no host runs it")
-	p.flags(cmd)
-	waitFlag(cmd, &wait)
+	f.StringVarP(&p.draft.Message, "message", "m", "", "`TEXT` for the history: why")
+	f.StringVar(&p.draft.ContentType, "type", "", "content `TYPE` (default by the file's name)")
+	f.Uint64Var(&p.draft.Parent, "parent", 0, "fail if the newest version is not `N`")
+	f.BoolVar(&p.noActivate, "no-activate", false, "store the version only; no host runs it")
+	p.plan.flags(cmd)
+	waitFlag(cmd, &p.wait)
 	return cmd
+}
+
+// publish stores file, "-" for standard input, as the next version of config, and rolls it out.
+func (a *app) publish(ctx context.Context, config, file string, p publication) (err error) {
+	if err := record.ValidateConfig(config); err != nil {
+		return err
+	}
+	if _, err := p.plan.request(0); err != nil {
+		return err // a wrong flag is found before anything is stored
+	}
+	p.draft.Config = config
+	if p.draft.ContentType == "" {
+		p.draft.ContentType = draft.TypeOf(file)
+	}
+	if p.draft.File, err = a.draftFile(file); err != nil {
+		return err
+	}
+	if file == "-" {
+		defer os.Remove(p.draft.File)
+	}
+	key, err := a.publisherKey()
+	if err != nil {
+		return err
+	}
+	client, bundle, err := a.client()
+	if err != nil {
+		return err
+	}
+	if !bundle.Policy.MayPublish(key.ID, config) {
+		return fmt.Errorf("publisher key %s: %w: the trust policy does not allow this key to sign for %s",
+			key.ID, record.ErrScope, config)
+	}
+	p.draft.Progress = a.uploadProgress
+	stored, err := client.Publish(ctx, p.draft, key)
+	a.progressDone()
+	if err != nil {
+		return err
+	}
+	number := stored.Manifest.Version
+	if p.noActivate {
+		return a.print(stored, func(w io.Writer) {
+			fmt.Fprintf(w, "%s version %d stored, not activated\n", config, number)
+		})
+	}
+	p.plan.message = p.draft.Message
+	return a.goLive(ctx, client, config, number, p.plan, p.wait, p.waitGiven)
 }
 
 // draftFile returns the file of a draft. Standard input is copied into a temporary file.

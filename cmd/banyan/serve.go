@@ -38,33 +38,8 @@ once for each region). The other coordinators follow the leader (--leader and
   banyan coordinator --identity coordinator-us --data-dir /var/lib/banyan \
     --leader eu.example.com:7400 --leader-api eu.example.com:7401`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if cfg.Log, err = a.logger(); err != nil {
-				return err
-			}
-			if a.identityDir == "" {
-				return usagef("--identity is required: the bundle of this coordinator")
-			}
-			if err := moreThanZero("head-interval", cfg.HeadInterval); err != nil {
-				return err
-			}
-			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
-				return err
-			}
-			for _, path := range keyFiles {
-				key, err := record.LoadKey(path)
-				if err != nil {
-					return fmt.Errorf("activation key: %w", err)
-				}
-				cfg.ActivationKeys = append(cfg.ActivationKeys, key)
-			}
-			cfg.Version = version
-			cfg.OpenStore = a.openStore
-			c, err := coordinator.Open(cfg)
-			if err != nil {
-				return err
-			}
-			return c.Run(cmd.Context())
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.runCoordinator(cmd.Context(), cfg, keyFiles)
 		},
 	}
 	f := cmd.Flags()
@@ -104,6 +79,36 @@ once for each region). The other coordinators follow the leader (--leader and
 	return cmd
 }
 
+// runCoordinator completes cfg, whose plain values the flags have set, and runs a coordinator.
+func (a *app) runCoordinator(ctx context.Context, cfg coordinator.Config, keyFiles []string) (err error) {
+	if cfg.Log, err = a.logger(); err != nil {
+		return err
+	}
+	if a.identityDir == "" {
+		return usagef("--identity is required: the bundle of this coordinator")
+	}
+	if err := moreThanZero("head-interval", cfg.HeadInterval); err != nil {
+		return err
+	}
+	if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
+		return err
+	}
+	for _, path := range keyFiles {
+		key, err := record.LoadKey(path)
+		if err != nil {
+			return fmt.Errorf("activation key: %w", err)
+		}
+		cfg.ActivationKeys = append(cfg.ActivationKeys, key)
+	}
+	cfg.Version = version
+	cfg.OpenStore = a.openStore
+	c, err := coordinator.Open(cfg)
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx)
+}
+
 // rateFlags adds the flags that limit the rates of bodies.
 func rateFlags(f *pflag.FlagSet, up, down *int64) {
 	sizeVar(f, up, "max-upload", "limit for sending bodies, per second, e.g. 8MiB; 0 for no limit")
@@ -130,30 +135,13 @@ func newAgent(a *app) *cobra.Command {
     --output-dir /etc/banyan/configs --state-dir /var/lib/banyan/agent`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if cfg.Log, err = a.logger(); err != nil {
-				return err
-			}
 			if cfg.Subscriptions, err = subscriptions(scopes, relayOnly); err != nil {
-				return err
-			}
-			if len(cfg.Coordinators) == 0 {
-				err := usagef("--join is required: the address of a coordinator, host:7400")
-				return withHint(err, "banyan agent --join coordinator.example.com:7400 --identity DIR")
-			}
-			if a.identityDir == "" {
-				return usagef("--identity is required: the bundle of this agent; 'banyan cert agent' creates it")
-			}
-			if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
 				return err
 			}
 			if cfg.Hooks, err = loadHooks(hooks, check, reload); err != nil {
 				return err
 			}
-			ag, err := agent.Open(cfg)
-			if err != nil {
-				return err
-			}
-			return ag.Run(cmd.Context())
+			return a.runAgent(cmd.Context(), cfg)
 		},
 	}
 	f := cmd.Flags()
@@ -189,6 +177,28 @@ func newAgent(a *app) *cobra.Command {
 	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval,
 		"`TIME` between two checks of files for manual changes (negative = never)")
 	return cmd
+}
+
+// runAgent completes cfg, whose plain values the flags have set, and runs an agent.
+func (a *app) runAgent(ctx context.Context, cfg agent.Config) (err error) {
+	if cfg.Log, err = a.logger(); err != nil {
+		return err
+	}
+	if len(cfg.Coordinators) == 0 {
+		err := usagef("--join is required: the address of a coordinator, host:7400")
+		return withHint(err, "banyan agent --join coordinator.example.com:7400 --identity DIR")
+	}
+	if a.identityDir == "" {
+		return usagef("--identity is required: the bundle of this agent; 'banyan cert agent' creates it")
+	}
+	if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
+		return err
+	}
+	ag, err := agent.Open(cfg)
+	if err != nil {
+		return err
+	}
+	return ag.Run(ctx)
 }
 
 // subscriptions returns the subscriptions that the two flags state.

@@ -189,6 +189,20 @@ reaches first.`,
 	fleet.add(f)
 	out.add(f)
 	f.BoolVar(&rivals, "compare", false, "also run a star, polling and gossip on the same fleet")
+	comparisonFlags(f, &against)
+	cmd.AddCommand(
+		newSimulateRun(a),
+		newSimulateScenarios(a),
+		newSimulateSweep(a),
+		newSimulateBodies(a),
+		newSimulateRollouts(a),
+		newSimulateFuzz(a),
+	)
+	return cmd
+}
+
+// comparisonFlags adds the flags of --compare.
+func comparisonFlags(f *pflag.FlagSet, against *compare.Options) {
 	f.DurationVar(&against.Poll, "poll", 30*time.Second,
 		"with --compare: interval of the strategy that polls")
 	f.DurationVar(&against.Detect, "detect", 30*time.Second,
@@ -201,15 +215,6 @@ reaches first.`,
 		"with --compare: dollars per GB between regions")
 	f.Float64Var(&prices.CrossZone, "price-zone", prices.CrossZone,
 		"with --compare: dollars per GB between zones")
-	cmd.AddCommand(
-		newSimulateRun(a),
-		newSimulateScenarios(a),
-		newSimulateSweep(a),
-		newSimulateBodies(a),
-		newSimulateRollouts(a),
-		newSimulateFuzz(a),
-	)
-	return cmd
 }
 
 // checkComparison returns a usage error if a flag of --compare is out of range.
