@@ -72,16 +72,6 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// MinCacheLimit is the smallest value of Config.CacheLimit in bytes. Small bodies and indices
-// of other configs need that much on their way through this host.
-const MinCacheLimit = 16 << 20
-
-// Defaults of Config.
-const (
-	defaultKeep    = 3
-	defaultReserve = 32 << 20
-)
-
 // complete checks the configuration and sets defaults. The errors are usage errors, or
 // wrap identity.ErrIdentity.
 func (c *Config) complete() error {

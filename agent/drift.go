@@ -13,9 +13,6 @@ import (
 	"banyan/record"
 )
 
-// DefaultDriftInterval is the time between two looks at each file.
-const DefaultDriftInterval = time.Minute
-
 // driftWatch looks for drift: a file differs from the applied version, because a person or
 // a program has changed the file. The coordinator gets a report. Where a rule says "repair",
 // the version is applied again.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -57,16 +56,6 @@ type Signal struct {
 	// Signal is a name with or without "SIG"; default HUP.
 	Signal string `yaml:"signal"`
 }
-
-// Limits of hooks.
-const (
-	maxHooksFile   = 1 << 20 // bytes
-	maxRules       = 1000
-	hookTimeout    = quantity.Duration(30 * time.Second)
-	maxHookTimeout = quantity.Duration(time.Hour)
-	// hooksAtOnce is how many configs have hooks running at a time.
-	hooksAtOnce = 8
-)
 
 // Values of Rule.Drift.
 const (

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"math/rand/v2"
-	"time"
 
 	"banyan/mesh"
 	"banyan/mesh/step"
@@ -10,10 +9,6 @@ import (
 	"banyan/mesh/wire"
 	"banyan/record"
 )
-
-// partialAge is the age at which the shards of an incomplete body are deleted, if no further
-// shard has come.
-const partialAge = 24 * time.Hour
 
 // recover makes the node, shows the committed versions, and tells the node which versions are
 // on disk. The node fetches a damaged version again.

@@ -29,10 +29,6 @@ const (
 	watermarkKey = "w"
 )
 
-// memTable is the size of the database's memory table in bytes. A small table is enough: the
-// database has only one row for each config.
-const memTable = 1 << 20
-
 // errStale is wrapped if a row would replace a row of a newer epoch.
 var errStale = errors.New("stale epoch")
 

@@ -15,25 +15,6 @@ import (
 	"banyan/versionstore"
 )
 
-const (
-	// DefaultHeadInterval is the default time between two heads.
-	DefaultHeadInterval = 3 * time.Second
-	// DefaultPushLimit is the default maximum size of a body that is pushed behind its
-	// announcement, in bytes.
-	DefaultPushLimit = 16 << 10
-	// DefaultMaxBody is the default maximum size of a body, in bytes.
-	DefaultMaxBody = record.MaxBody
-	// defaultDiskReserve is the default number of bytes that must stay free on disk.
-	defaultDiskReserve = 32 << 20
-	// partialAge is the time for which a partial body is kept after its last shard came.
-	partialAge = 24 * time.Hour
-	// indexBlock is the number of agent indices that a coordinator reserves at its start.
-	indexBlock = tree.DefaultMaxAgents
-	// censusDelay is the time from a change in the number of agents to the census that
-	// the leader gets. Changes within this time are sent together.
-	censusDelay = 100 * time.Millisecond
-)
-
 // Config is how a coordinator runs. A zero value means the default, where the field names
 // a default.
 type Config struct {

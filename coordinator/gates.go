@@ -18,18 +18,6 @@ import (
 	"banyan/rollout"
 )
 
-const (
-	// gateTimeout is the maximum duration of one request to a gate.
-	gateTimeout = 10 * time.Second
-	// queryTimeout is the maximum duration of a query within Prometheus. It is shorter
-	// than gateTimeout, to leave time for Prometheus to answer with an error.
-	queryTimeout = "8s"
-	// maxAnswer is the maximum size of an answer that is read, in bytes.
-	maxAnswer = 1 << 20
-	// quotedSamples is the maximum number of samples in the detail of an answer.
-	quotedSamples = 3
-)
-
 // gateClient follows no redirects: only the address in the plan is asked.
 var gateClient = &http.Client{
 	Timeout:       gateTimeout,

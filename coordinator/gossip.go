@@ -11,14 +11,6 @@ import (
 	"banyan/transport/gossip"
 )
 
-const (
-	// gossipInterval is the time between two looks at the revisions. A revision is
-	// gossiped after it grew.
-	gossipInterval = 250 * time.Millisecond
-	// joinEvery is the number of looks between two attempts to join the wide-area pool.
-	joinEvery = 20
-)
-
 // pools are the gossip pools that a coordinator belongs to: the pool of its region, with
 // the upper relays, and the wide-area pool of all coordinators. The zero value has no pool.
 type pools struct {

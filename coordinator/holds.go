@@ -15,8 +15,6 @@ import (
 const (
 	// kindHold is the kind of the documents that holds are stored in.
 	kindHold = "hold"
-	// maxHolds is the maximum number of holds that are listed.
-	maxHolds = 1000
 )
 
 // hold is the stored form of a freeze or a lock. A freeze stops every rollout in a scope from

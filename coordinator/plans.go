@@ -20,8 +20,6 @@ const (
 	// kindDefault is the kind of the documents that hold the name of the default plan, by
 	// prefix of configs.
 	kindDefault = "plan-default"
-	// maxPlans is the maximum number of plans, and of defaults, that are listed.
-	maxPlans = 1000
 	// anyConfig is the prefix of all configs.
 	anyConfig = "*"
 )

@@ -15,10 +15,6 @@ import (
 	"banyan/versionstore"
 )
 
-// coverWait is the time to wait for a census of every region. A leader that has just
-// started has heard of no coordinator yet.
-const coverWait = 10 * time.Second
-
 // requests carries out people's requests of rollouts.
 type requests struct {
 	ledger   *ledger.Ledger

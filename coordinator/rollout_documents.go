@@ -18,8 +18,6 @@ const (
 	// kindHistory is the kind of the documents that hold the rollouts before, by config and
 	// number.
 	kindHistory = "rollout-history"
-	// keptHistory is the number of rollouts before the newest that are kept for a config.
-	keptHistory = 20
 )
 
 // newestRollout returns the newest rollout of config and the sequence of its document.

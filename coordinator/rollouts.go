@@ -11,22 +11,9 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
-	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/versionstore"
-)
-
-const (
-	// maxRollouts is the maximum number of rollouts at once. A census has room for the
-	// sizes of that many waves.
-	maxRollouts = wire.MaxWaves
-	// minCensusAge is the minimum time without a census after which a coordinator no
-	// longer counts.
-	minCensusAge = 30 * time.Second
-	// censusIntervals is the number of missed censuses after which a coordinator no longer
-	// counts, if that takes longer than minCensusAge. A census comes with each head.
-	censusIntervals = 5
 )
 
 // rollouts is the controller of a leader. It runs a rollout.Driver for each rollout that has

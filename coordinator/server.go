@@ -19,9 +19,6 @@ import (
 	"banyan/transport/identity"
 )
 
-// maxRequest is the maximum size of the JSON of a request, in bytes.
-const maxRequest = 64 << 10
-
 // server is the control API. The handlers are grouped by subject.
 type server struct {
 	versions versionHandlers

@@ -16,8 +16,6 @@ import (
 const (
 	kindSizes = "sizes"
 	sizesName = "agents"
-	// sizesEvery is the minimum time between two writes of the document.
-	sizesEvery = 10 * time.Second
 )
 
 // sizes remembers the number of agents of each region across restarts. A leader that has

@@ -18,15 +18,6 @@ import (
 	"banyan/versionstore"
 )
 
-const (
-	// surveyWait is the default time to wait for the answers of a survey.
-	surveyWait = 3 * time.Second
-	// maxSurveyWait is the maximum time to wait for the answers of a survey.
-	maxSurveyWait = 30 * time.Second
-	// maxHoldings is the maximum number of answers that are kept.
-	maxHoldings = 1 << 20
-)
-
 // surveys asks every agent for the held part of a version. An answer proves nothing, and no
 // decision depends on an answer. One survey runs at a time.
 type surveys struct {

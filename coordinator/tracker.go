@@ -13,14 +13,6 @@ import (
 	"banyan/rollout"
 )
 
-const (
-	// maxDrift is the maximum number of drifts that are kept.
-	maxDrift = 10_000
-	// driftAge is the time for which a drift is listed after the last report. An agent
-	// reports a drift at each look at the files.
-	driftAge = 10 * time.Minute
-)
-
 // tracker is the coordinator's knowledge of the fleet: acknowledgements, censuses, the
 // quarantine, and files that drift. Methods are safe for concurrent use.
 type tracker struct {

@@ -19,9 +19,6 @@ import (
 	"banyan/versionstore"
 )
 
-// maxHistory is the maximum number of versions that a listing returns.
-const maxHistory = 1000
-
 // versionHandlers answer requests about configs, versions, bodies and schemas.
 type versionHandlers struct {
 	ledger  *ledger.Ledger

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"time"
+
+	"banyan/internal/quantity"
+)
+
+// Defaults of Config.
+const (
+	// DefaultDriftInterval is the default time between two looks at each file.
+	DefaultDriftInterval = time.Minute
+	// defaultKeep is the default number of versions of each config that stay on disk.
+	defaultKeep = 3
+	// defaultReserve is the default number of bytes that must stay free on disk.
+	defaultReserve = 32 << 20
+)
+
+// Limits of the stores.
+const (
+	// MinCacheLimit is the smallest value of Config.CacheLimit in bytes. Small bodies and
+	// indices of other configs need that much on their way through this host.
+	MinCacheLimit = 16 << 20
+	// partialAge is the age at which the shards of an incomplete body are deleted, if no
+	// further shard has come.
+	partialAge = 24 * time.Hour
+	// memTable is the size of the database's memory table in bytes. A small table is
+	// enough: the database has only one row for each config.
+	memTable = 1 << 20
+)
+
+// Limits of hooks.
+const (
+	// maxHooksFile is the maximum size of a hooks file, in bytes.
+	maxHooksFile = 1 << 20
+	// maxRules is the maximum number of rules in a hooks file.
+	maxRules = 1000
+	// hookTimeout is the default time after which a command is killed.
+	hookTimeout = quantity.Duration(30 * time.Second)
+	// maxHookTimeout is the maximum timeout that a rule may set.
+	maxHookTimeout = quantity.Duration(time.Hour)
+	// hooksAtOnce is the maximum number of configs whose hooks run at the same time.
+	hooksAtOnce = 8
+)

@@ -1,0 +1,94 @@
+package coordinator
+
+import (
+	"time"
+
+	"banyan/mesh/tree"
+	"banyan/mesh/wire"
+	"banyan/record"
+)
+
+// Defaults of Config.
+const (
+	// DefaultHeadInterval is the default time between two heads.
+	DefaultHeadInterval = 3 * time.Second
+	// DefaultPushLimit is the default maximum size of a body that is pushed behind its
+	// announcement, in bytes.
+	DefaultPushLimit = 16 << 10
+	// DefaultMaxBody is the default maximum size of a body, in bytes.
+	DefaultMaxBody = record.MaxBody
+	// defaultDiskReserve is the default number of bytes that must stay free on disk.
+	defaultDiskReserve = 32 << 20
+)
+
+// Limits of the agents, the censuses and the rollouts.
+const (
+	// indexBlock is the number of agent indices that a coordinator reserves at its start.
+	indexBlock = tree.DefaultMaxAgents
+	// censusDelay is the time from a change in the number of agents to the census that
+	// the leader gets. Changes within this time are sent together.
+	censusDelay = 100 * time.Millisecond
+	// minCensusAge is the minimum time without a census after which a coordinator no
+	// longer counts.
+	minCensusAge = 30 * time.Second
+	// censusIntervals is the number of missed censuses after which a coordinator no longer
+	// counts, if that takes longer than minCensusAge. A census comes with each head.
+	censusIntervals = 5
+	// coverWait is the time to wait for a census of every region. A leader that has just
+	// started has heard of no coordinator yet.
+	coverWait = 10 * time.Second
+	// maxRollouts is the maximum number of rollouts at once. A census has room for the
+	// sizes of that many waves.
+	maxRollouts = wire.MaxWaves
+	// keptHistory is the number of rollouts before the newest that are kept for a config.
+	keptHistory = 20
+	// maxHolds is the maximum number of holds that are listed.
+	maxHolds = 1000
+	// maxPlans is the maximum number of plans, and of defaults, that are listed.
+	maxPlans = 1000
+	// maxDrift is the maximum number of drifts that are kept.
+	maxDrift = 10_000
+	// driftAge is the time for which a drift is listed after the last report. An agent
+	// reports a drift at each look at the files.
+	driftAge = 10 * time.Minute
+)
+
+// Limits of gates.
+const (
+	// gateTimeout is the maximum duration of one request to a gate.
+	gateTimeout = 10 * time.Second
+	// queryTimeout is the maximum duration of a query within Prometheus. It is shorter
+	// than gateTimeout, to leave time for Prometheus to answer with an error.
+	queryTimeout = "8s"
+	// maxAnswer is the maximum size of an answer that is read, in bytes.
+	maxAnswer = 1 << 20
+	// quotedSamples is the maximum number of samples in the detail of an answer.
+	quotedSamples = 3
+)
+
+// Limits of the control API.
+const (
+	// maxRequest is the maximum size of the JSON of a request, in bytes.
+	maxRequest = 64 << 10
+	// maxHistory is the maximum number of versions that a listing returns.
+	maxHistory = 1000
+	// surveyWait is the default time to wait for the answers of a survey.
+	surveyWait = 3 * time.Second
+	// maxSurveyWait is the maximum time to wait for the answers of a survey.
+	maxSurveyWait = 30 * time.Second
+	// maxHoldings is the maximum number of answers that are kept.
+	maxHoldings = 1 << 20
+)
+
+// Intervals of work in the background.
+const (
+	// partialAge is the time for which a partial body is kept after its last shard came.
+	partialAge = 24 * time.Hour
+	// sizesEvery is the minimum time between two writes of the document of sizes.
+	sizesEvery = 10 * time.Second
+	// gossipInterval is the time between two looks at the revisions. A revision is
+	// gossiped after it grew.
+	gossipInterval = 250 * time.Millisecond
+	// joinEvery is the number of looks between two attempts to join the wide-area pool.
+	joinEvery = 20
+)
