@@ -211,7 +211,7 @@ func TestAChildCostsLittleMemory(t *testing.T) {
 		each = (int64(measure(t).heap) - int64(before.heap)) / children
 		return each <= limit
 	})
-	t.Logf("a child and the side of its parent hold %d KiB of heap", each>>10)
+	t.Logf("a child and the other ends of its links hold %d KiB of heap", each>>10)
 	leave()
 	for range children {
 		if err := <-ended; err != nil {
