@@ -143,6 +143,8 @@ func (f *flock) carryOut(m *member, out step.Outputs) {
 			f.send(m, o)
 		case step.OpSendShard:
 			f.sendShard(m, o)
+		case step.OpConnect:
+			f.connect(m, o.Addr)
 		case step.OpFetch:
 			f.later(m, func(m *member) step.Outputs {
 				index := step.Index{Form: f.key.Form, Info: f.info, Held: m.held.Clone()}
@@ -154,6 +156,25 @@ func (f *flock) carryOut(m *member, out step.Outputs) {
 			})
 		}
 	}
+}
+
+// connect answers a dial: the link to the member at addr is the link that exists already.
+func (f *flock) connect(m *member, addr string) {
+	at := slices.IndexFunc(f.members, func(o *member) bool { return o.location().Addr == addr })
+	if at < 0 {
+		f.t.Fatalf("%s dials %s, where nobody is", m.name, addr)
+	}
+	to := f.members[at]
+	f.later(m, func(m *member) step.Outputs {
+		if to.dead {
+			return m.swarm.OnDialFailed(f.now, addr, nil)
+		}
+		out, ok := m.swarm.OnDialed(f.now, addr, to.link(), to.identity(), nil)
+		if !ok {
+			f.t.Fatalf("%s has no use for the link to %s, which it dialed", m.name, addr)
+		}
+		return out
+	})
 }
 
 func (f *flock) send(m *member, o step.Output) {
