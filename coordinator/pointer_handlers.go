@@ -143,7 +143,7 @@ func (h *pointerHandlers) postPointers(r *http.Request, caller identity.Identity
 		}
 		return in.Version, nil
 	}
-	return h.move(ctx, config, in.Regions, caller.Name, choose)
+	return h.move(ctx, config, in.Regions, ledger.Act{By: caller.Name}, choose)
 }
 
 // move moves the pointers of regions, in one transaction, each to the version that choose
@@ -152,7 +152,7 @@ func (h *pointerHandlers) move(
 	ctx context.Context,
 	config string,
 	regions []string,
-	by string,
+	act ledger.Act,
 	choose func(now versionstore.PointerState, region string) (uint64, error),
 ) (out *api.Activated, err error) {
 	regions = slices.Compact(slices.Sorted(slices.Values(regions)))
@@ -175,7 +175,7 @@ func (h *pointerHandlers) move(
 				Phase:    record.PhaseActive,
 			})
 		}
-		states, err := h.requests.moveByHand(ctx, w, config, moves, by)
+		states, err := h.requests.moveByHand(ctx, w, config, moves, act)
 		out = apiPointers(states)
 		return err
 	})
@@ -236,7 +236,8 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 		now.Pointer.Region = region
 		return h.before(ctx, now.Pointer)
 	}
-	return h.move(ctx, config, in.Regions, caller.Name, choose)
+	act := ledger.Act{By: caller.Name, Why: in.Message, Back: true}
+	return h.move(ctx, config, in.Regions, act, choose)
 }
 
 // inProgress reports whether a rollout of config has not ended.

@@ -76,7 +76,8 @@ func (r *requests) start(
 		}
 		next, moves, _ := rollout.Decide(s, epochsOf(b.pointers), 0)
 		s = next
-		return r.commit(ctx, w, next, b.seq, append(b.back, moves...), b.archive...)
+		act := ledger.Act{By: by, Why: in.Message}
+		return r.commit(ctx, w, act, next, b.seq, append(b.back, moves...), b.archive...)
 	})
 	return s, err
 }
@@ -174,12 +175,13 @@ func (r *requests) supersede(
 func (r *requests) commit(
 	ctx context.Context,
 	w *ledger.Writer,
+	act ledger.Act,
 	next rollout.State,
 	seq uint64,
 	moves []rollout.Move,
 	more ...versionstore.DocumentWrite,
 ) error {
-	if _, err := r.rollouts.commit(ctx, w, next, seq, moves, more...); err != nil {
+	if _, err := r.rollouts.commit(ctx, w, act, next, seq, moves, more...); err != nil {
 		return err
 	}
 	r.rollouts.keep(next, seq+1)
@@ -289,7 +291,8 @@ func (r *requests) ask(
 		if err != nil {
 			return err
 		}
-		return r.commit(ctx, w, next, seq, moves)
+		act := ledger.Act{By: request.By, Why: request.Message, Back: next.End == rollout.Aborted}
+		return r.commit(ctx, w, act, next, seq, moves)
 	})
 	return next, err
 }
@@ -301,16 +304,16 @@ func (r *requests) moveByHand(
 	w *ledger.Writer,
 	config string,
 	moves []rollout.Move,
-	by string,
+	act ledger.Act,
 ) ([]versionstore.PointerState, error) {
 	s, seq, err := newestRollout(ctx, r.ledger, config)
 	if errors.Is(err, versionstore.ErrNotFound) || err == nil && s.Status.Over() {
-		return w.Commit(ctx, by, moves)
+		return w.Commit(ctx, act, moves)
 	}
 	if err != nil {
 		return nil, err
 	}
-	request := rollout.Request{What: rollout.Leave, By: by}
+	request := rollout.Request{What: rollout.Leave, By: act.By}
 	for _, p := range moves {
 		request.Regions = append(request.Regions, p.Region)
 	}
@@ -322,7 +325,7 @@ func (r *requests) moveByHand(
 	if err != nil {
 		return nil, err
 	}
-	states, err := w.Commit(ctx, by, moves, write)
+	states, err := w.Commit(ctx, act, moves, write)
 	if err != nil {
 		return nil, err
 	}

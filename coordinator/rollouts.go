@@ -144,7 +144,7 @@ func (r *rollouts) step(ctx context.Context, config string) error {
 		next, moves, changed := a.driver.Step(r.clock(), v)
 		r.mu.Unlock()
 		if changed {
-			_, err := r.commit(ctx, w, next, a.seq, moves)
+			_, err := r.commit(ctx, w, actOf(next), next, a.seq, moves)
 			r.committed(ctx, a, config, err)
 			if err != nil {
 				return err
@@ -155,11 +155,12 @@ func (r *rollouts) step(ctx context.Context, config string) error {
 	})
 }
 
-// commit stores the next state of a rollout and the pointers that it moves, and returns
+// commit stores the next state of a rollout and the pointers that act moves, and returns
 // the pointers. seq is the sequence of the state before.
 func (r *rollouts) commit(
 	ctx context.Context,
 	w *ledger.Writer,
+	act ledger.Act,
 	next rollout.State,
 	seq uint64,
 	moves []rollout.Move,
@@ -169,8 +170,7 @@ func (r *rollouts) commit(
 	if err != nil {
 		return nil, err
 	}
-	by := fmt.Sprintf("rollout %d (%s)", next.ID, next.By)
-	states, err := w.Commit(ctx, by, moves, append(more, write)...)
+	states, err := w.Commit(ctx, act, moves, append(more, write)...)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +179,17 @@ func (r *rollouts) commit(
 		r.metrics.ended(next.Status)
 	}
 	return states, nil
+}
+
+// actOf returns the act of a step of the controller that led to the state s of a rollout.
+func actOf(s rollout.State) ledger.Act {
+	act := ledger.Act{By: fmt.Sprintf("rollout %d (%s)", s.ID, s.By), Why: s.Message}
+	if s.End == rollout.RolledBack {
+		act.Back = true
+		act.Gate = true
+		act.Why = s.Why
+	}
+	return act
 }
 
 // committed reports the outcome of a step's transaction to the driver. After a conflict, the

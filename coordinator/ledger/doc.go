@@ -7,6 +7,9 @@
 //
 //	Update: take the write lock ─► read ─► decide ─► Writer.Commit: sign, store, count, log
 //
+// A commit that moves a pointer also writes the activation log of the pointer's config and
+// region (package activation), in the same transaction.
+//
 // Promises: updates run one after another. Pointers and documents that an update reads do
 // not change until the commit; a version may be added, and a schema may change. A commit
 // stores all pointers and documents or nothing. Only the ledger signs with activation keys.

@@ -118,7 +118,7 @@ func (l *Ledger) ReplaceDocument(ctx context.Context, kind, name string, raw []b
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, Raw: raw, IfSeq: held.Seq}
-		_, err = w.Commit(ctx, by, nil, write)
+		_, err = w.Commit(ctx, Act{By: by}, nil, write)
 		return err
 	})
 }
@@ -131,7 +131,7 @@ func (l *Ledger) RemoveDocument(ctx context.Context, kind, name, by string) erro
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, IfSeq: held.Seq}
-		_, err = w.Commit(ctx, by, nil, write)
+		_, err = w.Commit(ctx, Act{By: by}, nil, write)
 		return err
 	})
 }
@@ -151,12 +151,12 @@ type Writer struct {
 	ledger *Ledger // nil after the update
 }
 
-// Commit signs the pointers of moves, and stores the pointers and the documents in one
-// transaction in the name of by. It returns the stored pointers in the order of moves. After an error
-// nothing is stored.
+// Commit signs the pointers of moves, and stores the pointers, the activation logs of their
+// regions and the documents in one transaction. It returns the stored pointers in the order of
+// moves. After an error nothing is stored.
 func (w *Writer) Commit(
 	ctx context.Context,
-	by string,
+	act Act,
 	moves []record.Pointer,
 	documents ...versionstore.DocumentWrite,
 ) ([]versionstore.PointerState, error) {
@@ -169,7 +169,11 @@ func (w *Writer) Commit(
 	if err != nil {
 		return nil, err
 	}
-	t := versionstore.Transaction{Pointers: signed, Documents: documents, By: by}
+	logs, err := l.logMoves(ctx, moves, now, act.cause())
+	if err != nil {
+		return nil, err
+	}
+	t := versionstore.Transaction{Pointers: signed, Documents: slices.Concat(documents, logs), By: act.By}
 	revision, err := l.store.Commit(ctx, t)
 	if err != nil {
 		return nil, err
@@ -178,11 +182,11 @@ func (w *Writer) Commit(
 	var states []versionstore.PointerState
 	for i, p := range signed {
 		l.log.Info("pointer moved", "config", p.Pointer.Config, "of", p.Pointer.Region,
-			"epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", by)
+			"epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", act.By)
 		states = append(states, versionstore.PointerState{
 			Pointer: p.Pointer,
 			Raw:     p.Raw,
-			By:      by,
+			By:      act.By,
 			At:      now,
 			// The pointers have consecutive revisions, and the last one is revision.
 			Revision: revision - uint64(len(signed)-1-i),

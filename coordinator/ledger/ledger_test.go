@@ -18,6 +18,7 @@ import (
 	"banyan/coordinator/ledger"
 	"banyan/internal/embeddb"
 	"banyan/record"
+	"banyan/rollout/activation"
 	"banyan/versionstore"
 	"banyan/versionstore/storetest"
 )
@@ -67,7 +68,7 @@ func document(text string, seq uint64) versionstore.DocumentWrite {
 
 func (f *fixture) commit(moves []record.Pointer, documents ...versionstore.DocumentWrite) (states []versionstore.PointerState, err error) {
 	err = f.Update(func(w *ledger.Writer) error {
-		states, err = w.Commit(f.t.Context(), "alice", moves, documents...)
+		states, err = w.Commit(f.t.Context(), ledger.Act{By: "alice"}, moves, documents...)
 		return err
 	})
 	return states, err
@@ -178,7 +179,7 @@ func TestConcurrentUpdatesDoNotConflict(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					_, err = w.Commit(t.Context(), fmt.Sprint("writer ", n), []record.Pointer{move("eu", now["eu"].Epoch+1, 1)})
+					_, err = w.Commit(t.Context(), ledger.Act{By: fmt.Sprint("writer ", n)}, []record.Pointer{move("eu", now["eu"].Epoch+1, 1)})
 					return err
 				})
 				if err != nil {
@@ -210,13 +211,13 @@ func TestOfTwoLedgersOverOneStoreOneWins(t *testing.T) {
 	})
 	err := f.Update(func(w *ledger.Writer) error {
 		err := other.Update(func(w *ledger.Writer) error {
-			_, err := w.Commit(t.Context(), "the other", []record.Pointer{move("eu", 1, 1)})
+			_, err := w.Commit(t.Context(), ledger.Act{By: "the other"}, []record.Pointer{move("eu", 1, 1)})
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		_, err = w.Commit(t.Context(), "alice", []record.Pointer{move("eu", 1, 2)})
+		_, err = w.Commit(t.Context(), ledger.Act{By: "alice"}, []record.Pointer{move("eu", 1, 2)})
 		return err
 	})
 	var conflict *versionstore.ConflictError
@@ -260,7 +261,7 @@ func TestAWriterEndsWithItsUpdate(t *testing.T) {
 			t.Error("a commit after the update, without the lock, did not panic")
 		}
 	}()
-	kept.Commit(t.Context(), "mallory", nil)
+	kept.Commit(t.Context(), ledger.Act{By: "mallory"}, nil)
 }
 
 func TestDocumentsAreReplacedAndRemoved(t *testing.T) {
@@ -299,5 +300,62 @@ func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
 	pointers, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu"}))
 	if err != nil || !maps.Equal(map[string]uint64{"eu": pointers["eu"].Epoch}, map[string]uint64{"eu": 0}) {
 		t.Errorf("a region without a pointer: %v, %v", pointers, err)
+	}
+}
+
+// The activation log is stored with the move, by config and region.
+func TestTruthACommitLogsWhatRan(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.commit([]record.Pointer{move("eu", 1, 1), move("us", 1, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	err := f.Update(func(w *ledger.Writer) error {
+		_, err := w.Commit(t.Context(), ledger.Act{By: "bob", Why: "feature"}, []record.Pointer{move("eu", 2, 2)})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.commit([]record.Pointer{move("eu", 2, 1)}); err == nil {
+		t.Fatal("an epoch was taken twice")
+	}
+	eu, err := f.Activations(t.Context(), "a", "eu")
+	if err != nil || len(eu.Entries) != 2 {
+		t.Fatalf("eu: %+v, %v", eu, err)
+	}
+	one := eu.Entries[0]
+	two := eu.Entries[1]
+	if one.Version != 1 || one.Next != 2 || one.Outcome != activation.Replaced || one.By != "alice" || one.Until.IsZero() {
+		t.Errorf("the version before: %+v", one)
+	}
+	if two.Version != 2 || two.Epoch != 2 || two.Outcome != activation.Running || two.By != "bob" || two.Why != "feature" {
+		t.Errorf("the version after: %+v", two)
+	}
+	if us, err := f.Activations(t.Context(), "a", "us"); err != nil || len(us.Entries) != 1 || us.Entries[0].Version != 1 {
+		t.Errorf("us: %+v, %v", us, err)
+	}
+	if none, err := f.Activations(t.Context(), "a", "ap"); err != nil || len(none.Entries) != 0 {
+		t.Errorf("a region that ran nothing: %+v, %v", none, err)
+	}
+}
+
+// A damaged log stops no pointer.
+func TestTruthADamagedActivationLogIsBegunAnew(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.commit([]record.Pointer{move("eu", 1, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ReplaceDocument(t.Context(), "activations", "a eu", []byte("{"), "mallory"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Activations(t.Context(), "a", "eu"); !errors.Is(err, record.ErrMalformed) {
+		t.Errorf("a damaged log: %v", err)
+	}
+	if _, err := f.commit([]record.Pointer{move("eu", 2, 2)}); err != nil {
+		t.Fatal(err)
+	}
+	log, err := f.Activations(t.Context(), "a", "eu")
+	if to, _, ok := log.Before(); err != nil || !ok || to.Version != 1 {
+		t.Errorf("after the next move: %+v, %v", log, err)
 	}
 }

@@ -1,0 +1,97 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"banyan/record"
+	"banyan/rollout/activation"
+	"banyan/versionstore"
+)
+
+// kindActivations is the kind of the documents that hold the activation logs, by config and
+// region.
+const kindActivations = "activations"
+
+// Act says who commits, and why.
+type Act struct {
+	// By is the person who asked for the commit.
+	By  string
+	Why string
+	// Back is true if the moves take back the versions that the pointers name no longer.
+	Back bool
+	// Gate is true if a gate decided, and not the person.
+	Gate bool
+}
+
+func (a Act) cause() activation.Cause {
+	c := activation.Cause{By: a.By, Why: a.Why, Back: a.Back}
+	if a.Gate {
+		c.By = activation.Gate
+	}
+	return c
+}
+
+// Activations returns what ran of config in region. The log is empty if nothing did.
+func (l *Ledger) Activations(ctx context.Context, config, region string) (activation.Log, error) {
+	log, _, err := l.activations(ctx, config, region)
+	return log, err
+}
+
+// activations returns an activation log and the sequence of its document.
+func (l *Ledger) activations(ctx context.Context, config, region string) (activation.Log, uint64, error) {
+	d, err := l.Document(ctx, kindActivations, activationsName(config, region))
+	if errors.Is(err, versionstore.ErrNotFound) {
+		return activation.Log{}, 0, nil
+	}
+	if err != nil {
+		return activation.Log{}, 0, err
+	}
+	log, err := activation.Decode(d.Raw)
+	if err != nil {
+		return log, d.Seq, fmt.Errorf("%s in region %s: %w", config, region, err)
+	}
+	return log, d.Seq, nil
+}
+
+// activationsName returns the document name of an activation log. A config has no space in its
+// name.
+func activationsName(config, region string) string { return config + " " + region }
+
+// logMoves returns the writes of the activation logs for moves at time now. A log that can't be
+// read is begun anew, because it must not stop a pointer from moving.
+func (l *Ledger) logMoves(
+	ctx context.Context,
+	moves []record.Pointer,
+	now time.Time,
+	cause activation.Cause,
+) ([]versionstore.DocumentWrite, error) {
+	var writes []versionstore.DocumentWrite
+	for _, p := range moves {
+		before, err := l.Pointer(ctx, p.Config, p.Region)
+		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
+			return nil, err
+		}
+		log, seq, err := l.activations(ctx, p.Config, p.Region)
+		if errors.Is(err, record.ErrMalformed) || errors.Is(err, record.ErrTooLarge) {
+			l.log.Error("activation log begun anew", "config", p.Config, "of", p.Region, "error", err)
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		raw, err := log.Moved(before.Pointer, p, now, cause).Encode()
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, versionstore.DocumentWrite{
+			Kind:  kindActivations,
+			Name:  activationsName(p.Config, p.Region),
+			Raw:   raw,
+			IfSeq: seq,
+		})
+	}
+	return writes, nil
+}
