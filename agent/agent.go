@@ -129,6 +129,15 @@ func (a *Agent) makeParts(advertise string) {
 		retention:     a.retention,
 		metrics:       a.metrics,
 		log:           a.log,
+		lost:          a.lost,
+		hold:          a.hold,
+	}
+	reports := &driftReports{
+		applied: a.applied,
+		metrics: a.metrics,
+		log:     a.log,
+		tell:    a.tell,
+		drifted: map[string]bool{},
 	}
 	a.applier = &applier{
 		state:         a.state,
@@ -136,9 +145,12 @@ func (a *Agent) makeParts(advertise string) {
 		applied:       a.applied,
 		subscriptions: a.cfg.Subscriptions,
 		retention:     a.retention,
+		reports:       reports,
 		metrics:       a.metrics,
 		log:           a.log,
 		emit:          a.emit,
+		rebuild:       a.bodies.rebuild,
+		lost:          a.lost,
 		wake:          make(chan struct{}, 1),
 		stopped:       make(chan struct{}),
 	}
@@ -160,12 +172,9 @@ func (a *Agent) makeParts(advertise string) {
 		output:   a.output,
 		applied:  a.applied,
 		hooks:    a.hooks,
-		metrics:  a.metrics,
-		log:      a.log,
+		reports:  reports,
 		tell:     a.tell,
-		abandon:  a.bodies.Abandon,
-		good:     map[string]fingerprint{},
-		drifted:  map[string]bool{},
+		lost:     a.lost,
 	}
 	a.gossip = &gossipMember{
 		identity:  a.cfg.Identity,

@@ -136,7 +136,7 @@ func TestACommittedSwapIsFinishedAtTheNextStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := output.config("app/flags").show(output.version(key("app/flags", 1))); err != nil {
+	if err := output.present("app/flags", 1); err != nil {
 		t.Fatal(err)
 	}
 	if h.shows("app/flags") != "one" {
@@ -221,7 +221,7 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 		}
 	}
 	a.retention.prune("a")
-	if err := a.output.version(key("a", 4)).check(); err != nil {
+	if err := check(a.output, "a", 4); err != nil {
 		t.Errorf("the version that runs was deleted: %v", err)
 	}
 	if held := a.output.held("a"); len(held) != 3 {

@@ -35,6 +35,8 @@ type Applied struct {
 // is safe for concurrent use.
 type appliedSet struct {
 	headMicros atomic.Int64 // time of the newest head, since the Unix epoch; 0: no head yet
+	// shown is held while the links of a config and its applied version change together.
+	shown sync.RWMutex
 
 	mu      sync.Mutex
 	configs map[string]Applied       // guarded by mu
@@ -51,6 +53,25 @@ func newAppliedSet() *appliedSet {
 		named:   map[string]namedVersions{},
 		changed: make(chan struct{}),
 	}
+}
+
+// swap calls show, which changes the links of a config, and records the version that show returns.
+// A reader in look sees both changes or none.
+func (s *appliedSet) swap(show func() (Applied, error)) error {
+	s.shown.Lock()
+	defer s.shown.Unlock()
+	applied, err := show()
+	if err == nil {
+		s.put(applied)
+	}
+	return err
+}
+
+// look calls fn with the state of config while no links change.
+func (s *appliedSet) look(config string, fn func(applied Applied, ok bool)) {
+	s.shown.RLock()
+	defer s.shown.RUnlock()
+	fn(s.get(config))
 }
 
 // put records an applied version and closes the channel of the last change.

@@ -2,14 +2,20 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
+
+// errDamaged is wrapped if a version to be shown is missing or was altered.
+var errDamaged = errors.New("version on disk is missing or altered")
 
 // applier applies activations in batches: a durable commit for all waiting activations,
 // then the links of each. The queue has at most one activation of a config, because the node
@@ -20,9 +26,12 @@ type applier struct {
 	applied       *appliedSet
 	subscriptions wire.Subscriptions
 	retention     *retention
+	reports       *driftReports
 	metrics       *agentMetrics
 	log           *slog.Logger
 	emit          func(Event)
+	rebuild       func(record.VersionKey) error // restores a version from its forms on disk
+	lost          func(record.VersionKey)       // makes the node fetch a version again
 
 	wake    chan struct{} // capacity 1
 	stopped chan struct{} // closed when run has returned
@@ -42,7 +51,7 @@ type activation struct {
 	// committed receives the outcome of the commit and the swap, if a hook follows. A nil
 	// committed means that the activation is finished after the swap.
 	committed chan<- error
-	done      func(reason string, latencyMicros int64)
+	done      func(why step.Failure, latencyMicros int64)
 }
 
 func (a *activation) config() string { return a.announcement.Pointer.Config }
@@ -89,8 +98,8 @@ func (p *applier) run(ctx context.Context) {
 		index := p.index
 		p.queue = nil
 		p.mu.Unlock()
-		if len(batch) > 0 {
-			p.apply(batch)
+		if batch = p.verified(batch); len(batch) > 0 {
+			p.apply(ctx, batch)
 		}
 		if index != p.saved {
 			if err := p.state.saveIndex(index); err != nil {
@@ -101,8 +110,44 @@ func (p *applier) run(ctx context.Context) {
 	}
 }
 
+// verified returns the activations of batch whose versions are undamaged. It ends the others.
+func (p *applier) verified(batch []activation) []activation {
+	return slices.DeleteFunc(batch, func(act activation) bool {
+		err := p.verify(act)
+		if err != nil {
+			p.end(act, err)
+		}
+		return err != nil
+	})
+}
+
+// verify verifies the version of an activation. A version that is missing or altered is rebuilt
+// from its forms on disk; else the node has to fetch the version again.
+func (p *applier) verify(act activation) error {
+	v := act.key()
+	if v.Version == 0 || !p.subscriptions.Include(v.Config) {
+		return nil
+	}
+	dir := p.output.version(v)
+	_, _, err := dir.verify()
+	if err == nil {
+		return nil
+	}
+	p.log.Warn("version on disk is damaged", "config", v.Config, "version", v.Version, "error", err)
+	rebuildErr := p.rebuild(v)
+	if rebuildErr == nil {
+		_, _, rebuildErr = dir.verify()
+	}
+	if rebuildErr == nil {
+		p.log.Info("version rebuilt from a form on disk", "config", v.Config, "version", v.Version)
+		return nil
+	}
+	p.lost(v)
+	return fmt.Errorf("%w, and is fetched again: %w", errDamaged, err)
+}
+
 // apply commits a batch and shows its versions.
-func (p *applier) apply(batch []activation) {
+func (p *applier) apply(ctx context.Context, batch []activation) {
 	now := time.Now().UnixMicro()
 	rows := make([]committed, len(batch))
 	for i, act := range batch {
@@ -120,13 +165,18 @@ func (p *applier) apply(batch []activation) {
 	for i, act := range batch {
 		err := commitErr
 		if err == nil {
-			err = p.show(rows[i])
+			err = p.show(ctx, rows[i])
 		}
-		if act.committed != nil {
-			act.committed <- err
-		} else {
-			p.finish(act, err)
-		}
+		p.end(act, err)
+	}
+}
+
+// end reports the outcome of the commit and the swap.
+func (p *applier) end(act activation, err error) {
+	if act.committed != nil {
+		act.committed <- err
+	} else {
+		p.finish(act, err)
 	}
 }
 
@@ -143,23 +193,29 @@ func (p *applier) swap(act activation) error {
 	}
 }
 
-// show makes readers see a committed version. It does nothing for a config without a
-// subscription.
-func (p *applier) show(c committed) error {
+// show makes readers see a committed version, and reports drift that it overwrites. It does
+// nothing for a config without a subscription.
+func (p *applier) show(ctx context.Context, c committed) error {
 	v := c.key()
 	if !p.subscriptions.Include(v.Config) {
 		return nil
 	}
-	dir := p.output.config(v.Config)
-	if v.Version == 0 {
-		if err := dir.hide(); err != nil {
-			return fmt.Errorf("hide %s: %w", v.Config, err)
-		}
-	} else if err := dir.show(p.output.version(v)); err != nil {
+	before, _ := p.applied.get(v.Config)
+	drift := p.driftOf(before)
+	if err := p.applied.swap(func() (Applied, error) { return p.output.show(c) }); err != nil {
 		return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
 	}
-	p.applied.put(c.describe(p.output))
+	p.reports.repaired(ctx, record.VersionKey{Config: v.Config, Version: before.Version}, drift)
 	return nil
+}
+
+// driftOf returns how the files of a config differ from the applied version.
+func (p *applier) driftOf(applied Applied) error {
+	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
+	if v.Version == 0 {
+		return nil
+	}
+	return p.output.compare(v)
 }
 
 // finish reports the outcome of an activation to the node, and deletes old versions.
@@ -172,16 +228,26 @@ func (p *applier) finish(act activation, err error) {
 		p.metrics.failed("apply")
 		log.Error("not applied", "error", err)
 		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
-		act.done(err.Error(), latency)
+		act.done(failureOf(err), latency)
 	case !p.subscriptions.Include(pointer.Config):
 		log.Debug("passed on")
-		act.done("", latency)
+		act.done(step.Failure{}, latency)
 	default:
 		p.metrics.applied.Inc()
 		p.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
 		log.Info("applied", "latency_us", latency)
 		p.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
-		act.done("", latency)
+		act.done(step.Failure{}, latency)
 		p.retention.prune(pointer.Config)
 	}
+}
+
+// failureOf returns the failure of an activation. Only a failed hook says something about the
+// version.
+func failureOf(err error) step.Failure {
+	why := step.Failure{Reason: err.Error(), Fault: step.FaultHost}
+	if errors.As(err, new(*hookError)) {
+		why.Fault = step.FaultVersion
+	}
+	return why
 }

@@ -32,6 +32,8 @@ type bodies struct {
 	retention     *retention
 	metrics       *agentMetrics
 	log           *slog.Logger
+	lost          func(record.VersionKey)              // makes the node fetch a version again
+	hold          func(v record.VersionKey, set uint8) // makes the node serve a set of forms
 }
 
 // openCache deletes the content of dir and opens a store there. The cache starts empty because
@@ -148,8 +150,13 @@ func (b *bodies) Abandon(want record.VersionKey) {
 // GetShard implements transport.BodyServer.
 func (b *bodies) GetShard(key record.FormKey, n int, buf []byte) ([]byte, error) {
 	shard, err := b.storeOf(key.Config).Get(key, n, buf)
-	if err == nil && !b.subscriptions.Include(key.Config) {
-		b.metrics.cacheServed.Inc()
+	switch {
+	case !b.subscriptions.Include(key.Config):
+		if err == nil {
+			b.metrics.cacheServed.Inc()
+		}
+	case err != nil:
+		b.heal(key.VersionKey)
 	}
 	return shard, err
 }
@@ -160,7 +167,11 @@ func (b *bodies) OpenBody(ctx context.Context, want record.VersionKey, wish body
 		return b.openCached(want, wish)
 	}
 	server := body.Server{Library: library{b.output}, Arriving: b.shards}
-	return server.Open(ctx, want, wish)
+	o, err := server.Open(ctx, want, wish)
+	if err != nil && b.heal(want) {
+		return server.Open(ctx, want, wish)
+	}
+	return o, err
 }
 
 // openCached offers the form that serves wish best, if the cache has it: in one piece if the

@@ -4,8 +4,14 @@
 // Entry points: [Open] with a [Config], then [Agent.Run].
 //
 //	announcement ─► mesh.Node (verify, dedupe, relay) ─► bodies ─► outputDir: stage on disk, SHA-256, fsync
-//	   ─► hooks: check ─► applier: commit (config, epoch, version) to state, swap a symlink
+//	   ─► hooks: check ─► applier: verify, commit (config, epoch, version) to state, swap a symlink, read back
 //	   ─► hooks: reload ─► acknowledge
+//
+// Other programs write to the output directory too. A version is verified each time before it is
+// shown: the file is hashed again unless its inode, size and times are those of a verified file
+// (see verifiedFiles). A version that is missing or altered is rebuilt from a form on disk, or
+// fetched again. Whatever has the name of a link is replaced. An apply is acknowledged only if
+// the path for programs leads to the verified file.
 //
 // The commit decides. The commit is a synchronous write, and the symlink follows from the commit:
 // an agent that dies between the two finishes the swap at the next start, before serving

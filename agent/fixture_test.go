@@ -13,6 +13,7 @@ import (
 
 	"banyan/body"
 	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -157,20 +158,25 @@ func (h *host) activateLater(a *Agent, config string, epoch, version uint64) fun
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	outcome := make(chan string, 1)
+	outcome := make(chan step.Failure, 1)
 	a.driver.Do(h.t.Context(), func(*mesh.Node) {
 		a.applied.setNamed(&p)
 		a.hooks.supersede(&p)
 		announcement := &wire.Announcement{Revision: epoch, Raw: raw, Pointer: p}
-		a.Activate(announcement, version, func(reason string, _ int64) { outcome <- reason })
+		a.Activate(announcement, version, func(why step.Failure, _ int64) { outcome <- why })
 	})
 	return func() error {
-		if reason := <-outcome; reason != "" {
-			return errors.New(reason)
+		if why := <-outcome; !why.OK() {
+			return &failed{why}
 		}
 		return nil
 	}
 }
+
+// failed is a failed activation.
+type failed struct{ step.Failure }
+
+func (f *failed) Error() string { return f.Reason }
 
 // run stores and activates version v of config, in epoch v.
 func (h *host) run(a *Agent, config string, v uint64, content string) {

@@ -17,14 +17,14 @@ func (a *Agent) handlers() transport.Handlers {
 		Receiver: a.bodies,
 		Cache:    a.bodies,
 		Pointers: a,
-		Bases:    a.output.held,
+		Bases:    a.output.bases,
 		Observe:  a.observe,
 	}
 }
 
 // Activate implements transport.PointerOwner.
 func (a *Agent) Activate(
-	ann *wire.Announcement, version uint64, done func(reason string, latencyMicros int64),
+	ann *wire.Announcement, version uint64, done func(why step.Failure, latencyMicros int64),
 ) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
 	rule := a.hooks.ruleFor(act)
@@ -79,6 +79,20 @@ func (a *Agent) observe(o step.Output) {
 func (a *Agent) deleted(v record.VersionKey) {
 	a.bodies.Abandon(v)
 	a.driver.Evicted(v)
+}
+
+// lost makes the node forget a version whose files are missing or altered. The node fetches the
+// version again before it has the version applied. Shards that are on their way already stay.
+func (a *Agent) lost(v record.VersionKey) {
+	if !a.bodies.isArriving(v) {
+		a.bodies.Abandon(v)
+	}
+	a.driver.Evicted(v)
+}
+
+// hold makes the node serve the given forms of a version, and no others.
+func (a *Agent) hold(v record.VersionKey, forms uint8) {
+	a.tell(a.ctx, step.Input{Kind: step.InHold, Body: step.Body{Version: v, Forms: forms}})
 }
 
 // tell gives the node an input.

@@ -19,6 +19,12 @@ import (
 // errSuperseded ends the hooks of a version when a newer pointer wants another version.
 var errSuperseded = errors.New("a newer pointer came")
 
+// hookError is the failure of a hook, which counts against the version.
+type hookError struct{ err error }
+
+func (e *hookError) Error() string { return e.err.Error() }
+func (e *hookError) Unwrap() error { return e.err }
+
 // hookRunner runs the activations of configs with hooks: the check, then the swap, then
 // the reload. A config has at most one running activation.
 type hookRunner struct {
@@ -150,15 +156,28 @@ func (h *hookRunner) check(ctx context.Context, act activation, check *Check, be
 		path:     dir.value(),
 		isolated: true,
 	}
+	if err := h.applier.verify(act); err != nil {
+		return err
+	}
 	if err := h.command(ctx, c, act, before); err != nil {
 		return err
 	}
-	return dir.setPassed(check.Command)
+	if err := h.applier.verify(act); err != nil {
+		return &hookError{fmt.Errorf("check: the command changed the file that it checks: %w", err)}
+	}
+	if err := dir.setPassed(check.Command); err != nil {
+		h.log.Warn("a passed check is not remembered, and runs again", "config", act.config(),
+			"version", act.version, "error", err)
+	}
+	return nil
 }
 
 func (h *hookRunner) reload(ctx context.Context, act activation, r *Reload, before Applied) error {
 	if r.Signal != nil {
-		return r.Signal.send()
+		if err := r.Signal.send(); err != nil {
+			return &hookError{err}
+		}
+		return nil
 	}
 	c := hookCommand{
 		hook:    "reload",
@@ -228,9 +247,9 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	}
 	output = strings.TrimSpace(output)
 	if output == "" {
-		return fmt.Errorf("%s: %w", c.hook, err)
+		return &hookError{fmt.Errorf("%s: %w", c.hook, err)}
 	}
-	return fmt.Errorf("%s: %w: %s", c.hook, err, strings.ReplaceAll(output, "\n", "; "))
+	return &hookError{fmt.Errorf("%s: %w: %s", c.hook, err, strings.ReplaceAll(output, "\n", "; "))}
 }
 
 // send sends the signal to the process with the id in the file.

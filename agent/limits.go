@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"banyan/internal/quantity"
+	"banyan/mesh"
+	"banyan/record"
 )
 
 // Defaults of Config.
@@ -27,6 +29,21 @@ const (
 	// memTable is the size of the database's memory table in bytes. A small table is
 	// enough: the database has only one row for each config.
 	memTable = 1 << 20
+)
+
+// Limits of files in the output directory.
+const (
+	// maxMetaFile is the maximum size of meta.json, in bytes. A signed manifest has at most
+	// record.MaxManifest bytes, and the description repeats its fields.
+	maxMetaFile = 16 << 10
+	// maxIndexFile is the maximum size of a shard index, in bytes.
+	maxIndexFile = record.MaxIndex * int64(len(record.Digest{}))
+	// maxVerified is the maximum number of files whose stamps are remembered. Files beyond
+	// are read again before they are shown.
+	maxVerified = 4 * mesh.MaxConfigs
+	// clockTick is the longest tick of the clock from which a file system takes the times of a
+	// file. Linux ticks at least 100 times a second.
+	clockTick = 20 * time.Millisecond
 )
 
 // Limits of hooks.

@@ -141,20 +141,32 @@ func (l *localAPI) getConfig(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, applied)
 }
 
-// getValue serves the body of one epoch. It opens the directory of the version in the
-// headers, so a swap meanwhile does not mix two versions.
+// getValue serves the file that programs see, if the file is verified to be the applied version. A
+// swap meanwhile does not mix two versions.
 func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
-	applied, ok := l.applied.get(r.PathValue("config"))
-	if !ok || applied.Version == 0 {
-		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", r.PathValue("config")))
+	config := r.PathValue("config")
+	var applied Applied
+	var f *os.File
+	var err error
+	l.applied.look(config, func(shown Applied, ok bool) {
+		applied = shown
+		if ok && shown.Version != 0 {
+			f, err = openRegular(l.output.config(config).value(), 0)
+		}
+	})
+	if f == nil && err == nil {
+		writeError(w, http.StatusNotFound, fmt.Sprintf("config %q is not on this host", config))
 		return
 	}
-	f, err := l.output.version(record.VersionKey{Config: applied.Config, Version: applied.Version}).open()
+	if err == nil {
+		defer f.Close()
+		err = l.verify(f, record.VersionKey{Config: config, Version: applied.Version})
+	}
 	if err != nil {
-		writeError(w, http.StatusInternalServerError, err.Error())
+		writeError(w, http.StatusServiceUnavailable, fmt.Sprintf("the file of config %q is not version %d: %s",
+			config, applied.Version, err))
 		return
 	}
-	defer f.Close()
 	h := w.Header()
 	h.Set("ETag", strconv.Quote(applied.SHA256))
 	h.Set("Banyan-Version", strconv.FormatUint(applied.Version, 10))
@@ -164,6 +176,17 @@ func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", applied.Type)
 	}
 	http.ServeContent(w, r, "", applied.AppliedAt, io.NewSectionReader(f, 0, applied.Size))
+}
+
+// verify returns an error unless the open file has the content of v.
+func (l *localAPI) verify(f *os.File, v record.VersionKey) error {
+	dir := l.output.version(v)
+	m, _, err := dir.manifest()
+	if err != nil {
+		return err
+	}
+	_, err = dir.verified.check(f, dir.value(), m.BodySize, m.BodySHA256)
+	return err
 }
 
 // watch streams a line of JSON for each applied config, and for each change

@@ -89,7 +89,7 @@ func TestReadersOnTheHostAreServed(t *testing.T) {
 	if err := os.RemoveAll(a.output.version(key("app/flags", 1)).path); err != nil {
 		t.Fatal(err)
 	}
-	if response, _ := r.get("/v1/configs/app%2Fflags/value"); response.StatusCode != http.StatusInternalServerError {
+	if response, _ := r.get("/v1/configs/app%2Fflags/value"); response.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a body that is gone: status %d", response.StatusCode)
 	}
 }

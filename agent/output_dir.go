@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,8 +18,9 @@ import (
 // outputDir is the output directory. The directory of a config holds a directory for each version
 // on disk, and links to the shown version.
 type outputDir struct {
-	root    string
-	reserve int64 // bytes that must stay free on disk
+	root     string
+	reserve  int64 // bytes that must stay free on disk
+	verified *verifiedFiles
 }
 
 // Names in the output directory. No segment of a config's name may begin with "..".
@@ -42,7 +44,7 @@ func openOutputDir(root string, reserve int64) (*outputDir, error) {
 		return nil, fmt.Errorf("output directory %s is not writable: %w", root, err)
 	}
 	probe.Close()
-	return &outputDir{root, reserve}, os.Remove(probe.Name())
+	return &outputDir{root, reserve, newVerifiedFiles()}, os.Remove(probe.Name())
 }
 
 // partialDir is the directory for shards of bodies on their way. It is on the disk of the
@@ -60,7 +62,7 @@ func (o *outputDir) config(config string) configDir {
 // version returns the directory of v. The directory need not exist.
 func (o *outputDir) version(v record.VersionKey) versionDir {
 	name := versionPrefix + strconv.FormatUint(v.Version, 10)
-	return versionDir{key: v, path: filepath.Join(string(o.config(v.Config)), name)}
+	return versionDir{key: v, path: filepath.Join(string(o.config(v.Config)), name), verified: o.verified}
 }
 
 // versionOf parses the name of a version's directory.
@@ -74,7 +76,7 @@ func versionOf(name string) (version uint64, ok bool) {
 // may write forms. After a crash the version is on disk completely or not at all.
 func (o *outputDir) stage(m record.Manifest, signed []byte, fill func(*staging) error) (err error) {
 	dir := string(o.config(m.Config))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := o.makeDir(dir); err != nil {
 		return err
 	}
 	tmp, err := os.MkdirTemp(dir, stagingPrefix)
@@ -95,11 +97,65 @@ func (o *outputDir) stage(m record.Manifest, signed []byte, fill func(*staging) 
 	}
 	// The directory may exist already, with the same version or a damaged copy. The two
 	// directories are swapped, because readers must find a directory at any time.
-	v := record.VersionKey{Config: m.Config, Version: m.Version}
-	if err := atomicfile.ReplaceDir(tmp, o.version(v).path); err != nil {
+	body, err := os.Lstat(filepath.Join(tmp, valueFile))
+	if err != nil {
 		return err
 	}
+	at := time.Now()
+	v := o.version(record.VersionKey{Config: m.Config, Version: m.Version})
+	if err := atomicfile.ReplaceDir(tmp, v.path); err != nil {
+		return err
+	}
+	o.verified.add(v.value(), stampOf(body), m.BodySHA256, at)
 	return atomicfile.SyncDir(dir)
+}
+
+// makeDir makes the directory of a config, durably.
+func (o *outputDir) makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil || dir == o.root {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := o.makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return atomicfile.SyncDir(parent)
+}
+
+// show makes readers see a committed version, which it verifies. It returns the description of the
+// version for readers.
+func (o *outputDir) show(c committed) (Applied, error) {
+	dir := o.config(c.pointer.Config)
+	if c.Version == 0 {
+		return c.describe(record.Manifest{}), dir.hide()
+	}
+	version := o.version(c.key())
+	m, body, err := version.verify()
+	if err != nil {
+		return Applied{}, err
+	}
+	return c.describe(m), dir.show(version, body)
+}
+
+// compare returns how the files of a config differ from the shown version v; nil if they do not.
+func (o *outputDir) compare(v record.VersionKey) error {
+	dir := o.version(v)
+	if err := o.config(v.Config).checkLinks(dir); err != nil {
+		return err
+	}
+	_, _, err := dir.verify()
+	return err
+}
+
+// bases returns the versions of config on disk that deltas may refer to, newest first.
+func (o *outputDir) bases(config string) []uint64 {
+	return slices.DeleteFunc(o.held(config), func(version uint64) bool {
+		_, _, err := o.version(record.VersionKey{Config: config, Version: version}).verify()
+		return err != nil
+	})
 }
 
 // held returns the versions of config on disk, newest first.

@@ -49,6 +49,16 @@ func (o *outputDir) put(tb testing.TB, config string, version uint64, body strin
 	}
 }
 
+// present shows a version that is on disk.
+func (o *outputDir) present(config string, version uint64) error {
+	v := o.version(key(config, version))
+	_, body, err := v.verify()
+	if err != nil {
+		return err
+	}
+	return o.config(config).show(v, body)
+}
+
 func (o *outputDir) shown(tb testing.TB, config string) string {
 	tb.Helper()
 	b, err := os.ReadFile(o.config(config).value())
@@ -56,6 +66,12 @@ func (o *outputDir) shown(tb testing.TB, config string) string {
 		tb.Fatal(err)
 	}
 	return string(b)
+}
+
+// check verifies a version that is on disk.
+func check(o *outputDir, config string, version uint64) error {
+	_, _, err := o.version(key(config, version)).verify()
+	return err
 }
 
 func key(config string, version uint64) record.VersionKey {
@@ -70,7 +86,7 @@ func TestStagingShowsNothingAndShowingIsOneSwap(t *testing.T) {
 	}
 	for _, v := range []uint64{1, 2, 1, 1} {
 		output.put(t, "a", 2, "two")
-		if err := output.config("a").show(output.version(key("a", v))); err != nil {
+		if err := output.present("a", v); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := output.shown(t, "a"), map[uint64]string{1: "one", 2: "two"}[v]; got != want {
@@ -90,7 +106,7 @@ func TestAConfigMayLieUnderAnother(t *testing.T) {
 	output := newOutputDir(t)
 	for _, config := range []string{"a", "a/b", "a/b/c"} {
 		output.put(t, config, 1, config)
-		if err := output.config(config).show(output.version(key(config, 1))); err != nil {
+		if err := output.present(config, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,7 +166,7 @@ func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	for v, want := range map[uint64]bool{1: true, 2: false, 3: false, 4: true, 5: true, 6: true} {
-		if kept := output.version(key("a", v)).check() == nil; kept != want {
+		if kept := check(output, "a", v) == nil; kept != want {
 			t.Errorf("version %d kept: %v", v, kept)
 		}
 	}
@@ -162,11 +178,11 @@ func TestADamagedVersionIsNoticed(t *testing.T) {
 	if err := os.WriteFile(output.version(key("a", 1)).value(), []byte("evil"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := output.version(key("a", 1)).check(); !errors.Is(err, record.ErrChecksum) {
+	if err := check(output, "a", 1); !errors.Is(err, record.ErrChecksum) {
 		t.Errorf("got %v, want ErrChecksum", err)
 	}
 	output.put(t, "a", 1, "good") // fetched again, it takes the damaged one's place
-	if err := output.version(key("a", 1)).check(); err != nil {
+	if err := check(output, "a", 1); err != nil {
 		t.Error(err)
 	}
 }

@@ -23,8 +23,12 @@ func TestAQuotaEvictsTheOldestAndNeverWhatRuns(t *testing.T) {
 	_, epochs := f.Announce(config, randomBody(4<<20, 9))
 	f.Until("the report that the disk has no room", func() bool {
 		s, err := f.Client.ConfigStatus(t.Context(), config)
-		return err == nil && s.Regions[0].Epoch == epochs["eu"] && s.Regions[0].Failed > 0
+		return err == nil && s.Regions[0].Epoch == epochs["eu"] && len(s.Regions[0].Failures) == len(f.Agents)
 	})
+	// A full disk says nothing about the version.
+	if s, err := f.Client.ConfigStatus(t.Context(), config); err != nil || s.Regions[0].Failed != 0 || s.Regions[0].Applied != 0 {
+		t.Errorf("status: %+v, %v", s, err)
+	}
 	if applied, _ := f.Agents[0].Applied(config); applied.Version != 4 {
 		t.Errorf("version %d runs, want 4", applied.Version)
 	}

@@ -7,11 +7,10 @@ import (
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
-	"banyan/record"
 )
 
 // recover makes the node, shows the committed versions, and tells the node which versions are
-// on disk. The node fetches a damaged version again.
+// on disk. A damaged version is rebuilt or fetched again when the node has it applied.
 func (a *Agent) recover(advertise string) error {
 	remembered, err := a.state.load()
 	if err != nil {
@@ -39,14 +38,12 @@ func (a *Agent) recover(advertise string) error {
 		return err
 	}
 	watermark := remembered.watermark
-	damaged := map[record.VersionKey]bool{}
 	for _, c := range remembered.rows {
 		if ok := a.restore(c); !ok {
-			damaged[c.key()] = true
 			watermark = min(watermark, c.Revision-1)
 		}
 	}
-	if err := a.restoreVersions(damaged); err != nil {
+	if err := a.restoreVersions(); err != nil {
 		return err
 	}
 	a.node.Step(0, step.Input{Kind: step.InResume, Revision: watermark}, nil)
@@ -63,7 +60,7 @@ func (a *Agent) restore(c committed) bool {
 	}
 	if a.cfg.Subscriptions.Include(c.pointer.Config) {
 		if err := a.restoreFiles(c); err != nil {
-			a.log.Error("committed version is damaged and will be fetched again",
+			a.log.Error("committed version is damaged and will be rebuilt or fetched again",
 				"config", c.pointer.Config, "version", c.Version, "error", err)
 			input.Pointer.Version = 0
 			input.Pointer.Unapplied = true
@@ -77,47 +74,57 @@ func (a *Agent) restore(c committed) bool {
 	return true
 }
 
-// restoreFiles shows a committed version if it is complete on disk.
+// restoreFiles shows a committed version if it is undamaged on disk.
 func (a *Agent) restoreFiles(c committed) error {
-	dir := a.output.config(c.pointer.Config)
-	if c.Version == 0 {
-		a.applied.put(c.describe(a.output))
-		return dir.hide()
-	}
-	version := a.output.version(c.key())
-	if err := version.check(); err != nil {
+	drift := a.output.config(c.pointer.Config).foreign()
+	if err := a.applied.swap(func() (Applied, error) { return a.output.show(c) }); err != nil {
 		return err
 	}
-	if err := dir.show(version); err != nil {
-		return err
+	if drift != nil {
+		a.metrics.drift.Inc()
+		a.log.Warn("drift is repaired", "config", c.pointer.Config, "version", c.Version, "error", drift)
+		a.node.Step(0, step.Input{
+			Kind:  step.InDrift,
+			Body:  step.Body{Version: c.key()},
+			Drift: wire.DriftRepaired,
+		}, nil)
 	}
-	a.applied.put(c.describe(a.output))
 	return nil
 }
 
-// restoreVersions tells the node which undamaged versions are on disk. It deletes the
+// restoreVersions tells the node which versions are on disk. It deletes the
 // versions of configs that the host no longer subscribes to, and the files of these configs:
 // a file without updates is worse than no file.
-func (a *Agent) restoreVersions(damaged map[record.VersionKey]bool) error {
+func (a *Agent) restoreVersions() error {
 	versions, err := a.output.all()
 	if err != nil {
 		return err
 	}
 	for _, v := range versions {
-		switch {
-		case !a.cfg.Subscriptions.Include(v.key.Config):
-			a.log.Warn("no longer subscribed: version deleted",
-				"config", v.key.Config, "version", v.key.Version)
-			if err := a.output.config(v.key.Config).hide(); err != nil {
-				return err
-			}
-			if err := a.output.removeWithParents(v.key); err != nil {
-				return err
-			}
-		case !damaged[v.key]:
-			forms := a.output.version(v.key).formsOnDisk()
-			a.node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: v.key, Forms: forms}}, nil)
+		if a.cfg.Subscriptions.Include(v.key.Config) {
+			a.restoreVersion(a.output.version(v.key))
+			continue
+		}
+		a.log.Warn("no longer subscribed: version deleted",
+			"config", v.key.Config, "version", v.key.Version)
+		if err := a.output.config(v.key.Config).hide(); err != nil {
+			return err
+		}
+		if err := a.output.removeWithParents(v.key); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// restoreVersion tells the node that a version is on disk, if its description is undamaged. The
+// body is verified before it is shown or served.
+func (a *Agent) restoreVersion(dir versionDir) {
+	m, _, err := dir.manifest()
+	if err != nil {
+		a.log.Warn("version on disk is damaged", "config", dir.key.Config, "version", dir.key.Version, "error", err)
+		return
+	}
+	body := step.Body{Version: dir.key, Forms: dir.forms(m)}
+	a.node.Step(0, step.Input{Kind: step.InHold, Body: body}, nil)
 }

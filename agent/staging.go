@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -50,11 +49,18 @@ func (s *staging) writeFormAndBody(f record.Form, n uint8, encoded io.Reader, ba
 		return err
 	}
 	defer w.Close()
-	return s.writeBody(f, io.TeeReader(io.LimitReader(encoded, f.Size), w), base)
+	if err := s.writeBody(f, io.TeeReader(io.LimitReader(encoded, f.Size), w), base); err != nil {
+		return err
+	}
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // adopt decodes form number n, in the file path, into the body, and moves the file
-// into the version. A form with the identity encoding becomes the body itself.
+// into the version. A form with the identity encoding becomes the body itself. The file was synced
+// when the last shard came.
 func (s *staging) adopt(f record.Form, n uint8, path string, index, base []byte) error {
 	if f.Encoding != record.EncodingIdentity {
 		encoded, err := os.Open(path)
@@ -66,7 +72,7 @@ func (s *staging) adopt(f record.Form, n uint8, path string, index, base []byte)
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, indexFile(n)), index, 0o644); err != nil {
+	if err := writeSynced(filepath.Join(s.dir, indexFile(n)), index); err != nil {
 		return err
 	}
 	return os.Rename(path, filepath.Join(s.dir, formFile(f, n)))
@@ -74,20 +80,11 @@ func (s *staging) adopt(f record.Form, n uint8, path string, index, base []byte)
 
 // finish writes the description of the version and makes the directory durable.
 func (s *staging) finish() error {
-	m := s.manifest
-	described, err := json.MarshalIndent(meta{
-		Config:      m.Config,
-		Version:     m.Version,
-		SHA256:      m.BodySHA256,
-		Size:        m.BodySize,
-		ContentType: m.ContentType,
-		Message:     m.Message,
-		Manifest:    s.signed,
-	}, "", "  ")
+	described, err := encodeMeta(s.manifest, s.signed)
 	if err != nil {
 		return err
 	}
-	if err := writeSynced(filepath.Join(s.dir, metaFile), append(described, '\n')); err != nil {
+	if err := writeSynced(filepath.Join(s.dir, metaFile), described); err != nil {
 		return err
 	}
 	if err := os.Chmod(s.dir, 0o755); err != nil {

@@ -69,8 +69,8 @@ func (c *committed) announcement() *wire.Announcement {
 	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
 }
 
-// describe returns the row for readers, with the description of the version in t.
-func (c *committed) describe(output *outputDir) Applied {
+// describe returns the row for readers. m is the manifest of the version, if there is a version.
+func (c *committed) describe(m record.Manifest) Applied {
 	applied := Applied{
 		Config:    c.pointer.Config,
 		Region:    c.pointer.Region,
@@ -79,12 +79,9 @@ func (c *committed) describe(output *outputDir) Applied {
 		AppliedAt: time.UnixMicro(c.AtMicros),
 		Pending:   c.Pending,
 	}
-	if c.Version == 0 {
-		return applied
-	}
-	if m, err := output.version(c.key()).meta(); err == nil {
-		applied.SHA256 = m.SHA256.String()
-		applied.Size = m.Size
+	if c.Version != 0 {
+		applied.SHA256 = m.BodySHA256.String()
+		applied.Size = m.BodySize
 		applied.Type = m.ContentType
 	}
 	return applied

@@ -1,23 +1,30 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"banyan/body"
 	"banyan/fec"
+	"banyan/internal/atomicfile"
 	"banyan/record"
 )
 
 // versionDir is the directory of a version: the body, the description, and the received
 // forms and indices.
 type versionDir struct {
-	key  record.VersionKey
-	path string
+	key      record.VersionKey
+	path     string
+	verified *verifiedFiles
 }
 
 // passedFile holds the hash of the passed check command.
@@ -50,59 +57,119 @@ func (d versionDir) name() string { return filepath.Base(d.path) }
 // value is the path of the body.
 func (d versionDir) value() string { return filepath.Join(d.path, valueFile) }
 
-func (d versionDir) remove() error { return os.RemoveAll(d.path) }
-
-// meta reads the description of the version.
-func (d versionDir) meta() (meta, error) {
-	var m meta
-	raw, err := os.ReadFile(filepath.Join(d.path, metaFile))
-	if err != nil {
-		return m, err
-	}
-	return m, json.Unmarshal(raw, &m)
+func (d versionDir) remove() error {
+	d.verified.forget(d.value())
+	return os.RemoveAll(d.path)
 }
 
-// manifest reads the manifest of the version, decoded and as signed. The manifest was
-// verified before the version was staged.
+// encodeMeta returns the content of meta.json for the manifest m. signed is m as signed.
+func encodeMeta(m record.Manifest, signed []byte) ([]byte, error) {
+	described, err := json.MarshalIndent(meta{
+		Config:      m.Config,
+		Version:     m.Version,
+		SHA256:      m.BodySHA256,
+		Size:        m.BodySize,
+		ContentType: m.ContentType,
+		Message:     m.Message,
+		Manifest:    signed,
+	}, "", "  ")
+	return append(described, '\n'), err
+}
+
+// manifest reads the manifest of the version, decoded and as signed. The manifest was verified
+// before the version was staged. The error wraps record.ErrChecksum if meta.json is not the file
+// that was staged.
 func (d versionDir) manifest() (record.Manifest, []byte, error) {
-	described, err := d.meta()
+	path := filepath.Join(d.path, metaFile)
+	raw, err := readSmall(path, maxMetaFile)
 	if err != nil {
 		return record.Manifest{}, nil, err
 	}
+	var described meta
+	if err := json.Unmarshal(raw, &described); err != nil {
+		return record.Manifest{}, nil, fmt.Errorf("%s: %s: %w", path, err, record.ErrChecksum)
+	}
 	m, err := record.DecodeManifest(described.Manifest)
-	return m, described.Manifest, err
+	if err != nil {
+		return record.Manifest{}, nil, fmt.Errorf("%s: %s: %w", path, err, record.ErrChecksum)
+	}
+	want, err := encodeMeta(m, described.Manifest)
+	if err != nil {
+		return record.Manifest{}, nil, err
+	}
+	if m.Config != d.key.Config || m.Version != d.key.Version || !bytes.Equal(raw, want) {
+		return record.Manifest{}, nil, fmt.Errorf("%s: %w", path, record.ErrChecksum)
+	}
+	return m, described.Manifest, nil
 }
 
-// forms returns the set of forms of the version on disk: bit i is form i.
+// readSmall reads a regular file of at most limit bytes.
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := openRegular(path, syscall.O_NOFOLLOW)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes: %w", path, limit, record.ErrChecksum)
+	}
+	return raw, err
+}
+
+// forms returns the set of forms of the version on disk: bit i is form i. A file of another size
+// is no form. The content is verified when the form is opened.
 func (d versionDir) forms(m record.Manifest) (set uint8) {
 	for i, f := range m.Forms {
-		if _, err := os.Stat(filepath.Join(d.path, formFile(f, uint8(i)))); err == nil {
+		info, err := os.Lstat(filepath.Join(d.path, formFile(f, uint8(i))))
+		if err == nil && info.Mode().IsRegular() && info.Size() == f.Size {
 			set |= 1 << i
 		}
 	}
 	return set
 }
 
-// formsOnDisk returns the set of forms of the version on disk; 0 without a readable
-// manifest.
-func (d versionDir) formsOnDisk() uint8 {
+// open opens the body after it has verified the content.
+func (d versionDir) open() (*os.File, error) {
 	m, _, err := d.manifest()
 	if err != nil {
-		return 0
+		return nil, err
 	}
-	return d.forms(m)
+	f, _, err := d.verified.open(d.value(), m.BodySize, m.BodySHA256)
+	return f, err
 }
 
-// open opens the body.
-func (d versionDir) open() (*os.File, error) { return os.Open(d.value()) }
-
-// openForm opens the bytes of form number n.
+// openForm opens the bytes of form number n after it has verified the content.
 func (d versionDir) openForm(m record.Manifest, n uint8) (*os.File, error) {
-	return os.Open(filepath.Join(d.path, formFile(m.Forms[n], n)))
+	form := m.Forms[n]
+	f, _, err := d.verified.open(filepath.Join(d.path, formFile(form, n)), form.Size, form.SHA256)
+	return f, err
+}
+
+// removeForm deletes the bytes and the index of form number n. removed is false if there are no
+// bytes, or if the form is the body, which stays.
+func (d versionDir) removeForm(m record.Manifest, n uint8) (removed bool, err error) {
+	if m.Forms[n].Encoding == record.EncodingIdentity {
+		return false, nil
+	}
+	path := filepath.Join(d.path, formFile(m.Forms[n], n))
+	d.verified.forget(path)
+	err = os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = os.Remove(filepath.Join(d.path, indexFile(n)))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return true, err
 }
 
 // load opens form number n and the index. The index is read from disk, or made anew if no index
-// came with the form.
+// came with the form. The bytes are not verified: each shard is, when the shard is read.
 func (d versionDir) load(n uint8) (*os.File, record.Form, fec.Index, error) {
 	m, _, err := d.manifest()
 	if err != nil {
@@ -112,7 +179,7 @@ func (d versionDir) load(n uint8) (*os.File, record.Form, fec.Index, error) {
 	if err != nil {
 		return nil, record.Form{}, nil, err
 	}
-	f, err := d.openForm(m, n)
+	f, err := openRegular(filepath.Join(d.path, formFile(form, n)), syscall.O_NOFOLLOW)
 	if err != nil {
 		return nil, record.Form{}, nil, err
 	}
@@ -124,10 +191,14 @@ func (d versionDir) load(n uint8) (*os.File, record.Form, fec.Index, error) {
 	return f, form, index, nil
 }
 
-// index returns the shard index of form number n, with the bytes f.
+// index returns the shard index of form number n, with the bytes f. A missing or damaged file of
+// the index is made anew from f.
 func (d versionDir) index(f *os.File, form record.Form, n uint8) (fec.Index, error) {
-	if raw, err := os.ReadFile(filepath.Join(d.path, indexFile(n))); err == nil {
-		return fec.ParseIndex(raw, form)
+	path := filepath.Join(d.path, indexFile(n))
+	if raw, err := readSmall(path, maxIndexFile); err == nil {
+		if index, err := fec.ParseIndex(raw, form); err == nil {
+			return index, nil
+		}
 	}
 	index, _, err := fec.BuildIndex(f, form.Size, form.Geometry)
 	if err != nil {
@@ -136,29 +207,23 @@ func (d versionDir) index(f *os.File, form record.Form, n uint8) (fec.Index, err
 	if index.Digest() != form.IndexSHA256 {
 		return nil, record.ErrChecksum
 	}
+	// Without the file, the next start makes the index once more.
+	_ = atomicfile.Write(path, index.Bytes(), 0o644)
 	return index, nil
 }
 
-// check compares the hash of the body with the description. The error wraps
-// record.ErrChecksum if they differ.
-func (d versionDir) check() error {
-	m, err := d.meta()
+// verify compares the files for readers with the signed manifest. It returns the manifest and the
+// stamp of the body. The error wraps record.ErrChecksum if a file was altered.
+func (d versionDir) verify() (record.Manifest, stamp, error) {
+	m, _, err := d.manifest()
 	if err != nil {
-		return err
+		return m, stamp{}, err
 	}
-	f, err := d.open()
+	f, s, err := d.verified.open(d.value(), m.BodySize, m.BodySHA256)
 	if err != nil {
-		return err
+		return m, s, err
 	}
-	defer f.Close()
-	sum, err := record.SumReader(f)
-	if err != nil {
-		return err
-	}
-	if sum != m.SHA256 {
-		return fmt.Errorf("%s version %d on disk: %w", d.key.Config, d.key.Version, record.ErrChecksum)
-	}
-	return nil
+	return m, s, f.Close()
 }
 
 // passed reports whether the version has passed the check command on this host before. A

@@ -144,17 +144,17 @@ func (r *replica) mirrorBlob(ctx context.Context, f record.Form) error {
 
 // Activate implements transport.PointerOwner. It stores the pointer; a coordinator shows no
 // files.
-func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(reason string, latencyMicros int64)) {
+func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(why step.Failure, latencyMicros int64)) {
 	go func() {
 		err := r.store.ImportPointer(context.Background(), a.Pointer, a.Raw, a.Revision)
 		latency := time.Now().UnixMicro() - a.Pointer.TimeMicros
 		if err != nil {
 			r.log.Error("pointer not stored", "config", a.Pointer.Config, "epoch", a.Pointer.Epoch, "error", err)
-			done(err.Error(), latency)
+			done(step.Failure{Reason: err.Error(), Fault: step.FaultHost}, latency)
 			return
 		}
 		r.tracker.moved(a.Pointer)
-		done("", latency)
+		done(step.Failure{}, latency)
 	}()
 }
 

@@ -50,9 +50,9 @@ func (o overlay) BodyFailed(
 	now step.Time, v record.VersionKey, why step.Failure, out step.Outputs,
 ) step.Outputs {
 	if s := o.n.pointers.own(v.Config); s != nil && o.n.pointers.needs(s, v.Version) {
-		o.n.settler.fail(now, o.n.pointers.ownKey(v.Config), s, why.Reason)
+		o.n.settler.fail(now, o.n.pointers.ownKey(v.Config), s, why)
 	}
-	if why.Fault == step.FaultHost {
+	if why.Fault == step.FaultHost || why.Fault == step.FaultVersion {
 		return out // another parent would not help
 	}
 	return o.n.onParentFailed(now, out)

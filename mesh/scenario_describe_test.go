@@ -196,6 +196,11 @@ func describeMessage(m wire.Message) string {
 		var parts []string
 		for _, e := range m.Entries {
 			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
+			for _, f := range e.Failures {
+				if !e.Failed.Contains(f.Agent) {
+					part += fmt.Sprintf(" delayed [%d] (%s)", f.Agent, f.Reason)
+				}
+			}
 			if !e.Running.IsEmpty() {
 				part += fmt.Sprintf(" running the candidate %v", e.Running.ToArray())
 			}

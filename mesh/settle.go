@@ -11,7 +11,8 @@ import (
 //
 //	fetch the version ──► activate it ──► fetch the staged version ──► acknowledge
 //
-// A step that fails is acknowledged as a failure, and tried again later.
+// A step that fails is tried again later. The failure is acknowledged: as a failure of the version
+// if the version is to blame, else only with its reason.
 type settler struct {
 	cfg      *Config
 	pointers *pointers
@@ -67,7 +68,7 @@ func (t *settler) finish(now step.Time, key record.PointerKey, s *configState, o
 		return t.swarm.Fetch(now, staged, out)
 	}
 	s.acknowledged = s.latest.Pointer.Epoch
-	t.acknowledge(now, s, s.latest.Pointer, "", s.latency)
+	t.acknowledge(now, s, s.latest.Pointer, step.Failure{}, s.latency)
 	return out
 }
 
@@ -81,30 +82,30 @@ func (t *settler) activated(now step.Time, in step.Input, out step.Outputs) step
 		s.running = in.Pointer.Version
 		s.latency = max(in.Pointer.LatencyMicros, 1)
 	} else if s.latest == in.Pointer.Announcement {
-		t.fail(now, key, s, in.Failure.Reason)
+		t.fail(now, key, s, in.Failure)
 		return out
 	}
 	return t.settle(now, key, s, out)
 }
 
 // fail acknowledges a failure to settle the newest pointer, and arranges for a retry.
-func (t *settler) fail(now step.Time, key record.PointerKey, s *configState, reason string) {
+func (t *settler) fail(now step.Time, key record.PointerKey, s *configState, why step.Failure) {
 	s.attempt++
-	t.acknowledge(now, s, s.latest.Pointer, reason, 0)
+	t.acknowledge(now, s, s.latest.Pointer, why, 0)
 	t.retries.after(now, key, s.attempt)
 }
 
-// acknowledge reports this agent's own outcome: success if reason is empty. A follower is
-// no agent and reports nothing, nor does an agent that does not subscribe.
+// acknowledge reports this agent's own outcome. A follower is no agent and reports nothing, nor
+// does an agent that does not subscribe.
 func (t *settler) acknowledge(
-	now step.Time, s *configState, p record.Pointer, reason string, latencyMicros int64,
+	now step.Time, s *configState, p record.Pointer, why step.Failure, latencyMicros int64,
 ) {
 	if t.cfg.Self.Role != wire.RoleAgent || t.up.index == 0 || !t.cfg.subscribes(p.Config) {
 		return
 	}
 	entry := wire.NewAckEntry(p.Key(), p.Epoch)
 	index := t.up.index - 1
-	if reason == "" {
+	if why.OK() {
 		entry.Applied.Add(index)
 		if s.running == p.Candidate && s.running != p.Baseline && s.running != 0 {
 			entry.Running.Add(index)
@@ -113,11 +114,13 @@ func (t *settler) acknowledge(
 			entry.Latency.Add(latencyMicros)
 		}
 	} else {
-		entry.Failed.Add(index)
+		if why.OfVersion() {
+			entry.Failed.Add(index)
+		}
 		entry.AddFailure(wire.Failure{
 			Agent:    index,
 			Name:     t.cfg.Self.Name,
-			Reason:   reason[:min(len(reason), wire.MaxReason)],
+			Reason:   why.Reason[:min(len(why.Reason), wire.MaxReason)],
 			Attempts: uint32(s.attempt),
 		})
 	}

@@ -209,11 +209,11 @@ func (d *Driver) awaitDrain(peer step.PeerID) {
 
 // activate has the pointer applied, and feeds the outcome.
 func (d *Driver) activate(a *wire.Announcement, version uint64) {
-	d.handlers.Pointers.Activate(a, version, func(reason string, latencyMicros int64) {
+	d.handlers.Pointers.Activate(a, version, func(why step.Failure, latencyMicros int64) {
 		d.feed(step.Input{
 			Kind:    step.InActivated,
 			Pointer: step.Pointer{Announcement: a, Version: version, LatencyMicros: latencyMicros},
-			Failure: step.Failure{Reason: reason},
+			Failure: why,
 		})
 	})
 }

@@ -75,8 +75,8 @@ type FormCache interface {
 
 // PointerOwner applies pointers.
 type PointerOwner interface {
-	// Activate applies a version durably and then calls done once. reason is empty on
-	// success; latencyMicros is the time since the pointer was signed. Activate is called in
-	// the driver's goroutine and must not block.
-	Activate(a *wire.Announcement, version uint64, done func(reason string, latencyMicros int64))
+	// Activate applies a version durably and then calls done once. latencyMicros is the time
+	// since the pointer was signed. Activate is called in the driver's goroutine and must not
+	// block.
+	Activate(a *wire.Announcement, version uint64, done func(why step.Failure, latencyMicros int64))
 }

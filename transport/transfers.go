@@ -45,7 +45,7 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 		Body: step.Body{Version: f.want, Choice: f.wish.Choice},
 	}
 	if f.link == nil {
-		outcome.Failure.Reason = step.ReasonLinkLost
+		outcome.Failure = step.Failure{Reason: step.ReasonLinkLost, Fault: step.FaultPath}
 		return outcome
 	}
 	if !f.cached && d.handlers.Bases != nil {
@@ -100,8 +100,10 @@ func faultOf(err error) step.Fault {
 		return step.FaultDenied
 	case errors.As(err, new(*localError)):
 		return step.FaultHost
+	case refusalReason(err) != "":
+		return step.FaultPeer
 	}
-	return step.FaultPeer
+	return step.FaultPath
 }
 
 // hostFailure returns the failure of this host to store something.
@@ -266,6 +268,9 @@ func (d *Driver) assemble(key record.FormKey) {
 		forms, err := d.handlers.Receiver.Assemble(d.ctx, key)
 		if err != nil {
 			outcome.Failure = hostFailure(err.Error())
+			if refusalReason(err) != "" { // every shard was right, so the version is wrong
+				outcome.Failure.Fault = step.FaultVersion
+			}
 			d.log.Warn("body not assembled", "config", key.Config, "version", key.Version, "error", err)
 		}
 		outcome.Body.Forms = forms

@@ -189,17 +189,25 @@ type Failure struct {
 // OK reports whether there was no failure.
 func (f Failure) OK() bool { return f.Reason == "" }
 
+// OfVersion reports whether the failure says something about the version. A full queue, a full
+// disk or a time-out says nothing: the same version may work at the next try.
+func (f Failure) OfVersion() bool { return f.Fault != FaultHost && f.Fault != FaultPath }
+
 // Fault says who is to blame for a Failure.
 type Fault uint8
 
 const (
-	// FaultPeer blames the peer that was asked: it was silent, or sent damaged bytes.
+	// FaultPeer blames the peer that was asked: it sent damaged bytes.
 	FaultPeer Fault = iota
-	// FaultHost blames this host, which could not store what the peer sent. Another peer
-	// would not help.
+	// FaultHost blames this host, which could not store what the peer sent, or could not show
+	// the version. Another peer would not help.
 	FaultHost
 	// FaultDenied means that the peer refused to serve, with a reason.
 	FaultDenied
+	// FaultPath blames the path to the peer: the link broke, or the peer was silent.
+	FaultPath
+	// FaultVersion blames the version: a check or a reload on this host failed.
+	FaultVersion
 )
 
 const (

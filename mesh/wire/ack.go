@@ -26,9 +26,11 @@ type AckEntry struct {
 	Latency Latencies
 	// Running holds the indices of the agents in Applied running the pointer's candidate.
 	Running *roaring.Bitmap
-	// Failed holds the indices of the agents that refused the epoch, or failed to apply the epoch.
+	// Failed holds the indices of the agents on which the version failed.
 	Failed *roaring.Bitmap
-	// Failures are the reasons of the first MaxFailures agents in Failed.
+	// Failures are the reasons of the first MaxFailures agents that have not applied the epoch.
+	// An agent that is not in Failed met a fault of its host or of its network, says nothing
+	// about the version, and tries again.
 	Failures []Failure
 }
 

@@ -9,7 +9,8 @@ type DriftState uint8
 const (
 	// DriftSeen: the file differs.
 	DriftSeen DriftState = 1
-	// DriftRepaired: the file differed, and the agent restored the file.
+	// DriftRepaired: the file differed, and the agent shows a verified version instead. That may
+	// be another version.
 	DriftRepaired DriftState = 2
 	// DriftGone: the file differed, and somebody else restored the file.
 	DriftGone DriftState = 3

@@ -119,7 +119,7 @@ func (w *World) fetch(i int32, o *step.Output) {
 		lost := step.Input{
 			Kind:    step.InFetched,
 			Body:    step.Body{Version: o.Body.Version, Choice: o.Body.Choice},
-			Failure: step.Failure{Reason: step.ReasonLinkLost},
+			Failure: step.Failure{Reason: step.ReasonLinkLost, Fault: step.FaultPath},
 		}
 		w.input(w.now, i, lost)
 		return
@@ -160,7 +160,7 @@ func (w *World) watchRequest(ref uint64) {
 		lost := step.Input{
 			Kind:    step.InFetched,
 			Body:    step.Body{Version: r.want, Choice: r.choice},
-			Failure: step.Failure{Reason: step.ReasonLinkLost},
+			Failure: step.Failure{Reason: step.ReasonLinkLost, Fault: step.FaultPath},
 		}
 		w.input(w.now, r.asker, lost)
 	})
@@ -271,9 +271,9 @@ func (w *World) activate(i int32, o *step.Output) {
 		}
 		switch {
 		case h.broken:
-			in.Failure.Reason = "apply: disk failure"
+			in.Failure = step.Failure{Reason: "apply: disk failure", Fault: step.FaultHost}
 		case !w.accepts(i, record.VersionKey{Config: a.Pointer.Config, Version: version}):
-			in.Failure.Reason = "check: refused by the host"
+			in.Failure = step.Failure{Reason: "check: refused by the host", Fault: step.FaultVersion}
 		default:
 			w.persist(i, a, version, watermark)
 		}
