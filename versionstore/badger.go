@@ -28,14 +28,26 @@ type Badger struct {
 
 var _ Replica = (*Badger)(nil)
 
-// OpenBadger opens or creates the store in dir.
+// OpenBadger opens or creates the store in dir. If acknowledged writes are missing, the error wraps
+// ErrLost; AcceptLoss opens such a store.
 func OpenBadger(dir string, o embeddb.Options) (*Badger, error) {
+	o.Mark = true
 	db, err := embeddb.Open(dir, o)
+	if errors.Is(err, embeddb.ErrBehind) {
+		return nil, fmt.Errorf("%w: %w; choose one: 'banyan store recover' fetches what hosts have, a backup of %s "+
+			"gives back all that is in it, and 'banyan store accept-loss' goes on without the lost writes", ErrLost, err, dir)
+	}
 	if err != nil {
 		return nil, err
 	}
 	reader := badgerReader{db: db, done: make(chan struct{})}
 	return &Badger{badgerReader: reader, changed: make(chan struct{})}, nil
+}
+
+// AcceptLoss gives up the acknowledged writes that are missing in the store in dir, so that the
+// store opens. It returns the directory of the copies of the damaged logs.
+func AcceptLoss(dir string, o embeddb.Options) (saved string, err error) {
+	return embeddb.AcceptLoss(dir, o)
 }
 
 // Close implements Store.

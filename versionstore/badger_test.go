@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"banyan/internal/diskspace"
 	"banyan/internal/embeddb"
 	"banyan/record"
 	"banyan/versionstore"
@@ -164,46 +163,6 @@ func TestFilesLeftByAKilledProcessAreNoDamage(t *testing.T) {
 	defer s.Close()
 	if h, err := s.History(t.Context(), "a", 0, 0); err != nil || len(h) != 30 {
 		t.Errorf("%d versions, %v", len(h), err)
-	}
-}
-
-func TestAFullDiskRefusesWritesAndLosesNothing(t *testing.T) {
-	dir := smallDisk(t, "24m")
-	s, err := versionstore.OpenBadger(filepath.Join(dir, "store"), embeddb.Options{MemTable: 1 << 20, Reserve: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	blobs, err := versionstore.OpenFileBlobs(filepath.Join(dir, "blobs"), 4<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := storetest.NewSigner()
-	m, raw, body := sign.Manifest(t, "a", 1)
-	if _, err := s.PutManifest(t.Context(), m, raw, "tester"); err != nil {
-		t.Fatal(err)
-	}
-	if err := blobs.Put(t.Context(), m.BodySHA256, m.BodySize, bytes.NewReader(body)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 25<<20), 0o600); err == nil {
-		t.Fatal("the ballast fits: the disk is not small")
-	}
-	second, raw2, _ := sign.Manifest(t, "a", 2)
-	if _, err := s.PutManifest(t.Context(), second, raw2, "tester"); !errors.Is(err, diskspace.ErrFull) {
-		t.Errorf("write to a full disk: %v, want ErrFull", err)
-	}
-	if err := blobs.Put(t.Context(), record.Sum([]byte("x")), 1, strings.NewReader("x")); !errors.Is(err, diskspace.ErrFull) {
-		t.Errorf("body to a full disk: %v, want ErrFull", err)
-	}
-	if v, err := s.Version(t.Context(), "a", 0); err != nil || v.Manifest.Version != 1 {
-		t.Errorf("after the refusal: %+v, %v", v, err)
-	}
-	if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.PutManifest(t.Context(), second, raw2, "tester"); err != nil {
-		t.Errorf("after room was made: %v", err)
 	}
 }
 

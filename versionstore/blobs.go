@@ -31,6 +31,7 @@ type Blobs interface {
 type FileBlobs struct {
 	dir     string
 	reserve int64
+	sync    func(path string) error // makes a file or a directory durable
 }
 
 var _ Blobs = (*FileBlobs)(nil)
@@ -54,7 +55,7 @@ func OpenFileBlobs(dir string, reserve int64) (*FileBlobs, error) {
 			return nil, fmt.Errorf("open blob store: %w", err)
 		}
 	}
-	return &FileBlobs{dir: dir, reserve: reserve}, nil
+	return &FileBlobs{dir: dir, reserve: reserve, sync: atomicfile.SyncPath}, nil
 }
 
 func (b *FileBlobs) path(d record.Digest) string {
@@ -63,13 +64,14 @@ func (b *FileBlobs) path(d record.Digest) string {
 }
 
 // Put implements Blobs. It writes a temporary file, syncs the file, renames it and syncs
-// the directory.
+// the directory. A body that is there is synced, too: a process may have died after the
+// rename.
 func (b *FileBlobs) Put(ctx context.Context, digest record.Digest, size int64, body io.Reader) (err error) {
 	if size < 0 || size > record.MaxBody {
 		return fmt.Errorf("%w: a body of %d bytes, the limit is %d", record.ErrTooLarge, size, record.MaxBody)
 	}
-	if b.whole(ctx, digest) {
-		return nil
+	if b.whole(ctx, digest, size) {
+		return b.settle(digest)
 	}
 	if err := diskspace.Check(b.dir, size, b.reserve); err != nil {
 		return err
@@ -126,19 +128,33 @@ func (b *FileBlobs) Adopt(path string, digest record.Digest) error {
 	if err := os.Rename(path, final); err != nil {
 		return fmt.Errorf("store body: %w", err)
 	}
-	if err := atomicfile.SyncDir(filepath.Dir(final)); err != nil {
+	if err := b.sync(filepath.Dir(final)); err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(b.dir)
+	return b.sync(b.dir)
 }
 
-// whole reports whether a body is stored and undamaged.
-func (b *FileBlobs) whole(ctx context.Context, digest record.Digest) bool {
-	r, _, err := b.Open(ctx, digest)
+// settle makes the file of a stored body durable.
+func (b *FileBlobs) settle(digest record.Digest) error {
+	path := b.path(digest)
+	for _, p := range []string{path, filepath.Dir(path), b.dir} {
+		if err := b.sync(p); err != nil {
+			return fmt.Errorf("store body: %w", err)
+		}
+	}
+	return nil
+}
+
+// whole reports whether a body of size bytes is stored and undamaged.
+func (b *FileBlobs) whole(ctx context.Context, digest record.Digest, size int64) bool {
+	r, held, err := b.Open(ctx, digest)
 	if err != nil {
 		return false
 	}
 	defer r.Close()
+	if held != size {
+		return false
+	}
 	_, err = io.Copy(io.Discard, r)
 	return err == nil
 }

@@ -9,7 +9,8 @@
 //	Commit ──CAS: epoch = current+1───────┼─► one transaction, new revisions, fsync ──► Watch
 //	PutSchema ────────────────────────────┘
 //
-// Promises: an acknowledged write survives kill -9 and power loss; a manifest never
+// Promises: an acknowledged write survives kill -9 and power loss, and a store that lacks one
+// does not open: the number of the newest write is kept in a file apart. A manifest never
 // changes; the version of a config and the epoch of a pointer grow by exactly one;
 // revisions order all writes of a store. The suite in storetest checks every
 // implementation against these promises.

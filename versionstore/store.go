@@ -27,6 +27,8 @@ var (
 	ErrName = errors.New("invalid document name")
 	// ErrCorrupt means that the bytes read are not the bytes written.
 	ErrCorrupt = errors.New("store is corrupt")
+	// ErrLost means that the store lacks writes that were acknowledged.
+	ErrLost = errors.New("store has lost writes")
 )
 
 // ConflictError means that another write came first. It describes the other write.

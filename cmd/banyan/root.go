@@ -124,7 +124,7 @@ func commandGroups(a *app) []commandGroup {
 		}},
 		{"Looking", []*cobra.Command{newStatus(a), newAgents(a), newDrift(a), newQuarantine(a), newShards(a)}},
 		{"Fleet", []*cobra.Command{newInit(a), newCert(a)}},
-		{"Daemons", []*cobra.Command{newAgent(a), newCoordinator(a)}},
+		{"Daemons", []*cobra.Command{newAgent(a), newCoordinator(a), newStore(a)}},
 		{"Trying out", []*cobra.Command{newDev(a), newDemo(a), newSimulate(a), newBench(a)}},
 	}
 }

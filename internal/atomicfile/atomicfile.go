@@ -51,14 +51,17 @@ func WriteFrom(path string, mode os.FileMode, write func(io.Writer) error) (err 
 }
 
 // SyncDir makes new names and renames in dir durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+func SyncDir(dir string) error { return SyncPath(dir) }
+
+// SyncPath makes the content of a file, or the names in a directory, durable.
+func SyncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
 	}
 	return nil
 }

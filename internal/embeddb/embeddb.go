@@ -2,7 +2,13 @@
 // agent: with synchronous writes, little memory, errors that say what to do, and a checksum of
 // every value.
 //
-// Entry points: [Open], [DB.Write], [Put] and [Get].
+// Entry points: [Open], [DB.Write], [Put] and [Get]; [AcceptLoss] after a loss.
+//
+//	Write ─► room on the disk? ─► Badger: log, msync ─► a new log? sync the directory ─► raise the mark
+//
+// Promises: a write that returned nil is durable. A database with a mark that lacks such a write
+// does not open: Badger cuts a log at the first damaged entry and says nothing. The full disk of
+// a process that serves is an error of a write, which needs no room while the log has blocks.
 //
 // Values have checksums because Badger's tracker has reports of values that were lost or
 // unreadable after a power failure.
@@ -14,13 +20,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
-	"banyan/internal/diskspace"
+	"banyan/internal/atomicfile"
 )
 
 var (
@@ -34,39 +42,70 @@ var (
 type Options struct {
 	// MemTable is the size of the in-memory table in bytes; default 8 MiB.
 	MemTable int64
-	// Reserve is the number of bytes that must be free on disk before a write; default 32 MiB.
+	// Reserve is the number of bytes of the disk that are kept for the database; the default, and
+	// the maximum, is four times MemTable.
 	Reserve int64
+	// Mark means that the number of the newest write is also kept in a file apart. Open
+	// compares the two and returns an error that wraps ErrBehind if writes are missing.
+	Mark bool
 }
 
 // DB is an open database.
 type DB struct {
 	*badger.DB
-	dir     string
-	reserve int64
+	dir string
+
+	writing sync.Mutex // guards the fields below
+	space   space
+	log     *logReader // the log that is being written
+	mark    *mark      // nil without Options.Mark
+	count   uint64     // number of the newest write; 0 without Options.Mark
+	syncDir func(dir string) error
 }
 
 // Open opens the database in dir, or makes a new database.
-func Open(dir string, o Options) (*DB, error) {
+func Open(dir string, o Options) (_ *DB, err error) {
 	if o.MemTable == 0 {
 		o.MemTable = 8 << 20
 	}
-	if o.Reserve == 0 {
-		o.Reserve = 32 << 20
+	if most := 4 * o.MemTable; o.Reserve == 0 || o.Reserve > most {
+		o.Reserve = most
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := diskspace.Check(dir, 0, o.Reserve); err != nil {
+	if err := atomicfile.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := inspect(dir); err != nil {
+	if err := inspect(dir, o.Mark); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(badger.DefaultOptions(dir).
+	db := &DB{
+		dir:     dir,
+		space:   space{dir: dir, table: o.MemTable, need: o.Reserve},
+		syncDir: atomicfile.SyncDir,
+	}
+	defer func() {
+		if err != nil {
+			db.Close()
+		}
+	}()
+	if err := db.prepare(o); err != nil {
+		return nil, err
+	}
+	db.DB, err = badger.Open(badgerOptions(dir, o))
+	if err != nil {
+		return nil, openError(dir, err)
+	}
+	return db, db.begin()
+}
+
+func badgerOptions(dir string, o Options) badger.Options {
+	return badger.DefaultOptions(dir).
 		WithSyncWrites(true).
 		WithLogger(nil).
 		WithMetricsEnabled(false).
-		WithDetectConflicts(false). // writers are serialized above
+		WithDetectConflicts(false). // Write runs one transaction at a time
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
@@ -78,11 +117,99 @@ func Open(dir string, o Options) (*DB, error) {
 		WithBaseTableSize(o.MemTable).
 		WithBaseLevelSize(4 * o.MemTable).
 		WithValueThreshold(min(1<<20, o.MemTable/8)).
-		WithValueLogFileSize(max(4*o.MemTable, 4<<20)))
+		WithValueLogFileSize(max(4*o.MemTable, 4<<20))
+}
+
+// prepare checks the logs and the disk before Badger opens the database.
+func (db *DB) prepare(o Options) error {
+	l, err := readLogs(db.dir)
 	if err != nil {
-		return nil, openError(dir, err)
+		return fmt.Errorf("open database: %w", err)
 	}
-	return &DB{DB: db, dir: dir, reserve: o.Reserve}, nil
+	if o.Mark {
+		db.mark, err = openMarkFor(db.dir)
+		if err != nil {
+			return err
+		}
+		if err := checkLogs(db.dir, db.mark, l); err != nil {
+			return err
+		}
+	}
+	if err := db.space.open(l); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return nil
+}
+
+// begin makes the files of a database that Badger has just opened durable, and compares the
+// database with the mark.
+func (db *DB) begin() error {
+	if err := db.follow(); err != nil {
+		return err
+	}
+	db.space.restore(false)
+	if db.mark == nil {
+		return nil
+	}
+	err := db.View(func(txn *badger.Txn) (err error) {
+		db.count, err = readCount(txn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if db.count < db.mark.n {
+		return behind(db.dir, db.count, db.mark.n, "files are gone or damaged")
+	}
+	return nil
+}
+
+// follow goes over to the log that Badger has begun. Badger does not sync the directory after
+// making a file.
+func (db *DB) follow() error {
+	ids, err := logIDs(db.dir)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 || db.log != nil && db.log.id == ids[len(ids)-1] {
+		return nil
+	}
+	next, err := openLog(db.dir, ids[len(ids)-1])
+	if err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	if db.log != nil {
+		db.log.close()
+	}
+	db.log = next
+	if _, err := next.advance(); err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	db.space.adopt(next)
+	return db.syncDir(db.dir)
+}
+
+// Close closes the database. Badger turns the log into a table then; if the disk has no room for
+// that, Close leaves the files as they are, as a killed process does. Nothing is lost.
+func (db *DB) Close() error {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	var err error
+	if db.DB != nil && db.log != nil {
+		err = db.space.free(db.log.filled + slack)
+	}
+	if db.DB != nil && err == nil {
+		err = db.DB.Close()
+		db.space.restore(true)
+	}
+	if db.log != nil {
+		db.log.close()
+		db.log = nil
+	}
+	if db.mark != nil {
+		db.mark.close()
+	}
+	return err
 }
 
 // openError makes an error of Badger one of this package.
@@ -101,13 +228,49 @@ func firstLine(s string) string {
 	return line
 }
 
-// Write calls fn with a transaction and commits the transaction durably. It refuses to write
-// if fewer bytes than the reserve are free on disk.
+// Write calls fn with a transaction and commits the transaction durably. It returns an error that
+// wraps diskspace.ErrFull if the write could find no room on the disk.
 func (db *DB) Write(fn func(txn *badger.Txn) error) error {
-	if err := diskspace.Check(db.dir, 0, db.reserve); err != nil {
+	db.writing.Lock()
+	defer db.writing.Unlock()
+	if db.log == nil {
+		return badger.ErrDBClosed
+	}
+	if err := db.space.check(db.log.filled); err != nil {
 		return err
 	}
-	return db.Update(fn)
+	err := db.Update(func(txn *badger.Txn) error {
+		if err := fn(txn); err != nil || db.mark == nil {
+			return err
+		}
+		return Put(txn, countKey, binary.BigEndian.AppendUint64(nil, db.count+1))
+	})
+	if err != nil {
+		return err
+	}
+	return db.written()
+}
+
+// written makes a committed write durable for good, and raises the mark.
+func (db *DB) written() error {
+	more, err := db.log.advance()
+	if err == nil && !more {
+		// The write went to a new log.
+		err = db.follow()
+	}
+	if err != nil {
+		return err
+	}
+	db.space.restore(false)
+	if db.mark == nil {
+		return nil
+	}
+	if db.log.last != db.count+1 {
+		return fmt.Errorf("%w: write %d is not in %s; restart the process, and restore the directory from a backup"+
+			" if that does not help", ErrCorrupt, db.count+1, logName(db.log.id))
+	}
+	db.count++
+	return db.mark.raise(db.count)
 }
 
 // Put stores value and a checksum under key.
@@ -131,8 +294,13 @@ func Value(item *badger.Item) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return checked(item.Key(), stored)
+}
+
+// checked returns the value in a stored value.
+func checked(key, stored []byte) ([]byte, error) {
 	if len(stored) < 8 || binary.BigEndian.Uint64(stored) != xxhash.Sum64(stored[8:]) {
-		return nil, fmt.Errorf("%w: checksum of %q", ErrCorrupt, item.Key())
+		return nil, fmt.Errorf("%w: checksum of %q", ErrCorrupt, key)
 	}
 	return stored[8:], nil
 }

@@ -10,14 +10,16 @@ import (
 	"syscall"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/pb"
 	"github.com/dgraph-io/badger/v4/table"
 	"github.com/dgraph-io/badger/v4/y"
 	"google.golang.org/protobuf/proto"
 )
 
-// inspect checks the files of a database before Badger opens it.
-func inspect(dir string) error {
+// inspect checks the files of a database before Badger opens it. deep means that each block of
+// each table is read and checked.
+func inspect(dir string, deep bool) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
@@ -26,7 +28,7 @@ func inspect(dir string) error {
 	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return inUse(dir)
 	}
-	if err := checkFiles(dir); err != nil {
+	if err := checkFiles(dir, deep); err != nil {
 		return err
 	}
 	return removeEmpty(dir)
@@ -39,7 +41,7 @@ func inUse(dir string) error {
 // checkFiles finds damaged tables that would make Badger panic in a goroutine of its own, where
 // the caller cannot recover. It checks the tables in the MANIFEST. Other tables were being
 // written when a process died, and Badger deletes them.
-func checkFiles(dir string) error {
+func checkFiles(dir string, deep bool) error {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if errors.Is(err, fs.ErrNotExist) {
 		return checkNew(dir)
@@ -63,7 +65,7 @@ func checkFiles(dir string) error {
 	}
 	for id := range manifest.Tables {
 		path := table.NewFilename(id, dir)
-		if err := checkTable(path); err != nil {
+		if err := checkTable(path, deep); err != nil {
 			return fmt.Errorf("%w: %s: %s; restore the directory from a backup", ErrCorrupt, path, err)
 		}
 	}
@@ -103,8 +105,9 @@ func checkNew(dir string) error {
 }
 
 // checkTable checks the index of a table. It reads the table from its end, as Badger does: the
-// length of the checksum, the checksum, the length of the index, the index.
-func checkTable(path string) error {
+// length of the checksum, the checksum, the length of the index, the index. deep means that the
+// blocks are checked, too: a damaged key would be a silent loss.
+func checkTable(path string, deep bool) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -150,5 +153,43 @@ func checkTable(path string) error {
 	if err != nil {
 		return err
 	}
-	return y.VerifyChecksum(index, &sum)
+	if err := y.VerifyChecksum(index, &sum); err != nil || !deep {
+		return err
+	}
+	return checkBlocks(f, fb.GetRootAsTableIndex(index, 0))
+}
+
+// checkBlocks checks every block of a table. A block ends with a checksum of all before it, and
+// the length of the checksum.
+func checkBlocks(f *os.File, index *fb.TableIndex) error {
+	var at fb.BlockOffset
+	for i := range index.OffsetsLength() {
+		if !index.Offsets(&at, i) {
+			return fmt.Errorf("the index lacks block %d", i)
+		}
+		block := make([]byte, at.Len())
+		if _, err := f.ReadAt(block, int64(at.Offset())); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+		if err := checkBlock(block); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func checkBlock(block []byte) error {
+	end := len(block) - 4
+	if end < 0 {
+		return errors.New("the block is too short")
+	}
+	start := end - int(binary.BigEndian.Uint32(block[end:]))
+	if start < 0 || start > end {
+		return errors.New("the checksum is damaged")
+	}
+	var sum pb.Checksum
+	if err := proto.Unmarshal(block[start:end], &sum); err != nil {
+		return errors.New("the checksum is damaged")
+	}
+	return y.VerifyChecksum(block[:start], &sum)
 }
