@@ -31,6 +31,10 @@ type feed struct {
 // run watches the store until ctx ends.
 func (f *feed) run(ctx context.Context) error {
 	err := f.store.Watch(ctx, 0, func(e versionstore.Event) error {
+		if e.Damaged != nil {
+			f.log.Error("a pointer or a version in the store is damaged and is left out: hosts keep what they run;"+
+				" publish the config again, or restore a backup", "error", e.Damaged)
+		}
 		if e.Pointer == nil {
 			return nil
 		}

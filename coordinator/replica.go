@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/shardstore"
+	"banyan/versionstore"
 )
 
 // replica is what a following coordinator keeps of the leader's store. It implements
@@ -161,6 +163,11 @@ func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(why step.Fa
 // restore gives node the pointers and versions that are in the store.
 func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, region string) error {
 	pointers, err := r.library.store.Pointers(ctx, region, 0)
+	if errors.Is(err, versionstore.ErrCorrupt) {
+		// The leader sends every pointer again.
+		r.log.Error("some pointers in the replica are damaged", "error", err)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package versionstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -69,9 +70,12 @@ func (b *Badger) write(ctx context.Context, fn func(txn *badger.Txn, revision ui
 	})
 }
 
+// errUnchanged ends a transaction that writes nothing.
+var errUnchanged = errors.New("nothing to write")
+
 // writeAt runs fn in a transaction and wakes the watchers. fn gets the current revision and
 // returns the revision after the transaction; the current one means that the log of
-// revisions does not grow.
+// revisions does not grow. If fn returns errUnchanged, nothing is written.
 func (b *Badger) writeAt(
 	ctx context.Context,
 	fn func(txn *badger.Txn, current uint64) (uint64, error),
@@ -95,6 +99,9 @@ func (b *Badger) writeAt(
 		}
 		return embeddb.Put(txn, []byte{tagRevision}, encodeNumber(revision))
 	})
+	if errors.Is(err, errUnchanged) {
+		return revision, nil
+	}
 	if err != nil {
 		return 0, corrupt(err)
 	}
@@ -125,8 +132,9 @@ func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte,
 func (b *Badger) ImportManifest(ctx context.Context, m record.Manifest, raw []byte, revision uint64) error {
 	_, err := b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		key := numberedKey(tagManifest, m.Config, m.Version)
-		if _, err := readRow(txn, key); err == nil {
-			return current, nil
+		held, err := readRow(txn, key)
+		if err == nil && bytes.Equal(held.Raw, raw) {
+			return current, errUnchanged
 		}
 		// The pointer that names the manifest is imported with the same revision and
 		// needs the entry in the log, so the manifest gets none.
@@ -150,11 +158,11 @@ func (b *Badger) ImportManifest(ctx context.Context, m record.Manifest, raw []by
 func (b *Badger) ImportPointer(ctx context.Context, p record.Pointer, raw []byte, revision uint64) error {
 	_, err := b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		held, at, err := readPointer(txn, p.Config, p.Region)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, ErrNotFound) && !isDamage(err) {
 			return current, err
 		}
 		if p.Epoch <= held.Epoch {
-			return current, nil
+			return current, errUnchanged
 		}
 		r := newRow(raw, "import", revision)
 		return max(current, revision), putPointer(txn, p, r, at.Revision)

@@ -112,23 +112,22 @@ func (b badgerReader) Pointer(ctx context.Context, config, region string) (Point
 // Pointers implements Reader.
 func (b badgerReader) Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error) {
 	var states []PointerState
+	var damaged error
 	prefix := []byte{tagLog}
 	if region != "" {
 		prefix = append(nameKey(tagRegion, region), 0)
 	}
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, prefix, encodeNumber(since+1), false, func(item *badger.Item) (bool, error) {
-			event, err := readEvent(txn, item)
-			if err != nil {
-				return false, err
-			}
+			event := readEvent(txn, item, len(prefix))
 			if event.Pointer != nil {
 				states = append(states, *event.Pointer)
 			}
+			damaged = errors.Join(damaged, event.Damaged)
 			return true, nil
 		})
 	})
-	return states, err
+	return states, errors.Join(err, damaged)
 }
 
 // Configs implements Reader.
@@ -190,11 +189,16 @@ func (b badgerReader) List(ctx context.Context, kind, prefix string, limit int) 
 	head := pairKey(tagDocument, kind, "")
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, append(head, prefix...), nil, false, func(item *badger.Item) (bool, error) {
+			name := string(item.Key()[len(head):])
 			r, err := rowOf(item)
-			if err != nil {
+			switch {
+			case isDamage(err):
+				all = append(all, Document{Kind: kind, Name: name, Damaged: corrupt(err)})
+			case err != nil:
 				return false, err
+			default:
+				all = append(all, r.document(kind, name))
 			}
-			all = append(all, r.document(kind, string(item.Key()[len(head):])))
 			return len(all) < clampLimit(limit), nil
 		})
 	})
@@ -209,17 +213,18 @@ func clampLimit(limit int) int {
 	return limit
 }
 
-// eventsAfter returns at most watchBatch events after revision since.
+// eventsAfter returns about watchBatch events after revision since: the events of one revision come
+// together.
 func (b badgerReader) eventsAfter(ctx context.Context, since uint64) ([]Event, error) {
 	var events []Event
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, []byte{tagLog}, encodeNumber(since+1), false, func(item *badger.Item) (bool, error) {
-			e, err := readEvent(txn, item)
-			if err != nil {
-				return false, err
+			e := readEvent(txn, item, 1)
+			if n := len(events); n >= watchBatch && e.Revision != events[n-1].Revision {
+				return false, nil
 			}
 			events = append(events, e)
-			return len(events) < watchBatch, nil
+			return true, nil
 		})
 	})
 	return events, err

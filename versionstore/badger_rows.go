@@ -56,25 +56,43 @@ func readPointer(txn *badger.Txn, config, region string) (record.Pointer, row, e
 }
 
 // readEvent returns the event of an entry in the log of revisions or in the index of a
-// region. The value of the entry is the key of the row.
-func readEvent(txn *badger.Txn, item *badger.Item) (Event, error) {
+// region. prefix is the part of the key of the entry before the revision. The value of the entry
+// is the key of the row. A damaged row gives a damaged event.
+func readEvent(txn *badger.Txn, item *badger.Item, prefix int) Event {
+	event := Event{Revision: number(item.Key()[:min(prefix+8, len(item.Key()))])}
 	key, err := embeddb.Value(item)
-	if err != nil {
-		return Event{}, err
+	if err == nil {
+		err = event.read(txn, key)
 	}
+	if err != nil {
+		event.Damaged = fmt.Errorf("%w: revision %d, key %q: %w", ErrCorrupt, event.Revision, key, err)
+	}
+	return event
+}
+
+// read fills the event with the row stored under key.
+func (e *Event) read(txn *badger.Txn, key []byte) error {
 	r, err := readRow(txn, key)
 	if err != nil {
-		return Event{}, fmt.Errorf("%w: revision %d: %w", ErrCorrupt, number(item.Key()), err)
+		return err
 	}
-	event := Event{Revision: r.Revision}
 	if bytes.HasPrefix(key, []byte{tagManifest}) {
 		v, err := r.version()
-		event.Version = &v
-		return event, err
+		if err == nil {
+			e.Version = &v
+		}
+		return err
 	}
 	p, err := r.pointer()
-	event.Pointer = &p
-	return event, err
+	if err == nil {
+		e.Pointer = &p
+	}
+	return err
+}
+
+// isDamage reports whether err says that stored bytes are damaged.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, embeddb.ErrCorrupt)
 }
 
 // versionConflict describes the newest version of m's config, which is not the one before m.
@@ -123,18 +141,18 @@ func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
 // putPointer stores a pointer's row and its entry in the index of the region. replaced is
 // the revision of the row before it, whose entries are deleted; 0 means none.
 func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error {
+	key := pairKey(tagPointer, p.Config, p.Region)
 	if replaced != 0 {
-		for _, stale := range [][]byte{numberedKey(tagRegion, p.Region, replaced), logKey(replaced)} {
+		for _, stale := range [][]byte{regionKey(p.Region, replaced, key), logKey(replaced, key)} {
 			if err := txn.Delete(stale); err != nil {
 				return err
 			}
 		}
 	}
-	key := pairKey(tagPointer, p.Config, p.Region)
 	if err := putRow(txn, key, r); err != nil {
 		return err
 	}
-	return embeddb.Put(txn, numberedKey(tagRegion, p.Region, r.Revision), key)
+	return embeddb.Put(txn, regionKey(p.Region, r.Revision, key), key)
 }
 
 // putRow stores a row and its entry in the log of revisions.
@@ -146,11 +164,11 @@ func putRow(txn *badger.Txn, key []byte, r row) error {
 	if err := embeddb.Put(txn, key, encoded); err != nil {
 		return err
 	}
-	return embeddb.Put(txn, logKey(r.Revision), key)
+	return embeddb.Put(txn, logKey(r.Revision, key), key)
 }
 
 // writeDocument stores the row of a document. The revision of the row is the sequence of
-// the document.
+// the document. A damaged document has the sequence 0, as if there were none.
 func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 	if len(d.Raw) > MaxDocument {
 		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d",
@@ -161,6 +179,9 @@ func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 	}
 	key := pairKey(tagDocument, d.Kind, d.Name)
 	held, err := readRow(txn, key)
+	if isDamage(err) {
+		held, err = row{}, nil
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -18,6 +18,9 @@ type Document struct {
 	Seq  uint64 // 1 for the first write, plus one for each further write
 	By   string // the writer
 	At   time.Time
+	// Damaged says what is wrong if the document can't be read. Such a document has a name, no
+	// content, and the sequence 0.
+	Damaged error
 }
 
 // DocumentWrite writes a document on condition that its sequence is IfSeq.

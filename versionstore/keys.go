@@ -10,8 +10,9 @@ import (
 //	m <config> 0 <version>   row of a manifest
 //	n <config>               newest version of the config
 //	p <config> 0 <region>    row of a pointer
-//	i <region> 0 <revision>  key of the pointer written at revision, until it is replaced
-//	l <revision>             key of the row written at revision, until it is replaced
+//	i <region> 0 <revision> <key>
+//	                         key of the pointer written at revision, until it is replaced
+//	l <revision> <key>       key of the row written at revision, until it is replaced
 //	s <config>               JSON Schema
 //	d <kind> 0 <name>        row of a document; its revision is the document's sequence
 //	x <region>               first agent index that is not reserved
@@ -41,8 +42,16 @@ func numberedKey(tag byte, name string, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(nameKey(tag, name), 0), n)
 }
 
-func logKey(revision uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{tagLog}, revision)
+// logKey returns the key of the entry of a row in the log of revisions. The key of the row is part
+// of it: in a replica, two rows have the same revision after the leader's store was restored
+// and gave a revision out again.
+func logKey(revision uint64, key []byte) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{tagLog}, revision), key...)
+}
+
+// regionKey returns the key of the entry of a pointer in the index of its region.
+func regionKey(region string, revision uint64, key []byte) []byte {
+	return append(numberedKey(tagRegion, region, revision), key...)
 }
 
 // number decodes the last eight bytes of b; 0 if b is shorter.

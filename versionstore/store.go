@@ -85,6 +85,8 @@ type Event struct {
 	Revision uint64
 	Pointer  *PointerState // nil if the write was of a version
 	Version  *Version      // nil if the write was of a pointer
+	// Damaged says what is wrong if what was written can't be read; Pointer and Version are nil.
+	Damaged error
 }
 
 // Reader is the reading half of a Store. Reads are linearizable: a read sees every write
@@ -98,7 +100,8 @@ type Reader interface {
 	// Pointer returns the pointer of config in region.
 	Pointer(ctx context.Context, config, region string) (PointerState, error)
 	// Pointers returns the pointers of region that changed after revision since, ordered
-	// by revision. An empty region means every region.
+	// by revision. An empty region means every region. If some pointers are damaged, Pointers
+	// returns the others and an error that wraps ErrCorrupt.
 	Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error)
 	// Configs returns at most limit names of configs, in order: names at or below prefix
 	// ("" for all) that sort after the name after.
@@ -108,7 +111,7 @@ type Reader interface {
 	// Document returns a document, or ErrNotFound.
 	Document(ctx context.Context, kind, name string) (Document, error)
 	// List returns at most limit documents of a kind whose names begin with prefix,
-	// ordered by name.
+	// ordered by name. A damaged document has no content, and Damaged is set.
 	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
 	// Revision returns the revision of the newest write.
 	Revision(ctx context.Context) (uint64, error)
@@ -148,7 +151,9 @@ type Store interface {
 type Replica interface {
 	Store
 
-	// ImportManifest stores a manifest. Importing a stored manifest again changes nothing.
+	// ImportManifest stores a manifest, instead of another one with the same version: the leader's
+	// store may have been restored from an older copy. Importing a stored manifest again changes
+	// nothing.
 	ImportManifest(ctx context.Context, m record.Manifest, raw []byte, revision uint64) error
 	// ImportPointer stores a pointer if its epoch is newer than the stored epoch.
 	ImportPointer(ctx context.Context, p record.Pointer, raw []byte, revision uint64) error

@@ -3,6 +3,7 @@ package versionstore_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -256,5 +257,102 @@ func BenchmarkWrite(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A leader whose store was restored gives revisions out again. A replica of that store keeps every
+// pointer, and takes the leader's content of a version instead of the content of the lost history.
+func TestTruthAReplicaKeepsPointersWhenRevisionsComeAgain(t *testing.T) {
+	s, err := versionstore.OpenBadger(t.TempDir(), embeddb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	sign := storetest.NewSigner()
+	listed := func(want map[string]uint64) {
+		t.Helper()
+		for _, region := range []string{"eu", ""} {
+			pointers, err := s.Pointers(t.Context(), region, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]uint64{}
+			for _, p := range pointers {
+				got[p.Pointer.Config] = p.Pointer.Epoch
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("pointers of region %q: epochs %v, want %v", region, got, want)
+			}
+		}
+	}
+	move := func(config string, epoch, revision uint64) {
+		t.Helper()
+		p, raw := sign.Pointer(t, config, "eu", epoch, 1)
+		if err := s.ImportPointer(t.Context(), p, raw, revision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("a", 1, 7)
+	move("b", 1, 7) // the leader was restored from a copy before revision 7
+	listed(map[string]uint64{"a": 1, "b": 1})
+	move("a", 2, 9)
+	listed(map[string]uint64{"a": 2, "b": 1})
+	move("b", 2, 9)
+	listed(map[string]uint64{"a": 2, "b": 2})
+
+	lost, rawLost, _ := sign.Manifest(t, "a", 2)
+	other := lost
+	other.Message = "written after the restore"
+	rawOther, err := record.SignManifest(other, record.KeyFromSeed([32]byte{7}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range [][]byte{rawLost, rawOther} {
+		if err := s.ImportManifest(t.Context(), lost, raw, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := s.Version(t.Context(), "a", 2)
+	if err != nil || v.Manifest.Message != other.Message {
+		t.Errorf("version 2 is %q, %v; want the leader's", v.Manifest.Message, err)
+	}
+}
+
+// A damaged pointer or version does not stop the others from being watched and listed.
+func TestTruthADamagedRowDoesNotStopTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, 5)
+	db, err := embeddb.Open(dir, embeddb.Options{Mark: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := []byte("ma\x00\x00\x00\x00\x00\x00\x00\x00\x03") // the row of version 3 of "a"
+	if err := db.Write(func(txn *badger.Txn) error { return txn.Set(key, []byte("no row")) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := versionstore.OpenBadger(dir, embeddb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var seen, damaged int
+	all := errors.New("all events")
+	err = s.Watch(t.Context(), 0, func(e versionstore.Event) error {
+		if e.Version != nil {
+			seen++
+		}
+		if errors.Is(e.Damaged, versionstore.ErrCorrupt) && e.Revision == 3 {
+			damaged++
+		}
+		if e.Revision == 5 {
+			return all
+		}
+		return nil
+	})
+	if !errors.Is(err, all) || seen != 4 || damaged != 1 {
+		t.Errorf("%d events and %d damaged, %v; want 4 and 1", seen, damaged, err)
 	}
 }
