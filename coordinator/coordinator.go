@@ -325,16 +325,25 @@ func (c *Coordinator) makeNode() error {
 	return c.replica.restore(ctx, c.node, c.cfg.Identity.Identity.Name, c.region)
 }
 
-// Run serves until ctx ends or a part fails, and then closes the coordinator.
-func (c *Coordinator) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+// Run serves until stop ends or a part fails, and then closes the coordinator. After stop ended, the
+// control API finishes the requests in progress while the other parts still run.
+func (c *Coordinator) Run(stop context.Context) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stop))
 	c.ctx = ctx
 	c.running.Store(true)
 	defer c.Close()
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer cancel(nil)
-	group.Go(func() { c.server.run(ctx, c.apiListener) })
+	serving, stopServing := context.WithCancel(stop)
+	defer stopServing()
+	context.AfterFunc(ctx, stopServing)
+	group.Go(func() {
+		c.server.run(serving, c.apiListener)
+		if stop.Err() != nil {
+			cancel(nil)
+		}
+	})
 	if c.metricsListener != nil {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}

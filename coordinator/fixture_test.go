@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type fixture struct {
 	bob   *api.Client
 	// raw sends requests that the Client would not send.
 	raw *http.Client
+	// stop stops the leader, if it runs.
+	stop func()
 }
 
 func newFixture(t *testing.T, change func(*Config)) *fixture {
@@ -45,20 +48,14 @@ func newFixture(t *testing.T, change func(*Config)) *fixture {
 		t.Fatal(err)
 	}
 	f.start(t.TempDir(), change)
-	f.alice = api.NewClient(f.APIAddr(), f.issue(identity.RoleClient, "alice"))
-	f.bob = api.NewClient(f.APIAddr(), f.issue(identity.RoleClient, "bob"))
-	f.raw = clientOf(f.issue(identity.RoleClient, "raw"))
-	t.Cleanup(func() {
-		f.alice.Close()
-		f.bob.Close()
-		f.raw.CloseIdleConnections()
-	})
+	f.connect()
 	f.eventually("the census of the region", func() bool { return len(f.tracker.sizes()) > 0 })
 	return f
 }
 
-// start runs a leader on a data directory until the test ends.
-func (f *fixture) start(dir string, change func(*Config)) {
+// config returns the configuration of a leader on a data directory.
+func (f *fixture) config(dir string, change func(*Config)) Config {
+	f.t.Helper()
 	bundle, err := identity.Load(f.home.CoordinatorDir("eu"))
 	if err != nil {
 		f.t.Fatal(err)
@@ -79,18 +76,39 @@ func (f *fixture) start(dir string, change func(*Config)) {
 	if change != nil {
 		change(&cfg)
 	}
-	f.Coordinator, err = Open(cfg)
+	return cfg
+}
+
+// start runs a leader on a data directory until the test ends.
+func (f *fixture) start(dir string, change func(*Config)) {
+	f.t.Helper()
+	var err error
+	f.Coordinator, err = Open(f.config(dir, change))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
-	f.t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			f.t.Errorf("the coordinator ended with %v", err)
 		}
+	})
+	f.t.Cleanup(f.stop)
+}
+
+// connect makes the clients of the leader.
+func (f *fixture) connect() {
+	f.alice = api.NewClient(f.APIAddr(), f.issue(identity.RoleClient, "alice"))
+	f.bob = api.NewClient(f.APIAddr(), f.issue(identity.RoleClient, "bob"))
+	f.raw = clientOf(f.issue(identity.RoleClient, "raw"))
+	alice, bob, raw := f.alice, f.bob, f.raw
+	f.t.Cleanup(func() {
+		alice.Close()
+		bob.Close()
+		raw.CloseIdleConnections()
 	})
 }
 

@@ -1,15 +1,18 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
 	"banyan/record"
+	"banyan/versionstore"
 )
 
 const (
@@ -107,15 +110,33 @@ func (s *holds) all(ctx context.Context) ([]hold, error) {
 	}
 	var all []hold
 	for _, d := range documents {
-		var h hold
-		if err := json.Unmarshal(d.Raw, &h); err != nil {
-			return nil, fmt.Errorf("hold %s: %w", d.Name, err)
-		}
+		h := decodeHold(d)
 		if h.Until.IsZero() || time.Now().Before(h.Until) {
 			all = append(all, h)
 		}
 	}
 	return all, nil
+}
+
+// decodeHold returns the hold in a document. A hold that can't be read holds on: its name says what
+// it covers, and the reason says what is wrong.
+func decodeHold(d versionstore.Document) (h hold) {
+	err := d.Damaged
+	if err == nil {
+		err = json.Unmarshal(d.Raw, &h)
+	}
+	if err == nil && h.name() == d.Name {
+		return h
+	}
+	scope, region, _ := strings.Cut(d.Name, " ")
+	h = hold{
+		Region: region,
+		Reason: "the stored hold can't be read; lift it, and set it again if it is still wanted",
+		By:     cmp.Or(d.By, "unknown"),
+		At:     d.At,
+	}
+	h.Scope, h.Lock = strings.CutPrefix(scope, "=")
+	return h
 }
 
 // on returns the holds that apply to config in any of regions.

@@ -80,6 +80,20 @@ const (
 	maxHoldings = 1 << 20
 )
 
+// Limits of the log and of the end of a coordinator.
+const (
+	// failuresEvery is the minimum time between two messages about steps of rollouts that fail for
+	// one cause.
+	failuresEvery = time.Minute
+	// maxFailures is the maximum number of failing configs that are remembered.
+	maxFailures = 10_000
+	// drainTimeout is the maximum time for which a coordinator that was told to stop finishes
+	// requests.
+	drainTimeout = 20 * time.Second
+	// flushTimeout is the maximum time for which the answers to finished requests are sent.
+	flushTimeout = 2 * time.Second
+)
+
 // Intervals of work in the background.
 const (
 	// partialAge is the time for which a partial body is kept after its last shard came.

@@ -22,6 +22,7 @@ type coordinatorMetrics struct {
 	quarantines *metrics.Counter
 	drifts      *metrics.Counter
 	steps       *metrics.Counter
+	unreadable  *metrics.Counter
 	request     *metrics.PrometheusHistogram
 }
 
@@ -38,6 +39,7 @@ func newMetrics() *coordinatorMetrics {
 		quarantines: s.NewCounter("banyan_coordinator_quarantines_total"),
 		drifts:      s.NewCounter("banyan_coordinator_drift_reports_total"),
 		steps:       s.NewCounter("banyan_coordinator_rollout_steps_total"),
+		unreadable:  s.NewCounter("banyan_coordinator_unreadable_documents_total"),
 		accused:     s.NewCounter("banyan_coordinator_accused_relays_total"),
 		request:     s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", requestBuckets),
 	}

@@ -22,7 +22,11 @@ func (h *planHandlers) getAll(r *http.Request, _ identity.Identity) (any, error)
 	}
 	out := api.Plans{Plans: []api.Plan{}, Defaults: map[string]string{}}
 	for _, d := range texts {
-		out.Plans = append(out.Plans, api.Plan{Name: d.Name, Text: string(d.Raw), By: d.By, At: d.At})
+		text := string(d.Raw)
+		if d.Damaged != nil {
+			text = "# " + d.Damaged.Error() + "; put the plan again\n"
+		}
+		out.Plans = append(out.Plans, api.Plan{Name: d.Name, Text: text, By: d.By, At: d.At})
 	}
 	for _, d := range defaults {
 		out.Defaults[d.Name] = string(d.Raw)

@@ -80,8 +80,11 @@ func (p *plans) named(ctx context.Context, name string) (rollout.Plan, error) {
 		return rollout.Plan{}, err
 	}
 	plan, err := rollout.ParsePlan(d.Raw)
+	if err != nil {
+		return plan, fmt.Errorf("stored plan %s: %w", name, err)
+	}
 	plan.Name = name
-	return plan, err
+	return plan, nil
 }
 
 // parse reads a plan and checks that the fleet has its regions and labels.

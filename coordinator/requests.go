@@ -100,7 +100,11 @@ func (r *requests) prepare(
 	old, seq, err := newestRollout(ctx, r.ledger, config)
 	b.seq = seq
 	if errors.Is(err, versionstore.ErrNotFound) {
-		return b, 1, r.checkRoom()
+		id, err = nextID(ctx, r.ledger, config)
+		if err != nil {
+			return b, 0, err
+		}
+		return b, id, r.checkRoom()
 	}
 	if err != nil {
 		return b, 0, err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"banyan/rollout"
 	"banyan/versionstore"
@@ -18,6 +20,9 @@ const (
 	// kindHistory is the kind of the documents that hold the rollouts before, by config and
 	// number.
 	kindHistory = "rollout-history"
+	// kindUnreadable is the kind of the documents that were set aside because they could not be
+	// read, by their kind and name and the time.
+	kindUnreadable = "unreadable"
 )
 
 // newestRollout returns the newest rollout of config and the sequence of its document.
@@ -40,7 +45,7 @@ func newestRollouts(ctx context.Context, store versionstore.Reader) ([]rollout.S
 	if err != nil {
 		return nil, err
 	}
-	return decodeRollouts(documents)
+	return decodeRollouts(documents), nil
 }
 
 // rolloutsOf returns the rollouts of config, newest first.
@@ -58,24 +63,43 @@ func rolloutsOf(ctx context.Context, store versionstore.Reader, config string) (
 		return nil, err
 	}
 	slices.Reverse(history)
-	return decodeRollouts(append(documents, history...))
+	return decodeRollouts(append(documents, history...)), nil
 }
 
-func decodeRollouts(documents []versionstore.Document) ([]rollout.State, error) {
+// decodeRollouts returns the rollouts in documents. It skips a document that can't be read: one in
+// the history is of no use to anybody, and the controller reports the others.
+func decodeRollouts(documents []versionstore.Document) []rollout.State {
 	var states []rollout.State
 	for _, d := range documents {
 		s, err := decodeRollout(d)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			states = append(states, s)
 		}
-		states = append(states, s)
 	}
-	return states, nil
+	return states
 }
 
+// nextID returns the number of the next rollout of a config without a newest rollout: 1, or the
+// number after those in the history and the one that was set aside.
+func nextID(ctx context.Context, store versionstore.Reader, config string) (uint64, error) {
+	history, err := store.List(ctx, kindHistory, config+" ", 0)
+	if err != nil || len(history) == 0 {
+		return 1, err
+	}
+	last, err := strconv.ParseUint(strings.TrimPrefix(history[len(history)-1].Name, config+" "), 10, 64)
+	return last + 2, err
+}
+
+// decodeRollout returns the rollout in a document.
 func decodeRollout(d versionstore.Document) (s rollout.State, err error) {
+	if d.Damaged != nil {
+		return s, fmt.Errorf("rollout of %s: %w", d.Name, d.Damaged)
+	}
 	if err := json.Unmarshal(d.Raw, &s); err != nil {
 		return s, fmt.Errorf("rollout of %s: %w", d.Name, err)
+	}
+	if s.ID == 0 || d.Kind == kindRollout && s.Config != d.Name {
+		return s, fmt.Errorf("rollout of %s: the document is of rollout %d of %q", d.Name, s.ID, s.Config)
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
+	"banyan/internal/diskspace"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/versionstore"
@@ -28,6 +29,7 @@ type rollouts struct {
 	log       *slog.Logger
 	censusAge time.Duration
 	started   time.Time     // origin of the drivers' clock
+	failures  failures      // of steps; used by the controller's goroutine only
 	wake      chan struct{} // holds a value after something changed
 
 	mu     sync.Mutex
@@ -90,7 +92,8 @@ func (r *rollouts) run(ctx context.Context) error {
 	}
 }
 
-// load keeps the stored rollouts that have not ended.
+// load keeps the stored rollouts that have not ended. A rollout that can't be read is set aside:
+// the others go on.
 func (r *rollouts) load(ctx context.Context) error {
 	documents, err := r.ledger.List(ctx, kindRollout, "", 0)
 	if err != nil {
@@ -99,7 +102,8 @@ func (r *rollouts) load(ctx context.Context) error {
 	for _, d := range documents {
 		s, err := decodeRollout(d)
 		if err != nil {
-			return err
+			r.setAside(ctx, d, err)
+			continue
 		}
 		if !s.Status.Over() {
 			r.log.Info("rollout goes on", "config", s.Config, "rollout", s.ID, "at", s.Title())
@@ -107,6 +111,26 @@ func (r *rollouts) load(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// setAside moves the document of a rollout that can't be read out of the way, so that people can
+// start another rollout of the config.
+func (r *rollouts) setAside(ctx context.Context, d versionstore.Document, why error) {
+	r.metrics.unreadable.Inc()
+	r.log.Error("rollout can't be read and is set aside; its regions stay as they are:"+
+		" look at 'banyan status', then publish again or roll back", "config", d.Name, "error", why)
+	writes := []versionstore.DocumentWrite{{Kind: kindRollout, Name: d.Name, IfSeq: d.Seq}}
+	if d.Damaged == nil {
+		name := fmt.Sprintf("%s %s %d", kindRollout, d.Name, time.Now().UnixNano())
+		writes = append(writes, versionstore.DocumentWrite{Kind: kindUnreadable, Name: name, Raw: d.Raw})
+	}
+	err := r.ledger.Update(func(w *ledger.Writer) error {
+		_, err := w.Commit(ctx, ledger.Act{By: "coordinator", Why: "unreadable"}, nil, writes...)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		r.log.Error("unreadable rollout not set aside", "config", d.Name, "error", err)
+	}
 }
 
 // look takes one step of every rollout.
@@ -120,11 +144,28 @@ func (r *rollouts) look(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			r.log.Error("rollout step", "config", config, "error", err)
-		}
+		r.report(config, err)
 	}
 	r.sizes.remember(ctx)
+}
+
+// report logs the outcome of a step. A full disk stops every rollout at every step, so failures
+// are logged at an interval: one for all configs if the disk is full, else one for each config.
+func (r *rollouts) report(config string, err error) {
+	now := time.Now()
+	if err == nil {
+		if r.failures.ended(config) {
+			r.log.Info("rollout steps succeed again", "config", config)
+		}
+		return
+	}
+	cause := config
+	if errors.Is(err, diskspace.ErrFull) {
+		cause = ""
+	}
+	if left, due := r.failures.due(config, cause, now); due {
+		r.log.Error("rollout step failed; it is tried again", "config", config, "error", err, "not_logged", left)
+	}
 }
 
 // step decides one step of a config's rollout and commits it.

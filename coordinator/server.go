@@ -41,20 +41,37 @@ type server struct {
 // handlerFunc answers a request of caller with a value to encode as JSON, or an error.
 type handlerFunc func(r *http.Request, caller identity.Identity) (any, error)
 
-// run serves requests on l until ctx ends.
+// run serves requests on l until ctx ends. Then it refuses new requests and finishes those in
+// progress, for at most drainTimeout.
 func (s *server) run(ctx context.Context, l net.Listener) {
+	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var open gate
 	server := &http.Server{
-		Handler:           s.routes(),
+		Handler:           open.guard(s.routes()),
 		TLSConfig:         s.bundle.ServerTLS("h2", "http/1.1"),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
+	drained := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(drained)
+		if left := open.drain(drainTimeout); left > 0 {
+			s.log.Warn("requests cut off: they took too long", "requests", left, "limit", drainTimeout)
+		}
+		// The last answers may still be in buffers.
+		flushed, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		server.Shutdown(flushed)
+		server.Close()
+	})
 	err := server.ServeTLS(l, "", "")
+	if !stop() {
+		<-drained
+	}
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && ctx.Err() == nil {
 		s.log.Error("control API ended", "error", err)
 	}

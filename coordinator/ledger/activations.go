@@ -75,7 +75,7 @@ func (l *Ledger) logMoves(
 			return nil, err
 		}
 		log, seq, err := l.activations(ctx, p.Config, p.Region)
-		if errors.Is(err, record.ErrMalformed) || errors.Is(err, record.ErrTooLarge) {
+		if isUnreadable(err) {
 			l.log.Error("activation log begun anew", "config", p.Config, "of", p.Region, "error", err)
 			err = nil
 		}
@@ -94,4 +94,10 @@ func (l *Ledger) logMoves(
 		})
 	}
 	return writes, nil
+}
+
+// isUnreadable reports whether err says that a stored document can't be read.
+func isUnreadable(err error) bool {
+	return errors.Is(err, record.ErrMalformed) || errors.Is(err, record.ErrTooLarge) ||
+		errors.Is(err, versionstore.ErrCorrupt)
 }

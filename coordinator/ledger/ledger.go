@@ -110,11 +110,11 @@ func (l *Ledger) PutSchema(ctx context.Context, config string, schema []byte, by
 	return l.store.PutSchema(ctx, config, schema, by)
 }
 
-// ReplaceDocument writes a document whether or not it exists.
+// ReplaceDocument writes a document whether or not it exists, or is damaged.
 func (l *Ledger) ReplaceDocument(ctx context.Context, kind, name string, raw []byte, by string) error {
 	return l.Update(func(w *Writer) error {
 		held, err := l.Document(ctx, kind, name)
-		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
+		if err != nil && !errors.Is(err, versionstore.ErrNotFound) && !errors.Is(err, versionstore.ErrCorrupt) {
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, Raw: raw, IfSeq: held.Seq}
@@ -127,7 +127,7 @@ func (l *Ledger) ReplaceDocument(ctx context.Context, kind, name string, raw []b
 func (l *Ledger) RemoveDocument(ctx context.Context, kind, name, by string) error {
 	return l.Update(func(w *Writer) error {
 		held, err := l.Document(ctx, kind, name)
-		if err != nil {
+		if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, IfSeq: held.Seq}
