@@ -137,7 +137,7 @@ func (a *Agent) makeParts(advertise string) {
 		metrics: a.metrics,
 		log:     a.log,
 		tell:    a.tell,
-		drifted: map[string]bool{},
+		drifted: map[string]driftCase{},
 	}
 	a.applier = &applier{
 		state:         a.state,

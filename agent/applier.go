@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/internal/episode"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -35,6 +36,8 @@ type applier struct {
 
 	wake    chan struct{} // capacity 1
 	stopped chan struct{} // closed when run has returned
+
+	failing episode.Set[string] // configs that are not applied, for the log
 
 	mu    sync.Mutex
 	queue []activation // guarded by mu
@@ -133,13 +136,13 @@ func (p *applier) verify(act activation) error {
 	if err == nil {
 		return nil
 	}
-	p.log.Warn("version on disk is damaged", "config", v.Config, "version", v.Version, "error", err)
 	rebuildErr := p.rebuild(v)
 	if rebuildErr == nil {
 		_, _, rebuildErr = dir.verify()
 	}
 	if rebuildErr == nil {
-		p.log.Info("version rebuilt from a form on disk", "config", v.Config, "version", v.Version)
+		p.log.Warn("version was damaged, and is rebuilt from a form on disk",
+			"config", v.Config, "version", v.Version, "error", err)
 		return nil
 	}
 	p.lost(v)
@@ -226,13 +229,15 @@ func (p *applier) finish(act activation, err error) {
 	switch {
 	case err != nil:
 		p.metrics.failed("apply")
-		log.Error("not applied", "error", err)
+		level := p.failing.Level(pointer.Config, slog.LevelError)
+		log.Log(context.Background(), level, "not applied", "error", err)
 		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
 		act.done(failureOf(err), latency)
 	case !p.subscriptions.Include(pointer.Config):
 		log.Debug("passed on")
 		act.done(step.Failure{}, latency)
 	default:
+		p.failing.End(pointer.Config)
 		p.metrics.applied.Inc()
 		p.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
 		log.Info("applied", "latency_us", latency)

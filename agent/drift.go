@@ -56,7 +56,7 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 		return // another version was shown meanwhile
 	}
 	if drift == nil {
-		w.reports.gone(ctx, v)
+		w.reports.right(ctx, v)
 		return
 	}
 	w.reports.seen(ctx, v, drift)
@@ -70,6 +70,7 @@ func (w *driftWatch) look(ctx context.Context, applied Applied) {
 // then.
 func (w *driftWatch) repair(ctx context.Context, v record.VersionKey) {
 	w.hooks.repeat(v.Config)
+	w.reports.repairing(v.Config)
 	if _, _, err := w.output.version(v).verify(); err != nil {
 		w.lost(v)
 	}

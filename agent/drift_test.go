@@ -123,6 +123,13 @@ func TestTruthDriftIsRepairedWhereARuleSaysSo(t *testing.T) {
 	if !slices.Equal(w.gone, []record.VersionKey{key("a", 1)}) {
 		t.Errorf("fetched again: %v", w.gone)
 	}
+	// The fetched body is there before the version is applied again.
+	if err := h.store(a, "a", 1, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if states := w.look(t); !slices.Equal(states, []wire.DriftState{wire.DriftRepaired}) {
+		t.Errorf("a body that the agent has fetched again: %v", states)
+	}
 }
 
 func TestTheWatchLooksAtEachIntervalAndStops(t *testing.T) {

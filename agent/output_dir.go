@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"banyan/internal/atomicfile"
@@ -39,12 +40,16 @@ func openOutputDir(root string, reserve int64) (*outputDir, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
+	o := &outputDir{root, reserve, newVerifiedFiles()}
 	probe, err := os.CreateTemp(root, stagingPrefix)
+	if errors.Is(err, syscall.ENOSPC) {
+		return o, nil // the versions on disk can still be shown
+	}
 	if err != nil {
 		return nil, fmt.Errorf("output directory %s is not writable: %w", root, err)
 	}
 	probe.Close()
-	return &outputDir{root, reserve, newVerifiedFiles()}, os.Remove(probe.Name())
+	return o, os.Remove(probe.Name())
 }
 
 // partialDir is the directory for shards of bodies on their way. It is on the disk of the

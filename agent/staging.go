@@ -44,6 +44,9 @@ func (s *staging) writeFormAndBody(f record.Form, n uint8, encoded io.Reader, ba
 	if f.Encoding == record.EncodingIdentity {
 		return s.writeBody(f, encoded, nil)
 	}
+	if err := diskspace.Check(s.dir, f.Size+s.manifest.BodySize, s.reserve); err != nil {
+		return err
+	}
 	w, err := os.OpenFile(filepath.Join(s.dir, formFile(f, n)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

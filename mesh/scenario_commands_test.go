@@ -114,7 +114,7 @@ func (a arguments) shard() step.Shard {
 	return step.Shard{Key: a.form(), Number: int(a.number("shard"))}
 }
 
-// failure returns the failure with reason=; "denied" and "disk" say whose fault it is.
+// failure returns the failure with reason=; some reasons say whose fault it is.
 func (a arguments) failure() step.Failure {
 	why := step.Failure{Reason: a.text("reason", "")}
 	switch why.Reason {
@@ -122,6 +122,10 @@ func (a arguments) failure() step.Failure {
 		why.Fault = step.FaultDenied
 	case "disk":
 		why.Fault = step.FaultHost
+	case "late":
+		why.Fault = step.FaultPath
+	case "check":
+		why.Fault = step.FaultVersion
 	}
 	return why
 }

@@ -17,10 +17,18 @@ import (
 // the lines below the command are the outputs of the node. After a change that is meant to
 // alter outputs, run the test with -rewrite and read the diff.
 func TestScenarios(t *testing.T) {
-	datadriven.Walk(t, "testdata/scenarios", func(t *testing.T, path string) {
-		s := &scenario{t: t, ids: map[string]step.PeerID{}, names: map[step.PeerID]string{}, said: map[string]*wire.Announcement{}}
-		datadriven.RunTest(t, path, s.command)
-	})
+	datadriven.Walk(t, "testdata/scenarios", runScenario)
+}
+
+// A full queue, a full disk and a time-out of a host are tried again, and are not acknowledged as
+// failures of the version.
+func TestTruthAFaultOfAHostIsNotTheVersions(t *testing.T) {
+	runScenario(t, "testdata/scenarios/delayed.txt")
+}
+
+func runScenario(t *testing.T, path string) {
+	s := &scenario{t: t, ids: map[string]step.PeerID{}, names: map[step.PeerID]string{}, said: map[string]*wire.Announcement{}}
+	datadriven.RunTest(t, path, s.command)
 }
 
 type scenario struct {

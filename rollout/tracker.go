@@ -188,7 +188,8 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 		r.Skew = time.Duration(e.Latency.Quantile(1)-e.Latency.Quantile(0)) * time.Microsecond
 	}
 	for _, f := range e.Failures {
-		if !excused.Contains(f.Agent) && len(r.Reasons) < maxReasons {
+		failed := e.Failed.Contains(f.Agent) // else a fault of the host, which is tried again
+		if failed && !excused.Contains(f.Agent) && len(r.Reasons) < maxReasons {
 			r.Reasons = append(r.Reasons, f.Name+": "+f.Reason)
 		}
 	}

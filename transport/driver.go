@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/internal/episode"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -27,6 +28,7 @@ type Driver struct {
 	slots    chan struct{}   // one for each shard in memory
 	done     sync.WaitGroup  // goroutines of the driver
 	ctx      context.Context // set by Run before its goroutines start
+	failing  episode.Set[failure]
 
 	// Owned by the goroutine of Run.
 	links    map[step.PeerID]*Link
@@ -50,6 +52,19 @@ func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Dri
 		slots:    make(chan struct{}, maxReceiving),
 		links:    map[step.PeerID]*Link{},
 		requests: map[uint64]request{},
+	}
+}
+
+// failure is what fails again and again, for the log.
+type failure struct {
+	config string
+	fault  step.Fault
+}
+
+// arrived ends the episodes of failures of config.
+func (d *Driver) arrived(config string) {
+	for fault := range step.FaultVersion + 1 {
+		d.failing.End(failure{config, fault})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 
 	"banyan/body"
 	"banyan/mesh/step"
@@ -58,6 +59,7 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 	if err != nil {
 		return d.fetchFailed(f, err)
 	}
+	d.arrived(f.want.Config)
 	return outcome
 }
 
@@ -80,7 +82,8 @@ func (d *Driver) take(outcome *step.Input, o body.Offer, cached bool) (err error
 // fetchFailed returns the outcome of a failed fetch, and reports a refused offer to Observe.
 func (d *Driver) fetchFailed(f *fetching, err error) step.Input {
 	reason := fetchReason(d.ctx, f.link, err)
-	d.log.Warn("fetch failed", "config", f.want.Config, "version", f.want.Version,
+	level := d.failing.Level(failure{f.want.Config, faultOf(err)}, slog.LevelWarn)
+	d.log.Log(d.ctx, level, "fetch failed", "config", f.want.Config, "version", f.want.Version,
 		"from", f.link.id.Name, "reason", reason, "error", err)
 	if refusal := refusalReason(err); refusal != "" {
 		report := step.Output{Op: step.OpRefused, Peer: f.peer, Name: f.link.id.Name, Reason: refusal}
@@ -149,9 +152,12 @@ func (d *Driver) runStore(p *wire.Push) step.Input {
 	outcome := step.Input{Kind: step.InFetched, Body: step.Body{Version: want}}
 	forms, err := d.handlers.Receiver.StoreBody(d.ctx, want, o)
 	if err != nil {
-		d.log.Warn("pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
+		level := d.failing.Level(failure{p.Config, step.FaultHost}, slog.LevelWarn)
+		d.log.Log(d.ctx, level, "pushed version not stored", "config", p.Config, "version", p.Version, "error", err)
 		outcome.Failure = hostFailure(err.Error())
+		return outcome
 	}
+	d.arrived(p.Config)
 	outcome.Body.Forms = forms
 	return outcome
 }
@@ -271,7 +277,8 @@ func (d *Driver) assemble(key record.FormKey) {
 			if refusalReason(err) != "" { // every shard was right, so the version is wrong
 				outcome.Failure.Fault = step.FaultVersion
 			}
-			d.log.Warn("body not assembled", "config", key.Config, "version", key.Version, "error", err)
+			level := d.failing.Level(failure{key.Config, outcome.Failure.Fault}, slog.LevelWarn)
+			d.log.Log(d.ctx, level, "body not assembled", "config", key.Config, "version", key.Version, "error", err)
 		}
 		outcome.Body.Forms = forms
 		d.feed(outcome)

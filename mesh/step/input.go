@@ -189,9 +189,10 @@ type Failure struct {
 // OK reports whether there was no failure.
 func (f Failure) OK() bool { return f.Reason == "" }
 
-// OfVersion reports whether the failure says something about the version. A full queue, a full
-// disk or a time-out says nothing: the same version may work at the next try.
-func (f Failure) OfVersion() bool { return f.Fault != FaultHost && f.Fault != FaultPath }
+// OfVersion reports whether the failure says something about the version: the version was damaged,
+// or refused by a check. A full queue, a full disk, a time-out or a peer without the version says
+// nothing: the same version may work at the next try.
+func (f Failure) OfVersion() bool { return f.Fault == FaultPeer || f.Fault == FaultVersion }
 
 // Fault says who is to blame for a Failure.
 type Fault uint8

@@ -156,7 +156,8 @@ func (s *Swarm) askFurther(now step.Time, f *fetch, out step.Outputs) step.Outpu
 	case !s.subscribes(f.version.Config):
 		return s.giveUp(f, reasonNoForm, out)
 	case f.asked == 0:
-		return s.fetchFailed(now, step.Body{Version: f.version}, step.Failure{Reason: reasonNoForm}, out)
+		why := step.Failure{Reason: reasonNoForm, Fault: step.FaultPath}
+		return s.fetchFailed(now, step.Body{Version: f.version}, why, out)
 	}
 	f.askAt = step.Never
 	return out
