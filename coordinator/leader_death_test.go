@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ type assassin struct {
 	target uint64 // step at which the leader dies; 0 means never; guarded by mu
 	before bool   // the leader dies before the commit of the step, not after; guarded by mu
 	stored uint64 // newest step that was committed; guarded by mu
+	dead   bool   // the leader stores nothing more; guarded by mu
 }
 
 // openStore opens the store of a leader and watches the commits of rollouts.
@@ -29,19 +31,27 @@ func (a *assassin) openStore(dir string, reserve int64) (versionstore.Replica, e
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dead = false
 	return storetest.Observed{Replica: store, OnCommit: a.onCommit}, nil
 }
 
-func (a *assassin) onCommit(t versionstore.Transaction, committed bool) {
+func (a *assassin) onCommit(t versionstore.Transaction, committed bool) error {
 	for _, d := range t.Documents {
 		if d.Kind == "rollout" && d.Name == "a" {
 			a.onStep(d.IfSeq+1, committed)
 		}
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dead && !committed {
+		return errors.New("the leader is dead")
+	}
+	return nil
 }
 
-// onStep is called before and after the commit of each step. A stop before the commit ends the
-// context of the commit, so that nothing more is stored.
+// onStep is called before and after the commit of each step. A dead leader stores nothing more.
 func (a *assassin) onStep(step uint64, committed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -50,6 +60,7 @@ func (a *assassin) onStep(step uint64, committed bool) {
 	}
 	if step == a.target && committed != a.before {
 		a.target = 0
+		a.dead = true
 		a.stop()
 	}
 }

@@ -30,7 +30,7 @@ func killingStore() func(string, int64) (versionstore.Replica, error) {
 		return nil
 	}
 	os.Unsetenv(killAt)
-	kill := func(t versionstore.Transaction, committed bool) {
+	kill := func(t versionstore.Transaction, committed bool) error {
 		for _, d := range t.Documents {
 			step := strconv.FormatUint(d.IfSeq+1, 10)
 			if d.Kind == "rollout" && step == at[0] && committed == (at[1] == "after") {
@@ -38,6 +38,7 @@ func killingStore() func(string, int64) (versionstore.Replica, error) {
 				select {} // until the signal arrives
 			}
 		}
+		return nil
 	}
 	return func(dir string, reserve int64) (versionstore.Replica, error) {
 		store, err := coordinator.OpenEmbedded(dir, reserve)

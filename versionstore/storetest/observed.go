@@ -10,16 +10,19 @@ import (
 // process there, or counts.
 type Observed struct {
 	versionstore.Replica
-	// OnCommit gets the transaction; committed is false before and true after the commit.
-	OnCommit func(t versionstore.Transaction, committed bool)
+	// OnCommit gets the transaction; committed is false before and true after the commit. An error
+	// before the commit is the outcome of the commit, and nothing is stored.
+	OnCommit func(t versionstore.Transaction, committed bool) error
 }
 
 // Commit implements versionstore.Store.
 func (o Observed) Commit(ctx context.Context, t versionstore.Transaction) (uint64, error) {
-	o.OnCommit(t, false)
-	revision, err := o.Replica.Commit(ctx, t)
-	if err == nil {
-		o.OnCommit(t, true)
+	if err := o.OnCommit(t, false); err != nil {
+		return 0, err
 	}
-	return revision, err
+	revision, err := o.Replica.Commit(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	return revision, o.OnCommit(t, true)
 }
