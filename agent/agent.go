@@ -115,6 +115,7 @@ func (a *Agent) makeParts(advertise string) {
 		output:  a.output,
 		shards:  a.shards,
 		applied: a.applied,
+		proven:  a.state.proven,
 		keep:    a.cfg.Keep,
 		quota:   a.cfg.DiskQuota,
 		log:     a.log,

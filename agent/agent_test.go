@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,7 +225,8 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 	if err := check(a.output, "a", 4); err != nil {
 		t.Errorf("the version that runs was deleted: %v", err)
 	}
-	if held := a.output.held("a"); len(held) != 3 {
+	// 4 and 5 ran; 6 to 8 are in no pointer.
+	if held := a.output.held("a"); !slices.Equal(held, []uint64{5, 4}) {
 		t.Errorf("on disk: %v", held)
 	}
 }
@@ -385,5 +387,46 @@ func TestAWrapperSeesWhatTheDriverAsksFor(t *testing.T) {
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Versions that a whole region ran stay on the host, however many versions are staged and taken
+// back after them. They stay after a restart of the agent, too.
+func TestTruthFailedVersionsDoNotEvictProvenOnes(t *testing.T) {
+	h := newHost(t)
+	change := func(c *Config) { c.Keep = 3 }
+	a, stop := h.start(change)
+	h.run(a, "a", 1, "one")
+	h.run(a, "a", 2, "two")
+	for v := uint64(3); v <= 9; v++ {
+		if err := h.store(a, "a", v, "bad"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	a, _ = h.start(change)
+	if err := h.activate(a, "a", 10, 2); err != nil { // back from version 9
+		t.Fatal(err)
+	}
+	waitUntil(t, func() bool { return len(a.output.held("a")) == 3 })
+	if held := a.output.held("a"); !slices.Equal(held, []uint64{9, 2, 1}) {
+		t.Errorf("on disk: %v, want 9, 2, 1", held)
+	}
+	if err := h.activate(a, "a", 11, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.shows("a"); got != "one" {
+		t.Errorf("after the rollback the host shows %q", got)
+	}
+}
+
+func TestProvenVersionsAreFewAndTheLatestComesFirst(t *testing.T) {
+	var proven []uint64
+	for v := uint64(1); v <= 3*maxProven; v++ {
+		proven = proveVersion(proven, v)
+	}
+	proven = proveVersion(proven, 3*maxProven-1)
+	if len(proven) != maxProven || proven[0] != 3*maxProven-1 || proven[1] != 3*maxProven {
+		t.Errorf("%d versions: %v", len(proven), proven)
 	}
 }

@@ -26,6 +26,9 @@ const (
 	// partialAge is the age at which the shards of an incomplete body are deleted, if no
 	// further shard has come.
 	partialAge = 24 * time.Hour
+	// maxProven is the number of versions of a config that the host remembers as the baseline of
+	// a pointer.
+	maxProven = 32
 	// memTable is the size of the database's memory table in bytes. A small table is
 	// enough: the database has only one row for each config.
 	memTable = 1 << 20

@@ -252,14 +252,19 @@ func (o *outputDir) clean() error {
 	})
 }
 
-// prune deletes the oldest versions of config beyond the newest keep. Versions for which
-// stays returns true are kept. prune returns the deleted versions.
-func (o *outputDir) prune(config string, keep int, stays func(record.VersionKey) bool) ([]record.VersionKey, error) {
+// prune deletes the versions of config that kept does not choose among those on disk. Versions for
+// which stays returns true are kept, too. prune returns the deleted versions.
+func (o *outputDir) prune(
+	config string,
+	kept func(held []uint64) map[uint64]bool,
+	stays func(record.VersionKey) bool,
+) ([]record.VersionKey, error) {
 	var deleted []record.VersionKey
 	versions := o.held(config)
-	for _, version := range versions[min(keep, len(versions)):] {
+	chosen := kept(versions)
+	for _, version := range versions {
 		v := record.VersionKey{Config: config, Version: version}
-		if stays(v) {
+		if chosen[version] || stays(v) {
 			continue
 		}
 		if err := o.version(v).remove(); err != nil {

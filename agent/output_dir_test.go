@@ -161,7 +161,7 @@ func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
 	for v := uint64(1); v <= 6; v++ {
 		output.put(t, "a", v, "x")
 	}
-	removed, err := output.prune("a", 3, func(v record.VersionKey) bool { return v.Version == 1 })
+	removed, err := output.prune("a", func(held []uint64) map[uint64]bool { return keptVersions(held, nil, 3) }, func(v record.VersionKey) bool { return v.Version == 1 })
 	if err != nil || len(removed) != 2 {
 		t.Errorf("removed %v, %v", removed, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"banyan/record"
@@ -18,19 +19,22 @@ type retention struct {
 	output  *outputDir
 	shards  *shardstore.Store // forms on their way; they count against the quota
 	applied *appliedSet
-	keep    int   // versions of a config
-	quota   int64 // bytes of all versions and shards; 0: no quota
-	log     *slog.Logger
+	// proven returns the versions of a config that were the baseline of a pointer, the latest
+	// first.
+	proven func(config string) []uint64
+	keep   int   // versions of a config
+	quota  int64 // bytes of all versions and shards; 0: no quota
+	log    *slog.Logger
 	// deleted is called for each version after the directory is deleted.
 	deleted func(record.VersionKey)
 
 	room sync.Mutex // held while room is made
 }
 
-// prune deletes the versions of config beyond the newest keep, except versions that the host
-// needs.
+// prune deletes the versions of config but keep, and but the versions that the host needs.
 func (r *retention) prune(config string) {
-	deleted, err := r.output.prune(config, r.keep, r.applied.needs)
+	choose := func(held []uint64) map[uint64]bool { return keptVersions(held, r.proven(config), r.keep) }
+	deleted, err := r.output.prune(config, choose, r.applied.needs)
 	if err != nil {
 		r.log.Warn("old versions not deleted", "config", config, "error", err)
 	}
@@ -39,8 +43,26 @@ func (r *retention) prune(config string) {
 	}
 }
 
-// makeRoom deletes versions, oldest first, until size more bytes fit the quota. makeRoom never
-// deletes an applied version or a version in a pointer.
+// keptVersions chooses keep of the held versions: those that were proven, the latest first, and
+// then those with the highest numbers. A rollback goes to a proven version, and failed rollouts
+// must not push it out. held is ordered by number, the highest first.
+//
+// For example, versions 1 and 2 ran and 3 to 9 were taken back: of three, 2, 1 and 9 stay.
+func keptVersions(held, proven []uint64, keep int) map[uint64]bool {
+	kept := map[uint64]bool{}
+	for _, list := range [][]uint64{proven, held} {
+		for _, v := range list {
+			if len(kept) < keep && slices.Contains(held, v) {
+				kept[v] = true
+			}
+		}
+	}
+	return kept
+}
+
+// makeRoom deletes versions until size more bytes fit the quota: first versions that were never
+// proven, oldest first, and then the proven ones, oldest first. makeRoom never deletes an applied
+// version or a version in a pointer.
 //
 // For example, with a quota of 100 MiB, 90 MiB in use and 20 MiB to come, versions are
 // deleted until at most 80 MiB are in use.
@@ -61,6 +83,7 @@ func (r *retention) makeRoom(size int64) error {
 	for _, v := range all {
 		used += v.bytes
 	}
+	slices.SortStableFunc(all, func(a, b storedVersion) int { return r.rank(a) - r.rank(b) })
 	for _, v := range all {
 		if used+size <= r.quota {
 			return nil
@@ -78,6 +101,14 @@ func (r *retention) makeRoom(size int64) error {
 			ErrQuota, size, used, r.quota)
 	}
 	return nil
+}
+
+// rank returns 1 for a proven version, and 0 for another one.
+func (r *retention) rank(v storedVersion) int {
+	if slices.Contains(r.proven(v.key.Config), v.key.Version) {
+		return 1
+	}
+	return 0
 }
 
 func (r *retention) evict(v record.VersionKey) error {

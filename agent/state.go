@@ -41,6 +41,10 @@ type committed struct {
 	Watermark uint64 `cbor:"5,keyasint"` // of the node, at the time of the commit
 	// Pending is set until the reload hook has succeeded.
 	Pending bool `cbor:"6,keyasint,omitempty"`
+	// Proven are the versions that were the baseline of the config's pointers, the latest first:
+	// the whole region was to run them. A candidate that was taken back is not among them. commit
+	// sets Proven.
+	Proven []uint64 `cbor:"7,keyasint,omitempty"`
 
 	pointer record.Pointer // decoded from Raw
 }
@@ -121,6 +125,7 @@ func putCommitted(txn *badger.Txn, r committed) error {
 		return fmt.Errorf("%w: epoch %d of %s after epoch %d",
 			errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
 	}
+	r.Proven = proveVersion(held.Proven, r.pointer.Baseline)
 	encoded, err := cbor.Marshal(r)
 	if err != nil {
 		return err
@@ -129,6 +134,34 @@ func putCommitted(txn *badger.Txn, r committed) error {
 		return err
 	}
 	return embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, r.Watermark))
+}
+
+// proveVersion returns proven with version at the front, and at most maxProven versions.
+func proveVersion(proven []uint64, version uint64) []uint64 {
+	if version == 0 {
+		return proven
+	}
+	next := []uint64{version}
+	for _, v := range proven {
+		if v != version && len(next) < maxProven {
+			next = append(next, v)
+		}
+	}
+	return next
+}
+
+// proven returns the versions that were the baseline of config, the latest first; nil if the row
+// of config can't be read.
+func (s *state) proven(config string) []uint64 {
+	var c committed
+	err := s.db.View(func(txn *badger.Txn) (err error) {
+		c, err = readCommitted(txn, append([]byte{configTag}, config...))
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return c.Proven
 }
 
 func readCommitted(txn *badger.Txn, key []byte) (committed, error) {
