@@ -229,12 +229,12 @@ func (b *stagedBench) activate(ctx context.Context) (sample, error) {
 // rollback times the rollback to version 1.
 func (b *stagedBench) rollback(ctx context.Context) (sample, error) {
 	b.settle()
-	pointers, err := b.Client.Rollback(ctx, stagedConfig, api.Rollback{To: 1})
+	back, err := b.Client.Rollback(ctx, stagedConfig, api.Rollback{To: 1})
 	if err != nil {
 		return sample{}, err
 	}
 	epochs := map[string]uint64{}
-	for _, p := range pointers {
+	for _, p := range back.Pointers {
 		epochs[p.Region] = p.Epoch
 	}
 	return b.timed(ctx, stagedConfig, epochs)

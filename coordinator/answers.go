@@ -2,9 +2,11 @@ package coordinator
 
 import (
 	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/rollout"
+	"banyan/rollout/activation"
 	"banyan/versionstore"
 )
 
@@ -118,6 +120,50 @@ func apiFailures(failures []wire.Failure) []api.Failure {
 	var out []api.Failure
 	for _, f := range failures {
 		out = append(out, api.Failure{Agent: f.Name, Reason: f.Reason, Attempts: f.Attempts})
+	}
+	return out
+}
+
+func apiTwoPersons(all []guarded, seq uint64) api.TwoPersons {
+	out := api.TwoPersons{Prefixes: []api.Guarded{}, Seq: seq}
+	for _, g := range all {
+		out.Prefixes = append(out.Prefixes, api.Guarded(g))
+	}
+	return out
+}
+
+func apiActivation(e activation.Entry) api.Activation {
+	return api.Activation{
+		Version:  e.Version,
+		Epoch:    e.Epoch,
+		Whole:    e.Reach == activation.Whole,
+		Since:    e.Since,
+		Until:    e.Until,
+		Outcome:  string(e.Outcome),
+		Text:     e.String(),
+		By:       e.By,
+		Why:      e.Why,
+		EndedBy:  e.EndedBy,
+		EndedWhy: e.EndedWhy,
+	}
+}
+
+func apiLogEntry(e ledger.Entry) api.LogEntry { return api.LogEntry(e) }
+
+func apiRegionBack(d regionBack) api.RegionBack {
+	out := api.RegionBack{Region: d.region, From: d.from, To: d.to, Moved: d.moves}
+	if !d.moves {
+		out.Why = d.why
+		if d.refused != nil {
+			out.Why = d.refused.Message
+		}
+	}
+	if d.ran != nil {
+		ran := apiActivation(*d.ran)
+		out.Ran = &ran
+	}
+	for _, e := range d.skipped {
+		out.Skipped = append(out.Skipped, apiActivation(e))
 	}
 	return out
 }

@@ -76,8 +76,6 @@ type Config struct {
 	MaxDownload int64
 	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB.
 	DiskReserve int64
-	// TwoPersons are prefixes of configs whose rollouts a second person must approve.
-	TwoPersons []string
 	// KeepAlive is the time between two keep-alives of a link; the default is that of
 	// transport.Config.
 	KeepAlive time.Duration

@@ -146,7 +146,7 @@ func (c *Coordinator) assemble() {
 	policy := c.Policy()
 	self := c.cfg.Identity.Identity
 	started := time.Now()
-	holds := &holds{ledger: c.ledger, twoPersons: c.cfg.TwoPersons}
+	holds := &holds{ledger: c.ledger, log: c.log}
 	plans := &plans{ledger: c.ledger, tracker: c.tracker, policy: policy}
 	sizes := &sizes{ledger: c.ledger, tracker: c.tracker, name: self.Name, log: c.log, started: started}
 	c.rollouts = &rollouts{
@@ -169,6 +169,8 @@ func (c *Coordinator) assemble() {
 		sizes:    sizes,
 		tracker:  c.tracker,
 		policy:   policy,
+
+		twoPersons: &twoPersons{ledger: c.ledger},
 	}
 	c.server = c.newServer(requests, holds, plans)
 	c.addGauges()
@@ -179,14 +181,14 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 	policy := c.Policy()
 	return &server{
 		versions: versionHandlers{
-			ledger:  c.ledger,
-			uploads: &uploads{store: c.ledger, blobs: c.blobs, library: c.library, maxBody: c.cfg.MaxBody},
-			library: c.library,
-			blobs:   c.blobs,
-			surveys: c.surveys,
-			holds:   holds,
-			policy:  policy,
-			log:     c.log,
+			ledger:   c.ledger,
+			requests: requests,
+			uploads:  &uploads{store: c.ledger, blobs: c.blobs, library: c.library, maxBody: c.cfg.MaxBody},
+			library:  c.library,
+			blobs:    c.blobs,
+			surveys:  c.surveys,
+			policy:   policy,
+			log:      c.log,
 		},
 		pointers: pointerHandlers{
 			ledger:   c.ledger,
@@ -199,11 +201,11 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			ledger:   c.ledger,
 			requests: requests,
 			rollouts: c.rollouts,
-			holds:    holds,
-			policy:   policy,
 		},
-		plans: planHandlers{plans: plans},
-		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
+		policies: policyHandlers{twoPersons: requests.twoPersons},
+		journal:  journalHandlers{ledger: c.ledger},
+		plans:    planHandlers{plans: plans},
+		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,

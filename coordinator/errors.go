@@ -35,6 +35,8 @@ func fail(w http.ResponseWriter, e *api.Error) {
 	json.NewEncoder(w).Encode(map[string]any{"error": e})
 }
 
+func isNotFound(err error) bool { return errors.Is(err, versionstore.ErrNotFound) }
+
 // errRequest is wrapped if a request is not possible.
 var errRequest = errors.New("invalid request")
 

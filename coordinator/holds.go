@@ -4,9 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"banyan/coordinator/api"
@@ -18,6 +21,10 @@ import (
 const (
 	// kindHold is the kind of the documents that holds are stored in.
 	kindHold = "hold"
+	// kindGeneration is the kind of the document whose sequence counts the writes of holds.
+	kindGeneration = "generation"
+	// holdsGeneration is the name of that document.
+	holdsGeneration = "holds"
 )
 
 // hold is the stored form of a freeze or a lock. A freeze stops every rollout in a scope from
@@ -40,17 +47,26 @@ func (h hold) String() string { return apiHold(h).String() }
 // hint names the command that ends the hold.
 func (h hold) hint() string {
 	if h.Lock {
-		return "'banyan unlock " + h.Scope + "' opens the lock"
+		return "'" + h.command() + "' opens the lock"
+	}
+	return "lift the freeze with '" + h.command() + "' when it is over"
+}
+
+// command returns the command that ends the hold.
+func (h hold) command() string {
+	if h.Lock {
+		return "banyan unlock " + h.Scope
 	}
 	command := "banyan freeze --lift"
-	// The command without a scope means "*". A shell would replace a bare * by file names.
-	if h.Scope != "*" {
+	if h.Scope == anyConfig {
+		command += " --all"
+	} else {
 		command += " " + h.Scope
 	}
 	if h.Region != "" {
 		command += " --region " + h.Region
 	}
-	return "lift the freeze with '" + command + "' when it is over"
+	return command
 }
 
 // name returns the name of the hold's document.
@@ -95,28 +111,15 @@ func unknownRegion(region string, known []string) error {
 	return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", errRequest, region, known)
 }
 
-// holds are the freezes and locks in the store.
-type holds struct {
-	ledger *ledger.Ledger
-	// twoPersons are the prefixes of configs whose rollouts a second person must approve.
-	twoPersons []string
+// storedHold is a hold and the sequence of its document.
+type storedHold struct {
+	hold
+	document string
+	seq      uint64
 }
 
-// all returns the holds that have not expired.
-func (s *holds) all(ctx context.Context) ([]hold, error) {
-	documents, err := s.ledger.List(ctx, kindHold, "", maxHolds)
-	if err != nil {
-		return nil, err
-	}
-	var all []hold
-	for _, d := range documents {
-		h := decodeHold(d)
-		if h.Until.IsZero() || time.Now().Before(h.Until) {
-			all = append(all, h)
-		}
-	}
-	return all, nil
-}
+// expired reports whether the hold ended before now.
+func (h hold) expired(now time.Time) bool { return !h.Until.IsZero() && !now.Before(h.Until) }
 
 // decodeHold returns the hold in a document. A hold that can't be read holds on: its name says what
 // it covers, and the reason says what is wrong.
@@ -139,43 +142,293 @@ func decodeHold(d versionstore.Document) (h hold) {
 	return h
 }
 
-// on returns the holds that apply to config in any of regions.
+// holds are the freezes and locks in the store.
+//
+// Every write of a hold also writes the document holdsGeneration, in the same transaction. Its
+// sequence says whether the holds in memory are the stored ones, and is a condition of each
+// commit that a hold could forbid.
+type holds struct {
+	ledger *ledger.Ledger
+	log    *slog.Logger
+
+	mu sync.Mutex
+	// cached are the stored holds at the sequence cachedSeq of the generation; guarded by mu.
+	cached    []storedHold
+	cachedSeq uint64
+	loaded    bool
+	swept     time.Time // of the last sweep; guarded by mu
+}
+
+// generation returns the sequence of the generation; 0 before the first hold, and if the
+// document is damaged.
+func (s *holds) generation(ctx context.Context) (seq uint64, damaged bool, err error) {
+	d, err := s.ledger.Document(ctx, kindGeneration, holdsGeneration)
+	switch {
+	case errors.Is(err, versionstore.ErrNotFound):
+		return 0, false, nil
+	case errors.Is(err, versionstore.ErrCorrupt):
+		return 0, true, nil
+	}
+	return d.Seq, false, err
+}
+
+// stored returns the stored holds, expired ones included, and the sequence of the generation.
+// The caller must not modify the holds.
+func (s *holds) stored(ctx context.Context) ([]storedHold, uint64, error) {
+	seq, damaged, err := s.generation(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loaded && s.cachedSeq == seq && !damaged {
+		return s.cached, seq, nil
+	}
+	all, err := s.load(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.cached = all
+	s.cachedSeq = seq
+	s.loaded = !damaged
+	return all, seq, nil
+}
+
+// load reads the holds from the store.
+func (s *holds) load(ctx context.Context) ([]storedHold, error) {
+	documents, err := s.ledger.List(ctx, kindHold, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var all []storedHold
+	for _, d := range documents {
+		all = append(all, storedHold{hold: decodeHold(d), document: d.Name, seq: d.Seq})
+	}
+	return all, nil
+}
+
+// all returns the holds in force.
+func (s *holds) all(ctx context.Context) ([]hold, error) {
+	return s.where(ctx, func(hold) bool { return true })
+}
+
+// on returns the holds in force that apply to config in any of regions.
 func (s *holds) on(ctx context.Context, config string, regions []string) ([]hold, error) {
-	all, err := s.all(ctx)
-	return slices.DeleteFunc(all, func(h hold) bool { return !h.covers(config, regions) }), err
+	return s.where(ctx, func(h hold) bool { return h.covers(config, regions) })
+}
+
+func (s *holds) where(ctx context.Context, selects func(h hold) bool) ([]hold, error) {
+	stored, _, err := s.stored(ctx)
+	now := time.Now()
+	var found []hold
+	for _, h := range stored {
+		if !h.expired(now) && selects(h.hold) {
+			found = append(found, h.hold)
+		}
+	}
+	return found, err
 }
 
 // permit refuses a person's change of config if a hold forbids the change. back is true if
-// the change takes a version back or pauses a rollout: a freeze allows both.
-func (s *holds) permit(ctx context.Context, config string, regions []string, back bool) error {
+// the change takes a version back or pauses a rollout: a freeze allows both. The returned
+// condition belongs into the commit of the change: the commit fails if a hold was put or lifted
+// in between.
+func (s *holds) permit(
+	ctx context.Context,
+	config string,
+	regions []string,
+	back bool,
+) (versionstore.DocumentCheck, error) {
+	_, seq, err := s.stored(ctx)
+	check := versionstore.DocumentCheck{Kind: kindGeneration, Name: holdsGeneration, Seq: seq}
+	if err != nil {
+		return check, err
+	}
 	found, err := s.on(ctx, config, regions)
 	if err != nil {
-		return err
+		return check, err
 	}
 	for _, h := range found {
 		if !h.Lock && back {
 			continue
 		}
-		return &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: h.hint()}
+		return check, &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: h.hint()}
 	}
-	return nil
+	return check, nil
 }
 
-// needsTwo reports whether a second person must approve the rollouts of config.
-func (s *holds) needsTwo(config string) bool {
-	return slices.ContainsFunc(s.twoPersons, func(prefix string) bool { return record.InScope(config, prefix) })
-}
-
-// put stores a hold and replaces the hold with the same scope, region and kind.
+// put stores a hold and replaces the hold with the same scope, region and kind. It removes
+// expired holds, and refuses a hold beyond the limit.
 func (s *holds) put(ctx context.Context, h hold) error {
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}
-	return s.ledger.ReplaceDocument(ctx, kindHold, h.name(), raw, h.By)
+	return s.ledger.Update(func(w *ledger.Writer) error {
+		stored, seq, err := s.stored(ctx)
+		if err != nil {
+			return err
+		}
+		write := versionstore.DocumentWrite{Kind: kindHold, Name: h.name(), Raw: raw}
+		now := time.Now()
+		inForce := 0
+		for _, old := range stored {
+			switch {
+			case old.document == h.name():
+				write.IfSeq = old.seq
+			case !old.expired(now):
+				inForce++
+			}
+		}
+		if inForce >= maxHolds {
+			return &api.Error{
+				Code:    api.CodeRejected,
+				Message: fmt.Sprintf("%d freezes and locks are in force, which is the limit; this one is not", inForce),
+				Hint:    "'banyan freeze' lists them; lift some, or freeze a shorter prefix",
+			}
+		}
+		writes := append(removals(stored, func(old storedHold) bool {
+			return old.expired(now) && old.document != h.name()
+		}), write)
+		act := ledger.Act{By: h.By, Why: h.Reason, What: h.act(), Config: h.config()}
+		return s.commit(ctx, w, act, seq, writes)
+	})
 }
 
 // lift removes the hold with the scope, region and kind of h.
 func (s *holds) lift(ctx context.Context, h hold, by string) error {
-	return s.ledger.RemoveDocument(ctx, kindHold, h.name(), by)
+	return s.ledger.Update(func(w *ledger.Writer) error {
+		stored, seq, err := s.stored(ctx)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		writes := removals(stored, func(old storedHold) bool {
+			return old.document == h.name() && !old.expired(now)
+		})
+		if len(writes) == 0 {
+			return h.missing(stored, now)
+		}
+		act := ledger.Act{By: by, What: h.lifted(), Config: h.config()}
+		return s.commit(ctx, w, act, seq, writes)
+	})
+}
+
+// removals returns the writes that remove the selected holds.
+func removals(stored []storedHold, selects func(h storedHold) bool) []versionstore.DocumentWrite {
+	var writes []versionstore.DocumentWrite
+	for _, h := range stored {
+		if selects(h) {
+			writes = append(writes, versionstore.DocumentWrite{Kind: kindHold, Name: h.document, IfSeq: h.seq})
+		}
+	}
+	return writes
+}
+
+// commit writes holds and the generation, which has the sequence seq.
+func (s *holds) commit(
+	ctx context.Context,
+	w *ledger.Writer,
+	act ledger.Act,
+	seq uint64,
+	writes []versionstore.DocumentWrite,
+) error {
+	generation := versionstore.DocumentWrite{
+		Kind:  kindGeneration,
+		Name:  holdsGeneration,
+		Raw:   []byte(holdsGeneration),
+		IfSeq: seq,
+	}
+	_, err := w.Commit(ctx, act, ledger.Changes{Documents: append(writes, generation)})
+	return err
+}
+
+// sweep removes expired holds, at most once in sweepEvery.
+func (s *holds) sweep(ctx context.Context) {
+	s.mu.Lock()
+	due := time.Since(s.swept) >= sweepEvery
+	if due {
+		s.swept = time.Now()
+	}
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	err := s.ledger.Update(func(w *ledger.Writer) error {
+		stored, seq, err := s.stored(ctx)
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		writes := removals(stored, func(h storedHold) bool { return h.expired(now) })
+		if len(writes) == 0 {
+			return nil
+		}
+		what := fmt.Sprintf("%d expired freezes or locks removed", len(writes))
+		return s.commit(ctx, w, ledger.Act{By: "coordinator", What: what}, seq, writes)
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("expired holds not removed", "error", err)
+	}
+}
+
+// missing returns the error for lifting a hold that is not in force. Its hint lists those that
+// are.
+func (h hold) missing(stored []storedHold, now time.Time) error {
+	var commands []string
+	for _, other := range stored {
+		if !other.expired(now) && other.Lock == h.Lock && len(commands) < listedHolds {
+			commands = append(commands, "'"+other.command()+"'")
+		}
+	}
+	state := "frozen"
+	if h.Lock {
+		state = "locked"
+	}
+	e := &api.Error{Code: api.CodeNotFound, Message: h.subject() + " is not " + state, Hint: "nothing is " + state}
+	if len(commands) > 0 {
+		e.Hint = "what can be lifted: " + strings.Join(commands, ", ")
+	}
+	return e
+}
+
+// subject names what the hold is on.
+func (h hold) subject() string {
+	subject := h.Scope
+	if h.Scope == anyConfig {
+		subject = "the whole fleet"
+	}
+	if h.Region != "" {
+		subject += " in region " + h.Region
+	}
+	return subject
+}
+
+// config returns the config or the prefix for the journal; "" for all configs.
+func (h hold) config() string {
+	if h.Scope == anyConfig {
+		return ""
+	}
+	return h.Scope
+}
+
+// act describes the put of the hold for the journal.
+func (h hold) act() string {
+	what := "froze "
+	if h.Lock {
+		what = "locked "
+	}
+	what += h.subject()
+	if !h.Until.IsZero() {
+		what += " until " + h.Until.UTC().Format(time.RFC3339)
+	}
+	return what
+}
+
+// lifted describes the end of the hold for the journal.
+func (h hold) lifted() string {
+	if h.Lock {
+		return "unlocked " + h.subject()
+	}
+	return "lifted the freeze of " + h.subject()
 }

@@ -42,10 +42,16 @@ const (
 	maxRollouts = wire.MaxWaves
 	// keptHistory is the number of rollouts before the newest that are kept for a config.
 	keptHistory = 20
-	// maxHolds is the maximum number of holds that are listed.
+	// maxHolds is the maximum number of holds in force. One more is refused.
 	maxHolds = 1000
-	// maxPlans is the maximum number of plans, and of defaults, that are listed.
+	// listedHolds is the maximum number of holds in a hint.
+	listedHolds = 5
+	// maxPlans is the maximum number of plans, and of defaults. One more is refused.
 	maxPlans = 1000
+	// maxTwoPersons is the maximum number of prefixes that need a second person.
+	maxTwoPersons = 256
+	// maxLogEntries is the maximum number of entries of the journal in an answer.
+	maxLogEntries = 10_000
 	// maxDrift is the maximum number of drifts that are kept.
 	maxDrift = 10_000
 	// driftAge is the time for which a drift is listed after the last report. An agent
@@ -100,6 +106,8 @@ const (
 	partialAge = 24 * time.Hour
 	// sizesEvery is the minimum time between two writes of the document of sizes.
 	sizesEvery = 10 * time.Second
+	// sweepEvery is the minimum time between two removals of expired holds.
+	sweepEvery = time.Minute
 	// gossipInterval is the time between two looks at the revisions. A revision is
 	// gossiped after it grew.
 	gossipInterval = 250 * time.Millisecond

@@ -1,10 +1,12 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"banyan/coordinator/api"
@@ -116,7 +118,11 @@ func (p *plans) put(ctx context.Context, name string, text []byte, by string) er
 	if _, err := p.parse(text); err != nil {
 		return err
 	}
-	return p.ledger.ReplaceDocument(ctx, kindPlan, name, text, by)
+	if err := p.checkRoom(ctx, kindPlan, name); err != nil {
+		return err
+	}
+	act := ledger.Act{By: by, What: "plan " + name + " stored"}
+	return p.ledger.ReplaceDocument(ctx, act, kindPlan, name, text)
 }
 
 // remove removes a plan, unless it is a default.
@@ -134,7 +140,8 @@ func (p *plans) remove(ctx context.Context, name, by string) error {
 			}
 		}
 	}
-	return p.ledger.RemoveDocument(ctx, kindPlan, name, by)
+	act := ledger.Act{By: by, What: "plan " + name + " deleted"}
+	return p.ledger.RemoveDocument(ctx, act, kindPlan, name)
 }
 
 // setDefault makes a stored plan the default of a prefix. An empty name removes the default.
@@ -144,11 +151,35 @@ func (p *plans) setDefault(ctx context.Context, in api.PlanDefault, by string) e
 			return err
 		}
 	}
+	act := ledger.Act{By: by, What: fmt.Sprintf("default plan of %s: %s", in.Prefix, cmp.Or(in.Plan, "none"))}
+	if in.Prefix != anyConfig {
+		act.Config = in.Prefix
+	}
 	if in.Plan == "" {
-		return p.ledger.RemoveDocument(ctx, kindDefault, in.Prefix, by)
+		return p.ledger.RemoveDocument(ctx, act, kindDefault, in.Prefix)
 	}
 	if _, err := p.named(ctx, in.Plan); err != nil {
 		return err
 	}
-	return p.ledger.ReplaceDocument(ctx, kindDefault, in.Prefix, []byte(in.Plan), by)
+	if err := p.checkRoom(ctx, kindDefault, in.Prefix); err != nil {
+		return err
+	}
+	return p.ledger.ReplaceDocument(ctx, act, kindDefault, in.Prefix, []byte(in.Plan))
+}
+
+// checkRoom refuses a new document of a kind beyond maxPlans.
+func (p *plans) checkRoom(ctx context.Context, kind, name string) error {
+	held, err := p.ledger.List(ctx, kind, "", maxPlans)
+	if err != nil {
+		return err
+	}
+	known := slices.ContainsFunc(held, func(d versionstore.Document) bool { return d.Name == name })
+	if known || len(held) < maxPlans {
+		return nil
+	}
+	return &api.Error{
+		Code:    api.CodeRejected,
+		Message: fmt.Sprintf("%d plans or defaults are stored, which is the limit", len(held)),
+		Hint:    "delete some first",
+	}
 }

@@ -118,64 +118,36 @@ func (h *pointerHandlers) postPointers(r *http.Request, caller identity.Identity
 	if err := h.requests.checkRegions(in.Regions); err != nil {
 		return nil, err
 	}
-	if err := h.holds.permit(ctx, config, in.Regions, false); err != nil {
-		return nil, err
+	act := ledger.Act{
+		By:     caller.Name,
+		Why:    in.Message,
+		What:   fmt.Sprintf("activated version %d at once", in.Version),
+		Config: config,
 	}
-	if h.holds.needsTwo(config) {
-		return nil, &api.Error{
-			Code:    api.CodeRejected,
-			Message: config + " needs a second person's approval",
-			Hint:    "start a rollout; the other person says 'banyan approve " + config + "'",
-		}
-	}
-	choose := func(now versionstore.PointerState, region string) (uint64, error) {
-		expected, conditional := in.IfEpoch[region]
-		if conditional && now.Pointer.Epoch != expected {
-			return 0, &versionstore.ConflictError{
-				What:    "epoch",
-				Config:  config,
-				Region:  region,
-				Wanted:  expected + 1,
-				Current: now.Pointer.Epoch,
-				By:      now.By,
-				At:      now.At,
-			}
-		}
-		return in.Version, nil
-	}
-	return h.move(ctx, config, in.Regions, ledger.Act{By: caller.Name}, choose)
+	return h.activate(ctx, act, in)
 }
 
-// move moves the pointers of regions, in one transaction, each to the version that choose
-// returns. A rollout in progress lets go of the regions in the same transaction.
-func (h *pointerHandlers) move(
-	ctx context.Context,
-	config string,
-	regions []string,
-	act ledger.Act,
-	choose func(now versionstore.PointerState, region string) (uint64, error),
-) (out *api.Activated, err error) {
-	regions = slices.Compact(slices.Sorted(slices.Values(regions)))
+// activate moves the pointers of the regions in a request in one transaction. A rollout in
+// progress lets go of the regions in the same transaction.
+func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.Activate) (out *api.Activated, err error) {
+	regions := slices.Compact(slices.Sorted(slices.Values(in.Regions)))
 	err = h.ledger.Update(func(w *ledger.Writer) error {
+		checks, err := h.permitActivation(ctx, act.Config, regions)
+		if err != nil {
+			return err
+		}
 		var moves []rollout.Move
 		for _, region := range regions {
-			now, err := h.ledger.Pointer(ctx, config, region)
+			now, err := h.ledger.Pointer(ctx, act.Config, region)
 			if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 				return err
 			}
-			version, err := choose(now, region)
-			if err != nil {
+			if err := checkEpoch(now, act.Config, region, in.IfEpoch); err != nil {
 				return err
 			}
-			moves = append(moves, rollout.Move{
-				Config:   config,
-				Region:   region,
-				Epoch:    now.Pointer.Epoch + 1,
-				Baseline: version,
-				Phase:    record.PhaseActive,
-			})
+			moves = append(moves, activeAt(act.Config, region, now.Pointer.Epoch+1, in.Version))
 		}
-		states, err := h.requests.moveByHand(ctx, w, config, moves, act)
+		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Checks: checks})
 		out = apiPointers(states)
 		return err
 	})
@@ -185,8 +157,83 @@ func (h *pointerHandlers) move(
 	return out, nil
 }
 
+// permitActivation refuses a move at once if a hold forbids the move, or if config needs a
+// second person. It returns the conditions for the commit.
+func (h *pointerHandlers) permitActivation(
+	ctx context.Context,
+	config string,
+	regions []string,
+) ([]versionstore.DocumentCheck, error) {
+	held, err := h.holds.permit(ctx, config, regions, false)
+	if err != nil {
+		return nil, err
+	}
+	needsTwo, rule, err := h.requests.twoPersons.needs(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if needsTwo {
+		return nil, &api.Error{
+			Code:    api.CodeRejected,
+			Message: config + " needs a second person's approval",
+			Hint:    "start a rollout; the other person says 'banyan approve " + config + "'",
+		}
+	}
+	return []versionstore.DocumentCheck{held, rule}, nil
+}
+
+// activeAt returns the move that makes a version the baseline of a region.
+func activeAt(config, region string, epoch, version uint64) rollout.Move {
+	return rollout.Move{
+		Config:   config,
+		Region:   region,
+		Epoch:    epoch,
+		Baseline: version,
+		Phase:    record.PhaseActive,
+	}
+}
+
+// checkEpoch returns a conflict if a request expects another epoch of a region's pointer.
+func checkEpoch(now versionstore.PointerState, config, region string, ifEpoch map[string]uint64) error {
+	expected, conditional := ifEpoch[region]
+	if !conditional || now.Pointer.Epoch == expected {
+		return nil
+	}
+	return &versionstore.ConflictError{
+		What:    "epoch",
+		Config:  config,
+		Region:  region,
+		Wanted:  expected + 1,
+		Current: now.Pointer.Epoch,
+		By:      now.By,
+		At:      now.At,
+	}
+}
+
+// getActivations returns what ran of a config in each region.
+func (h *pointerHandlers) getActivations(r *http.Request, _ identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.ledger.Version(r.Context(), config, 0); err != nil {
+		return nil, err
+	}
+	out := api.Activations{Config: config, Regions: map[string][]api.Activation{}}
+	for _, region := range h.policy.Regions() {
+		log, err := h.ledger.Activations(r.Context(), config, region)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range log.Entries {
+			out.Regions[region] = append(out.Regions[region], apiActivation(e))
+		}
+	}
+	return out, nil
+}
+
 // postRollback takes a config back: a rollout in progress as a whole, or regions to the
-// version before theirs, or regions to the version that the request names.
+// version that ran last and well there, or regions to the version that the request names.
 func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity) (any, error) {
 	config, err := configOf(r)
 	if err != nil {
@@ -196,89 +243,16 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 	if err := decodeRequest(r, &in); err != nil {
 		return nil, err
 	}
-	ctx := r.Context()
-	states, err := h.pointers(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	if in.To != 0 {
-		if _, err := h.ledger.Version(ctx, config, in.To); err != nil {
-			return nil, err
-		}
-	} else if len(in.Regions) == 0 && h.inProgress(ctx, config) {
-		if err := h.holds.permit(ctx, config, nil, true); err != nil {
-			return nil, err
-		}
-		return h.abort(ctx, config, caller.Name, in.Message)
-	}
-	if len(in.Regions) == 0 {
-		for _, p := range states {
-			in.Regions = append(in.Regions, p.Pointer.Region)
-		}
-	}
-	if len(in.Regions) == 0 {
-		return nil, &api.Error{
-			Code:    api.CodeNotFound,
-			Message: config + " runs in no region: there is nothing to roll back",
-		}
+	if len(in.Message) > record.MaxMessage {
+		return nil, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
 	}
 	if err := h.requests.checkRegions(in.Regions); err != nil {
 		return nil, err
 	}
-	if err := h.holds.permit(ctx, config, in.Regions, true); err != nil {
-		return nil, err
-	}
-	choose := func(now versionstore.PointerState, region string) (uint64, error) {
-		if in.To != 0 {
-			return in.To, nil
-		}
-		now.Pointer.Config = config
-		now.Pointer.Region = region
-		return h.before(ctx, now.Pointer)
-	}
-	act := ledger.Act{By: caller.Name, Why: in.Message, Back: true}
-	return h.move(ctx, config, in.Regions, act, choose)
-}
-
-// inProgress reports whether a rollout of config has not ended.
-func (h *pointerHandlers) inProgress(ctx context.Context, config string) bool {
-	s, _, err := newestRollout(ctx, h.ledger, config)
-	return err == nil && !s.Status.Over()
-}
-
-// abort takes the rollout of config back, and returns the pointers after the first step.
-func (h *pointerHandlers) abort(ctx context.Context, config, by, message string) (*api.Activated, error) {
-	request := rollout.Request{What: rollout.Abort, By: by, Message: message}
-	if _, err := h.requests.ask(ctx, config, request, 0); err != nil {
-		return nil, err
-	}
-	states, err := h.pointers(ctx, config)
-	return apiPointers(states), err
-}
-
-// before returns the version that a region goes back to: the baseline if there is a
-// candidate, otherwise the version before the baseline.
-func (h *pointerHandlers) before(ctx context.Context, now record.Pointer) (uint64, error) {
-	if now.Baseline == 0 {
-		return 0, &api.Error{
-			Code: api.CodeRejected,
-			Message: fmt.Sprintf("%s runs nothing in region %s: there is nothing to roll back",
-				now.Config, now.Region),
+	if in.To != 0 {
+		if _, err := h.ledger.Version(r.Context(), config, in.To); err != nil {
+			return nil, err
 		}
 	}
-	if now.Candidate != 0 {
-		return now.Baseline, nil
-	}
-	v, err := h.ledger.Version(ctx, now.Config, now.Baseline)
-	if err != nil {
-		return 0, err
-	}
-	if v.Manifest.Parent == 0 {
-		return 0, &api.Error{
-			Code: api.CodeRejected,
-			Message: fmt.Sprintf("%s runs version %d in region %s, and there is no version before it",
-				now.Config, now.Baseline, now.Region),
-		}
-	}
-	return v.Manifest.Parent, nil
+	return h.requests.rollback(r.Context(), config, in, caller.Name)
 }

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type requests struct {
 	sizes    *sizes
 	tracker  *tracker
 	policy   *record.Policy
+	// twoPersons says which rollouts wait for a second person.
+	twoPersons *twoPersons
 }
 
 // beginning holds the writes that belong to the first step of a rollout.
@@ -36,8 +39,21 @@ type beginning struct {
 	back []rollout.Move
 }
 
-// start checks a request to start a rollout, ends the rollout in progress, and commits the
-// new rollout with the first moves.
+// launch is a request to start a rollout of a version, which may be stored in the same
+// transaction.
+type launch struct {
+	config  string
+	version uint64
+	in      api.StartRollout
+	by      string
+	plan    rollout.Plan
+	regions []string
+	// added is the version to store; nil if it is stored.
+	added *versionstore.SignedManifest
+}
+
+// start checks a request to start a rollout of a stored version, ends the rollout in progress,
+// and commits the new rollout with the first moves.
 func (r *requests) start(
 	ctx context.Context,
 	config string,
@@ -50,36 +66,88 @@ func (r *requests) start(
 	if _, err := r.ledger.Version(ctx, config, in.Version); err != nil {
 		return s, err
 	}
-	plan, err := r.plans.forRollout(ctx, config, in)
+	l, err := r.plan(ctx, config, in, by)
 	if err != nil {
-		return s, err
-	}
-	regions, err := r.regionsFor(ctx, plan, in.Regions)
-	if err != nil {
-		return s, err
-	}
-	if err := r.holds.permit(ctx, config, regions, false); err != nil {
 		return s, err
 	}
 	err = r.ledger.Update(func(w *ledger.Writer) error {
-		b, id, err := r.prepare(ctx, config, in.Version, regions, by)
-		if err != nil {
-			return err
-		}
-		agents := r.sizes.expected(ctx, config)
-		s, err = rollout.Start(id, config, in.Version, plan, b.pointers, agents, by, in.Message, time.Now())
-		if err != nil {
-			return err
-		}
-		if r.holds.needsTwo(config) {
-			s.Wait(time.Now())
-		}
-		next, moves, _ := rollout.Decide(s, epochsOf(b.pointers), 0)
-		s = next
-		act := ledger.Act{By: by, Why: in.Message}
-		return r.commit(ctx, w, act, next, b.seq, append(b.back, moves...), b.archive...)
+		s, err = r.launch(ctx, w, l)
+		return err
 	})
 	return s, err
+}
+
+// plan checks the part of a request to start a rollout that no other writer changes: the plan
+// and the regions. It may wait for the censuses of the regions.
+func (r *requests) plan(ctx context.Context, config string, in api.StartRollout, by string) (launch, error) {
+	l := launch{config: config, version: in.Version, in: in, by: by}
+	if len(in.Message) > record.MaxMessage {
+		return l, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
+	}
+	plan, err := r.plans.forRollout(ctx, config, in)
+	if err != nil {
+		return l, err
+	}
+	l.plan = plan
+	l.regions, err = r.regionsFor(ctx, plan, in.Regions)
+	return l, err
+}
+
+// ready is a launch that passed the checks, with everything to commit.
+type ready struct {
+	state   rollout.State
+	seq     uint64 // of the config's rollout document
+	changes ledger.Changes
+}
+
+// prepareLaunch makes the checks of a launch and decides the first step. It stores nothing. The
+// caller must be in an update.
+func (r *requests) prepareLaunch(ctx context.Context, l launch) (ready, error) {
+	var out ready
+	held, err := r.holds.permit(ctx, l.config, l.regions, false)
+	if err != nil {
+		return out, err
+	}
+	needsTwo, rule, err := r.twoPersons.needs(ctx, l.config)
+	if err != nil {
+		return out, err
+	}
+	b, id, err := r.prepare(ctx, l.config, l.version, l.regions, l.by)
+	if err != nil {
+		return out, err
+	}
+	agents := r.sizes.expected(ctx, l.config)
+	s, err := rollout.Start(id, l.config, l.version, l.plan, b.pointers, agents, l.by, l.in.Message, time.Now())
+	if err != nil {
+		return out, err
+	}
+	if needsTwo {
+		s.Wait(time.Now())
+	}
+	next, moves, _ := rollout.Decide(s, epochsOf(b.pointers), 0)
+	out.state = next
+	out.seq = b.seq
+	out.changes = ledger.Changes{
+		Moves:     append(b.back, moves...),
+		Documents: b.archive,
+		Checks:    []versionstore.DocumentCheck{held, rule},
+	}
+	return out, nil
+}
+
+// launch makes the checks of a launch and commits it. The caller must be in an update.
+func (r *requests) launch(ctx context.Context, w *ledger.Writer, l launch) (rollout.State, error) {
+	out, err := r.prepareLaunch(ctx, l)
+	if err != nil {
+		return out.state, err
+	}
+	act := ledger.Act{By: l.by, Why: l.in.Message, Config: l.config, What: newsOf(rollout.State{}, out.state)}
+	if l.added != nil {
+		out.changes.Versions = []versionstore.SignedManifest{*l.added}
+		act.What = fmt.Sprintf("version %d stored; %s", l.version, act.What)
+		act.Why = cmp.Or(act.Why, l.added.Manifest.Message)
+	}
+	return out.state, r.commit(ctx, w, act, out.state, out.seq, out.changes)
 }
 
 var errNoVersion = fmt.Errorf("%w: the request names no version", errRequest)
@@ -182,10 +250,9 @@ func (r *requests) commit(
 	act ledger.Act,
 	next rollout.State,
 	seq uint64,
-	moves []rollout.Move,
-	more ...versionstore.DocumentWrite,
+	changes ledger.Changes,
 ) error {
-	if _, err := r.rollouts.commit(ctx, w, act, next, seq, moves, more...); err != nil {
+	if _, err := r.rollouts.commit(ctx, w, act, next, seq, changes); err != nil {
 		return err
 	}
 	r.rollouts.keep(next, seq+1)
@@ -266,6 +333,9 @@ func (r *requests) uncovered(ctx context.Context, regions []string) []string {
 	}
 }
 
+// permittedInFreeze are the requests that a freeze allows.
+var permittedInFreeze = []string{rollout.Abort, rollout.Undo, rollout.Pause}
+
 // ask carries out a request on the newest rollout of config. If id is not 0, the newest
 // rollout must have that number.
 func (r *requests) ask(
@@ -275,7 +345,7 @@ func (r *requests) ask(
 	id uint64,
 ) (next rollout.State, err error) {
 	err = r.ledger.Update(func(w *ledger.Writer) error {
-		s, seq, err := newestRollout(ctx, r.ledger, config)
+		s, _, err := newestRollout(ctx, r.ledger, config)
 		if err != nil {
 			return err
 		}
@@ -285,20 +355,47 @@ func (r *requests) ask(
 				Message: fmt.Sprintf("the newest rollout of %s is %d, not %d", config, s.ID, id),
 			}
 		}
-		s = r.rollouts.refresh(s)
-		pointers, err := r.ledger.PointersOf(ctx, config, maps.Keys(s.Regions))
-		if err != nil {
-			return err
-		}
-		var moves []rollout.Move
-		next, moves, err = rollout.Apply(s, request, epochsOf(pointers))
-		if err != nil {
-			return err
-		}
-		act := ledger.Act{By: request.By, Why: request.Message, Back: next.End == rollout.Aborted}
-		return r.commit(ctx, w, act, next, seq, moves)
+		next, err = r.carryOut(ctx, w, config, request)
+		return err
 	})
 	return next, err
+}
+
+// carryOut carries out a request on the newest rollout of config. The caller must be in an
+// update.
+func (r *requests) carryOut(
+	ctx context.Context,
+	w *ledger.Writer,
+	config string,
+	request rollout.Request,
+) (rollout.State, error) {
+	s, seq, err := newestRollout(ctx, r.ledger, config)
+	if err != nil {
+		return s, err
+	}
+	back := slices.Contains(permittedInFreeze, request.What)
+	held, err := r.holds.permit(ctx, config, slices.Collect(maps.Keys(s.Regions)), back)
+	if err != nil {
+		return s, err
+	}
+	s = r.rollouts.refresh(s)
+	pointers, err := r.ledger.PointersOf(ctx, config, maps.Keys(s.Regions))
+	if err != nil {
+		return s, err
+	}
+	next, moves, err := rollout.Apply(s, request, epochsOf(pointers))
+	if err != nil {
+		return s, err
+	}
+	act := ledger.Act{
+		By:     request.By,
+		Why:    request.Message,
+		What:   newsOf(s, next),
+		Config: config,
+		Back:   next.End == rollout.Aborted,
+	}
+	changes := ledger.Changes{Moves: moves, Checks: []versionstore.DocumentCheck{held}}
+	return next, r.commit(ctx, w, act, next, seq, changes)
 }
 
 // moveByHand commits moves of config's pointers that no rollout decided. A rollout of config
@@ -306,19 +403,18 @@ func (r *requests) ask(
 func (r *requests) moveByHand(
 	ctx context.Context,
 	w *ledger.Writer,
-	config string,
-	moves []rollout.Move,
 	act ledger.Act,
+	changes ledger.Changes,
 ) ([]versionstore.PointerState, error) {
-	s, seq, err := newestRollout(ctx, r.ledger, config)
+	s, seq, err := newestRollout(ctx, r.ledger, act.Config)
 	if errors.Is(err, versionstore.ErrNotFound) || err == nil && s.Status.Over() {
-		return w.Commit(ctx, act, moves)
+		return w.Commit(ctx, act, changes)
 	}
 	if err != nil {
 		return nil, err
 	}
 	request := rollout.Request{What: rollout.Leave, By: act.By}
-	for _, p := range moves {
+	for _, p := range changes.Moves {
 		request.Regions = append(request.Regions, p.Region)
 	}
 	next, _, err := rollout.Apply(s, request, rollout.View{Now: time.Now()})
@@ -329,7 +425,8 @@ func (r *requests) moveByHand(
 	if err != nil {
 		return nil, err
 	}
-	states, err := w.Commit(ctx, act, moves, write)
+	changes.Documents = append(changes.Documents, write)
+	states, err := w.Commit(ctx, act, changes)
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,6 @@ type rolloutHandlers struct {
 	ledger   *ledger.Ledger
 	requests *requests
 	rollouts *rollouts
-	holds    *holds
-	policy   *record.Policy
 }
 
 // personal are the requests that a person may make of a rollout.
@@ -32,9 +30,6 @@ var personal = []string{
 	rollout.Undo,
 	rollout.Approve,
 }
-
-// permittedInFreeze are the requests that a freeze allows.
-var permittedInFreeze = []string{rollout.Abort, rollout.Undo, rollout.Pause}
 
 // post starts a rollout.
 func (h *rolloutHandlers) post(r *http.Request, caller identity.Identity) (any, error) {
@@ -67,9 +62,8 @@ func (h *rolloutHandlers) postRequest(r *http.Request, caller identity.Identity)
 	if !slices.Contains(personal, what) {
 		return nil, fmt.Errorf("%w: request %q of a rollout; use one of %v", errRequest, what, personal)
 	}
-	back := slices.Contains(permittedInFreeze, what)
-	if err := h.holds.permit(r.Context(), config, h.policy.Regions(), back); err != nil {
-		return nil, err
+	if len(in.Message) > record.MaxMessage {
+		return nil, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
 	}
 	request := rollout.Request{What: what, By: caller.Name, Message: in.Message, Full: in.Full}
 	s, err := h.requests.ask(r.Context(), config, request, in.IfRollout)

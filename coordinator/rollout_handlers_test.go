@@ -151,7 +151,10 @@ func TestTheHistoryOfRolloutsIsBounded(t *testing.T) {
 }
 
 func TestASecondPersonApproves(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.TwoPersons = []string{"guarded"} })
+	f := newFixture(t, nil)
+	if _, err := f.alice.SetTwoPersons(f.ctx, api.SetTwoPersons{Prefix: "guarded", On: true}); err != nil {
+		t.Fatal(err)
+	}
 	f.rollOut("guarded/x", f.publish("guarded/x", `{}`), "")
 	r, err := f.alice.Rollout(f.ctx, "guarded/x")
 	if err != nil || r.Status != rollout.Waiting {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,7 +126,8 @@ func (r *rollouts) setAside(ctx context.Context, d versionstore.Document, why er
 		writes = append(writes, versionstore.DocumentWrite{Kind: kindUnreadable, Name: name, Raw: d.Raw})
 	}
 	err := r.ledger.Update(func(w *ledger.Writer) error {
-		_, err := w.Commit(ctx, ledger.Act{By: "coordinator", Why: "unreadable"}, nil, writes...)
+		act := ledger.Act{By: "coordinator", What: "rollout set aside", Config: d.Name, Why: why.Error()}
+		_, err := w.Commit(ctx, act, ledger.Changes{Documents: writes})
 		return err
 	})
 	if err != nil && ctx.Err() == nil {
@@ -147,6 +149,7 @@ func (r *rollouts) look(ctx context.Context) {
 		r.report(config, err)
 	}
 	r.sizes.remember(ctx)
+	r.holds.sweep(ctx)
 }
 
 // report logs the outcome of a step. A full disk stops every rollout at every step, so failures
@@ -185,7 +188,8 @@ func (r *rollouts) step(ctx context.Context, config string) error {
 		next, moves, changed := a.driver.Step(r.clock(), v)
 		r.mu.Unlock()
 		if changed {
-			_, err := r.commit(ctx, w, actOf(next), next, a.seq, moves)
+			act := actOf(a.driver.Stored(), next)
+			_, err := r.commit(ctx, w, act, next, a.seq, ledger.Changes{Moves: moves})
 			r.committed(ctx, a, config, err)
 			if err != nil {
 				return err
@@ -196,22 +200,22 @@ func (r *rollouts) step(ctx context.Context, config string) error {
 	})
 }
 
-// commit stores the next state of a rollout and the pointers that act moves, and returns
-// the pointers. seq is the sequence of the state before.
+// commit stores the next state of a rollout with the other changes of an act, and returns the
+// pointers that moved. seq is the sequence of the state before.
 func (r *rollouts) commit(
 	ctx context.Context,
 	w *ledger.Writer,
 	act ledger.Act,
 	next rollout.State,
 	seq uint64,
-	moves []rollout.Move,
-	more ...versionstore.DocumentWrite,
+	changes ledger.Changes,
 ) ([]versionstore.PointerState, error) {
 	write, err := writeOf(next, seq)
 	if err != nil {
 		return nil, err
 	}
-	states, err := w.Commit(ctx, act, moves, append(more, write)...)
+	changes.Documents = append(changes.Documents, write)
+	states, err := w.Commit(ctx, act, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -222,15 +226,38 @@ func (r *rollouts) commit(
 	return states, nil
 }
 
-// actOf returns the act of a step of the controller that led to the state s of a rollout.
-func actOf(s rollout.State) ledger.Act {
-	act := ledger.Act{By: fmt.Sprintf("rollout %d (%s)", s.ID, s.By), Why: s.Message}
-	if s.End == rollout.RolledBack {
+// actOf returns the act of a step of the controller that led from the state old of a rollout
+// to the state next.
+func actOf(old, next rollout.State) ledger.Act {
+	act := ledger.Act{
+		By:     fmt.Sprintf("rollout %d (%s)", next.ID, next.By),
+		Why:    next.Message,
+		What:   newsOf(old, next),
+		Config: next.Config,
+	}
+	if next.End == rollout.RolledBack {
 		act.Back = true
 		act.Gate = true
-		act.Why = s.Why
+		act.Why = next.Why
 	}
 	return act
+}
+
+// newsOf describes a step of a rollout by the lines that it added to the history; "" if it
+// added none. old is the zero State before the first step.
+func newsOf(old, next rollout.State) string {
+	var news []string
+	for _, e := range slices.Backward(next.Log) {
+		if len(old.Log) > 0 && e == old.Log[len(old.Log)-1] {
+			break
+		}
+		news = append(news, e.What)
+	}
+	if len(news) == 0 {
+		return ""
+	}
+	slices.Reverse(news)
+	return fmt.Sprintf("rollout %d: %s", next.ID, strings.Join(news, "; "))
 }
 
 // committed reports the outcome of a step's transaction to the driver. After a conflict, the

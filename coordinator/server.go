@@ -26,6 +26,8 @@ type server struct {
 	rollouts rolloutHandlers
 	plans    planHandlers
 	holds    holdHandlers
+	policies policyHandlers
+	journal  journalHandlers
 	fleet    fleetHandlers
 
 	bundle *identity.Bundle
@@ -101,11 +103,13 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/bodies/{digest}", s.versions.getBlob)
 	write("PUT /v1/bodies/{digest}", s.versions.putBody)
 	write("POST /v1/configs/{config}/versions", s.versions.post)
+	write("POST /v1/configs/{config}/check", s.versions.check)
 	write("PUT /v1/configs/{config}/schema", s.versions.putSchema)
 	write("DELETE /v1/configs/{config}/schema", s.versions.deleteSchema)
 
 	leader("GET /v1/configs/{config}/pointers", s.handle(s.pointers.getPointers))
 	leader("GET /v1/configs/{config}/status", s.handle(s.pointers.getStatus))
+	leader("GET /v1/configs/{config}/activations", s.handle(s.pointers.getActivations))
 	write("POST /v1/configs/{config}/pointers", s.pointers.postPointers)
 	write("POST /v1/configs/{config}/rollback", s.pointers.postRollback)
 
@@ -124,6 +128,10 @@ func (s *server) routes() http.Handler {
 	leader("GET /v1/holds", s.handle(s.holds.getAll))
 	write("POST /v1/holds", s.holds.post)
 	write("DELETE /v1/holds", s.holds.remove)
+
+	leader("GET /v1/policies/two-persons", s.handle(s.policies.getTwoPersons))
+	write("PUT /v1/policies/two-persons", s.policies.putTwoPersons)
+	leader("GET /v1/log", s.handle(s.journal.getAll))
 	return mux
 }
 

@@ -227,7 +227,7 @@ func TestSizesOutliveARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.ledger.ReplaceDocument(f.ctx, kindSizes, sizesName, raw, "test"); err != nil {
+	if err := f.ledger.ReplaceDocument(f.ctx, ledger.Act{By: "test"}, kindSizes, sizesName, raw); err != nil {
 		t.Fatal(err)
 	}
 	restarted := sizes{ledger: f.ledger, tracker: newTracker(), name: "test", log: f.log, started: time.Now()}

@@ -77,7 +77,7 @@ func (s *sizes) remember(ctx context.Context) {
 	if err == nil && bytes.Equal(d.Raw, raw) {
 		return
 	}
-	err = s.ledger.ReplaceDocument(ctx, kindSizes, sizesName, raw, s.name)
+	err = s.ledger.ReplaceDocument(ctx, ledger.Act{By: s.name}, kindSizes, sizesName, raw)
 	if err != nil && ctx.Err() == nil {
 		s.log.Warn("number of agents not remembered", "error", err)
 	}

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,15 +22,15 @@ import (
 
 // versionHandlers answer requests about configs, versions, bodies and schemas.
 type versionHandlers struct {
-	ledger  *ledger.Ledger
-	uploads *uploads
-	library *library
-	blobs   versionstore.Blobs
-	surveys *surveys
-	holds   *holds
-	driver  *transport.Driver
-	policy  *record.Policy
-	log     *slog.Logger
+	ledger   *ledger.Ledger
+	requests *requests
+	uploads  *uploads
+	library  *library
+	blobs    versionstore.Blobs
+	surveys  *surveys
+	driver   *transport.Driver
+	policy   *record.Policy
+	log      *slog.Logger
 }
 
 // getConfigs lists names of configs, a page at a time.
@@ -150,8 +151,24 @@ func (h *versionHandlers) putBody(r *http.Request, _ identity.Identity) (any, er
 	return nil, h.blobs.Put(r.Context(), digest, r.ContentLength, r.Body)
 }
 
-// post verifies, validates and stores a version.
-func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error) {
+// check makes the checks of a publication and stores nothing.
+func (h *versionHandlers) check(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var in api.Check
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	if err := h.uploads.checkSize(in.BodySize); err != nil {
+		return nil, err
+	}
+	return h.requests.check(r.Context(), config, in, caller.Name)
+}
+
+// post verifies, validates and stores a version, and starts its rollout if the request says so.
+func (h *versionHandlers) post(r *http.Request, caller identity.Identity) (any, error) {
 	config, err := configOf(r)
 	if err != nil {
 		return nil, err
@@ -160,37 +177,60 @@ func (h *versionHandlers) post(r *http.Request, _ identity.Identity) (any, error
 	if err := decodeRequest(r, &in); err != nil {
 		return nil, err
 	}
+	p, err := h.publication(r.Context(), config, in, caller.Name)
+	if err != nil {
+		return nil, err
+	}
+	out, err := h.requests.publish(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	if !out.unchanged {
+		stored := record.VersionKey{Config: config, Version: p.version}
+		h.driver.Input(r.Context(), step.Input{Kind: step.InStored, Body: step.Body{Version: stored}})
+	}
+	answer := api.Published{Version: apiVersion(out.version), Unchanged: out.unchanged}
+	if out.state.ID != 0 {
+		started := apiRollout(out.state, nil)
+		answer.Rollout = &started
+	}
+	return answer, nil
+}
+
+// publication verifies the signature and the bodies of a version, and checks the plan of the
+// rollout.
+func (h *versionHandlers) publication(
+	ctx context.Context,
+	config string,
+	in api.PutVersion,
+	by string,
+) (p publication, err error) {
 	m, publisher, err := h.policy.VerifyManifest(in.Signed)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	if m.Config != config {
-		return nil, fmt.Errorf("%w: the manifest is for %s, the request for %s", errRequest, m.Config, config)
+		return p, fmt.Errorf("%w: the manifest is for %s, the request for %s", errRequest, m.Config, config)
 	}
-	ctx := r.Context()
 	if err := h.uploads.checkSize(m.BodySize); err != nil {
-		return nil, err
+		return p, err
 	}
-	if err := h.holds.permit(ctx, config, h.policy.Regions(), true); err != nil {
-		return nil, err
+	p.launch = launch{config: config, by: by}
+	if in.Start != nil {
+		p.starts = true
+		p.launch, err = h.requests.plan(ctx, config, *in.Start, by)
+		if err != nil {
+			return p, err
+		}
 	}
 	if err := h.uploads.check(ctx, m); err != nil {
-		return nil, err
+		return p, err
 	}
-	by := fmt.Sprintf("%s (key %s)", publisher.Name, record.IDOf(publisher.Public))
-	revision, err := h.ledger.PutManifest(ctx, m, in.Signed, by)
-	if err != nil {
-		return nil, err
-	}
-	stored := record.VersionKey{Config: config, Version: m.Version}
-	h.driver.Input(ctx, step.Input{Kind: step.InStored, Body: step.Body{Version: stored}})
-	return apiVersion(versionstore.Version{
-		Manifest: m,
-		Raw:      in.Signed,
-		By:       by,
-		At:       time.Now(),
-		Revision: revision,
-	}), nil
+	p.version = m.Version
+	p.ifChanged = in.IfChanged
+	signer := fmt.Sprintf("%s (key %s)", publisher.Name, record.IDOf(publisher.Public))
+	p.added = &versionstore.SignedManifest{Manifest: m, Raw: in.Signed, By: signer}
+	return p, nil
 }
 
 // getHolders asks every agent for the held part of a version.
@@ -241,7 +281,7 @@ func (h *versionHandlers) putSchema(r *http.Request, caller identity.Identity) (
 	if err := draft.CheckSchema(schema); err != nil {
 		return nil, err
 	}
-	return nil, h.ledger.PutSchema(r.Context(), config, schema, caller.Name)
+	return nil, h.writeSchema(r.Context(), config, schema, caller.Name)
 }
 
 // deleteSchema removes the JSON Schema of a config.
@@ -250,5 +290,18 @@ func (h *versionHandlers) deleteSchema(r *http.Request, caller identity.Identity
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.ledger.PutSchema(r.Context(), config, nil, caller.Name)
+	return nil, h.writeSchema(r.Context(), config, nil, caller.Name)
+}
+
+// writeSchema sets the JSON Schema of a config; nil removes it.
+func (h *versionHandlers) writeSchema(ctx context.Context, config string, schema []byte, by string) error {
+	act := ledger.Act{By: by, What: "schema set", Config: config}
+	if schema == nil {
+		act.What = "schema removed"
+	}
+	return h.ledger.Update(func(w *ledger.Writer) error {
+		write := versionstore.SchemaWrite{Config: config, Schema: schema}
+		_, err := w.Commit(ctx, act, ledger.Changes{Schemas: []versionstore.SchemaWrite{write}})
+		return err
+	})
 }

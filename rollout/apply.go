@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"banyan/record"
@@ -49,7 +50,8 @@ const (
 func Apply(s State, r Request, v View) (State, []Move, error) {
 	undo := r.What == Undo && s.Status == Done
 	if s.Status.Over() && !undo {
-		return s, nil, fmt.Errorf("rollout %d of %s is %s: %w", s.ID, s.Config, s.Status, ErrNotPossible)
+		return s, nil, overError(fmt.Sprintf("cannot %s rollout %d of %s: it ended (%s)",
+			r.What, s.ID, s.Config, s.ending()))
 	}
 	n := s.clone()
 	o := &order{decision: decision{judge: judge{State: &n, view: v}}, Request: r, by: r.By}
@@ -58,6 +60,21 @@ func Apply(s State, r Request, v View) (State, []Move, error) {
 	}
 	err := o.carryOut()
 	return n, o.moves, err
+}
+
+// overError is the error of a request to a rollout that has ended. It wraps ErrNotPossible.
+type overError string
+
+func (e overError) Error() string { return string(e) }
+func (e overError) Unwrap() error { return ErrNotPossible }
+
+// ending describes the end of a rollout: "rolled back at 15:49:38Z: 5 of 5 hosts failed".
+func (s *State) ending() string {
+	text := strings.ReplaceAll(string(s.Status), "_", " ") + " at " + s.Ended.UTC().Format(time.RFC3339)
+	if s.Why != "" {
+		text += ": " + s.Why
+	}
+	return text
 }
 
 // order is a request and the step that carries the request out.
@@ -151,9 +168,24 @@ func (o *order) askUndo() error {
 	if o.Status != Done {
 		return o.refuse("it is not done; abort it")
 	}
+	if why := o.replaced(); why != "" {
+		return o.refuse(why)
+	}
 	o.Ended = time.Time{}
 	o.goBack(Aborted, "undone by "+o.by)
 	return nil
+}
+
+// replaced returns the reason for which nothing is left to undo: after the rollout, another
+// writer has moved the pointer of every region; "" otherwise.
+func (o *order) replaced() string {
+	for _, region := range o.touched() {
+		if o.view.Regions[region].Epoch == o.State.Regions[region].Epoch {
+			return ""
+		}
+	}
+	return fmt.Sprintf("every region has been moved since, by hand or by a rollback, and none "+
+		"runs version %d because of it; 'banyan rollback' takes back what runs", o.Version)
 }
 
 func (o *order) askAbort() error {
@@ -203,7 +235,13 @@ func (o *order) leave() {
 		o.say("regions %v were taken out by %s", regions, o.by)
 		return
 	}
+	waits := o.Status == Waiting
 	for _, r := range o.State.Regions {
+		if !r.Left && waits {
+			// A pause would end with resume, without the approval.
+			o.say("regions %v were taken out by %s", regions, o.by)
+			return
+		}
 		if !r.Left {
 			o.pause(fmt.Sprintf("regions %v were taken out by %s", regions, o.by))
 			return

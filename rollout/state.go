@@ -225,6 +225,9 @@ func (s *State) touched() []string {
 	return in
 }
 
+// Moved reports whether the rollout has moved a pointer that it has not let go of.
+func (s *State) Moved() bool { return len(s.touched()) > 0 }
+
 // wave returns the wave in progress.
 func (s *State) wave() *Wave { return &s.Plan.Waves[min(s.Wave, len(s.Plan.Waves)-1)] }
 

@@ -113,18 +113,7 @@ func (b *Badger) writeAt(
 // PutManifest implements Store.
 func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error) {
 	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
-		last, err := readNumber(txn, nameKey(tagLast, m.Config))
-		if err != nil {
-			return err
-		}
-		if m.Version != last+1 {
-			return versionConflict(txn, m, last)
-		}
-		r := newRow(raw, by, revision)
-		if err := putRow(txn, numberedKey(tagManifest, m.Config, m.Version), r); err != nil {
-			return err
-		}
-		return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(m.Version))
+		return addManifest(txn, m, newRow(raw, by, revision))
 	})
 }
 
@@ -175,10 +164,27 @@ func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
 	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		now := time.Now().UnixMicro()
 		revision := current
+		for _, c := range t.Checks {
+			if err := checkDocument(txn, c); err != nil {
+				return current, err
+			}
+		}
+		for _, v := range t.Versions {
+			revision++
+			r := row{Raw: v.Raw, By: v.By, AtMicros: now, Revision: revision}
+			if err := addManifest(txn, v.Manifest, r); err != nil {
+				return current, err
+			}
+		}
 		for _, p := range t.Pointers {
 			revision++
 			r := row{Raw: p.Raw, By: t.By, AtMicros: now, Revision: revision}
 			if err := movePointer(txn, p.Pointer, r); err != nil {
+				return current, err
+			}
+		}
+		for _, w := range t.Schemas {
+			if err := writeSchema(txn, w); err != nil {
 				return current, err
 			}
 		}
@@ -194,14 +200,8 @@ func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
 
 // PutSchema implements Store.
 func (b *Badger) PutSchema(ctx context.Context, config string, schema []byte, _ string) error {
-	if len(schema) > MaxSchema {
-		return fmt.Errorf("%w: schema of %d bytes, the limit is %d", record.ErrTooLarge, len(schema), MaxSchema)
-	}
 	_, err := b.write(ctx, func(txn *badger.Txn, _ uint64) error {
-		if len(schema) == 0 {
-			return txn.Delete(nameKey(tagSchema, config))
-		}
-		return embeddb.Put(txn, nameKey(tagSchema, config), schema)
+		return writeSchema(txn, SchemaWrite{Config: config, Schema: schema})
 	})
 	return err
 }

@@ -109,6 +109,32 @@ func versionConflict(txn *badger.Txn, m record.Manifest, last uint64) error {
 	return conflict
 }
 
+// addManifest stores a manifest, whose row is r, if its version is the next one of the config.
+func addManifest(txn *badger.Txn, m record.Manifest, r row) error {
+	last, err := readNumber(txn, nameKey(tagLast, m.Config))
+	if err != nil {
+		return err
+	}
+	if m.Version != last+1 {
+		return versionConflict(txn, m, last)
+	}
+	if err := putRow(txn, numberedKey(tagManifest, m.Config, m.Version), r); err != nil {
+		return err
+	}
+	return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(m.Version))
+}
+
+// writeSchema sets or removes the schema of a config.
+func writeSchema(txn *badger.Txn, w SchemaWrite) error {
+	switch {
+	case len(w.Schema) > MaxSchema:
+		return fmt.Errorf("%w: schema of %d bytes, the limit is %d", record.ErrTooLarge, len(w.Schema), MaxSchema)
+	case len(w.Schema) == 0:
+		return txn.Delete(nameKey(tagSchema, w.Config))
+	}
+	return embeddb.Put(txn, nameKey(tagSchema, w.Config), w.Schema)
+}
+
 // movePointer replaces a pointer by p, whose row is r, if p's epoch is the next one and the
 // versions that p names are stored.
 func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
@@ -168,7 +194,7 @@ func putRow(txn *badger.Txn, key []byte, r row) error {
 }
 
 // writeDocument stores the row of a document. The revision of the row is the sequence of
-// the document. A damaged document has the sequence 0, as if there were none.
+// the document.
 func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 	if len(d.Raw) > MaxDocument {
 		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d",
@@ -178,22 +204,8 @@ func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 		return fmt.Errorf("%w: %q for a %s", ErrName, d.Name, d.Kind)
 	}
 	key := pairKey(tagDocument, d.Kind, d.Name)
-	held, err := readRow(txn, key)
-	if isDamage(err) {
-		held, err = row{}, nil
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err := checkDocument(txn, DocumentCheck{Kind: d.Kind, Name: d.Name, Seq: d.IfSeq}); err != nil {
 		return err
-	}
-	if held.Revision != d.IfSeq {
-		return &ConflictError{
-			What:    d.Kind,
-			Config:  d.Name,
-			Wanted:  d.IfSeq + 1,
-			Current: held.Revision,
-			By:      held.By,
-			At:      held.at(),
-		}
 	}
 	if d.Raw == nil {
 		return txn.Delete(key)
@@ -203,4 +215,28 @@ func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
 		return err
 	}
 	return embeddb.Put(txn, key, encoded)
+}
+
+// checkDocument returns a *ConflictError if a document does not have the expected sequence. A
+// damaged document has the sequence 0, as if there were none.
+func checkDocument(txn *badger.Txn, c DocumentCheck) error {
+	held, err := readRow(txn, pairKey(tagDocument, c.Kind, c.Name))
+	if isDamage(err) {
+		held = row{}
+		err = nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if held.Revision == c.Seq {
+		return nil
+	}
+	return &ConflictError{
+		What:    c.Kind,
+		Config:  c.Name,
+		Wanted:  c.Seq + 1,
+		Current: held.Revision,
+		By:      held.By,
+		At:      held.at(),
+	}
 }

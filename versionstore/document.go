@@ -39,11 +39,36 @@ type SignedPointer struct {
 	Raw     []byte
 }
 
-// Transaction is a set of writes that happen together or not at all. Each pointer gets a
-// revision of its own, in the order of Pointers; the last one is the revision that Commit
-// returns.
+// SignedManifest is a manifest, its signed form and the publisher who signed it.
+type SignedManifest struct {
+	Manifest record.Manifest
+	Raw      []byte
+	By       string
+}
+
+// SchemaWrite sets the JSON Schema of a config; an empty schema removes it.
+type SchemaWrite struct {
+	Config string
+	Schema []byte
+}
+
+// DocumentCheck is the condition that a document has the sequence Seq; 0 means that the
+// document does not exist.
+type DocumentCheck struct {
+	Kind string
+	Name string
+	Seq  uint64
+}
+
+// Transaction is a set of writes that happen together or not at all. Each version and each
+// pointer gets a revision of its own, versions first, in the order of Versions and Pointers;
+// the last one is the revision that Commit returns.
 type Transaction struct {
+	Versions  []SignedManifest
 	Pointers  []SignedPointer
+	Schemas   []SchemaWrite
 	Documents []DocumentWrite
-	By        string // the writer
+	// Checks are conditions on documents that the transaction does not write.
+	Checks []DocumentCheck
+	By     string // the writer
 }

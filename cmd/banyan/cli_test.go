@@ -83,8 +83,8 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 	one, two := file(t, "a.json", "{\n  \"limit\": 1\n}\n"), file(t, "b.json", "{\n  \"limit\": 2\n}\n")
 	c.expect(0, []string{"version 1 published", "eu", "us", "2/2"}, "publish", "payments/limits", one, "-m", "first")
 	c.expect(0, []string{"version 2 published"}, "publish", "payments/limits", two, "-m", "second")
-	c.expect(0, []string{"-  \"limit\": 1", "+  \"limit\": 2"}, "diff", "payments/limits")
-	c.expect(0, []string{"rolled back", "5 ", "1 "}, "rollback", "payments/limits")
+	c.expect(0, []string{"-  \"limit\": 1", "+  \"limit\": 2"}, "diff", "payments/limits", "1")
+	c.expect(0, []string{"back from version 2 to version 1, which ran", "5 ", "1 "}, "rollback", "payments/limits")
 	c.expect(0, []string{"first", "second", "admin (key"}, "history", "payments/limits")
 	c.expect(0, []string{"payments/limits", "leads", "2/2"}, "status")
 	c.expect(0, []string{"eu-agent-0000", "(coordinator)"}, "agents")
@@ -96,8 +96,10 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 		t.Errorf("status as JSON: %+v, %v", status, err)
 	}
 	c.expect(0, []string{"version 3 stored, not activated"}, "publish", "payments/limits", one, "--no-activate")
-	c.expect(0, []string{"rolled back"}, "rollback", "payments/limits", "--to", "2", "--region", "us")
-	c.expect(3, []string{"version 1 in region eu", "no version before it"}, "rollback", "payments/limits")
+	c.expect(0, []string{"unchanged: version 3"}, "publish", "payments/limits", one, "--no-activate")
+	c.expect(3, []string{"region us", "version 2 was rolled back by admin", "banyan rollout start payments/limits 2 --region us"},
+		"rollback", "payments/limits", "--to", "2", "--region", "us")
+	c.expect(3, []string{"version 1 runs", "no version ran well before it"}, "rollback", "payments/limits", "--from", "1")
 }
 
 func TestSchemasHoldBackBadDrafts(t *testing.T) {

@@ -158,52 +158,68 @@ func (a *app) getPlan(cmd *cobra.Command, name string) error {
 	}
 }
 
+// freezeFlags are the flags of banyan freeze.
+type freezeFlags struct {
+	hold api.Hold
+	long time.Duration
+	lift bool
+	all  bool
+}
+
 func newFreeze(a *app) *cobra.Command {
-	var (
-		h    api.Hold
-		long time.Duration
-		lift bool
-	)
+	var flags freezeFlags
 	cmd := &cobra.Command{
 		Use:   "freeze [PREFIX]",
-		Short: "Stop all rollouts of the configs under PREFIX (default: of every config)",
-		Long: `Stop all rollouts of the configs under PREFIX, or of every config. No rollout starts, and
-rollouts under way stay where they are. Rollbacks still work, by hand and by gates.
+		Short: "Stop all rollouts of the configs under PREFIX, or of every config with --all",
+		Long: `Stop all rollouts of the configs under PREFIX, or of every config with --all. No rollout
+starts, and rollouts under way stay where they are. Rollbacks still work, by hand and by gates.
 
 Without --reason and --lift, list what is frozen or locked.`,
-		Example: `  banyan freeze --reason "black friday" --for 48h
+		Example: `  banyan freeze --all --reason "black friday" --for 48h
   banyan freeze payments --reason "audit" --region eu
-  banyan freeze --lift`,
+  banyan freeze --lift --all`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			h.Scope = "*"
-			if len(args) == 1 {
-				h.Scope = args[0]
-			}
-			if lift {
-				return a.do(cmd, func(c *api.Client) error { return c.Lift(cmd.Context(), h) }, "the freeze of %s is lifted", h.Scope)
-			}
-			if h.Reason == "" && len(args) == 0 {
-				return a.listHolds(cmd)
-			}
-			if h.Reason == "" {
-				return usagef("a freeze needs a --reason, for everybody whom the freeze stops")
-			}
-			if cmd.Flags().Changed("for") && long <= 0 {
-				return usagef("--for is %s; a freeze must last longer than 0", long)
-			}
-			if long > 0 {
-				h.Until = time.Now().Add(long)
-			}
-			return a.hold(cmd, h)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.freeze(cmd, args, flags) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&h.Reason, "reason", "", "`TEXT`: why, for everybody whom the freeze stops")
-	f.DurationVar(&long, "for", 0, "`TIME` after which the freeze ends (default never)")
-	f.StringVar(&h.Region, "region", "", "freeze only rollouts that include `REGION`")
-	f.BoolVar(&lift, "lift", false, "end the freeze")
+	f.StringVar(&flags.hold.Reason, "reason", "", "`TEXT`: why, for everybody whom the freeze stops")
+	f.DurationVar(&flags.long, "for", 0, "`TIME` after which the freeze ends (default never)")
+	f.StringVar(&flags.hold.Region, "region", "", "freeze only rollouts that include `REGION`")
+	f.BoolVar(&flags.all, "all", false, "freeze every config, or lift that freeze")
+	f.BoolVar(&flags.lift, "lift", false, "end the freeze")
 	return cmd
+}
+
+// freeze puts or lifts a freeze, or lists the holds.
+func (a *app) freeze(cmd *cobra.Command, args []string, flags freezeFlags) error {
+	h := flags.hold
+	if h.Reason == "" && !flags.lift && len(args) == 0 && !flags.all {
+		return a.listHolds(cmd)
+	}
+	switch {
+	case len(args) == 1 && flags.all:
+		return usagef("--all is every config; leave out %s", args[0])
+	case len(args) == 1:
+		h.Scope = args[0]
+	case flags.all:
+		h.Scope = "*"
+	default:
+		return usagef("name a PREFIX, or say --all for every config of the fleet")
+	}
+	if flags.lift {
+		lift := func(c *api.Client) error { return c.Lift(cmd.Context(), h) }
+		return a.do(cmd, lift, "the freeze of %s is lifted", h.Scope)
+	}
+	if h.Reason == "" {
+		return usagef("a freeze needs a --reason, for everybody whom the freeze stops")
+	}
+	if cmd.Flags().Changed("for") && flags.long <= 0 {
+		return usagef("--for is %s; a freeze must last longer than 0", flags.long)
+	}
+	if flags.long > 0 {
+		h.Until = time.Now().Add(flags.long)
+	}
+	return a.hold(cmd, h)
 }
 
 func newLock(a *app) *cobra.Command {

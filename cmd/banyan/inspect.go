@@ -170,48 +170,132 @@ func fetchVerified(
 	return m, err
 }
 
+// chosen are the flags that choose a version.
+type chosen struct {
+	number uint64
+	last   bool
+	region string
+}
+
+func (c *chosen) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&c.last, "last", false, "the version stored last, whether or not a region runs it")
+	cmd.Flags().StringVar(&c.region, "region", "", "the version that `REGION` runs, if regions run different ones")
+}
+
+// version returns the number of the chosen version of config.
+func (c *chosen) version(ctx context.Context, client *api.Client, config string) (uint64, error) {
+	ways := 0
+	for _, given := range []bool{c.number != 0, c.last, c.region != ""} {
+		if given {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return 0, usagef("--version, --last and --region exclude each other; choose one")
+	}
+	switch {
+	case c.number != 0:
+		return c.number, nil
+	case c.last:
+		v, err := client.Version(ctx, config, 0)
+		return v.Manifest.Version, err
+	}
+	return runningVersion(ctx, client, config, c.region)
+}
+
+// runningVersion returns the version that region runs, or that every region runs if region is
+// empty. A region that is in the middle of a rollout counts with the version before.
+func runningVersion(ctx context.Context, client *api.Client, config, region string) (uint64, error) {
+	s, err := client.ConfigStatus(ctx, config)
+	if err != nil {
+		return 0, err
+	}
+	running := uint64(0)
+	var each []string
+	same := true
+	for _, r := range s.Regions {
+		if r.Version == 0 || region != "" && r.Region != region {
+			continue
+		}
+		each = append(each, fmt.Sprintf("%s runs version %d", r.Region, r.Version))
+		same = same && (running == 0 || running == r.Version)
+		running = r.Version
+	}
+	switch {
+	case running == 0:
+		where := "in no region"
+		if region != "" {
+			where = "not in region " + region
+		}
+		return 0, &api.Error{
+			Code:    api.CodeNotFound,
+			Message: fmt.Sprintf("%s runs %s", config, where),
+			Hint:    "--last stands for the version stored last",
+		}
+	case !same:
+		return 0, &api.Error{
+			Code:    api.CodeConflict,
+			Message: config + " runs in different versions: " + strings.Join(each, ", "),
+			Hint:    "choose with --region or --version",
+		}
+	}
+	return running, nil
+}
+
 func newGet(a *app) *cobra.Command {
 	var (
-		number uint64
-		out    string
+		c   chosen
+		out string
 	)
 	cmd := &cobra.Command{
 		Use:   "get CONFIG",
-		Short: "Print the body of a stored version, after checking its signature",
+		Short: "Print the body of the running version, after checking its signature",
 		Example: `  banyan get web/flags
+  banyan get web/flags --last
   banyan get web/flags --version 3 --out flags.json`,
 		Args: exactly("CONFIG"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, bundle, err := a.client()
-			if err != nil {
-				return err
-			}
-			if out != "" {
-				return atomicfile.WriteFrom(out, 0o644, func(w io.Writer) error {
-					_, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, w)
-					return err
-				})
-			}
-			if a.output == "json" {
-				var body bytes.Buffer
-				m, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, &body)
-				if err != nil {
-					return err
-				}
-				return a.print(struct {
-					Manifest record.Manifest `json:"manifest"`
-					Body     []byte          `json:"body"`
-				}{m, body.Bytes()}, nil)
-			}
-			return a.printVerified(func(w io.Writer) error {
-				_, err := fetchVerified(cmd.Context(), client, bundle, args[0], number, w)
-				return err
-			})
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.get(cmd.Context(), args[0], c, out) },
 	}
-	cmd.Flags().Uint64Var(&number, "version", 0, "version `N` to print (default the version stored last)")
+	cmd.Flags().Uint64Var(&c.number, "version", 0, "version `N` to print (default the running version)")
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write instead of standard output")
+	c.flags(cmd)
 	return cmd
+}
+
+// get prints the chosen version of config, or writes it to the file out.
+func (a *app) get(ctx context.Context, config string, c chosen, out string) error {
+	client, bundle, err := a.client()
+	if err != nil {
+		return err
+	}
+	number, err := c.version(ctx, client, config)
+	if err != nil {
+		return err
+	}
+	fetch := func(w io.Writer) (record.Manifest, error) {
+		return fetchVerified(ctx, client, bundle, config, number, w)
+	}
+	switch {
+	case out != "":
+		return atomicfile.WriteFrom(out, 0o644, func(w io.Writer) error {
+			_, err := fetch(w)
+			return err
+		})
+	case a.output == "json":
+		var body bytes.Buffer
+		m, err := fetch(&body)
+		if err != nil {
+			return err
+		}
+		return a.print(struct {
+			Manifest record.Manifest `json:"manifest"`
+			Body     []byte          `json:"body"`
+		}{m, body.Bytes()}, nil)
+	}
+	return a.printVerified(func(w io.Writer) error {
+		_, err := fetch(w)
+		return err
+	})
 }
 
 // printVerified prints what write has written, after write has returned without an error.
@@ -234,10 +318,15 @@ func (a *app) printVerified(write func(io.Writer) error) error {
 }
 
 func newDiff(a *app) *cobra.Command {
-	return &cobra.Command{
+	var c chosen
+	cmd := &cobra.Command{
 		Use:   "diff CONFIG [FROM [TO]]",
-		Short: "Show what changed between two stored versions (default: the last two)",
+		Short: "Show what changed between two versions (default: the running one and the one stored last)",
+		Long: `Show what changed between two versions. With CONFIG alone, compare the running version with
+the version stored last. With FROM, compare FROM with the running version, or with the version
+stored last if --last is given.`,
 		Example: `  banyan diff web/flags
+  banyan diff web/flags 3
   banyan diff web/flags 3 7`,
 		Args: cobra.RangeArgs(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -245,7 +334,7 @@ func newDiff(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			from, to, err := diffRange(cmd.Context(), client, args)
+			from, to, err := diffRange(cmd.Context(), client, args, c)
 			if err != nil {
 				return err
 			}
@@ -256,15 +345,32 @@ func newDiff(a *app) *cobra.Command {
 			if _, err := fetchVerified(cmd.Context(), client, bundle, args[0], to, &after); err != nil {
 				return err
 			}
-			name := func(version uint64) string { return fmt.Sprintf("%s@%d", args[0], version) }
-			diff := udiff.Unified(name(from), name(to), before.String(), after.String())
-			out := map[string]any{"config": args[0], "from": from, "to": to, "diff": diff}
-			return a.print(out, func(io.Writer) { io.WriteString(a.stdout, diff) })
+			return a.printDiff(args[0], from, to, before.String(), after.String())
 		},
 	}
+	c.flags(cmd)
+	return cmd
 }
 
-func diffRange(ctx context.Context, client *api.Client, args []string) (from, to uint64, err error) {
+// printDiff prints the difference between the bodies of two versions.
+func (a *app) printDiff(config string, from, to uint64, before, after string) error {
+	name := func(version uint64) string { return fmt.Sprintf("%s@%d", config, version) }
+	diff := udiff.Unified(name(from), name(to), before, after)
+	out := map[string]any{"config": config, "from": from, "to": to, "diff": diff, "identical": before == after}
+	return a.print(out, func(io.Writer) {
+		switch {
+		case from == to:
+			fmt.Fprintf(a.stdout, "identical: version %d is both\n", from)
+		case before == after:
+			fmt.Fprintf(a.stdout, "identical: versions %d and %d have the same content\n", from, to)
+		default:
+			io.WriteString(a.stdout, diff)
+		}
+	})
+}
+
+// diffRange returns the versions to compare.
+func diffRange(ctx context.Context, client *api.Client, args []string, c chosen) (from, to uint64, err error) {
 	var numbers []uint64
 	for _, arg := range args[1:] {
 		n, err := strconv.ParseUint(arg, 10, 64)
@@ -273,24 +379,25 @@ func diffRange(ctx context.Context, client *api.Client, args []string) (from, to
 		}
 		numbers = append(numbers, n)
 	}
-	if len(numbers) == 2 {
+	switch len(numbers) {
+	case 2:
+		if c.last || c.region != "" {
+			return 0, 0, usagef("FROM and TO are given; leave out --last and --region")
+		}
 		return numbers[0], numbers[1], nil
+	case 1:
+		to, err = c.version(ctx, client, args[0])
+		return numbers[0], to, err
 	}
-	last, err := client.Version(ctx, args[0], 0)
+	if c.last {
+		return 0, 0, usagef("without FROM, the version stored last is compared anyway; leave out --last")
+	}
+	from, err = c.version(ctx, client, args[0])
 	if err != nil {
 		return 0, 0, err
 	}
-	to = last.Manifest.Version
-	if len(numbers) == 1 {
-		return numbers[0], to, nil
-	}
-	if last.Parent == 0 {
-		return 0, 0, &api.Error{
-			Code:    api.CodeRejected,
-			Message: args[0] + " has one version only: there is no other version to compare",
-		}
-	}
-	return last.Parent, to, nil
+	last, err := client.Version(ctx, args[0], 0)
+	return from, last.Manifest.Version, err
 }
 
 func newSchema(a *app) *cobra.Command {

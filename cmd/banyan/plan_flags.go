@@ -58,6 +58,12 @@ func (p *planFlags) flags(cmd *cobra.Command) {
 		"`ACTION` when a gate fails: rollback or pause (default rollback)")
 }
 
+// given reports whether a flag of the plan was given.
+func (p *planFlags) given() bool {
+	flags := append([]string{"plan", "plan-name", "immediate", "region"}, planShape...)
+	return slices.ContainsFunc(flags, p.changed)
+}
+
 // request returns the request for the rollout of a version.
 func (p *planFlags) request(version uint64) (api.StartRollout, error) {
 	in := api.StartRollout{

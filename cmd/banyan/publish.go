@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +43,14 @@ publisher key, store it, and roll it out.
 The rollout follows a plan: --plan, --plan-name, or the default plan of the config's
 prefix. Without a plan, the version is staged in all regions and then activated in all
 regions at once. A rollout with a bake time goes on by itself; --wait says how long to
-wait for its end.`,
+wait for its end.
+
+All checks come first, and the version is stored together with the start of its rollout: after
+an error nothing is stored. If every region runs the same content already, nothing is stored
+and no host reloads, unless --force is given.
+
+The exit code is the fate of this version: 0 every host runs it, 5 another version took over
+while the command waited, 6 it was taken back, 7 not yet known when the wait ended.`,
 		Example: `  banyan publish web/flags flags.json -m "enable dark mode"
   banyan publish edge/proxy proxy.conf --plan careful.yaml
   banyan publish edge/proxy proxy.conf --wave canary=true:5m --wave 10%:10m --wave 100%
@@ -57,24 +66,30 @@ wait for its end.`,
 	f.StringVar(&p.draft.ContentType, "type", "", "content `TYPE` (default by the file's name)")
 	f.Uint64Var(&p.draft.Parent, "parent", 0, "fail if the newest version is not `N`")
 	f.BoolVar(&p.noActivate, "no-activate", false, "store the version only; no host runs it")
+	f.BoolVar(&p.draft.Force, "force", false, "store and roll out a version even if its content is unchanged")
 	p.plan.flags(cmd)
 	waitFlag(cmd, &p.wait)
 	return cmd
 }
 
 // publish stores file, "-" for standard input, as the next version of config, and rolls it out.
-func (a *app) publish(ctx context.Context, config, file string, p publication) (err error) {
+func (a *app) publish(ctx context.Context, config, file string, p publication) error {
 	if err := record.ValidateConfig(config); err != nil {
 		return err
 	}
-	if _, err := p.plan.request(0); err != nil {
-		return err // a wrong flag is found before anything is stored
+	request, err := p.plan.request(0)
+	if err != nil {
+		return err
+	}
+	if p.noActivate && p.plan.given() {
+		return usagef("--no-activate starts no rollout; leave out the flags of a plan")
 	}
 	p.draft.Config = config
 	if p.draft.ContentType == "" {
 		p.draft.ContentType = draft.TypeOf(file)
 	}
-	if p.draft.File, err = a.draftFile(file); err != nil {
+	p.draft.File, err = a.draftFile(file)
+	if err != nil {
 		return err
 	}
 	if file == "-" {
@@ -93,19 +108,39 @@ func (a *app) publish(ctx context.Context, config, file string, p publication) (
 			key.ID, record.ErrScope, config)
 	}
 	p.draft.Progress = a.uploadProgress
-	stored, err := client.Publish(ctx, p.draft, key)
+	var start *api.StartRollout
+	if !p.noActivate {
+		start = &request
+		start.Message = p.draft.Message
+	}
+	stored, err := client.PublishAndStart(ctx, p.draft, start, key)
 	a.progressDone()
 	if err != nil {
+		return nothingStored(err)
+	}
+	if p.noActivate || stored.Unchanged && stored.Rollout == nil {
+		return a.print(stored, func(w io.Writer) { printStored(w, stored) })
+	}
+	return a.goLive(ctx, client, stored, p)
+}
+
+// nothingStored adds to the error of a publication that nothing was stored. If the coordinator
+// can't be reached, the error says nothing: the answer to the last request may be lost.
+func nothingStored(err error) error {
+	if errors.Is(err, api.ErrUnreachable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	number := stored.Manifest.Version
-	if p.noActivate {
-		return a.print(stored, func(w io.Writer) {
-			fmt.Fprintf(w, "%s version %d stored, not activated\n", config, number)
-		})
+	return fmt.Errorf("%w; nothing was stored", err)
+}
+
+// printStored prints the outcome of a publication without a rollout.
+func printStored(w io.Writer, p api.Published) {
+	number := p.Manifest.Version
+	if p.Unchanged {
+		fmt.Fprintf(w, "%s unchanged: version %d has the same content; --force stores it again\n", p.Config, number)
+		return
 	}
-	p.plan.message = p.draft.Message
-	return a.goLive(ctx, client, config, number, p.plan, p.wait, p.waitGiven)
+	fmt.Fprintf(w, "%s version %d stored, not activated\n", p.Config, number)
 }
 
 // draftFile returns the file of a draft. Standard input is copied into a temporary file.
@@ -150,38 +185,141 @@ func newRollback(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "rollback CONFIG",
-		Short: "Return CONFIG to an older version, on all hosts at once",
-		Long: `Return CONFIG to the version before the running one, or to version --to, on all hosts at
-once. A rollout under way is taken back. A rollback is a new epoch that names an old
-version: hosts that have that version on disk fetch nothing.`,
+		Short: "Return CONFIG to the version that ran before, on all hosts at once",
+		Long: `Return CONFIG to the version that ran last and well, in each region, on all hosts at once.
+Versions that a gate or a person took back are skipped. A rollout under way is taken back. A
+rollback is a new epoch that names an old version: hosts that have that version on disk fetch
+nothing.
+
+Said twice, the command does nothing the second time. To go back further, name the version to
+leave with --from, or the version to return to with --to.
+
+A rollback only returns to a version that ran well in the region. So it passes a freeze and
+needs no second person; a lock stops it. Any other version is brought live by a rollout.`,
 		Example: `  banyan rollback web/flags -m "checkout is broken"
+  banyan rollback web/flags --from 8
   banyan rollback web/flags --to 7 --region eu`,
 		Args: exactly("CONFIG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, _, err := a.client()
-			if err != nil {
-				return err
-			}
-			pointers, err := client.Rollback(cmd.Context(), args[0], in)
-			if err != nil {
-				return err
-			}
-			out, epochs := activated{Config: args[0]}, map[string]uint64{}
-			for _, p := range pointers {
-				epochs[p.Region], out.Version = p.Epoch, p.Baseline
-			}
-			return a.settled(cmd.Context(), client, out, epochs, wait, "rolled back")
+			return a.rollback(cmd.Context(), args[0], in, wait)
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&in.To, "to", 0, "version `N` to return to (default the version before the running one)")
+	f.Uint64Var(&in.To, "to", 0, "version `N` to return to (default the version that ran last and well)")
+	f.Uint64Var(&in.From, "from", 0, "version `N` to leave; regions that run another version stay as they are")
 	f.StringSliceVar(&in.Regions, "region", nil, "`REGION` to roll back; may be repeated (default all)")
 	f.StringVarP(&in.Message, "message", "m", "", "`TEXT` for the history: why")
 	waitFlag(cmd, &wait)
 	return cmd
 }
 
-// activated is the output of publish and rollback.
+// rolledBack is the output of rollback.
+type rolledBack struct {
+	api.RolledBack
+	// Status is the progress of the regions that moved.
+	Status []api.RegionStatus `json:"status"`
+}
+
+// rollback takes a config back, and waits until every agent has applied the pointers that moved.
+func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait time.Duration) error {
+	client, _, err := a.client()
+	if err != nil {
+		return err
+	}
+	back, err := client.Rollback(ctx, config, in)
+	if err != nil {
+		return err
+	}
+	epochs := map[string]uint64{}
+	for i, region := range back.Regions {
+		if region.Moved && i < len(back.Pointers) {
+			epochs[region.Region] = back.Pointers[i].Epoch
+		}
+	}
+	out := rolledBack{RolledBack: back, Status: []api.RegionStatus{}}
+	var waitErr error
+	if len(epochs) > 0 {
+		out.Status, waitErr = a.waitApplied(ctx, client, config, epochs, wait)
+	}
+	err = a.print(out, func(w io.Writer) {
+		printRolledBack(w, back)
+		if len(out.Status) > 0 {
+			printRegions(w, out.Status)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return waitErr
+}
+
+// printRolledBack prints what a rollback did. Regions with the same outcome share a line.
+func printRolledBack(w io.Writer, back api.RolledBack) {
+	var lines []string
+	regions := map[string][]string{}
+	for _, region := range back.Regions {
+		line := regionBackLine(region)
+		if regions[line] == nil {
+			lines = append(lines, line)
+		}
+		regions[line] = append(regions[line], region.Region)
+	}
+	for _, line := range lines {
+		where := ""
+		if len(lines) > 1 {
+			where = " in " + strings.Join(regions[line], ", ")
+		}
+		fmt.Fprintf(w, "%s%s: %s\n", back.Config, where, line)
+	}
+}
+
+// regionBackLine describes what a rollback did in a region: "back from version 3 to version 1,
+// which ran 15:44–15:49 (skipped 2: taken back by its gate)".
+func regionBackLine(r api.RegionBack) string {
+	if !r.Moved {
+		return "nothing changed: " + r.Why
+	}
+	line := fmt.Sprintf("back from version %d to version %d", r.From, r.To)
+	if r.To == 0 {
+		line = fmt.Sprintf("version %d is taken back; no version ran before it", r.From)
+	}
+	if r.From == r.To {
+		line = fmt.Sprintf("version %d on all hosts again", r.To)
+	}
+	if r.Ran != nil {
+		line += ", which ran " + ranTimes(*r.Ran)
+	}
+	var skipped []string
+	for _, s := range r.Skipped {
+		if s.Version != r.From {
+			skipped = append(skipped, fmt.Sprintf("%d: %s", s.Version, s.Text))
+		}
+	}
+	if len(skipped) > 0 {
+		line += " (skipped " + strings.Join(skipped, ", ") + ")"
+	}
+	return line
+}
+
+// ranTimes formats the time for which a version ran, in local time: "15:44–15:49", with dates
+// if the version did not begin to run today.
+func ranTimes(e api.Activation) string {
+	since := e.Since.Local()
+	until := e.Until.Local()
+	layout := "15:04"
+	if !e.Until.IsZero() && until.Sub(since) < time.Minute {
+		layout = "15:04:05"
+	}
+	if since.Format(time.DateOnly) != time.Now().Format(time.DateOnly) {
+		layout = "2006-01-02 15:04"
+	}
+	if e.Until.IsZero() {
+		return "since " + since.Format(layout)
+	}
+	return since.Format(layout) + "–" + until.Format(layout)
+}
+
+// activated is the output of publish.
 type activated struct {
 	Config  string             `json:"config"`
 	Version uint64             `json:"version"`
@@ -189,28 +327,24 @@ type activated struct {
 	Regions []api.RegionStatus `json:"regions"`
 }
 
-// goLive starts a rollout and follows it until it has ended and every agent has
-// acknowledged. A rollout that bakes is followed only if insist is set. A rollout that waits
-// for a second person is not followed.
-func (a *app) goLive(
-	ctx context.Context, client *api.Client, config string, version uint64, p planFlags, wait time.Duration, insist bool,
-) error {
-	in, err := p.request(version)
-	if err != nil {
-		return err
+// goLive follows the rollout of a publication until it has ended and every agent has
+// acknowledged. A rollout that bakes is followed only if the wait was given. A rollout that
+// waits for a second person is not followed.
+func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Published, p publication) error {
+	config := stored.Config
+	version := stored.Manifest.Version
+	r := *stored.Rollout
+	if stored.Unchanged {
+		a.say("%s unchanged: rollout %d of version %d brings the same content", config, r.ID, version)
 	}
-	r, err := client.StartRollout(ctx, config, in)
-	if err != nil {
-		return fmt.Errorf("version %d of %s is stored, but not rolled out: %w", version, config, err)
-	}
-	if r.Status == rollout.Waiting || wait == 0 || r.Plan.Bakes() > 0 && !insist {
+	if r.Status == rollout.Waiting || p.wait == 0 || r.Plan.Bakes() > 0 && !p.waitGiven {
 		return a.print(r, func(w io.Writer) {
 			fmt.Fprintf(w, "%s version %d published\n", config, version)
 			a.printStarted(w, r)
 		})
 	}
 	began := time.Now()
-	r, err = a.followRollout(ctx, client, config, r.ID, wait, func(api.Rollout) {})
+	r, err := a.followRollout(ctx, client, config, r.ID, p.wait, func(api.Rollout) {})
 	if err != nil {
 		a.print(r, func(w io.Writer) { printRollout(w, r) })
 		return err
@@ -223,23 +357,55 @@ func (a *app) goLive(
 		epochs[region] = s.Epoch
 	}
 	out := activated{Config: config, Version: version, Rollout: r.ID}
-	rest := max(wait-time.Since(began), time.Second)
-	return a.settled(ctx, client, out, epochs, rest, "published")
-}
-
-// settled waits until every agent has applied the pointers, and prints the result.
-func (a *app) settled(
-	ctx context.Context, client *api.Client, out activated, epochs map[string]uint64, wait time.Duration, done string,
-) error {
-	regions, waitErr := a.waitApplied(ctx, client, out.Config, epochs, wait)
+	rest := max(p.wait-time.Since(began), time.Second)
+	regions, waitErr := a.waitApplied(ctx, client, config, epochs, rest)
+	if fate := a.fateOf(ctx, client, config, version, regions); fate != nil {
+		return fate
+	}
 	out.Regions = regions
-	if err := a.print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s version %d %s\n", out.Config, out.Version, done)
+	err = a.print(out, func(w io.Writer) {
+		fmt.Fprintf(w, "%s version %d published\n", config, version)
 		printRegions(w, regions)
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	return waitErr
+}
+
+// fateOf returns an error if a region no longer runs a version that its rollout brought: the
+// version was taken back, or another version took over.
+func (a *app) fateOf(
+	ctx context.Context, client *api.Client, config string, version uint64, regions []api.RegionStatus,
+) error {
+	left := slices.ContainsFunc(regions, func(r api.RegionStatus) bool { return r.Version != version })
+	if !left {
+		return nil
+	}
+	all, err := client.Activations(ctx, config)
+	if err != nil {
+		return err
+	}
+	var replaced error
+	for _, r := range regions {
+		for _, e := range slices.Backward(all.Regions[r.Region]) {
+			if e.Version != version {
+				continue
+			}
+			fate := fmt.Sprintf("version %d of %s was %s in region %s", version, config, e.Text, r.Region)
+			if e.EndedWhy != "" {
+				fate += ": " + e.EndedWhy
+			}
+			switch e.Outcome {
+			case "taken_back", "rolled_back":
+				return fmt.Errorf("%w: %s", errTakenBack, fate)
+			case "replaced":
+				replaced = &api.Error{Code: api.CodeConflict, Message: fate}
+			}
+			break
+		}
+	}
+	return replaced
 }
 
 // waitApplied polls until every agent of the regions in epochs has applied the epoch of its

@@ -226,8 +226,15 @@ func (a *app) watchRollout(ctx context.Context, client *api.Client, config strin
 	return endOf(r)
 }
 
-// endOf returns an error if a rollout was taken back; nil otherwise.
+// endOf returns an error if a rollout was taken back or superseded; nil otherwise.
 func endOf(r api.Rollout) error {
+	if r.Status == rollout.Superseded {
+		return &api.Error{
+			Code:    api.CodeConflict,
+			Message: fmt.Sprintf("rollout %d of %s version %d was superseded %s", r.ID, r.Config, r.Version, r.Why),
+			Hint:    "'banyan status " + r.Config + "' shows what runs",
+		}
+	}
 	if r.Status != rollout.RolledBack && r.Status != rollout.Aborted {
 		return nil
 	}
@@ -251,8 +258,10 @@ func (a *app) followRollout(
 			id = r.ID
 		}
 		if r.ID != id {
-			message := fmt.Sprintf("rollout %d of %s was superseded by rollout %d", id, config, r.ID)
-			return r, &api.Error{Code: api.CodeConflict, Message: message}
+			r, err = olderRollout(ctx, client, config, id)
+			if err != nil {
+				return r, err
+			}
 		}
 		show(r)
 		if r.Status.Over() || r.Status == rollout.Waiting {
@@ -271,6 +280,21 @@ func (a *app) followRollout(
 			return r, ctx.Err()
 		}
 	}
+}
+
+// olderRollout returns a rollout that is not the newest of its config any more: it has ended.
+func olderRollout(ctx context.Context, client *api.Client, config string, id uint64) (api.Rollout, error) {
+	all, err := client.Rollouts(ctx, config)
+	if err != nil {
+		return api.Rollout{}, err
+	}
+	for _, r := range all {
+		if r.ID == id {
+			return r, nil
+		}
+	}
+	message := fmt.Sprintf("rollout %d of %s is over, and newer rollouts have pushed it out of the history", id, config)
+	return api.Rollout{}, &api.Error{Code: api.CodeConflict, Message: message}
 }
 
 func newRolloutRequest(a *app, what, short string) *cobra.Command {

@@ -122,7 +122,7 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 	}
 	c.expect(3, []string{"canary=yes"}, "rollout", "start", "a", "2", "--wave", "canary=yes:1m", "--wave", "100%")
 	c.expect(3, []string{"must be 100%"}, "rollout", "start", "a", "2", "--wave", "5%")
-	c.expect(0, []string{"rolled back"}, "rollback", "a", "--to", "1")
+	c.expect(0, []string{"back from version 2 to version 1"}, "rollback", "a", "--to", "1")
 
 	// Plans that are stored, and a default.
 	c.expect(0, nil, "plan", "put", "careful", long)
@@ -136,14 +136,14 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 	// Freezes and locks.
 	c.expect(2, []string{"--reason"}, "freeze", "a")
 	c.expect(0, []string{"black friday"}, "freeze", "a", "--reason", "black friday", "--for", "1h")
-	c.expect(3, []string{"stored, but not rolled out", "black friday", "--lift"}, "publish", "a", body(3))
+	c.expect(3, []string{"nothing was stored", "black friday", "--lift"}, "publish", "a", body(3))
 	c.expect(0, []string{"black friday"}, "freeze")
 	c.expect(0, nil, "freeze", "a", "--lift")
 	c.expect(0, []string{"audit"}, "lock", "a", "--reason", "audit")
 	c.expect(3, []string{"locked", "banyan unlock a"}, "rollback", "a", "--to", "1")
 	c.expect(0, nil, "unlock", "a")
-	c.expect(0, []string{"rolled back"}, "rollback", "a", "--to", "1")
-	c.expect(0, []string{"rollout 4 of a version 3"}, "rollout", "start", "a", "3", "--plan", long)
+	c.expect(0, []string{"version 1 runs already"}, "rollback", "a", "--to", "1")
+	c.expect(0, []string{"rollout 4 of a version 3"}, "publish", "a", body(3), "--plan", long)
 	c.expect(5, []string{"no approval"}, "approve", "a")
 }
 

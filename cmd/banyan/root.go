@@ -70,7 +70,9 @@ in capitals, with '_' for '-'), else from a YAML file whose keys are flag names
 (--config, or banyan.yaml in the current directory).
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by validation or policy,
-4 unreachable, 5 conflict, 6 gate failed or rolled back, 7 timed out, 130 interrupted.`,
+4 unreachable, 5 conflict, 6 gate failed or rolled back, 7 timed out, 130 interrupted.
+For a command that waits for a version, the code is the fate of that version: 5 another
+version took over, 6 the version was taken back, 7 not known when the wait ended.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,8 +123,9 @@ func commandGroups(a *app) []commandGroup {
 		{"Configs", []*cobra.Command{newPublish(a), newGet(a), newDiff(a), newHistory(a), newSchema(a)}},
 		{"Going live", []*cobra.Command{
 			newRollout(a), newRollback(a), newPlan(a), newApprove(a), newFreeze(a), newLock(a), newUnlock(a),
+			newPolicy(a),
 		}},
-		{"Looking", []*cobra.Command{newStatus(a), newAgents(a), newDrift(a), newQuarantine(a), newShards(a)}},
+		{"Looking", []*cobra.Command{newStatus(a), newAgents(a), newLog(a), newDrift(a), newQuarantine(a), newShards(a)}},
 		{"Fleet", []*cobra.Command{newInit(a), newCert(a)}},
 		{"Daemons", []*cobra.Command{newAgent(a), newCoordinator(a), newStore(a)}},
 		{"Trying out", []*cobra.Command{newDev(a), newDemo(a), newSimulate(a), newBench(a)}},

@@ -74,8 +74,6 @@ once for each region). The other coordinators follow the leader (--leader and
 	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	f.StringSliceVar(&cfg.TwoPersons, "two-persons", nil,
-		"`PREFIX` of configs whose rollouts a second person must approve; may be repeated")
 	return cmd
 }
 

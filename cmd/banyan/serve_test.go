@@ -40,7 +40,8 @@ func TestACommandLineThatCannotBeIsAUsageError(t *testing.T) {
 		"--agents is -1":                      {"dev", "--agents", "-1"},
 		"--head-interval is -1s":              {"coordinator", "--identity", "x", "--head-interval", "-1s"},
 		"the flags do not state a valid plan": {"publish", "a", draft, "--stage-timeout", "-1s"},
-		"--for is -1h0m0s":                    {"freeze", "--reason", "r", "--for", "-1h"},
+		"--for is -1h0m0s":                    {"freeze", "--all", "--reason", "r", "--for", "-1h"},
+		"say --all":                           {"freeze", "--reason", "r"},
 	} {
 		expect(t, runCLI(t, "", args...), exitUsage, []string{want, "hint: "}, args)
 	}

@@ -35,6 +35,40 @@ type Version struct {
 type PutVersion struct {
 	// Signed is the signed manifest, COSE_Sign1.
 	Signed []byte `json:"signed"`
+	// Start starts a rollout of the version in the same transaction; nil stores the version
+	// only. Start.Version is ignored.
+	Start *StartRollout `json:"start,omitempty"`
+	// IfChanged stores nothing if the content is already there, as Checked.Unchanged says.
+	IfChanged bool `json:"if_changed,omitempty"`
+}
+
+// Published is the answer to PutVersion.
+type Published struct {
+	Version
+	// Unchanged is true if nothing was stored, because Version has the same content.
+	Unchanged bool `json:"unchanged,omitempty"`
+	// Rollout is the rollout of the version; nil if there is none.
+	Rollout *Rollout `json:"rollout,omitempty"`
+}
+
+// Check is the request to make the checks of a publication.
+type Check struct {
+	// Start is the rollout of the version; nil if the version is stored only.
+	Start       *StartRollout `json:"start,omitempty"`
+	ContentType string        `json:"content_type"`
+	BodySize    int64         `json:"body_size"`
+	BodySHA256  record.Digest `json:"body_sha256"`
+}
+
+// Checked is the answer to Check.
+type Checked struct {
+	// Unchanged is true if the content is already there: every region of the rollout runs it,
+	// a rollout in progress brings it, or, without a rollout, it is the newest version.
+	Unchanged bool `json:"unchanged,omitempty"`
+	// Version is the version with the same content; 0 if Unchanged is false.
+	Version uint64 `json:"version,omitempty"`
+	// Rollout is the rollout in progress that brings Version; 0 if there is none.
+	Rollout uint64 `json:"rollout,omitempty"`
 }
 
 // Activate is the request that moves the pointers of a config.
@@ -45,6 +79,7 @@ type Activate struct {
 	// IfEpoch is the epoch at which the pointer must be, by region. If the pointer of any
 	// region in IfEpoch is at another epoch, no pointer moves.
 	IfEpoch map[string]uint64 `json:"if_epoch,omitempty"`
+	Message string            `json:"message,omitempty"`
 }
 
 // Pointer names the versions of a config that a region runs.
@@ -57,7 +92,7 @@ type Pointer struct {
 	Signed []byte `json:"signed"`
 }
 
-// Activated is the answer to Activate and Rollback.
+// Activated is the answer to Activate.
 type Activated struct {
 	Pointers []Pointer `json:"pointers"`
 }

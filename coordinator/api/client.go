@@ -177,7 +177,18 @@ func (c *Client) PutBody(
 
 // PutVersion stores a signed manifest. Its forms must be uploaded before.
 func (c *Client) PutVersion(ctx context.Context, config string, signed []byte) (v Version, err error) {
-	return v, c.putJSON(ctx, http.MethodPost, configPath(config, "/versions"), PutVersion{signed}, &v)
+	return v, c.putJSON(ctx, http.MethodPost, configPath(config, "/versions"), PutVersion{Signed: signed}, &v)
+}
+
+// Check makes the checks of a publication and stores nothing.
+func (c *Client) Check(ctx context.Context, config string, in Check) (out Checked, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/check"), in, &out)
+}
+
+// PutPublication stores a signed manifest and starts its rollout, in one transaction. The forms
+// of the version must be uploaded before.
+func (c *Client) PutPublication(ctx context.Context, config string, in PutVersion) (p Published, err error) {
+	return p, c.putJSON(ctx, http.MethodPost, configPath(config, "/versions"), in, &p)
 }
 
 // Version returns a version; version 0 means the newest.
@@ -303,11 +314,10 @@ func (c *Client) AskRollout(ctx context.Context, config, what string, in Rollout
 	return r, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollout/"+what), in, &r)
 }
 
-// Rollback takes a config back and returns the moved pointers. If a rollout is in progress
-// and no version and no regions are named, Rollback aborts the rollout.
-func (c *Client) Rollback(ctx context.Context, config string, in Rollback) ([]Pointer, error) {
-	var out Activated
-	return out.Pointers, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
+// Rollback takes a config back. If a rollout is in progress and no version and no regions are
+// named, Rollback aborts the rollout. Said again, Rollback changes nothing.
+func (c *Client) Rollback(ctx context.Context, config string, in Rollback) (out RolledBack, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
 }
 
 // Plans returns the stored plans and the defaults.

@@ -200,6 +200,53 @@ func TestPublishValidatesBeforeItUploads(t *testing.T) {
 	}
 }
 
+// A version is stored together with the start of its rollout, or not at all: also if the check
+// before the upload passed, and something changed after it.
+func TestTruthAVersionIsStoredWithItsRolloutOrNotAtAll(t *testing.T) {
+	l := newLive(t)
+	draft := api.Draft{Config: "a", Body: []byte("one"), ContentType: "text/plain"}
+	p, err := l.PublishAndStart(l.ctx, draft, &api.StartRollout{Immediate: true, Message: "go"}, l.key)
+	if err != nil || p.Manifest.Version != 1 || p.Rollout == nil || p.Rollout.Version != 1 || p.Unchanged {
+		t.Fatalf("published %+v, %v", p, err)
+	}
+	freeze, err := l.Hold(l.ctx, api.Hold{Scope: "a", Reason: "sale"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	draft.Body = []byte("two")
+	progressed := false
+	draft.Progress = func(int64, int64) { progressed = true }
+	if _, err := l.PublishAndStart(l.ctx, draft, &api.StartRollout{}, l.key); !api.IsCode(err, api.CodeRejected) || progressed {
+		t.Errorf("in a freeze: %v; uploaded: %t", err, progressed)
+	}
+	signed, m, err := api.Sign(draft, 1, l.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("two")), nil }
+	if err := l.PutBody(l.ctx, m.Forms[0].SHA256, m.BodySize, open); err != nil {
+		t.Fatal(err)
+	}
+	put := api.PutVersion{Signed: signed, Start: &api.StartRollout{}}
+	if _, err := l.PutPublication(l.ctx, "a", put); !api.IsCode(err, api.CodeRejected) {
+		t.Errorf("a freeze after the check: %v", err)
+	}
+	if v, err := l.Version(l.ctx, "a", 0); err != nil || v.Version != 1 {
+		t.Errorf("the newest version is %d, %v", v.Version, err)
+	}
+	if err := l.Lift(l.ctx, freeze); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := l.PutPublication(l.ctx, "a", put); err != nil || p.Manifest.Version != 2 || p.Rollout == nil {
+		t.Errorf("after the freeze: %+v, %v", p, err)
+	}
+	// A publication that is repeated, because its answer was lost, finds its own rollout.
+	again, err := l.PublishAndStart(l.ctx, draft, &api.StartRollout{}, l.key)
+	if err != nil || !again.Unchanged || again.Manifest.Version != 2 {
+		t.Errorf("repeated: %+v, %v", again, err)
+	}
+}
+
 func TestSignStoresNothing(t *testing.T) {
 	l := newLive(t)
 	signed, m, err := api.Sign(api.Draft{Config: "a", Body: []byte("x"), ContentType: "text/plain", Message: "why"}, 6, l.key)
@@ -246,6 +293,12 @@ func TestTheClientReachesEveryRoute(t *testing.T) {
 		{"Pointers", func() error { return second(l.Pointers(l.ctx, "a")) }},
 		{"ConfigStatus", func() error { return second(l.ConfigStatus(l.ctx, "a")) }},
 		{"Rollback", func() error { return second(l.Rollback(l.ctx, "a", api.Rollback{})) }},
+		{"Activations", func() error { return second(l.Activations(l.ctx, "a")) }},
+		{"SetTwoPersons", func() error {
+			return second(l.SetTwoPersons(l.ctx, api.SetTwoPersons{Prefix: "b", On: true}))
+		}},
+		{"TwoPersons", func() error { return second(l.TwoPersons(l.ctx)) }},
+		{"Log", func() error { return second(l.Log(l.ctx, api.LogQuery{Prefix: "a", Since: time.Unix(1, 0), Limit: 3})) }},
 		{"Rollouts", func() error { return second(l.Rollouts(l.ctx, "")) }},
 		{"Rollouts of a config", func() error { return second(l.Rollouts(l.ctx, "a")) }},
 		{"PutPlan", func() error { return l.PutPlan(l.ctx, "p", "waves: [{share: 100%}]\n") }},

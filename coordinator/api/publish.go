@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"os"
@@ -27,6 +28,8 @@ type Draft struct {
 	// Parent is the version from which the draft was made. If Parent is not the newest
 	// version, Publish fails with a conflict. 0 means the newest version.
 	Parent uint64
+	// Force makes PublishAndStart store a version even if the content is there already.
+	Force bool
 	// Progress, if not nil, is called during the upload with the number of bytes sent and
 	// the number of bytes to send.
 	Progress func(sent, total int64)
@@ -36,43 +39,103 @@ type Draft struct {
 // activating it. If another publisher came first, the error has CodeConflict and
 // names the other publisher.
 func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version, error) {
+	d.Force = true
+	p, err := c.publish(ctx, d, nil, key, false)
+	return p.Version, err
+}
+
+// PublishAndStart validates a draft, signs the next version, and stores the version and starts
+// its rollout in one transaction. If start is nil, it only stores the version. All checks are
+// made before the upload: the plan, the regions, holds, and whether the content is there
+// already. After an error from a coordinator nothing is stored.
+func (c *Client) PublishAndStart(ctx context.Context, d Draft, start *StartRollout, key record.Key) (Published, error) {
+	return c.publish(ctx, d, start, key, true)
+}
+
+func (c *Client) publish(
+	ctx context.Context,
+	d Draft,
+	start *StartRollout,
+	key record.Key,
+	check bool,
+) (Published, error) {
 	if err := record.ValidateConfig(d.Config); err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	dir, err := os.MkdirTemp("", "banyan-publish-")
 	if err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	defer os.RemoveAll(dir)
 	if err := d.toFile(dir); err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	schema, err := c.Schema(ctx, d.Config)
 	if err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	if err := draft.CheckFile(d.ContentType, d.File, schema); err != nil {
-		return Version{}, err
+		return Published{}, err
+	}
+	if check {
+		same, err := c.checkDraft(ctx, d, start)
+		if err != nil || same.Unchanged {
+			return same, err
+		}
 	}
 	last, err := c.Version(ctx, d.Config, 0)
 	if err != nil && !IsCode(err, CodeNotFound) {
-		return Version{}, err
+		return Published{}, err
 	}
 	if d.Parent == 0 {
 		d.Parent = last.Version
 	}
 	base, err := c.baseFor(ctx, d, last)
 	if err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	signed, _, made, err := d.sign(dir, base, key)
 	if err != nil {
-		return Version{}, err
+		return Published{}, err
 	}
 	if err := c.upload(ctx, d, made); err != nil {
-		return Version{}, fmt.Errorf("upload body: %w", err)
+		return Published{}, fmt.Errorf("upload body: %w", err)
 	}
-	return c.PutVersion(ctx, d.Config, signed)
+	return c.PutPublication(ctx, d.Config, PutVersion{Signed: signed, Start: start, IfChanged: !d.Force})
+}
+
+// checkDraft asks the coordinator for the checks of a publication. If the content is there
+// already, it returns the version and the rollout with the content.
+func (c *Client) checkDraft(ctx context.Context, d Draft, start *StartRollout) (Published, error) {
+	in := Check{Start: start, ContentType: d.ContentType}
+	f, err := os.Open(d.File)
+	if err != nil {
+		return Published{}, err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	in.BodySize, err = io.Copy(sum, f)
+	if err != nil {
+		return Published{}, err
+	}
+	in.BodySHA256 = record.Digest(sum.Sum(nil))
+	checked, err := c.Check(ctx, d.Config, in)
+	if err != nil || !checked.Unchanged || d.Force {
+		return Published{}, err
+	}
+	v, err := c.Version(ctx, d.Config, checked.Version)
+	if err != nil {
+		return Published{}, err
+	}
+	out := Published{Version: v, Unchanged: true}
+	if checked.Rollout == 0 {
+		return out, nil
+	}
+	r, err := c.Rollout(ctx, d.Config)
+	if err == nil && r.ID == checked.Rollout {
+		out.Rollout = &r
+	}
+	return out, err
 }
 
 // toFile writes a draft in memory to a file in dir.

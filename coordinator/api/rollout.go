@@ -130,15 +130,6 @@ type RolloutView struct {
 	Reasons []string `json:"Reasons"`
 }
 
-// Rollback is the request to take a config back.
-type Rollback struct {
-	// To is the version to go back to; 0 means the version that ran before.
-	To uint64 `json:"to,omitempty"`
-	// Regions are the regions to take back; empty means all that run the config.
-	Regions []string `json:"regions,omitempty"`
-	Message string   `json:"message,omitempty"`
-}
-
 // Plan is a stored plan.
 type Plan struct {
 	Name string    `json:"name"`

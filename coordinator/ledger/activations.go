@@ -15,25 +15,6 @@ import (
 // region.
 const kindActivations = "activations"
 
-// Act says who commits, and why.
-type Act struct {
-	// By is the person who asked for the commit.
-	By  string
-	Why string
-	// Back is true if the moves take back the versions that the pointers name no longer.
-	Back bool
-	// Gate is true if a gate decided, and not the person.
-	Gate bool
-}
-
-func (a Act) cause() activation.Cause {
-	c := activation.Cause{By: a.By, Why: a.Why, Back: a.Back}
-	if a.Gate {
-		c.By = activation.Gate
-	}
-	return c
-}
-
 // Activations returns what ran of config in region. The log is empty if nothing did.
 func (l *Ledger) Activations(ctx context.Context, config, region string) (activation.Log, error) {
 	log, _, err := l.activations(ctx, config, region)

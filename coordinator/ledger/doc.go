@@ -8,7 +8,8 @@
 //	Update: take the write lock ─► read ─► decide ─► Writer.Commit: sign, store, count, log
 //
 // A commit that moves a pointer also writes the activation log of the pointer's config and
-// region (package activation), in the same transaction.
+// region (package activation), and a commit with a description adds an entry to the journal,
+// in the same transaction.
 //
 // Promises: updates run one after another. Pointers and documents that an update reads do
 // not change until the commit; a version may be added, and a schema may change. A commit

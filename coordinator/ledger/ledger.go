@@ -41,7 +41,8 @@ type Ledger struct {
 	versions *metrics.Counter
 	moves    *metrics.Counter
 
-	writing sync.Mutex // held during an update
+	writing   sync.Mutex // held during an update
+	journaled uint64     // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
 // New returns a ledger over a store. The caller closes the store.
@@ -92,46 +93,28 @@ func (l *Ledger) PointersOf(
 	return pointers, nil
 }
 
-// PutManifest stores a version and returns the revision. The caller has verified the
-// signature and the bodies. No lock is needed: a version depends only on the number of the
-// version before, which the store compares.
-func (l *Ledger) PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error) {
-	revision, err := l.store.PutManifest(ctx, m, raw, by)
-	if err != nil {
-		return 0, err
-	}
-	l.versions.Inc()
-	l.log.Info("version stored", "config", m.Config, "version", m.Version, "by", by, "revision", revision)
-	return revision, nil
-}
-
-// PutSchema sets the JSON Schema of config; an empty schema removes it.
-func (l *Ledger) PutSchema(ctx context.Context, config string, schema []byte, by string) error {
-	return l.store.PutSchema(ctx, config, schema, by)
-}
-
 // ReplaceDocument writes a document whether or not it exists, or is damaged.
-func (l *Ledger) ReplaceDocument(ctx context.Context, kind, name string, raw []byte, by string) error {
+func (l *Ledger) ReplaceDocument(ctx context.Context, act Act, kind, name string, raw []byte) error {
 	return l.Update(func(w *Writer) error {
 		held, err := l.Document(ctx, kind, name)
 		if err != nil && !errors.Is(err, versionstore.ErrNotFound) && !errors.Is(err, versionstore.ErrCorrupt) {
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, Raw: raw, IfSeq: held.Seq}
-		_, err = w.Commit(ctx, Act{By: by}, nil, write)
+		_, err = w.Commit(ctx, act, Changes{Documents: []versionstore.DocumentWrite{write}})
 		return err
 	})
 }
 
 // RemoveDocument removes a document, or returns versionstore.ErrNotFound.
-func (l *Ledger) RemoveDocument(ctx context.Context, kind, name, by string) error {
+func (l *Ledger) RemoveDocument(ctx context.Context, act Act, kind, name string) error {
 	return l.Update(func(w *Writer) error {
 		held, err := l.Document(ctx, kind, name)
 		if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
 			return err
 		}
 		write := versionstore.DocumentWrite{Kind: kind, Name: name, IfSeq: held.Seq}
-		_, err = w.Commit(ctx, Act{By: by}, nil, write)
+		_, err = w.Commit(ctx, act, Changes{Documents: []versionstore.DocumentWrite{write}})
 		return err
 	})
 }
@@ -151,48 +134,79 @@ type Writer struct {
 	ledger *Ledger // nil after the update
 }
 
-// Commit signs the pointers of moves, and stores the pointers, the activation logs of their
-// regions and the documents in one transaction. It returns the stored pointers in the order of
-// moves. After an error nothing is stored.
-func (w *Writer) Commit(
-	ctx context.Context,
-	act Act,
-	moves []record.Pointer,
-	documents ...versionstore.DocumentWrite,
-) ([]versionstore.PointerState, error) {
+// Changes are what a commit writes.
+type Changes struct {
+	// Versions are new versions. The caller has verified the signatures and the bodies.
+	Versions []versionstore.SignedManifest
+	// Moves are the pointers to sign and to store.
+	Moves     []record.Pointer
+	Schemas   []versionstore.SchemaWrite
+	Documents []versionstore.DocumentWrite
+	// Checks are conditions on documents.
+	Checks []versionstore.DocumentCheck
+}
+
+// Commit signs the pointers of the moves, and stores all changes, the activation logs of the
+// moved regions and the journal's entry in one transaction. It returns the stored pointers in
+// the order of the moves. After an error nothing is stored.
+func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versionstore.PointerState, error) {
 	l := w.ledger
 	if l == nil {
 		panic("ledger: Commit after the end of the update")
 	}
 	now := time.Now()
-	signed, err := l.sign(moves, now)
+	signed, err := l.sign(changes.Moves, now)
 	if err != nil {
 		return nil, err
 	}
-	logs, err := l.logMoves(ctx, moves, now, act.cause())
+	logs, err := l.logMoves(ctx, changes.Moves, now, act.cause())
 	if err != nil {
 		return nil, err
 	}
-	t := versionstore.Transaction{Pointers: signed, Documents: slices.Concat(documents, logs), By: act.By}
-	revision, err := l.store.Commit(ctx, t)
+	entry, err := l.journal(ctx, act, now)
 	if err != nil {
 		return nil, err
 	}
-	l.moves.Add(len(moves))
+	revision, err := l.store.Commit(ctx, versionstore.Transaction{
+		Versions:  changes.Versions,
+		Pointers:  signed,
+		Schemas:   changes.Schemas,
+		Documents: slices.Concat(changes.Documents, logs, entry),
+		Checks:    changes.Checks,
+		By:        act.By,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range changes.Versions {
+		l.versions.Inc()
+		l.log.Info("version stored", "config", v.Manifest.Config, "version", v.Manifest.Version, "by", v.By)
+	}
+	return l.moved(signed, act, now, revision), nil
+}
+
+// moved logs and counts pointers that a transaction stored, and returns their states. The
+// pointers have consecutive revisions, and the last one is revision.
+func (l *Ledger) moved(
+	signed []versionstore.SignedPointer,
+	act Act,
+	now time.Time,
+	revision uint64,
+) []versionstore.PointerState {
+	l.moves.Add(len(signed))
 	var states []versionstore.PointerState
 	for i, p := range signed {
 		l.log.Info("pointer moved", "config", p.Pointer.Config, "of", p.Pointer.Region,
 			"epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", act.By)
 		states = append(states, versionstore.PointerState{
-			Pointer: p.Pointer,
-			Raw:     p.Raw,
-			By:      act.By,
-			At:      now,
-			// The pointers have consecutive revisions, and the last one is revision.
+			Pointer:  p.Pointer,
+			Raw:      p.Raw,
+			By:       act.By,
+			At:       now,
 			Revision: revision - uint64(len(signed)-1-i),
 		})
 	}
-	return states, nil
+	return states
 }
 
 // sign sets the time of each move and signs the move with the key of its region.

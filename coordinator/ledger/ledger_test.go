@@ -51,7 +51,13 @@ func newFixtureOver(t *testing.T, store versionstore.Store) *fixture {
 	sign := storetest.NewSigner()
 	for n := uint64(1); n <= 2; n++ {
 		m, raw, _ := sign.Manifest(t, "a", n)
-		if _, err := l.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+		err := l.Update(func(w *ledger.Writer) error {
+			act := ledger.Act{By: "dev", What: fmt.Sprintf("version %d stored", n), Config: "a", Why: "fixture"}
+			added := []versionstore.SignedManifest{{Manifest: m, Raw: raw, By: "tester"}}
+			_, err := w.Commit(t.Context(), act, ledger.Changes{Versions: added})
+			return err
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -68,7 +74,7 @@ func document(text string, seq uint64) versionstore.DocumentWrite {
 
 func (f *fixture) commit(moves []record.Pointer, documents ...versionstore.DocumentWrite) (states []versionstore.PointerState, err error) {
 	err = f.Update(func(w *ledger.Writer) error {
-		states, err = w.Commit(f.t.Context(), ledger.Act{By: "alice"}, moves, documents...)
+		states, err = w.Commit(f.t.Context(), ledger.Act{By: "alice"}, ledger.Changes{Moves: moves, Documents: documents})
 		return err
 	})
 	return states, err
@@ -179,13 +185,13 @@ func TestConcurrentUpdatesDoNotConflict(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					_, err = w.Commit(t.Context(), ledger.Act{By: fmt.Sprint("writer ", n)}, []record.Pointer{move("eu", now["eu"].Epoch+1, 1)})
+					_, err = w.Commit(t.Context(), ledger.Act{By: fmt.Sprint("writer ", n)}, ledger.Changes{Moves: []record.Pointer{move("eu", now["eu"].Epoch+1, 1)}})
 					return err
 				})
 				if err != nil {
 					t.Error(err)
 				}
-				if err := f.ReplaceDocument(t.Context(), "hold", "x", []byte("y"), "tester"); err != nil {
+				if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "tester"}, "hold", "x", []byte("y")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -211,13 +217,13 @@ func TestOfTwoLedgersOverOneStoreOneWins(t *testing.T) {
 	})
 	err := f.Update(func(w *ledger.Writer) error {
 		err := other.Update(func(w *ledger.Writer) error {
-			_, err := w.Commit(t.Context(), ledger.Act{By: "the other"}, []record.Pointer{move("eu", 1, 1)})
+			_, err := w.Commit(t.Context(), ledger.Act{By: "the other"}, ledger.Changes{Moves: []record.Pointer{move("eu", 1, 1)}})
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		_, err = w.Commit(t.Context(), ledger.Act{By: "alice"}, []record.Pointer{move("eu", 1, 2)})
+		_, err = w.Commit(t.Context(), ledger.Act{By: "alice"}, ledger.Changes{Moves: []record.Pointer{move("eu", 1, 2)}})
 		return err
 	})
 	var conflict *versionstore.ConflictError
@@ -244,7 +250,7 @@ func TestAFailedCommitFreesTheLock(t *testing.T) {
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	for range 2 {
-		if err := l.ReplaceDocument(t.Context(), "hold", "x", []byte("y"), "tester"); !errors.Is(err, errDiskFull) {
+		if err := l.ReplaceDocument(t.Context(), ledger.Act{By: "tester"}, "hold", "x", []byte("y")); !errors.Is(err, errDiskFull) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -261,23 +267,23 @@ func TestAWriterEndsWithItsUpdate(t *testing.T) {
 			t.Error("a commit after the update, without the lock, did not panic")
 		}
 	}()
-	kept.Commit(t.Context(), ledger.Act{By: "mallory"}, nil)
+	kept.Commit(t.Context(), ledger.Act{By: "mallory"}, ledger.Changes{})
 }
 
 func TestDocumentsAreReplacedAndRemoved(t *testing.T) {
 	f := newFixture(t)
-	if err := f.RemoveDocument(t.Context(), "plan", "none", "alice"); !errors.Is(err, versionstore.ErrNotFound) {
+	if err := f.RemoveDocument(t.Context(), ledger.Act{By: "alice"}, "plan", "none"); !errors.Is(err, versionstore.ErrNotFound) {
 		t.Errorf("removing a document that does not exist: %v", err)
 	}
 	for _, text := range []string{"one", "two"} {
-		if err := f.ReplaceDocument(t.Context(), "plan", "p", []byte(text), "alice"); err != nil {
+		if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "alice"}, "plan", "p", []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if d, err := f.Document(t.Context(), "plan", "p"); err != nil || string(d.Raw) != "two" || d.By != "alice" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if err := f.RemoveDocument(t.Context(), "plan", "p", "alice"); err != nil {
+	if err := f.RemoveDocument(t.Context(), ledger.Act{By: "alice"}, "plan", "p"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Document(t.Context(), "plan", "p"); !errors.Is(err, versionstore.ErrNotFound) {
@@ -310,7 +316,7 @@ func TestTruthACommitLogsWhatRan(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := f.Update(func(w *ledger.Writer) error {
-		_, err := w.Commit(t.Context(), ledger.Act{By: "bob", Why: "feature"}, []record.Pointer{move("eu", 2, 2)})
+		_, err := w.Commit(t.Context(), ledger.Act{By: "bob", Why: "feature"}, ledger.Changes{Moves: []record.Pointer{move("eu", 2, 2)}})
 		return err
 	})
 	if err != nil {
@@ -345,7 +351,7 @@ func TestTruthADamagedActivationLogIsBegunAnew(t *testing.T) {
 	if _, err := f.commit([]record.Pointer{move("eu", 1, 1)}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.ReplaceDocument(t.Context(), "activations", "a eu", []byte("{"), "mallory"); err != nil {
+	if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "mallory"}, "activations", "a eu", []byte("{")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Activations(t.Context(), "a", "eu"); !errors.Is(err, record.ErrMalformed) {
@@ -358,4 +364,68 @@ func TestTruthADamagedActivationLogIsBegunAnew(t *testing.T) {
 	if to, _, ok := log.Before(); err != nil || !ok || to.Version != 1 {
 		t.Errorf("after the next move: %+v, %v", log, err)
 	}
+}
+
+// Every act keeps who, when and why, in the transaction that does it.
+func TestTruthEveryActIsInTheJournal(t *testing.T) {
+	f := newFixture(t)
+	act := ledger.Act{By: "bob", What: "rolled back to version 1", Config: "a", Why: "checkout is broken"}
+	commit := func(l *ledger.Ledger, act ledger.Act, epoch uint64) error {
+		return l.Update(func(w *ledger.Writer) error {
+			_, err := w.Commit(t.Context(), act, ledger.Changes{Moves: []record.Pointer{move("eu", epoch, 1)}})
+			return err
+		})
+	}
+	if err := commit(f.Ledger, act, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(f.Ledger, act, 1); err == nil {
+		t.Fatal("an epoch was taken twice")
+	}
+	if err := commit(f.Ledger, ledger.Act{By: "bob"}, 2); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.Journal(t.Context(), ledger.JournalQuery{})
+	if err != nil || len(all) != 3 {
+		t.Fatalf("%d entries, %v: two versions and one move have a description", len(all), err)
+	}
+	newest := all[0]
+	if newest.Number != 3 || newest.By != "bob" || newest.What != act.What || newest.Why != act.Why || newest.At.IsZero() {
+		t.Errorf("newest entry: %+v", newest)
+	}
+	for name, c := range map[string]struct {
+		query ledger.JournalQuery
+		want  int
+	}{
+		"by person":        {ledger.JournalQuery{By: "dev"}, 2},
+		"by prefix":        {ledger.JournalQuery{Prefix: "a"}, 3},
+		"by other prefix":  {ledger.JournalQuery{Prefix: "b"}, 0},
+		"since the future": {ledger.JournalQuery{Since: time.Now().Add(time.Hour)}, 0},
+		"limited":          {ledger.JournalQuery{Limit: 1}, 1},
+	} {
+		if got, err := f.Journal(t.Context(), c.query); err != nil || len(got) != c.want {
+			t.Errorf("%s: %d entries, %v; want %d", name, len(got), err, c.want)
+		}
+	}
+	// Another ledger over the store goes on counting, and this one after it.
+	other := newFixtureAgain(t, f.store)
+	for i, l := range []*ledger.Ledger{other, f.Ledger, other} {
+		if err := commit(l, act, uint64(3+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err = f.Journal(t.Context(), ledger.JournalQuery{Limit: 1})
+	if err != nil || all[0].Number != 6 {
+		t.Errorf("newest entry of three ledgers: %+v, %v", all, err)
+	}
+}
+
+func newFixtureAgain(t *testing.T, store versionstore.Store) *ledger.Ledger {
+	t.Helper()
+	return ledger.New(ledger.Config{
+		Store:   store,
+		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
+		Metrics: metrics.NewSet(),
+		Log:     slog.New(slog.DiscardHandler),
+	})
 }

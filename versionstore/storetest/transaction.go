@@ -52,7 +52,53 @@ func transactions(s *suite) {
 	if err != nil || string(d.Raw) != "two" || d.Seq != 2 || d.By != "carol" || time.Since(d.At) > time.Minute {
 		s.Errorf("document: %+v, %v", d, err)
 	}
+	s.wholeTransactions()
 	s.documents()
+}
+
+// wholeTransactions tests that a version, a schema and a condition are parts of a transaction.
+func (s *suite) wholeTransactions() {
+	m, raw, _ := s.Signer.Manifest(s, "whole", 1)
+	p, signed := s.Signer.Pointer(s, "whole", "eu", 1, 1)
+	t := versionstore.Transaction{
+		Versions:  []versionstore.SignedManifest{{Manifest: m, Raw: raw, By: "dev"}},
+		Pointers:  []versionstore.SignedPointer{{Pointer: p, Raw: signed}},
+		Schemas:   []versionstore.SchemaWrite{{Config: "whole", Schema: []byte("{}")}},
+		Documents: []versionstore.DocumentWrite{{Kind: "rollout", Name: "whole", Raw: []byte("x")}},
+		Checks:    []versionstore.DocumentCheck{{Kind: "hold", Name: "guard", Seq: 1}},
+		By:        "dave",
+	}
+	var conflict *versionstore.ConflictError
+	if _, err := s.Commit(s.ctx, t); !errors.As(err, &conflict) || conflict.What != "hold" {
+		s.Errorf("a condition that does not hold: %v", err)
+	}
+	_, schemaErr := s.Schema(s.ctx, "whole")
+	_, versionErr := s.Version(s.ctx, "whole", 1)
+	if !errors.Is(schemaErr, versionstore.ErrNotFound) || !errors.Is(versionErr, versionstore.ErrNotFound) {
+		s.Errorf("a refused transaction wrote something: %v, %v", schemaErr, versionErr)
+	}
+	guard := versionstore.DocumentWrite{Kind: "hold", Name: "guard", Raw: []byte("x")}
+	if _, err := s.Commit(s.ctx, versionstore.Transaction{Documents: []versionstore.DocumentWrite{guard}}); err != nil {
+		s.Fatal(err)
+	}
+	revision, err := s.Commit(s.ctx, t)
+	if err != nil {
+		s.Fatal(err)
+	}
+	v, err := s.Version(s.ctx, "whole", 1)
+	if err != nil || v.By != "dev" || v.Revision != revision-1 {
+		s.Errorf("the version: %+v, %v; the transaction ended at revision %d", v, err, revision)
+	}
+	state, err := s.Store.Pointer(s.ctx, "whole", "eu")
+	if err != nil || state.By != "dave" || state.Revision != revision {
+		s.Errorf("the pointer: %+v, %v; the transaction ended at revision %d", state, err, revision)
+	}
+	if schema, err := s.Schema(s.ctx, "whole"); err != nil || string(schema) != "{}" {
+		s.Errorf("the schema: %q, %v", schema, err)
+	}
+	if _, err := s.Commit(s.ctx, t); !errors.As(err, &conflict) || conflict.What != "version" {
+		s.Errorf("a version that is stored already: %v", err)
+	}
 }
 
 // documents tests listing, removing and the limits of documents.

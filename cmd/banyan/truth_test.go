@@ -1,0 +1,224 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"banyan/coordinator/api"
+	"banyan/rollout"
+)
+
+// shown returns what each agent of the fleet shows of a config.
+func (c *cli) shown(config string) []string {
+	c.t.Helper()
+	var all []string
+	for i := range c.Agents {
+		raw, err := os.ReadFile(filepath.Join(c.AgentDir(i), "configs", config, "value"))
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, string(raw))
+	}
+	return all
+}
+
+// shows checks what every agent shows of a config.
+func (c *cli) shows(config, want string) {
+	c.t.Helper()
+	for i, got := range c.shown(config) {
+		if got != want {
+			c.t.Errorf("agent %d shows %q, want %q", i, got, want)
+		}
+	}
+}
+
+func (c *cli) versions(config string) int {
+	c.t.Helper()
+	all, err := c.Client.History(c.t.Context(), config, 100)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return len(all)
+}
+
+// Whatever is wrong with a publication, nothing is stored.
+func TestTruthARefusedPublicationStoresNothing(t *testing.T) {
+	c := newCLI(t, 2)
+	body := file(t, "a.json", `{"n": 1}`)
+	next := file(t, "b.json", `{"n": 2}`)
+	c.expect(0, nil, "publish", "a", body)
+	c.expect(0, nil, "freeze", "a", "--reason", "sale", "--region", "eu")
+	for _, try := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{2, "neither a share", []string{"--wave", "foo"}},
+		{3, "must be 100%", []string{"--wave", "5%"}},
+		{1, "plan none: not found; nothing was stored", []string{"--plan-name", "none"}},
+		{3, `region "mars" is not in the trust policy, which has [eu us]; nothing was stored`, []string{"--region", "mars"}},
+		{3, "no agent carries the label canary=yes; nothing was stored", []string{"--wave", "canary=yes:1m", "--wave", "100%"}},
+		{3, "sale; nothing was stored", nil},
+		{2, "--no-activate starts no rollout", []string{"--no-activate", "--region", "eu"}},
+	} {
+		c.expect(try.code, []string{try.says}, append([]string{"publish", "a", next}, try.args...)...)
+		if n := c.versions("a"); n != 1 {
+			t.Fatalf("publish %v: %d versions are stored", try.args, n)
+		}
+	}
+	c.expect(0, []string{"version 2 published"}, "publish", "a", next, "--region", "us")
+	c.expect(0, nil, "freeze", "a", "--lift", "--region", "eu")
+	c.expect(0, nil, "lock", "a", "--reason", "audit")
+	c.expect(3, []string{"locked", "nothing was stored"}, "publish", "a", body)
+	c.expect(3, []string{"locked", "nothing was stored"}, "publish", "a", body, "--no-activate")
+	if n := c.versions("a"); n != 2 {
+		t.Errorf("%d versions are stored", n)
+	}
+}
+
+// Identical content makes no version, no epoch and no reload.
+func TestTruthIdenticalContentChangesNothing(t *testing.T) {
+	c := newCLI(t, 2)
+	body := file(t, "a.json", `{"n": 1}`)
+	c.expect(0, []string{"version 1 published"}, "publish", "a", body)
+	before := c.run("status", "a").stdout
+	c.expect(0, []string{"a unchanged: version 1"}, "publish", "a", body)
+	c.expect(0, []string{`"unchanged": true`}, "publish", "a", body, "-o", "json")
+	if n := c.versions("a"); n != 1 {
+		t.Errorf("%d versions are stored", n)
+	}
+	if after := c.run("status", "a").stdout; after != before {
+		t.Errorf("the status changed from\n%sto\n%s", before, after)
+	}
+	c.expect(0, []string{"version 2 published"}, "publish", "a", body, "--force")
+	c.shows("a", `{"n": 1}`)
+	// One region runs something else: the content is not there yet.
+	c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 2}`), "--region", "us")
+	c.expect(0, []string{"version 4 published"}, "publish", "a", body)
+	c.shows("a", `{"n": 1}`)
+}
+
+// get and diff speak of the version that runs.
+func TestTruthGetAndDiffSpeakOfTheRunningVersion(t *testing.T) {
+	c := newCLI(t, 2)
+	is := func(want string, args ...string) {
+		t.Helper()
+		if r := c.expect(0, nil, args...); r.stdout != want {
+			t.Errorf("banyan %s printed %q, want %q", strings.Join(args, " "), r.stdout, want)
+		}
+	}
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`), "--no-activate")
+	c.expect(1, []string{"a runs in no region", "--last"}, "get", "a")
+	is(`{"n": 1}`, "get", "a", "--last")
+	c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 2}`))
+	c.expect(0, []string{"identical"}, "diff", "a")
+	c.expect(0, nil, "publish", "a", file(t, "c.json", `{"n": 3}`), "--no-activate")
+	is(`{"n": 2}`, "get", "a")
+	is(`{"n": 3}`, "get", "a", "--last")
+	c.shows("a", `{"n": 2}`)
+	c.expect(0, []string{`-{"n": 2}`, `+{"n": 3}`}, "diff", "a")
+	c.expect(0, []string{`-{"n": 1}`, `+{"n": 2}`}, "diff", "a", "1")
+	c.expect(0, []string{`-{"n": 1}`, `+{"n": 3}`}, "diff", "a", "1", "--last")
+	c.expect(0, nil, "rollout", "start", "a", "3", "--region", "us", "--immediate")
+	c.expect(5, []string{"eu runs version 2", "us runs version 3", "--region"}, "get", "a")
+	is(`{"n": 3}`, "get", "a", "--region", "us")
+	c.expect(2, []string{"choose one"}, "get", "a", "--region", "us", "--last")
+}
+
+// The exit code of publish is the fate of the version that it published.
+func TestTruthAnExitCodeTellsTheFateOfTheVersion(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	bake := file(t, "plan.yaml", "waves: [{share: 50%, bake: 1h}, {share: 100%}]\n")
+	waits := func(body string, meanwhile func()) result {
+		t.Helper()
+		ended := make(chan result, 1)
+		before := c.versions("a")
+		path := file(t, "x.json", body)
+		go func() { ended <- c.run("publish", "a", path, "--plan", bake, "--wait", "2m") }()
+		c.Until("the bake", func() bool {
+			r, err := c.Client.Rollout(t.Context(), "a")
+			return err == nil && r.Version == uint64(before+1) && r.Part == rollout.Baking
+		})
+		meanwhile()
+		return <-ended
+	}
+	r := waits(`{"n": 2}`, func() { c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 3}`)) })
+	expect(t, r, 5, []string{"version 2 was superseded", "version 3"}, []string{"publish, superseded"})
+	r = waits(`{"n": 4}`, func() { c.expect(0, nil, "rollback", "a", "-m", "no good") })
+	expect(t, r, 6, []string{"taken back", "no good"}, []string{"publish, taken back"})
+	c.shows("a", `{"n": 3}`)
+}
+
+// A version that is rolled back while its publisher waits for the hosts is not published.
+func TestTruthAVersionThatIsRolledBackDuringTheWaitIsNotPublished(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 2}`))
+	c.expect(0, nil, "rollback", "a", "-m", "bad")
+	status, err := c.Client.ConfigStatus(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &app{}
+	fate := a.fateOf(t.Context(), c.Client, "a", 2, status.Regions)
+	if got := describe(fate); got.exit != exitTakenBack || !strings.Contains(got.Message, "rolled back by admin") {
+		t.Errorf("fate of version 2: %+v", got)
+	}
+	c.expect(0, nil, "publish", "a", file(t, "c.json", `{"n": 3}`))
+	status, err = c.Client.ConfigStatus(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(a.fateOf(t.Context(), c.Client, "a", 1, status.Regions)); got.exit != exitConflict {
+		t.Errorf("fate of version 1: %+v", got)
+	}
+	if err := a.fateOf(t.Context(), c.Client, "a", 3, status.Regions); err != nil {
+		t.Errorf("fate of version 3: %v", err)
+	}
+}
+
+// The command of 3 a.m.: to what ran last and well, once, with the reason kept.
+func TestTruthRollbackByTheCommandLine(t *testing.T) {
+	c := newCLI(t, 2)
+	for _, body := range []string{`{"n": 1}`, `{"n": 2}`, `{"n": 3}`} {
+		c.expect(0, nil, "publish", "a", file(t, "a.json", body))
+	}
+	c.expect(0, []string{"a: back from version 3 to version 2, which ran"}, "rollback", "a", "-m", "checkout is broken")
+	c.shows("a", `{"n": 2}`)
+	c.expect(0, []string{"nothing changed", "already back", "checkout is broken", "--from 2"}, "rollback", "a")
+	c.expect(0, []string{"nothing changed", "version 2 runs, not 3"}, "rollback", "a", "--from", "3")
+	c.shows("a", `{"n": 2}`)
+	c.expect(0, []string{"back from version 2 to version 1", "skipped"}, "rollback", "a", "--from", "2")
+	c.shows("a", `{"n": 1}`)
+	r := c.expect(0, []string{"WHEN", "admin", "rolled back", "checkout is broken"}, "log", "a")
+	for _, what := range []string{"version 1 stored", "rollout 3: "} {
+		if !strings.Contains(r.stdout, what) {
+			t.Errorf("the log does not say %q:\n%s", what, r.stdout)
+		}
+	}
+	var log struct{ Entries []api.LogEntry }
+	if err := json.Unmarshal([]byte(c.expect(0, nil, "log", "--limit", "1", "-o", "json").stdout), &log); err != nil || len(log.Entries) != 1 {
+		t.Errorf("log as JSON: %+v, %v", log, err)
+	}
+	c.expect(2, []string{"--since"}, "log", "--since", "yesterday")
+}
+
+// Two persons: a stored setting.
+func TestTruthTwoPersonsIsAStoredSetting(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, []string{"no rollout needs"}, "policy", "two-persons")
+	c.expect(0, []string{"pay", "audit"}, "policy", "two-persons", "on", "pay", "-m", "audit")
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	c.expect(0, []string{"pay", "audit", "admin"}, "policy", "two-persons")
+	c.expect(0, []string{"waits for a second person"}, "publish", "pay/x", file(t, "a.json", "{}"))
+	c.expect(5, []string{"another person must approve"}, "approve", "pay/x")
+	c.expect(0, []string{"another person must ask"}, "policy", "two-persons", "off", "pay")
+	c.expect(0, []string{"another person must ask"}, "policy", "two-persons", "off", "pay")
+	c.expect(1, []string{"no second person"}, "policy", "two-persons", "off", "web")
+}
