@@ -195,3 +195,22 @@ func TestAFullDiskIsSaid(t *testing.T) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 }
+
+// Whatever the links say, a version counts as shown only if the path for programs leads to the
+// verified file.
+func TestTruthAVersionThatReadersDoNotSeeIsNotShown(t *testing.T) {
+	output := newOutputDir(t)
+	output.put(t, "a", 1, "one")
+	v := output.version(key("a", 1))
+	_, body, err := v.verify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output.put(t, "a", 1, "one") // another file comes between the check and the swap
+	if err := output.config("a").show(v, body); !errors.Is(err, errNotShown) {
+		t.Errorf("got %v, want errNotShown", err)
+	}
+	if err := output.present("a", 1); err != nil {
+		t.Error(err)
+	}
+}
