@@ -321,8 +321,7 @@ func TestPublishThatDoesNotReachEverybodyTimesOut(t *testing.T) {
 	c := newCLI(t, 0)
 	// An agent that the coordinator counts and that never answers: one that holds
 	// its place and applies nothing, because its disk is a file.
-	a, err := c.StartAgent(0)
-	if err != nil {
+	if _, err := c.StartAgent(0); err != nil {
 		t.Fatal(err)
 	}
 	c.WaitAttached()
@@ -330,10 +329,9 @@ func TestPublishThatDoesNotReachEverybodyTimesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.WaitCounted()
-	r := c.expect(7, []string{"timed out", "staging", "banyan rollout status a"}, "publish", "a", file(t, "a.json", "{}"), "--wait", "1s", "--region", "eu")
-	if !strings.Contains(r.stdout, "failed: "+a.Name()) {
-		t.Errorf("the failure's reason is not shown:\n%s", r.stdout)
-	}
+	// The fault is the host's and not the version's: the host tries again, and the rollout waits.
+	c.expect(7, []string{"timed out", "staging", "banyan rollout status a"},
+		"publish", "a", file(t, "a.json", "{}"), "--wait", "1s", "--region", "eu")
 }
 
 func bodyOf(b []byte) func() (io.ReadCloser, error) {

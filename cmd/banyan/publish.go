@@ -250,7 +250,29 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	if err != nil {
 		return err
 	}
+	if err := overtaken(back, out.Status); err != nil {
+		return err
+	}
 	return waitErr
+}
+
+// overtaken returns an error if a region runs another version than a rollback brought, because
+// somebody moved the pointer again while the command waited.
+func overtaken(back api.RolledBack, status []api.RegionStatus) error {
+	for _, region := range back.Regions {
+		for _, r := range status {
+			if r.Region != region.Region || r.Version == region.To {
+				continue
+			}
+			return &api.Error{
+				Code: api.CodeConflict,
+				Message: fmt.Sprintf("%s runs version %d in region %s, not %d: the pointer was moved again, to epoch %d",
+					back.Config, r.Version, r.Region, region.To, r.Epoch),
+				Hint: "'banyan log " + back.Config + "' says by whom",
+			}
+		}
+	}
+	return nil
 }
 
 // printRolledBack prints what a rollback did. Regions with the same outcome share a line.

@@ -4,15 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"banyan/agent"
 	"banyan/coordinator"
 	"banyan/coordinator/api"
+	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
 	"banyan/rollout"
 	"banyan/versionstore"
 	"banyan/versionstore/storetest"
@@ -149,13 +151,20 @@ func TestRolloutsByTheCommandLine(t *testing.T) {
 
 // A version that hosts can't apply is taken back, and the command says so.
 func TestPublishThatIsTakenBack(t *testing.T) {
-	c := newCLI(t, 4)
-	c.expect(0, nil, "publish", "a", file(t, "a.json", "{}"))
-	// On one host something stands where the next link is made.
-	place := filepath.Join(c.AgentDir(0), "configs", "a", "..tmp-data", "x")
-	if err := os.MkdirAll(place, 0o700); err != nil {
-		t.Fatal(err)
+	cfg := fleet.Config{Agents: 4, Publisher: "admin"}
+	cfg.OnAgent = func(i int, a *agent.Config) {
+		if i > 0 {
+			return
+		}
+		check := []string{"/bin/sh", "-c", `! grep -q 2 "$BANYAN_PATH"`}
+		hooks, err := agent.NewHooks(agent.Rule{Config: "*", Check: &agent.Check{Command: check}})
+		if err != nil {
+			t.Error(err)
+		}
+		a.Hooks = hooks
 	}
+	c := &cli{t, fleettest.Start(t, cfg)}
+	c.expect(0, nil, "publish", "a", file(t, "a.json", "{}"))
 	quick := file(t, "plan.yaml", "stage: {skip: true}\ngates: {timeout: 20s, maxFailures: 0}\n")
 	r := c.expect(6, []string{"taken back"}, "publish", "a", file(t, "b.json", `{"n": 2}`), "--plan", quick, "--wait", "1m")
 	if !strings.Contains(r.stderr, "failed") {

@@ -222,3 +222,15 @@ func TestTruthTwoPersonsIsAStoredSetting(t *testing.T) {
 	c.expect(0, []string{"another person must ask"}, "policy", "two-persons", "off", "pay")
 	c.expect(1, []string{"no second person"}, "policy", "two-persons", "off", "web")
 }
+
+// A region that was moved again during the wait does not run what the rollback brought.
+func TestTruthARollbackThatWasOvertakenIsNoSuccess(t *testing.T) {
+	back := api.RolledBack{Config: "a", Regions: []api.RegionBack{{Region: "eu", To: 1, Moved: true}}}
+	if err := overtaken(back, []api.RegionStatus{{Region: "eu", Version: 1}, {Region: "us", Version: 9}}); err != nil {
+		t.Errorf("every region runs what the rollback brought: %v", err)
+	}
+	err := overtaken(back, []api.RegionStatus{{Region: "eu", Version: 3, Epoch: 7}})
+	if got := describe(err); got.exit != exitConflict || !strings.Contains(got.Message, "version 3 in region eu") {
+		t.Errorf("%+v", got)
+	}
+}
