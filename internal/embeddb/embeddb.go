@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/dgraph-io/badger/v4"
@@ -36,6 +37,12 @@ var (
 	ErrCorrupt = errors.New("database is damaged")
 	// ErrInUse is wrapped if another process has the database open.
 	ErrInUse = errors.New("database is in use by another process")
+)
+
+// Badger makes a table of a log in some milliseconds, unless the disk or the processor is busy.
+const (
+	settleEvery = time.Millisecond
+	settleLooks = 1000
 )
 
 // Options are the sizes of a database.
@@ -186,7 +193,30 @@ func (db *DB) follow() error {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	db.space.adopt(next)
+	if err := db.syncDir(db.dir); err != nil {
+		return err
+	}
+	if !db.settled() {
+		return nil
+	}
 	return db.syncDir(db.dir)
+}
+
+// settled waits, for a bounded time, until Badger has made tables of the older logs, and reports
+// whether it has. Badger deletes a log without a sync of the name of the table, and needs the room
+// on the disk that was just found free; so both are over soon.
+func (db *DB) settled() bool {
+	for range settleLooks {
+		ids, err := logIDs(db.dir)
+		if err != nil {
+			return false
+		}
+		if len(ids) == 1 {
+			return true
+		}
+		time.Sleep(settleEvery)
+	}
+	return false
 }
 
 // Close closes the database. Badger turns the log into a table then; if the disk has no room for

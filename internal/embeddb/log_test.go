@@ -87,7 +87,7 @@ func TestAHoleBetweenTwoLogsIsFound(t *testing.T) {
 		t.Errorf("gap %+v, want 3 writes after 15", all.gap)
 	}
 	err := checkLogs("dir", &mark{n: 30}, all)
-	if err == nil || !strings.Contains(err.Error(), "3 writes after write 15 are lost") {
+	if err == nil || !strings.Contains(err.Error(), "writes lost after write 15: 3") {
 		t.Errorf("got %v", err)
 	}
 }

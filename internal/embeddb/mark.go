@@ -36,8 +36,8 @@ func (e *BehindError) Error() string {
 	if e.Missing == 0 {
 		return fmt.Sprintf("%s: %s: the database holds write %d: %s", ErrBehind, e.Dir, e.Held, e.Why)
 	}
-	return fmt.Sprintf("%s: %s: %d writes after write %d are lost; write %d was acknowledged: %s",
-		ErrBehind, e.Dir, e.Missing, e.Held, e.Acknowledged, e.Why)
+	return fmt.Sprintf("%s: %s: writes lost after write %d: %d; write %d was acknowledged: %s",
+		ErrBehind, e.Dir, e.Held, e.Missing, e.Acknowledged, e.Why)
 }
 
 func (e *BehindError) Unwrap() error { return ErrBehind }
