@@ -330,6 +330,25 @@ func TestTruthTheRuleOfTwoPersonsEndsByTwoPersons(t *testing.T) {
 	}
 }
 
+// A rule that can't be read is in force, and can be set anew.
+func TestTruthADamagedRuleOfTwoPersonsIsInForce(t *testing.T) {
+	f := newFixture(t, nil)
+	version := f.publish("a", `{}`)
+	if err := f.ledger.ReplaceDocument(f.ctx, ledger.Act{By: "x"}, kindPolicy, twoPersonsName, []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.rollOut("a", version, ""); r.Status != rollout.Waiting {
+		t.Errorf("a rollout under a damaged rule is %s", r.Status)
+	}
+	if _, err := f.alice.SetTwoPersons(f.ctx, api.SetTwoPersons{Prefix: "pay"}); err == nil {
+		t.Error("a damaged rule was ended")
+	}
+	on, err := f.alice.SetTwoPersons(f.ctx, api.SetTwoPersons{Prefix: "pay", On: true})
+	if err != nil || len(on.Prefixes) != 1 {
+		t.Errorf("set anew: %+v, %v", on, err)
+	}
+}
+
 // BenchmarkHolds measures what a rollout pays for holds at each tick: reading every hold, as
 // before there was a generation, and comparing the generation.
 func BenchmarkHolds(b *testing.B) {

@@ -1,6 +1,8 @@
 package coordinator_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"banyan/coordinator/api"
@@ -47,4 +49,60 @@ func TestARegionLeavesARolloutAndTheOtherIsUndone(t *testing.T) {
 	}
 	f.WaitRollout("a", rollout.Aborted)
 	f.WaitShown("a", "one")
+}
+
+// Each region goes back to what ran there. A region without such a version stays, and the answer
+// says why.
+func TestTruthEachRegionGoesBackToWhatRanThere(t *testing.T) {
+	f := fleettest.Start(t, fleettest.Canaries(4))
+	one := f.Store("a", "one")
+	two := f.Store("a", "two")
+	three := f.Store("a", "three")
+	move := func(version uint64, regions ...string) {
+		t.Helper()
+		if _, err := f.Client.Activate(t.Context(), "a", api.Activate{Version: version, Regions: regions}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(one, "eu")
+	move(two, "us")
+	move(three)
+	// The second time, eu and us have come back from version 3 and stay.
+	for round := range 2 {
+		back, err := f.Client.Rollback(t.Context(), "a", api.Rollback{})
+		if err != nil || len(back.Regions) != 2 || back.Moved() != (round == 0) {
+			t.Fatalf("round %d: %+v, %v", round, back, err)
+		}
+		for i, want := range []uint64{one, two} {
+			if got := back.Regions[i]; got.To != want || back.Pointers[i].Baseline != want {
+				t.Errorf("round %d: %+v; want version %d", round, got, want)
+			}
+		}
+	}
+	f.Until("what each region shows", func() bool {
+		shown := true
+		for i, a := range f.Agents {
+			want := "two"
+			if strings.HasPrefix(a.Name(), "eu-") {
+				want = "one"
+			}
+			raw, _ := os.ReadFile(f.Path(i, "a", "value"))
+			shown = shown && string(raw) == want
+		}
+		return shown
+	})
+	// Version 1 never ran in us, and version 2 never ran in eu.
+	if _, err := f.Client.Rollback(t.Context(), "a", api.Rollback{To: one}); !api.IsCode(err, api.CodeRejected) {
+		t.Errorf("a version that ran in one of two regions: %v", err)
+	}
+	move(three, "eu")
+	back, err := f.Client.Rollback(t.Context(), "a", api.Rollback{From: three})
+	if err != nil || !back.Regions[0].Moved || back.Regions[1].Moved || back.Regions[1].To != two {
+		t.Errorf("only eu runs version 3: %+v, %v", back, err)
+	}
+	move(three, "eu")
+	_, err = f.Client.Rollback(t.Context(), "a", api.Rollback{From: two, Regions: []string{"us"}})
+	if !api.IsCode(err, api.CodeRejected) {
+		t.Errorf("nothing ran well in us before version 2: %v", err)
+	}
 }

@@ -234,3 +234,38 @@ func TestTruthARollbackThatWasOvertakenIsNoSuccess(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Every kind of act is in the log, with who and why.
+func TestTruthTheLogHasEveryKindOfAct(t *testing.T) {
+	c := newCLI(t, 0)
+	one := file(t, "a.json", `{"n": 1}`)
+	plan := file(t, "plan.yaml", "waves: [{share: 100%, bake: 1h}]\n")
+	for _, args := range [][]string{
+		{"publish", "web/a", one, "--no-activate", "-m", "first flags"},
+		{"schema", "set", "web/a", file(t, "s.json", `{"type": "object"}`)},
+		{"schema", "remove", "web/a"},
+		{"plan", "put", "careful", plan},
+		{"plan", "default", "web", "careful"},
+		{"plan", "default", "web"},
+		{"plan", "delete", "careful"},
+		{"freeze", "web", "--reason", "sale", "--for", "1h"},
+		{"freeze", "web", "--lift"},
+		{"lock", "web/a", "--reason", "audit"},
+		{"unlock", "web/a"},
+		{"rollout", "start", "web/a", "1", "--immediate", "-m", "go"},
+		{"policy", "two-persons", "on", "web", "-m", "four eyes"},
+	} {
+		c.expect(0, nil, args...)
+	}
+	c.expect(0, []string{
+		"admin",
+		"version 1 stored", "first flags",
+		"schema set", "schema removed",
+		"default plan of web: careful", "default plan of web: none",
+		"froze web until", "sale", "lifted the freeze of web",
+		"locked web/a", "audit", "unlocked web/a",
+		"rollout 1: rollout 1 of web/a version 1 started by admin", "go",
+		"rollouts of web need two persons", "four eyes",
+	}, "log", "web")
+	c.expect(0, []string{"plan careful stored", "plan careful deleted"}, "log", "--by", "admin", "--since", "1h")
+}

@@ -429,3 +429,23 @@ func newFixtureAgain(t *testing.T, store versionstore.Store) *ledger.Ledger {
 		Log:     slog.New(slog.DiscardHandler),
 	})
 }
+
+// The journal is bounded: the oldest entry goes first.
+func TestTheJournalIsBounded(t *testing.T) {
+	const limit = 10_000
+	f := newFixture(t)
+	name := func(n int) string { return fmt.Sprintf("%020d", n) }
+	if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "x"}, "journal", name(limit), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	l := newFixtureAgain(t, f.store)
+	if err := l.ReplaceDocument(t.Context(), ledger.Act{By: "x", What: "plan stored"}, "plan", "p", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Document(t.Context(), "journal", name(limit+1)); err != nil {
+		t.Errorf("the newest entry: %v", err)
+	}
+	if _, err := f.Document(t.Context(), "journal", name(1)); !errors.Is(err, versionstore.ErrNotFound) {
+		t.Errorf("the oldest entry: %v", err)
+	}
+}
