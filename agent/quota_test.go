@@ -26,7 +26,8 @@ func TestAQuotaEvictsTheOldestAndNeverWhatRuns(t *testing.T) {
 		return err == nil && s.Regions[0].Epoch == epochs["eu"] && len(s.Regions[0].Failures) == len(f.Agents)
 	})
 	// A full disk says nothing about the version.
-	if s, err := f.Client.ConfigStatus(t.Context(), config); err != nil || s.Regions[0].Failed != 0 || s.Regions[0].Applied != 0 {
+	if s, err := f.Client.ConfigStatus(t.Context(), config); err != nil || s.Regions[0].Failed != 0 || s.Regions[0].Applied != 0 ||
+		!s.Regions[0].Failures[0].Delayed {
 		t.Errorf("status: %+v, %v", s, err)
 	}
 	if applied, _ := f.Agents[0].Applied(config); applied.Version != 4 {

@@ -116,10 +116,15 @@ func apiDrift(d drift) api.Drift { return api.Drift(d) }
 
 func apiHold(h hold) api.Hold { return api.Hold(h) }
 
-func apiFailures(failures []wire.Failure) []api.Failure {
+func apiFailures(e *wire.AckEntry) []api.Failure {
 	var out []api.Failure
-	for _, f := range failures {
-		out = append(out, api.Failure{Agent: f.Name, Reason: f.Reason, Attempts: f.Attempts})
+	for _, f := range e.Failures {
+		out = append(out, api.Failure{
+			Agent:    f.Name,
+			Reason:   f.Reason,
+			Attempts: f.Attempts,
+			Delayed:  !e.Failed.Contains(f.Agent),
+		})
 	}
 	return out
 }

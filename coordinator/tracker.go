@@ -122,5 +122,5 @@ func (t *tracker) status(s *api.RegionStatus, config string) {
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000
 	s.MinMs = float64(e.Latency.Quantile(0)) / 1000
 	s.MaxMs = float64(e.Latency.Quantile(1)) / 1000
-	s.Failures = apiFailures(e.Failures)
+	s.Failures = apiFailures(e)
 }

@@ -485,7 +485,11 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 			fmt.Fprintf(w, "%s: version %d is on its way (%s), %d hosts run it\n", r.Region, r.Candidate, r.Wave, r.Running)
 		}
 		for _, f := range r.Failures {
-			fmt.Fprintf(w, "failed: %s: %s\n", f.Agent, f.Reason)
+			outcome := "failed"
+			if f.Delayed {
+				outcome = "delayed"
+			}
+			fmt.Fprintf(w, "%s: %s: %s\n", outcome, f.Agent, f.Reason)
 		}
 	}
 }

@@ -102,6 +102,9 @@ type Failure struct {
 	Agent    string `json:"agent"`
 	Reason   string `json:"reason"`
 	Attempts uint32 `json:"attempts,omitempty"`
+	// Delayed is set for a fault of the host or of its network, which says nothing about the
+	// version. The host tries again, and is not counted as failed.
+	Delayed bool `json:"delayed,omitempty"`
 }
 
 // RegionStatus is the progress of a region with the current pointer of a config. The
@@ -126,7 +129,7 @@ type RegionStatus struct {
 	P99Ms   float64   `json:"p99_ms"`
 	MaxMs   float64   `json:"max_ms"`
 	MovedAt time.Time `json:"moved_at"`
-	// Failures are some of the agents that failed.
+	// Failures are some of the agents that failed or are delayed.
 	Failures []Failure `json:"failures,omitempty"`
 }
 
