@@ -154,7 +154,7 @@ func TestADamagedCommittedVersionIsNotShownAsGood(t *testing.T) {
 	a, stop := h.start(nil)
 	h.run(a, "app/flags", 1, "one")
 	stop()
-	value := filepath.Join(h.dir, "out", "app/flags", versionPrefix+"1", valueFile)
+	value := a.output.version(key("app/flags", 1)).value()
 	if err := os.WriteFile(value, []byte("bad"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 		h.run(a, "a", v, strings.Repeat("x", int(v)))
 	}
 	waitUntil(t, func() bool { return len(a.output.held("a")) == 2 })
-	if held := a.output.held("a"); held[0] != 5 || held[1] != 4 {
+	if held := a.output.held("a"); held[0].Version != 5 || held[1].Version != 4 {
 		t.Errorf("on disk: %v", held)
 	}
 	if err := h.activate(a, "a", 6, 4); err != nil {
@@ -226,7 +226,7 @@ func TestOldVersionsAreDeletedAndNeverOneThatAPointerNames(t *testing.T) {
 		t.Errorf("the version that runs was deleted: %v", err)
 	}
 	// 4 and 5 ran; 6 to 8 are in no pointer.
-	if held := a.output.held("a"); !slices.Equal(held, []uint64{5, 4}) {
+	if held := numbers(a.output.held("a")); !slices.Equal(held, []uint64{5, 4}) {
 		t.Errorf("on disk: %v", held)
 	}
 }
@@ -255,7 +255,7 @@ func TestAQuotaDeletesTheOldestVersionsThatNobodyNeeds(t *testing.T) {
 		h.run(a, "a", v, strings.Repeat("x", 9_000))
 	}
 	held := a.output.held("a")
-	if held[0] != 8 || len(held) > 5 || len(held) < 2 {
+	if held[0].Version != 8 || len(held) > 5 || len(held) < 2 {
 		t.Errorf("on disk: %v", held)
 	}
 	if err := h.store(a, "a", 9, strings.Repeat("x", 49_000)); !errors.Is(err, ErrQuota) {
@@ -333,7 +333,7 @@ func TestWhatTheNodeReportsIsCounted(t *testing.T) {
 	h := newHost(t)
 	a, _ := h.start(nil)
 	now := time.Now().UnixMicro()
-	pointer := record.Pointer{Config: "a", Region: "eu", Epoch: 1, Baseline: 7, TimeMicros: now}
+	pointer := record.Pointer{Config: "a", Region: "eu", Term: 1, Epoch: 1, Baseline: key("a", 7).Ref(), TimeMicros: now}
 	reports := []step.Output{
 		{Op: step.OpAccepted, Pointer: step.Pointer{Announcement: &wire.Announcement{Pointer: pointer}}},
 		{Op: step.OpRefused, Reason: "bad_signature", Name: "liar"},
@@ -390,6 +390,13 @@ func TestAWrapperSeesWhatTheDriverAsksFor(t *testing.T) {
 	}
 }
 
+func numbers(versions []record.Ref) (numbers []uint64) {
+	for _, v := range versions {
+		numbers = append(numbers, v.Version)
+	}
+	return numbers
+}
+
 // Versions that a whole region ran stay on the host, however many versions are staged and taken
 // back after them. They stay after a restart of the agent, too.
 func TestTruthFailedVersionsDoNotEvictProvenOnes(t *testing.T) {
@@ -409,7 +416,7 @@ func TestTruthFailedVersionsDoNotEvictProvenOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitUntil(t, func() bool { return len(a.output.held("a")) == 3 })
-	if held := a.output.held("a"); !slices.Equal(held, []uint64{9, 2, 1}) {
+	if held := numbers(a.output.held("a")); !slices.Equal(held, []uint64{9, 2, 1}) {
 		t.Errorf("on disk: %v, want 9, 2, 1", held)
 	}
 	if err := h.activate(a, "a", 11, 1); err != nil {
@@ -421,12 +428,12 @@ func TestTruthFailedVersionsDoNotEvictProvenOnes(t *testing.T) {
 }
 
 func TestProvenVersionsAreFewAndTheLatestComesFirst(t *testing.T) {
-	var proven []uint64
+	var proven []record.Ref
 	for v := uint64(1); v <= 3*maxProven; v++ {
-		proven = proveVersion(proven, v)
+		proven = proveVersion(proven, key("a", v).Ref())
 	}
-	proven = proveVersion(proven, 3*maxProven-1)
-	if len(proven) != maxProven || proven[0] != 3*maxProven-1 || proven[1] != 3*maxProven {
+	proven = proveVersion(proven, key("a", 3*maxProven-1).Ref())
+	if len(proven) != maxProven || proven[0].Version != 3*maxProven-1 || proven[1].Version != 3*maxProven {
 		t.Errorf("%d versions: %v", len(proven), proven)
 	}
 }

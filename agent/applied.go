@@ -15,13 +15,18 @@ import (
 type Applied struct {
 	Config string `json:"config"`
 	Region string `json:"region"`
+	Term   uint64 `json:"term"`
 	Epoch  uint64 `json:"epoch"`
+	// Position orders the pointers of the config: first by term, then by epoch.
+	Position record.Position `json:"position"`
 	// Version is 0 if the pointer gives this host no version.
-	Version   uint64    `json:"version"`
-	AppliedAt time.Time `json:"applied_at"`
-	SHA256    string    `json:"sha256,omitempty"`
-	Size      int64     `json:"size"`
-	Type      string    `json:"content_type,omitempty"`
+	Version uint64 `json:"version"`
+	// Manifest is the digest of the version's manifest.
+	Manifest  record.Digest `json:"manifest,omitzero"`
+	AppliedAt time.Time     `json:"applied_at"`
+	SHA256    string        `json:"sha256,omitempty"`
+	Size      int64         `json:"size"`
+	Type      string        `json:"content_type,omitempty"`
 	// Staleness is the age of the newest head in seconds; -1 before the first head.
 	Staleness float64 `json:"staleness_s"`
 	// Pending is set until the reload hook of the version has succeeded.
@@ -29,6 +34,11 @@ type Applied struct {
 	// Drift says how the file differs from the applied version; empty if the file did not
 	// differ at the last look.
 	Drift string `json:"drift,omitempty"`
+}
+
+// Key returns the key of the applied version.
+func (a *Applied) Key() record.VersionKey {
+	return record.VersionKey{Config: a.Config, Version: a.Version, Digest: a.Manifest}
 }
 
 // appliedSet has the applied version of each config, and the versions in the pointers. It
@@ -45,7 +55,7 @@ type appliedSet struct {
 }
 
 // namedVersions are the versions in the newest pointer of a config.
-type namedVersions struct{ baseline, candidate uint64 }
+type namedVersions struct{ baseline, candidate record.Ref }
 
 func newAppliedSet() *appliedSet {
 	return &appliedSet{
@@ -110,7 +120,9 @@ func (s *appliedSet) needs(v record.VersionKey) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.named[v.Config]
-	return v.Version == n.baseline || v.Version == n.candidate || v.Version == s.configs[v.Config].Version
+	applied := s.configs[v.Config]
+	isApplied := v.Version == applied.Version && v.Digest == applied.Manifest
+	return v.Ref() == n.baseline || v.Ref() == n.candidate || isApplied
 }
 
 // get returns the state of config.

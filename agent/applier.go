@@ -48,9 +48,9 @@ type applier struct {
 // activation is a pointer to be applied.
 type activation struct {
 	announcement *wire.Announcement
-	version      uint64 // 0: the pointer gives this host no version
-	watermark    uint64 // of the node, at the time of the request
-	pending      bool   // the reload hook is still to be run
+	version      record.Ref // zero: the pointer gives this host no version
+	watermark    uint64     // of the node, at the time of the request
+	pending      bool       // the reload hook is still to be run
 	// committed receives the outcome of the commit and the swap, if a hook follows. A nil
 	// committed means that the activation is finished after the swap.
 	committed chan<- error
@@ -61,7 +61,7 @@ func (a *activation) config() string { return a.announcement.Pointer.Config }
 
 // key names the version to be activated.
 func (a *activation) key() record.VersionKey {
-	return record.VersionKey{Config: a.config(), Version: a.version}
+	return a.version.Of(a.config())
 }
 
 // add queues an activation.
@@ -208,13 +208,13 @@ func (p *applier) show(ctx context.Context, c committed) error {
 	if err := p.applied.swap(func() (Applied, error) { return p.output.show(c) }); err != nil {
 		return fmt.Errorf("show %s version %d: %w", v.Config, v.Version, err)
 	}
-	p.reports.repaired(ctx, record.VersionKey{Config: v.Config, Version: before.Version}, drift)
+	p.reports.repaired(ctx, before.Key(), drift)
 	return nil
 }
 
 // driftOf returns how the files of a config differ from the applied version.
 func (p *applier) driftOf(applied Applied) error {
-	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
+	v := applied.Key()
 	if v.Version == 0 {
 		return nil
 	}
@@ -225,13 +225,13 @@ func (p *applier) driftOf(applied Applied) error {
 func (p *applier) finish(act activation, err error) {
 	pointer := act.announcement.Pointer
 	latency := time.Now().UnixMicro() - pointer.TimeMicros
-	log := p.log.With("config", pointer.Config, "epoch", pointer.Epoch, "version", act.version)
+	log := p.log.With("config", pointer.Config, "epoch", pointer.Epoch, "version", act.version.Version)
 	switch {
 	case err != nil:
 		p.metrics.failed("apply")
 		level := p.failing.Level(pointer.Config, slog.LevelError)
 		log.Log(context.Background(), level, "not applied", "error", err)
-		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version, Reason: err.Error()})
+		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version.Version, Reason: err.Error()})
 		act.done(failureOf(err), latency)
 	case !p.subscriptions.Include(pointer.Config):
 		log.Debug("passed on")
@@ -241,7 +241,7 @@ func (p *applier) finish(act activation, err error) {
 		p.metrics.applied.Inc()
 		p.metrics.propagation.Update(float64(max(latency, 0)) / 1e6)
 		log.Info("applied", "latency_us", latency)
-		p.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version})
+		p.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version.Version})
 		act.done(step.Failure{}, latency)
 		p.retention.prune(pointer.Config)
 	}

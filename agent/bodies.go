@@ -80,12 +80,12 @@ func (b *bodies) StoreBody(_ context.Context, want record.VersionKey, o body.Off
 
 // base reads the base of the delta f; nil if f is no delta.
 func (b *bodies) base(config string, f record.Form) ([]byte, error) {
-	if f.Base == 0 {
+	if f.Base.IsZero() {
 		return nil, nil
 	}
-	file, err := b.output.version(record.VersionKey{Config: config, Version: f.Base}).open()
+	file, err := b.output.version(f.Base.Of(config)).open()
 	if err != nil {
-		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base, err)
+		return nil, fmt.Errorf("%w: version %d: %w", forms.ErrBase, f.Base.Version, err)
 	}
 	defer file.Close()
 	return forms.ReadBase(f.Base, file)

@@ -94,7 +94,7 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Base, f.Encoding = 1, record.EncodingZstd
+	f.Base, f.Encoding = key("a", 1).Ref(), record.EncodingZstd
 	m.Forms = append(m.Forms, f)
 	signed, err := record.SignManifest(m, signer)
 	if err != nil {
@@ -103,13 +103,13 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 	take := func(form uint8, b []byte) {
 		t.Helper()
 		o := body.Offer{Signed: signed, What: body.ContentForm, Form: form, Size: int64(len(b)), Bytes: bytes.NewReader(b)}
-		if _, _, err := a.CacheForm(t.Context(), key("a", 2), wire.OnlyForm(form), o); err != nil {
+		if _, _, err := a.CacheForm(t.Context(), m.Key(), wire.OnlyForm(form), o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	opens := func(have []uint64, form uint8, here bool) {
+	opens := func(have []record.Ref, form uint8, here bool) {
 		t.Helper()
-		o, err := a.OpenBody(t.Context(), key("a", 2), body.Wish{Have: have})
+		o, err := a.OpenBody(t.Context(), m.Key(), body.Wish{Have: have})
 		var other *body.OtherFormError
 		switch {
 		case here && (err != nil || o.Form != form), !here && (!errors.As(err, &other) || other.Form != form):
@@ -119,9 +119,9 @@ func TestACacheSaysWhichFormWouldBeBetter(t *testing.T) {
 		}
 	}
 	take(0, content)
-	opens([]uint64{1}, 1, false)
+	opens([]record.Ref{key("a", 1).Ref()}, 1, false)
 	opens(nil, 0, true)
 	take(1, delta)
-	opens([]uint64{1}, 1, true)
-	opens([]uint64{7}, 0, true)
+	opens([]record.Ref{key("a", 1).Ref()}, 1, true)
+	opens([]record.Ref{key("a", 7).Ref()}, 0, true)
 }

@@ -3,7 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"fmt"
-	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -34,7 +34,7 @@ func TestAnEditTravelsAsADeltaAlsoToOtherRegions(t *testing.T) {
 		t.Fatalf("forms %+v", v.Forms)
 	}
 	for i := range f.Agents {
-		if _, err := os.Stat(f.Path(i, config, "..v2", "form1")); err != nil {
+		if found, err := filepath.Glob(f.Path(i, config, "..v2-*", "form1")); err != nil || len(found) != 1 {
 			t.Errorf("agent %d did not take the delta: %v", i, err)
 		}
 	}

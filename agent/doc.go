@@ -21,8 +21,9 @@
 //
 //	payments/limits/value      ─► ..data/value        the file for programs
 //	payments/limits/meta.json  ─► ..data/meta.json    the description of the version
-//	payments/limits/..data     ─► ..v7                swapped by one rename
-//	payments/limits/..v7/      one version, complete and fsynced before the rename
+//	payments/limits/..data     ─► ..v7-0123…         swapped by one rename
+//	payments/limits/..v7-0123…/   one version, by number and digest; complete and fsynced before
+//	                           the rename
 //	..partial/                 bodies on their way
 //	..cache/                   shards of other configs, for other hosts; empty after a start
 //

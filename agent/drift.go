@@ -49,10 +49,10 @@ func (w *driftWatch) lookAtAll(ctx context.Context) {
 
 // look compares the files of a config with the applied version, and acts on a difference.
 func (w *driftWatch) look(ctx context.Context, applied Applied) {
-	v := record.VersionKey{Config: applied.Config, Version: applied.Version}
+	v := applied.Key()
 	drift := w.output.compare(v)
 	now, ok := w.applied.get(applied.Config)
-	if !ok || now.Epoch != applied.Epoch || w.hooks.busy(applied.Config) {
+	if !ok || now.Position != applied.Position || w.hooks.busy(applied.Config) {
 		return // another version was shown meanwhile
 	}
 	if drift == nil {

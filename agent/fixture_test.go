@@ -146,13 +146,14 @@ func (h *host) activateLater(a *Agent, config string, epoch, version uint64) fun
 	p := record.Pointer{
 		Config:     config,
 		Region:     "eu",
+		Term:       1,
 		Epoch:      epoch,
-		Baseline:   version,
+		Baseline:   key(config, version).Ref(),
 		Phase:      record.PhaseActive,
 		TimeMicros: time.Now().UnixMicro(),
 	}
 	if version == 0 {
-		p.Candidate = 1 // of a wave that does not include this host
+		p.Candidate = key(config, 1).Ref() // of a wave that does not include this host
 	}
 	raw, err := record.SignPointer(p, h.active)
 	if err != nil {
@@ -162,8 +163,8 @@ func (h *host) activateLater(a *Agent, config string, epoch, version uint64) fun
 	a.driver.Do(h.t.Context(), func(*mesh.Node) {
 		a.applied.setNamed(&p)
 		a.hooks.supersede(&p)
-		announcement := &wire.Announcement{Revision: epoch, Raw: raw, Pointer: p}
-		a.Activate(announcement, version, func(why step.Failure, _ int64) { outcome <- why })
+		announcement := wire.NewAnnouncement(epoch, raw, p)
+		a.Activate(announcement, p.Baseline, func(why step.Failure, _ int64) { outcome <- why })
 	})
 	return func() error {
 		if why := <-outcome; !why.OK() {

@@ -24,7 +24,7 @@ func (a *Agent) handlers() transport.Handlers {
 
 // Activate implements transport.PointerOwner.
 func (a *Agent) Activate(
-	ann *wire.Announcement, version uint64, done func(why step.Failure, latencyMicros int64),
+	ann *wire.Announcement, version record.Ref, done func(why step.Failure, latencyMicros int64),
 ) {
 	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
 	rule := a.hooks.ruleFor(act)

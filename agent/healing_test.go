@@ -40,6 +40,7 @@ func (h *host) compressed(a *Agent, text string) versionDir {
 	if m.Forms[0].Encoding == record.EncodingIdentity {
 		h.t.Fatal("the form is not compressed")
 	}
+	remember(m)
 	signed, err := record.SignManifest(m, h.key)
 	if err != nil {
 		h.t.Fatal(err)

@@ -49,7 +49,7 @@ type hookRunner struct {
 
 // hookRun is an activation with running hooks.
 type hookRun struct {
-	version uint64
+	version record.Ref
 	cancel  context.CancelCauseFunc
 }
 
@@ -64,7 +64,7 @@ func (h *hookRunner) ruleFor(act activation) *Rule {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	shown, _ := h.applied.get(config)
-	if act.version == shown.Version && !shown.Pending && !h.again[config] {
+	if act.version == shown.Key().Ref() && !shown.Pending && !h.again[config] {
 		return nil
 	}
 	return rule
@@ -146,7 +146,7 @@ func (h *hookRunner) run(ctx context.Context, act activation, rule *Rule) error 
 // check runs the check of a version, unless the version has passed on this host before.
 func (h *hookRunner) check(ctx context.Context, act activation, check *Check, before Applied) error {
 	dir := h.output.version(act.key())
-	if check == nil || act.version == 0 || dir.passed(check.Command) {
+	if check == nil || act.version.IsZero() || dir.passed(check.Command) {
 		return nil
 	}
 	c := hookCommand{
@@ -206,9 +206,9 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	p := act.announcement.Pointer
 	previous := ""
 	if before.Version != 0 {
-		previous = h.output.version(record.VersionKey{Config: p.Config, Version: before.Version}).value()
+		previous = h.output.version(before.Key()).value()
 	}
-	version := strconv.FormatUint(act.version, 10)
+	version := strconv.FormatUint(act.version.Version, 10)
 	epoch := strconv.FormatUint(p.Epoch, 10)
 	placeholders := strings.NewReplacer(
 		"{path}", c.path,
@@ -240,7 +240,7 @@ func (h *hookRunner) command(ctx context.Context, c hookCommand, act activation,
 	})
 	took := time.Since(began)
 	h.metrics.hook(c.hook, took, err)
-	h.log.Info("hook", "hook", c.hook, "config", p.Config, "version", act.version, "epoch", p.Epoch,
+	h.log.Info("hook", "hook", c.hook, "config", p.Config, "version", act.version.Version, "epoch", p.Epoch,
 		"took", took, "error", err, "output", output)
 	if err == nil {
 		return nil

@@ -32,7 +32,7 @@ func (l library) OpenBody(_ context.Context, m record.Manifest) (io.ReadCloser, 
 }
 
 func (l library) dir(m record.Manifest) versionDir {
-	return l.output.version(record.VersionKey{Config: m.Config, Version: m.Version})
+	return l.output.version(m.Key())
 }
 
 // load opens a form, to serve shards. It is a shardstore.Loader.

@@ -160,7 +160,7 @@ func (l *localAPI) getValue(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		defer f.Close()
-		err = l.verify(f, record.VersionKey{Config: config, Version: applied.Version})
+		err = l.verify(f, applied.Key())
 	}
 	if err != nil {
 		writeError(w, http.StatusServiceUnavailable, fmt.Sprintf("the file of config %q is not version %d: %s",
@@ -190,15 +190,16 @@ func (l *localAPI) verify(f *os.File, v record.VersionKey) error {
 }
 
 // watch streams a line of JSON for each applied config, and for each change
-// afterwards. ?config=NAME limits the stream to one config. ?after=EPOCH leaves out the
-// epochs up to EPOCH.
+// afterwards. ?config=NAME limits the stream to one config. ?after=POSITION leaves out the
+// pointers up to POSITION.
 func (l *localAPI) watch(w http.ResponseWriter, r *http.Request) {
 	config := r.URL.Query().Get("config")
-	after, err := strconv.ParseUint(cmp.Or(r.URL.Query().Get("after"), "0"), 10, 64)
+	number, err := strconv.ParseUint(cmp.Or(r.URL.Query().Get("after"), "0"), 10, 64)
 	if err != nil {
-		writeError(w, http.StatusBadRequest, "after must be an epoch: a whole number")
+		writeError(w, http.StatusBadRequest, "after must be a position, as in the last line: a whole number")
 		return
 	}
+	after := record.Position(number)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	encoder := json.NewEncoder(w)
 	sent := map[string]Applied{}
@@ -209,8 +210,8 @@ func (l *localAPI) watch(w http.ResponseWriter, r *http.Request) {
 			if config != "" && applied.Config != config {
 				continue
 			}
-			if applied.Epoch <= max(before.Epoch, after) || applied.Version == before.Version {
-				continue // a new epoch may change other hosts only
+			if applied.Position <= max(before.Position, after) || applied.Key().Ref() == before.Key().Ref() {
+				continue // a new pointer may change other hosts only
 			}
 			sent[applied.Config] = applied
 			if encoder.Encode(applied) != nil {

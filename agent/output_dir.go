@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,7 +28,7 @@ type outputDir struct {
 // Names in the output directory. No segment of a config's name may begin with "..".
 const (
 	dataLink      = "..data"    // link to the shown version
-	versionPrefix = "..v"       // directory of a version: ..v7
+	versionPrefix = "..v"       // directory of a version: ..v7-0123…, with the manifest's digest
 	stagingPrefix = "..tmp-"    // unfinished files; deleted after a crash
 	partialName   = "..partial" // forms on their way
 	cacheName     = "..cache"   // shards of other configs, for other hosts
@@ -66,15 +67,20 @@ func (o *outputDir) config(config string) configDir {
 
 // version returns the directory of v. The directory need not exist.
 func (o *outputDir) version(v record.VersionKey) versionDir {
-	name := versionPrefix + strconv.FormatUint(v.Version, 10)
+	name := fmt.Sprintf("%s%d-%s", versionPrefix, v.Version, v.Digest)
 	return versionDir{key: v, path: filepath.Join(string(o.config(v.Config)), name), verified: o.verified}
 }
 
 // versionOf parses the name of a version's directory.
-func versionOf(name string) (version uint64, ok bool) {
-	number, ok := strings.CutPrefix(name, versionPrefix)
-	version, err := strconv.ParseUint(number, 10, 64)
-	return version, ok && err == nil
+func versionOf(name string) (version record.Ref, ok bool) {
+	name, ok = strings.CutPrefix(name, versionPrefix)
+	if !ok {
+		return record.Ref{}, false
+	}
+	number, digest, _ := strings.Cut(name, "-")
+	version.Version, _ = strconv.ParseUint(number, 10, 64)
+	version.Digest, _ = record.ParseDigest(digest)
+	return version, version.Version != 0 && version.Digest != record.Digest{}
 }
 
 // stage writes a version beside the shown version. fill writes the checked body, and
@@ -107,7 +113,7 @@ func (o *outputDir) stage(m record.Manifest, signed []byte, fill func(*staging) 
 		return err
 	}
 	at := time.Now()
-	v := o.version(record.VersionKey{Config: m.Config, Version: m.Version})
+	v := o.version(m.Key())
 	if err := atomicfile.ReplaceDir(tmp, v.path); err != nil {
 		return err
 	}
@@ -134,7 +140,7 @@ func (o *outputDir) makeDir(dir string) error {
 // version for readers.
 func (o *outputDir) show(c committed) (Applied, error) {
 	dir := o.config(c.pointer.Config)
-	if c.Version == 0 {
+	if c.Version.IsZero() {
 		return c.describe(record.Manifest{}), dir.hide()
 	}
 	version := o.version(c.key())
@@ -156,27 +162,26 @@ func (o *outputDir) compare(v record.VersionKey) error {
 }
 
 // bases returns the versions of config on disk that deltas may refer to, newest first.
-func (o *outputDir) bases(config string) []uint64 {
-	return slices.DeleteFunc(o.held(config), func(version uint64) bool {
-		_, _, err := o.version(record.VersionKey{Config: config, Version: version}).verify()
+func (o *outputDir) bases(config string) []record.Ref {
+	return slices.DeleteFunc(o.held(config), func(version record.Ref) bool {
+		_, _, err := o.version(version.Of(config)).verify()
 		return err != nil
 	})
 }
 
 // held returns the versions of config on disk, newest first.
-func (o *outputDir) held(config string) []uint64 {
+func (o *outputDir) held(config string) []record.Ref {
 	entries, err := os.ReadDir(string(o.config(config)))
 	if err != nil {
 		return nil
 	}
-	var versions []uint64
+	var versions []record.Ref
 	for _, e := range entries {
 		if v, ok := versionOf(e.Name()); ok {
 			versions = append(versions, v)
 		}
 	}
-	slices.Sort(versions)
-	slices.Reverse(versions)
+	slices.SortFunc(versions, func(a, b record.Ref) int { return cmp.Compare(b.Version, a.Version) })
 	return versions
 }
 
@@ -213,12 +218,12 @@ func (o *outputDir) all() ([]storedVersion, error) {
 }
 
 // measure returns the size and the age of the version in the directory path.
-func (o *outputDir) measure(path string, version uint64) (storedVersion, error) {
+func (o *outputDir) measure(path string, version record.Ref) (storedVersion, error) {
 	config, err := filepath.Rel(o.root, filepath.Dir(path))
 	if err != nil {
 		return storedVersion{}, err
 	}
-	s := storedVersion{key: record.VersionKey{Config: filepath.ToSlash(config), Version: version}}
+	s := storedVersion{key: version.Of(filepath.ToSlash(config))}
 	entries, err := os.ReadDir(path)
 	for _, e := range entries {
 		if info, infoErr := e.Info(); infoErr == nil {
@@ -256,14 +261,14 @@ func (o *outputDir) clean() error {
 // which stays returns true are kept, too. prune returns the deleted versions.
 func (o *outputDir) prune(
 	config string,
-	kept func(held []uint64) map[uint64]bool,
+	kept func(held []record.Ref) map[record.Ref]bool,
 	stays func(record.VersionKey) bool,
 ) ([]record.VersionKey, error) {
 	var deleted []record.VersionKey
 	versions := o.held(config)
 	chosen := kept(versions)
 	for _, version := range versions {
-		v := record.VersionKey{Config: config, Version: version}
+		v := version.Of(config)
 		if chosen[version] || stays(v) {
 			continue
 		}

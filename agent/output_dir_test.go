@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"banyan/fec"
@@ -25,7 +26,15 @@ func manifestOf(t testing.TB, config string, version uint64, body []byte) (recor
 	if err != nil {
 		t.Fatal(err)
 	}
+	remember(m)
 	return m, raw
+}
+
+// made has the key of the last manifest that was made of each config and version.
+var made sync.Map
+
+func remember(m record.Manifest) {
+	made.Store(record.VersionKey{Config: m.Config, Version: m.Version}, m.Key())
 }
 
 func newOutputDir(t testing.TB) *outputDir {
@@ -74,8 +83,17 @@ func check(o *outputDir, config string, version uint64) error {
 	return err
 }
 
+// key returns the key of the last version of config with that number that manifestOf made, or
+// the key of a version that nobody has.
 func key(config string, version uint64) record.VersionKey {
-	return record.VersionKey{Config: config, Version: version}
+	v := record.VersionKey{Config: config, Version: version}
+	if last, ok := made.Load(v); ok {
+		return last.(record.VersionKey)
+	}
+	if version != 0 {
+		v.Digest = record.Sum([]byte(config))
+	}
+	return v
 }
 
 func TestStagingShowsNothingAndShowingIsOneSwap(t *testing.T) {
@@ -161,7 +179,7 @@ func TestPruneKeepsTheShownVersionAndTheNewest(t *testing.T) {
 	for v := uint64(1); v <= 6; v++ {
 		output.put(t, "a", v, "x")
 	}
-	removed, err := output.prune("a", func(held []uint64) map[uint64]bool { return keptVersions(held, nil, 3) }, func(v record.VersionKey) bool { return v.Version == 1 })
+	removed, err := output.prune("a", func(held []record.Ref) map[record.Ref]bool { return keptVersions(held, nil, 3) }, func(v record.VersionKey) bool { return v.Version == 1 })
 	if err != nil || len(removed) != 2 {
 		t.Errorf("removed %v, %v", removed, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
+	"banyan/record"
 )
 
 // recover makes the node, shows the committed versions, and tells the node which versions are
@@ -61,8 +62,8 @@ func (a *Agent) restore(c committed) bool {
 	if a.cfg.Subscriptions.Include(c.pointer.Config) {
 		if err := a.restoreFiles(c); err != nil {
 			a.log.Error("committed version is damaged and will be rebuilt or fetched again",
-				"config", c.pointer.Config, "version", c.Version, "error", err)
-			input.Pointer.Version = 0
+				"config", c.pointer.Config, "version", c.Version.Version, "error", err)
+			input.Pointer.Version = record.Ref{}
 			input.Pointer.Unapplied = true
 			a.node.Step(0, input, nil)
 			return false

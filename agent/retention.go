@@ -21,7 +21,7 @@ type retention struct {
 	applied *appliedSet
 	// proven returns the versions of a config that were the baseline of a pointer, the latest
 	// first.
-	proven func(config string) []uint64
+	proven func(config string) []record.Ref
 	keep   int   // versions of a config
 	quota  int64 // bytes of all versions and shards; 0: no quota
 	log    *slog.Logger
@@ -33,7 +33,7 @@ type retention struct {
 
 // prune deletes the versions of config but keep, and but the versions that the host needs.
 func (r *retention) prune(config string) {
-	choose := func(held []uint64) map[uint64]bool { return keptVersions(held, r.proven(config), r.keep) }
+	choose := func(held []record.Ref) map[record.Ref]bool { return keptVersions(held, r.proven(config), r.keep) }
 	deleted, err := r.output.prune(config, choose, r.applied.needs)
 	if err != nil {
 		r.log.Warn("old versions not deleted", "config", config, "error", err)
@@ -48,9 +48,9 @@ func (r *retention) prune(config string) {
 // must not push it out. held is ordered by number, the highest first.
 //
 // For example, versions 1 and 2 ran and 3 to 9 were taken back: of three, 2, 1 and 9 stay.
-func keptVersions(held, proven []uint64, keep int) map[uint64]bool {
-	kept := map[uint64]bool{}
-	for _, list := range [][]uint64{proven, held} {
+func keptVersions(held, proven []record.Ref, keep int) map[record.Ref]bool {
+	kept := map[record.Ref]bool{}
+	for _, list := range [][]record.Ref{proven, held} {
 		for _, v := range list {
 			if len(kept) < keep && slices.Contains(held, v) {
 				kept[v] = true
@@ -105,7 +105,7 @@ func (r *retention) makeRoom(size int64) error {
 
 // rank returns 1 for a proven version, and 0 for another one.
 func (r *retention) rank(v storedVersion) int {
-	if slices.Contains(r.proven(v.key.Config), v.key.Version) {
+	if slices.Contains(r.proven(v.key.Config), v.key.Ref()) {
 		return 1
 	}
 	return 0

@@ -29,22 +29,23 @@ const (
 	watermarkKey = "w"
 )
 
-// errStale is wrapped if a row would replace a row of a newer epoch.
+// errStale is wrapped if a row would replace a row of a newer pointer.
 var errStale = errors.New("stale epoch")
 
 // committed is the row of a config: the applied pointer.
 type committed struct {
-	Raw       []byte `cbor:"1,keyasint"` // the pointer as signed
-	Revision  uint64 `cbor:"2,keyasint"`
-	Version   uint64 `cbor:"3,keyasint"` // 0: the pointer gives this host no version
-	AtMicros  int64  `cbor:"4,keyasint"` // time of the commit, since the Unix epoch
-	Watermark uint64 `cbor:"5,keyasint"` // of the node, at the time of the commit
+	Raw      []byte `cbor:"1,keyasint"` // the pointer as signed
+	Revision uint64 `cbor:"2,keyasint"`
+	// Version is the zero Ref if the pointer gives this host no version.
+	Version   record.Ref `cbor:"3,keyasint"`
+	AtMicros  int64      `cbor:"4,keyasint"` // time of the commit, since the Unix epoch
+	Watermark uint64     `cbor:"5,keyasint"` // of the node, at the time of the commit
 	// Pending is set until the reload hook has succeeded.
 	Pending bool `cbor:"6,keyasint,omitempty"`
 	// Proven are the versions that were the baseline of the config's pointers, the latest first:
 	// the whole region was to run them. A candidate that was taken back is not among them. commit
 	// sets Proven.
-	Proven []uint64 `cbor:"7,keyasint,omitempty"`
+	Proven []record.Ref `cbor:"7,keyasint,omitempty"`
 
 	pointer record.Pointer // decoded from Raw
 }
@@ -65,12 +66,12 @@ func decodeCommitted(raw []byte) (committed, error) {
 
 // key names the applied version.
 func (c *committed) key() record.VersionKey {
-	return record.VersionKey{Config: c.pointer.Config, Version: c.Version}
+	return c.Version.Of(c.pointer.Config)
 }
 
 // announcement returns the announcement of the pointer.
 func (c *committed) announcement() *wire.Announcement {
-	return &wire.Announcement{Revision: c.Revision, Raw: c.Raw, Pointer: c.pointer}
+	return wire.NewAnnouncement(c.Revision, c.Raw, c.pointer)
 }
 
 // describe returns the row for readers. m is the manifest of the version, if there is a version.
@@ -78,12 +79,15 @@ func (c *committed) describe(m record.Manifest) Applied {
 	applied := Applied{
 		Config:    c.pointer.Config,
 		Region:    c.pointer.Region,
+		Term:      c.pointer.Term,
 		Epoch:     c.pointer.Epoch,
-		Version:   c.Version,
+		Position:  c.pointer.Position(),
+		Version:   c.Version.Version,
+		Manifest:  c.Version.Digest,
 		AppliedAt: time.UnixMicro(c.AtMicros),
 		Pending:   c.Pending,
 	}
-	if c.Version != 0 {
+	if !c.Version.IsZero() {
 		applied.SHA256 = m.BodySHA256.String()
 		applied.Size = m.BodySize
 		applied.Type = m.ContentType
@@ -103,7 +107,7 @@ func openState(dir string, reserve int64) (*state, error) {
 func (s *state) close() error { return s.db.Close() }
 
 // commit makes all rows durable, or no row. The error wraps errStale if a row would replace
-// one of a newer epoch.
+// one of a newer pointer.
 func (s *state) commit(rows []committed) error {
 	return s.db.Write(func(txn *badger.Txn) error {
 		for _, r := range rows {
@@ -121,9 +125,9 @@ func putCommitted(txn *badger.Txn, r committed) error {
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return err
 	}
-	if held.pointer.Epoch > r.pointer.Epoch {
-		return fmt.Errorf("%w: epoch %d of %s after epoch %d",
-			errStale, r.pointer.Epoch, r.pointer.Config, held.pointer.Epoch)
+	if held.pointer.Position() > r.pointer.Position() {
+		return fmt.Errorf("%w: %s of %s after %s",
+			errStale, r.pointer.Position(), r.pointer.Config, held.pointer.Position())
 	}
 	r.Proven = proveVersion(held.Proven, r.pointer.Baseline)
 	encoded, err := cbor.Marshal(r)
@@ -137,11 +141,11 @@ func putCommitted(txn *badger.Txn, r committed) error {
 }
 
 // proveVersion returns proven with version at the front, and at most maxProven versions.
-func proveVersion(proven []uint64, version uint64) []uint64 {
-	if version == 0 {
+func proveVersion(proven []record.Ref, version record.Ref) []record.Ref {
+	if version.IsZero() {
 		return proven
 	}
-	next := []uint64{version}
+	next := []record.Ref{version}
 	for _, v := range proven {
 		if v != version && len(next) < maxProven {
 			next = append(next, v)
@@ -152,7 +156,7 @@ func proveVersion(proven []uint64, version uint64) []uint64 {
 
 // proven returns the versions that were the baseline of config, the latest first; nil if the row
 // of config can't be read.
-func (s *state) proven(config string) []uint64 {
+func (s *state) proven(config string) []record.Ref {
 	var c committed
 	err := s.db.View(func(txn *badger.Txn) (err error) {
 		c, err = readCommitted(txn, append([]byte{configTag}, config...))

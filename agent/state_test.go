@@ -19,12 +19,12 @@ func TestCommittedEpochsNeverGoBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	commit := func(epoch uint64) error {
-		p := record.Pointer{Config: "a", Region: "eu", Epoch: epoch, Baseline: 1, Phase: record.PhaseActive, TimeMicros: 1}
+		p := record.Pointer{Config: "a", Region: "eu", Term: 1, Epoch: epoch, Baseline: key("a", 1).Ref(), Phase: record.PhaseActive, TimeMicros: 1}
 		raw, err := record.SignPointer(p, signer)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.commit([]committed{{Raw: raw, Revision: 10 * epoch, Version: 1, Watermark: 10*epoch - 1, pointer: p}})
+		return s.commit([]committed{{Raw: raw, Revision: 10 * epoch, Version: p.Baseline, Watermark: 10*epoch - 1, pointer: p}})
 	}
 	for _, epoch := range []uint64{1, 5, 5} {
 		if err := commit(epoch); err != nil {

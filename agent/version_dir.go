@@ -97,7 +97,7 @@ func (d versionDir) manifest() (record.Manifest, []byte, error) {
 	if err != nil {
 		return record.Manifest{}, nil, err
 	}
-	if m.Config != d.key.Config || m.Version != d.key.Version || !bytes.Equal(raw, want) {
+	if m.Key() != d.key || !bytes.Equal(raw, want) {
 		return record.Manifest{}, nil, fmt.Errorf("%s: %w", path, record.ErrChecksum)
 	}
 	return m, described.Manifest, nil

@@ -118,8 +118,9 @@ func verifyCost() (time.Duration, error) {
 	raw, err := record.SignPointer(record.Pointer{
 		Config:     "bench/calibrate",
 		Region:     "bench",
+		Term:       1,
 		Epoch:      1,
-		Baseline:   1,
+		Baseline:   record.Ref{Version: 1, Digest: record.Sum(nil)},
 		Phase:      record.PhaseActive,
 		TimeMicros: 1,
 	}, key)

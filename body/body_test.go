@@ -57,7 +57,6 @@ type version struct {
 func newVersion(t *testing.T, size int) version {
 	t.Helper()
 	v := version{
-		key:     record.VersionKey{Config: "a", Version: 7},
 		content: make([]byte, size),
 		delta:   []byte("a few bytes"),
 	}
@@ -70,7 +69,7 @@ func newVersion(t *testing.T, size int) version {
 	if err != nil {
 		t.Fatal(err)
 	}
-	delta.Encoding, delta.Base = record.EncodingZstd, 6
+	delta.Encoding, delta.Base = record.EncodingZstd, ref(6)
 	v.index = index
 	v.manifest = record.Manifest{
 		Config:      "a",
@@ -81,6 +80,7 @@ func newVersion(t *testing.T, size int) version {
 		Forms:       []record.Form{whole, delta},
 		ContentType: "text/plain",
 	}
+	v.key = v.manifest.Key()
 	if v.signed, err = record.SignManifest(v.manifest, publisher); err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +129,14 @@ func TestOnlyOffersOfTheVersionThatWasAskedForVerify(t *testing.T) {
 	}
 }
 
+// ref names a version whose content is made from n; 0 names none.
+func ref(n uint64) record.Ref {
+	if n == 0 {
+		return record.Ref{}
+	}
+	return record.Ref{Version: n, Digest: record.Digest{byte(n)}}
+}
+
 // slowChoose is Choose, written as a search over the sorted sizes.
 func slowChoose(m record.Manifest, atHand uint8, wish Wish) (uint8, bool) {
 	var numbers []uint8
@@ -138,7 +146,7 @@ func slowChoose(m record.Manifest, atHand uint8, wish Wish) (uint8, bool) {
 	slices.SortStableFunc(numbers, func(a, b uint8) int { return int(m.Forms[a].Size - m.Forms[b].Size) })
 	for _, n := range numbers {
 		base := m.Forms[n].Base
-		usable := base == 0 || slices.Contains(wish.Have, base)
+		usable := base.IsZero() || slices.Contains(wish.Have, base)
 		if wish.Choice != wire.AnyForm {
 			usable = wish.Choice == wire.OnlyForm(n)
 		}
@@ -155,10 +163,10 @@ func TestChooseTakesTheSmallestFormThatServes(t *testing.T) {
 		for range rapid.IntRange(1, record.MaxForms).Draw(t, "forms") {
 			m.Forms = append(m.Forms, record.Form{
 				Size: rapid.Int64Range(1, 5).Draw(t, "size"),
-				Base: rapid.Uint64Range(0, 3).Draw(t, "base"),
+				Base: ref(rapid.Uint64Range(0, 3).Draw(t, "base")),
 			})
 		}
-		wish := Wish{Have: rapid.SliceOf(rapid.Uint64Range(1, 3)).Draw(t, "have")}
+		wish := Wish{Have: rapid.SliceOf(rapid.Map(rapid.Uint64Range(1, 3), ref)).Draw(t, "have")}
 		if rapid.Bool().Draw(t, "one form only") {
 			wish.Choice = wire.OnlyForm(rapid.Uint8Range(0, record.MaxForms-1).Draw(t, "form"))
 		}
@@ -223,14 +231,14 @@ func TestAServerOffersTheBestThatIsOnTheHost(t *testing.T) {
 		err   error
 	}{
 		"a small form in one piece":           {&shelf{version: small, forms: 0b11}, Wish{}, ContentForm, 0, nil},
-		"a delta to one that has the base":    {&shelf{version: small, forms: 0b11}, Wish{Have: []uint64{6}}, ContentForm, 1, nil},
-		"no delta that is not here":           {&shelf{version: small, forms: 0b01}, Wish{Have: []uint64{6}}, ContentForm, 0, nil},
+		"a delta to one that has the base":    {&shelf{version: small, forms: 0b11}, Wish{Have: []record.Ref{ref(6)}}, ContentForm, 1, nil},
+		"no delta that is not here":           {&shelf{version: small, forms: 0b01}, Wish{Have: []record.Ref{ref(6)}}, ContentForm, 0, nil},
 		"the index of a large form":           {&shelf{version: large, forms: 0b11}, Wish{}, ContentIndex, 0, nil},
 		"the body, if no form serves":         {&shelf{version: small, forms: 0b10}, Wish{}, ContentBody, 0, nil},
 		"nothing, if only a form would do":    {&shelf{version: small, forms: 0b10}, Wish{FormOnly: true}, 0, 0, ErrNoForm},
 		"nothing of a version that is absent": {&shelf{version: small, absent: true}, Wish{}, 0, 0, os.ErrNotExist},
 	} {
-		o, err := newServer(t, c.shelf).Open(t.Context(), small.key, c.wish)
+		o, err := newServer(t, c.shelf).Open(t.Context(), c.shelf.key, c.wish)
 		if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) {
 			t.Errorf("%s: %v, want %v", name, err, c.err)
 			continue
@@ -244,7 +252,7 @@ func TestAServerOffersTheBestThatIsOnTheHost(t *testing.T) {
 		if b, err := io.ReadAll(o.Bytes); err != nil || int64(len(b)) != o.Size {
 			t.Errorf("%s: %d bytes of %d: %v", name, len(b), o.Size, err)
 		}
-		if _, err := o.Verify(policy(t), small.key); err != nil {
+		if _, err := o.Verify(policy(t), c.shelf.key); err != nil {
 			t.Errorf("%s: what is offered does not verify: %v", name, err)
 		}
 	}

@@ -69,7 +69,7 @@ func FormOf(m record.Manifest, n uint8) (record.Form, error) {
 // A decoded body is described by a form with the size and the hash of the body and the
 // identity encoding.
 func (o Offer) Verify(policy *record.Policy, want record.VersionKey) (Verified, error) {
-	m, err := policy.VerifyManifestOf(o.Signed, want.Config, want.Version)
+	m, err := policy.VerifyManifestOf(o.Signed, want)
 	if err != nil {
 		return Verified{}, err
 	}

@@ -25,7 +25,7 @@ func (e *OtherFormError) Error() string { return fmt.Sprintf("form %d is not her
 type Wish struct {
 	// Have lists the asker's versions of the config. A delta to a version in Have
 	// serves the wish.
-	Have []uint64
+	Have []record.Ref
 	// Choice limits the wish to one form; the zero value is wire.AnyForm.
 	Choice wire.FormChoice
 	// FormOnly is set if the asker needs a form and has no use for a decoded body.
@@ -39,7 +39,7 @@ func (w Wish) Serves(m record.Manifest, n uint8) bool {
 		return w.Choice.Allows(n)
 	}
 	base := m.Forms[n].Base
-	return base == 0 || slices.Contains(w.Have, base)
+	return base.IsZero() || slices.Contains(w.Have, base)
 }
 
 // Choose returns the smallest form at hand that serves the wish. Bit i of atHand is

@@ -70,8 +70,7 @@ func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
 		Title:     s.Title(),
 	}
 	for name, r := range s.Regions {
-		region := api.RolloutRegion(*r)
-		out.Regions[name] = &region
+		out.Regions[name] = apiRolloutRegion(r)
 	}
 	for _, e := range s.Log {
 		out.Log = append(out.Log, api.RolloutEntry(e))
@@ -85,12 +84,24 @@ func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
 	return out
 }
 
+func apiRolloutRegion(r *rollout.RegionState) *api.RolloutRegion {
+	return &api.RolloutRegion{
+		Baseline: r.Baseline.Version,
+		Began:    r.Began,
+		Epoch:    r.Epoch,
+		Left:     r.Left,
+		Agents:   r.Agents,
+		InWave:   r.InWave,
+		Counted:  r.Counted,
+	}
+}
+
 func apiQuarantined(q rollout.Quarantined) api.Quarantined {
 	return api.Quarantined{
 		Index:  q.Index,
 		Name:   q.Name,
 		Config: q.Config,
-		Epoch:  q.Epoch,
+		Epoch:  q.Position.Epoch(),
 		Reason: q.Reason,
 		Millis: q.Millis,
 		Region: q.Region,
@@ -156,7 +167,7 @@ func apiActivation(e activation.Entry) api.Activation {
 func apiLogEntry(e ledger.Entry) api.LogEntry { return api.LogEntry(e) }
 
 func apiRegionBack(d regionBack) api.RegionBack {
-	out := api.RegionBack{Region: d.region, From: d.from, To: d.to, Moved: d.moves}
+	out := api.RegionBack{Region: d.region, From: d.from.Version, To: d.to.Version, Moved: d.moves}
 	if !d.moves {
 		out.Why = d.why
 		if d.refused != nil {

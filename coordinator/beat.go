@@ -46,7 +46,7 @@ func (b *beat) inputs(n *mesh.Node) []step.Input {
 	now := time.Now().UnixMicro()
 	for _, region := range b.ledger.Regions() {
 		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
-		raw, err := b.ledger.SignHead(head)
+		head, raw, err := b.ledger.SignHead(head)
 		if err != nil {
 			b.log.Error("head not signed", "of", region, "error", err)
 			continue

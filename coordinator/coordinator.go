@@ -114,7 +114,10 @@ func (c *Coordinator) openStores() (err error) {
 	if err != nil {
 		return err
 	}
-	c.ledger = ledger.New(ledger.Config{Store: c.store, Keys: keys, Metrics: c.metrics.set, Log: c.log})
+	c.ledger, err = ledger.New(context.Background(), ledger.Config{Store: c.store, Keys: keys, Metrics: c.metrics.set, Log: c.log})
+	if err != nil {
+		return err
+	}
 	c.blobs, err = versionstore.OpenFileBlobs(filepath.Join(c.cfg.DataDir, "blobs"), c.cfg.DiskReserve)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (f *feed) run(ctx context.Context) error {
 		}
 		p := e.Pointer.Pointer
 		f.tracker.moved(p)
-		a := &wire.Announcement{Revision: e.Revision, Raw: e.Pointer.Raw, Pointer: p}
+		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
 		f.driver.Input(ctx, step.Input{
 			Kind:    step.InPublish,
 			Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
@@ -59,7 +59,7 @@ func (f *feed) run(ctx context.Context) error {
 // no agent is attached: after a start, Watch reports every pointer in the store.
 func (f *feed) pushFor(ctx context.Context, p record.Pointer) *wire.Push {
 	key := p.Key()
-	version := max(p.Baseline, p.Candidate)
+	version := max(p.Baseline.Version, p.Candidate.Version)
 	if version <= f.pushed[key] {
 		return nil
 	}
@@ -90,5 +90,11 @@ func (f *feed) load(ctx context.Context, config string, version uint64) (*wire.P
 	}
 	defer r.Close()
 	body, err := io.ReadAll(io.LimitReader(r, v.Manifest.BodySize))
-	return &wire.Push{Config: config, Version: version, Manifest: v.Raw, Body: body}, err
+	return &wire.Push{
+		Config:   config,
+		Version:  version,
+		Digest:   v.Manifest.Digest(),
+		Manifest: v.Raw,
+		Body:     body,
+	}, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/rollout"
 )
 
@@ -24,7 +25,7 @@ func TestACoordinatorDescribesItself(t *testing.T) {
 func TestTheQuarantineIsListedAndReleased(t *testing.T) {
 	f := newFixture(t, nil)
 	census := func(coordinator, region, agent string) {
-		c := &wire.Census{Agents: 1, Quarantined: []wire.Quarantined{{Index: 3, Name: agent, Config: "a", Epoch: 5, Reason: "check failed", Millis: 1000}}}
+		c := &wire.Census{Agents: 1, Quarantined: []wire.Quarantined{{Index: 3, Name: agent, Config: "a", Position: record.At(1, 5), Reason: "check failed", Millis: 1000}}}
 		f.tracker.with(func(t *rollout.Tracker) { t.Counted(coordinator, region, c, time.Now()) })
 	}
 	// A second coordinator of the region, and one of another, report. The censuses of the
@@ -78,7 +79,7 @@ func TestStatusHasTheAcknowledgements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := wire.NewAckEntry(moved[0].Key(), moved[0].Epoch)
+	e := wire.NewAckEntry(moved[0].Key(), moved[0].Position(), moved[0].Digest())
 	e.Applied.AddMany([]uint32{1, 2})
 	e.Failed.Add(3)
 	e.Failures = []wire.Failure{{Agent: 3, Name: "eu-agent-3", Reason: "disk full", Attempts: 2}}

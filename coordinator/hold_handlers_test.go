@@ -247,13 +247,20 @@ func TestTruthAHoldIsCheckedInTheTransactionOfTheWrite(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		other := ledger.New(ledger.Config{Store: f.store, Metrics: newMetrics().set, Log: f.log})
+		other, err := ledger.New(f.ctx, ledger.Config{Store: f.store, Metrics: newMetrics().set, Log: f.log})
+		if err != nil {
+			return err
+		}
+		ref, err := f.ledger.Ref(f.ctx, "a", version)
+		if err != nil {
+			return err
+		}
 		err = other.ReplaceDocument(f.ctx, ledger.Act{By: "other"}, kindGeneration, holdsGeneration, []byte("x"))
 		if err != nil {
 			return err
 		}
 		_, err = w.Commit(f.ctx, ledger.Act{By: "alice"}, ledger.Changes{
-			Moves:  []record.Pointer{activeAt("a", "eu", 1, version)},
+			Moves:  []record.Pointer{activeAt("a", "eu", 1, ref)},
 			Checks: []versionstore.DocumentCheck{held},
 		})
 		return err
@@ -358,7 +365,10 @@ func BenchmarkHolds(b *testing.B) {
 	}
 	defer store.Close()
 	set := newMetrics().set
-	l := ledger.New(ledger.Config{Store: store, Metrics: set, Log: slog.New(slog.DiscardHandler)})
+	l, err := ledger.New(b.Context(), ledger.Config{Store: store, Metrics: set, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
 	s := &holds{ledger: l, log: slog.New(slog.DiscardHandler)}
 	for i := range 999 {
 		h := hold{Scope: fmt.Sprintf("team-%d/service", i), Reason: "black friday, see the calendar", By: "alice"}

@@ -13,6 +13,7 @@ import (
 	"banyan/internal/quantity"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/rollout"
 )
 
@@ -122,7 +123,7 @@ func fullState(at time.Time) rollout.State {
 		Overdue:   map[string]time.Duration{"errors": 2 * time.Second},
 		Skipped:   true,
 		Full:      true,
-		Regions:   map[string]*rollout.RegionState{"eu": {Baseline: 11, Began: 4, Epoch: 6, Left: true, Agents: 100, InWave: 10, Counted: 6}, "us": {}},
+		Regions:   map[string]*rollout.RegionState{"eu": {Baseline: record.Ref{Version: 11, Digest: record.Digest{11}}, Began: 4, Epoch: 6, Left: true, Agents: 100, InWave: 10, Counted: 6}, "us": {}},
 		Approver:  "bob",
 		Started:   at,
 		Ended:     at.Add(time.Minute),
@@ -149,7 +150,7 @@ func fullRegion() rollout.Region {
 }
 
 func quarantinedAgent() wire.Quarantined {
-	return wire.Quarantined{Index: 3, Name: "eu-agent-3", Config: "payments/limits", Epoch: 5, Reason: "check failed", Millis: 1200, Audience: 2}
+	return wire.Quarantined{Index: 3, Name: "eu-agent-3", Config: "payments/limits", Position: record.At(1, 5), Reason: "check failed", Millis: 1200, Audience: 2}
 }
 
 func place() tree.AgentPlace {

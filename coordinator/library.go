@@ -23,6 +23,9 @@ type library struct {
 // Manifest implements body.Library.
 func (l *library) Manifest(ctx context.Context, v record.VersionKey) (record.Manifest, []byte, error) {
 	stored, err := l.store.Version(ctx, v.Config, v.Version)
+	if err == nil && stored.Manifest.Digest() != v.Digest {
+		err = fmt.Errorf("%s version %d with manifest %s: %w", v.Config, v.Version, v.Digest, versionstore.ErrNotFound)
+	}
 	return stored.Manifest, stored.Raw, err
 }
 

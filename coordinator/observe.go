@@ -34,6 +34,8 @@ func (c *Coordinator) observe(o step.Output) {
 	c.children.Store(int64(c.node.Children()))
 	c.attached.Store(c.node.Attached())
 	switch o.Op {
+	case step.OpAccepted:
+		c.tracker.moved(o.Pointer.Announcement.Pointer)
 	case step.OpAcked:
 		entries := o.Message.(*wire.Ack).Entries
 		for i := range entries {

@@ -80,8 +80,8 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	s := api.RegionStatus{
 		Region:    p.Pointer.Region,
 		Epoch:     p.Pointer.Epoch,
-		Version:   p.Pointer.Baseline,
-		Candidate: p.Pointer.Candidate,
+		Version:   p.Pointer.Baseline.Version,
+		Candidate: p.Pointer.Candidate.Version,
 		MovedAt:   p.At,
 	}
 	switch {
@@ -91,7 +91,7 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	default:
 		s.Wave = p.Pointer.Wave.String()
 	}
-	h.tracker.status(&s, p.Pointer.Config)
+	h.tracker.status(&s, p.Pointer)
 	return s
 }
 
@@ -136,6 +136,10 @@ func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.A
 		if err != nil {
 			return err
 		}
+		version, err := h.ledger.Ref(ctx, act.Config, in.Version)
+		if err != nil {
+			return err
+		}
 		var moves []rollout.Move
 		for _, region := range regions {
 			now, err := h.ledger.Pointer(ctx, act.Config, region)
@@ -145,7 +149,7 @@ func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.A
 			if err := checkEpoch(now, act.Config, region, in.IfEpoch); err != nil {
 				return err
 			}
-			moves = append(moves, activeAt(act.Config, region, now.Pointer.Epoch+1, in.Version))
+			moves = append(moves, activeAt(act.Config, region, now.Pointer.Epoch+1, version))
 		}
 		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Checks: checks})
 		out = apiPointers(states)
@@ -183,7 +187,7 @@ func (h *pointerHandlers) permitActivation(
 }
 
 // activeAt returns the move that makes a version the baseline of a region.
-func activeAt(config, region string, epoch, version uint64) rollout.Move {
+func activeAt(config, region string, epoch uint64, version record.Ref) rollout.Move {
 	return rollout.Move{
 		Config:   config,
 		Region:   region,

@@ -28,7 +28,7 @@ func TestPointersMoveByCompareAndSwap(t *testing.T) {
 	f.publish("a", `{"n": 1}`)
 	f.publish("a", `{"n": 2}`)
 	moved, err := f.alice.Activate(f.ctx, "a", api.Activate{Version: 1, IfEpoch: map[string]uint64{"eu": 0}})
-	if err != nil || len(moved) != 1 || moved[0].Epoch != 1 || moved[0].Baseline != 1 || moved[0].MovedBy != "alice" {
+	if err != nil || len(moved) != 1 || moved[0].Epoch != 1 || moved[0].Baseline.Version != 1 || moved[0].MovedBy != "alice" {
 		t.Fatalf("moved %+v, %v", moved, err)
 	}
 	if p, err := f.Policy().VerifyPointer(moved[0].Signed); err != nil || p.Epoch != 1 {
@@ -82,7 +82,7 @@ func (f *fixture) back(config string, in api.Rollback) api.RegionBack {
 	if err != nil || len(back.Regions) != 1 || len(back.Pointers) != 1 {
 		f.t.Fatalf("rollback %+v: %+v, %v", in, back, err)
 	}
-	if got := back.Pointers[0].Baseline; got != back.Regions[0].To {
+	if got := back.Pointers[0].Baseline.Version; got != back.Regions[0].To {
 		f.t.Errorf("rollback %+v says version %d, the pointer says %d", in, back.Regions[0].To, got)
 	}
 	return back.Regions[0]
@@ -204,7 +204,7 @@ func TestARollbackAbortsARolloutInProgress(t *testing.T) {
 	f.rollOut("a", f.publish("a", `{"n": 2}`), longPlan)
 	f.reaches("a", "the first bake", func(r api.Rollout) bool { return r.Part == rollout.Baking })
 	back, err := f.bob.Rollback(f.ctx, "a", api.Rollback{Message: "too slow"})
-	if err != nil || len(back.Pointers) != 1 || back.Pointers[0].Baseline != 1 || back.Pointers[0].Candidate != 0 {
+	if err != nil || len(back.Pointers) != 1 || back.Pointers[0].Baseline.Version != 1 || back.Pointers[0].Candidate.Version != 0 {
 		t.Errorf("back: %+v, %v", back, err)
 	}
 	if got := back.Regions[0]; !got.Moved || got.From != 2 || got.To != 1 {
@@ -277,7 +277,7 @@ func TestAMoveByHandTakesTheRegionOutOfItsRollout(t *testing.T) {
 		t.Errorf("a rollout whose only region was moved by hand: %s, %+v", r.Status, r.Regions["eu"])
 	}
 	pointers, err := f.alice.Pointers(f.ctx, "a")
-	if err != nil || pointers[0].Baseline != 2 || pointers[0].Phase != record.PhaseActive {
+	if err != nil || pointers[0].Baseline.Version != 2 || pointers[0].Phase != record.PhaseActive {
 		t.Errorf("pointers %+v, %v", pointers, err)
 	}
 }

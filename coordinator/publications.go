@@ -43,7 +43,8 @@ func (r *requests) check(ctx context.Context, config string, in api.Check, by st
 		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 			return err
 		}
-		l.version = last.Manifest.Version + 1
+		// The manifest is not made yet; nothing of this decision is stored.
+		l.version = record.Ref{Version: last.Manifest.Version + 1}
 		if in.Start == nil {
 			_, err = r.holds.permit(ctx, config, r.policy.Regions(), true)
 		} else {
@@ -94,7 +95,7 @@ func (r *requests) store(ctx context.Context, w *ledger.Writer, p publication) e
 	act := ledger.Act{
 		By:     p.by,
 		Why:    p.added.Manifest.Message,
-		What:   fmt.Sprintf("version %d stored", p.version),
+		What:   fmt.Sprintf("version %d stored", p.version.Version),
 		Config: p.config,
 	}
 	_, err = w.Commit(ctx, act, ledger.Changes{
@@ -133,14 +134,14 @@ func (r *requests) unchanged(
 	if err != nil || under {
 		return same, rollout.State{}, false
 	}
-	running := uint64(0)
+	var running record.Ref
 	for _, p := range pointers {
-		if p.Baseline == 0 || p.Candidate != 0 || running != 0 && p.Baseline != running {
+		if p.Baseline.IsZero() || !p.Candidate.IsZero() || !running.IsZero() && p.Baseline != running {
 			return same, rollout.State{}, false
 		}
 		running = p.Baseline
 	}
-	return same, rollout.State{}, running != 0 && is(running)
+	return same, rollout.State{}, !running.IsZero() && is(running.Version)
 }
 
 // covers reports whether a rollout brings its version to all regions.

@@ -50,7 +50,7 @@ func (r *replica) verify(want record.VersionKey, o body.Offer) (body.Verified, e
 	if err != nil {
 		return v, err
 	}
-	if v.Described.Base != 0 {
+	if !v.Described.Base.IsZero() {
 		return v, fmt.Errorf("%w: %s version %d: form %d is a delta", body.ErrMismatch, want.Config, want.Version, o.Form)
 	}
 	if o.What == body.ContentBody && v.Manifest.Forms[0].Encoding != record.EncodingIdentity {
@@ -146,7 +146,7 @@ func (r *replica) mirrorBlob(ctx context.Context, f record.Form) error {
 
 // Activate implements transport.PointerOwner. It stores the pointer; a coordinator shows no
 // files.
-func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(why step.Failure, latencyMicros int64)) {
+func (r *replica) Activate(a *wire.Announcement, _ record.Ref, done func(why step.Failure, latencyMicros int64)) {
 	go func() {
 		err := r.store.ImportPointer(context.Background(), a.Pointer, a.Raw, a.Revision)
 		latency := time.Now().UnixMicro() - a.Pointer.TimeMicros
@@ -155,7 +155,6 @@ func (r *replica) Activate(a *wire.Announcement, _ uint64, done func(why step.Fa
 			done(step.Failure{Reason: err.Error(), Fault: step.FaultHost}, latency)
 			return
 		}
-		r.tracker.moved(a.Pointer)
 		done(step.Failure{}, latency)
 	}()
 }
@@ -175,7 +174,7 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 		node.Step(0, step.Input{
 			Kind: step.InRestore,
 			Pointer: step.Pointer{
-				Announcement: &wire.Announcement{Revision: p.Revision, Raw: p.Raw, Pointer: p.Pointer},
+				Announcement: wire.NewAnnouncement(p.Revision, p.Raw, p.Pointer),
 				Version:      p.Pointer.VersionFor(coordinator, nil),
 			},
 		}, nil)
@@ -201,8 +200,7 @@ func (r *replica) restoreVersions(ctx context.Context, node *mesh.Node, config s
 		if forms&1 == 0 {
 			continue
 		}
-		want := record.VersionKey{Config: config, Version: v.Manifest.Version}
-		node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: want, Forms: forms}}, nil)
+		node.Step(0, step.Input{Kind: step.InHold, Body: step.Body{Version: v.Manifest.Key(), Forms: forms}}, nil)
 	}
 	return nil
 }

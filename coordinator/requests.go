@@ -43,7 +43,7 @@ type beginning struct {
 // transaction.
 type launch struct {
 	config  string
-	version uint64
+	version record.Ref
 	in      api.StartRollout
 	by      string
 	plan    rollout.Plan
@@ -63,13 +63,15 @@ func (r *requests) start(
 	if in.Version == 0 {
 		return s, errNoVersion
 	}
-	if _, err := r.ledger.Version(ctx, config, in.Version); err != nil {
+	version, err := r.ledger.Ref(ctx, config, in.Version)
+	if err != nil {
 		return s, err
 	}
 	l, err := r.plan(ctx, config, in, by)
 	if err != nil {
 		return s, err
 	}
+	l.version = version
 	err = r.ledger.Update(func(w *ledger.Writer) error {
 		s, err = r.launch(ctx, w, l)
 		return err
@@ -80,7 +82,7 @@ func (r *requests) start(
 // plan checks the part of a request to start a rollout that no other writer changes: the plan
 // and the regions. It may wait for the censuses of the regions.
 func (r *requests) plan(ctx context.Context, config string, in api.StartRollout, by string) (launch, error) {
-	l := launch{config: config, version: in.Version, in: in, by: by}
+	l := launch{config: config, in: in, by: by}
 	if len(in.Message) > record.MaxMessage {
 		return l, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
 	}
@@ -112,7 +114,7 @@ func (r *requests) prepareLaunch(ctx context.Context, l launch) (ready, error) {
 	if err != nil {
 		return out, err
 	}
-	b, id, err := r.prepare(ctx, l.config, l.version, l.regions, l.by)
+	b, id, err := r.prepare(ctx, l.config, l.version.Version, l.regions, l.by)
 	if err != nil {
 		return out, err
 	}
@@ -144,7 +146,7 @@ func (r *requests) launch(ctx context.Context, w *ledger.Writer, l launch) (roll
 	act := ledger.Act{By: l.by, Why: l.in.Message, Config: l.config, What: newsOf(rollout.State{}, out.state)}
 	if l.added != nil {
 		out.changes.Versions = []versionstore.SignedManifest{*l.added}
-		act.What = fmt.Sprintf("version %d stored; %s", l.version, act.What)
+		act.What = fmt.Sprintf("version %d stored; %s", l.version.Version, act.What)
 		act.Why = cmp.Or(act.Why, l.added.Manifest.Message)
 	}
 	return out.state, r.commit(ctx, w, act, out.state, out.seq, out.changes)

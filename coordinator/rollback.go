@@ -22,7 +22,7 @@ type regionBack struct {
 	now    record.Pointer
 	// from is the version that is taken back, and to is the version that the region runs after
 	// the rollback.
-	from, to uint64
+	from, to record.Ref
 	moves    bool
 	// why is the reason for which the pointer does not move.
 	why     string
@@ -35,16 +35,16 @@ type regionBack struct {
 // decideBack decides where a region goes back to. log says what ran in the region. A decision
 // does not depend on other regions.
 func decideBack(now record.Pointer, log activation.Log, in api.Rollback) regionBack {
-	d := regionBack{region: now.Region, now: now, from: max(now.Candidate, now.Baseline), to: now.Baseline}
-	if now.Candidate == 0 {
+	d := regionBack{region: now.Region, now: now, from: now.Candidate, to: now.Baseline}
+	if now.Candidate.Version < now.Baseline.Version {
 		d.from = now.Baseline
 	}
 	switch {
-	case in.From != 0 && in.From != now.Baseline && in.From != now.Candidate:
-		d.why = fmt.Sprintf("version %d runs, not %d", now.Baseline, in.From)
+	case in.From != 0 && in.From != now.Baseline.Version && in.From != now.Candidate.Version:
+		d.why = fmt.Sprintf("version %d runs, not %d", now.Baseline.Version, in.From)
 	case in.To != 0:
 		d.named(log, in.To)
-	case now.Candidate != 0 && in.From != now.Baseline:
+	case !now.Candidate.IsZero() && in.From != now.Baseline.Version:
 		d.withdraw(log)
 	default:
 		d.before(log, in.From != 0)
@@ -57,10 +57,10 @@ func decideBack(now record.Pointer, log activation.Log, in api.Rollback) regionB
 func (d *regionBack) withdraw(log activation.Log) {
 	bad, back := log.Back()
 	switch {
-	case d.now.Baseline != 0:
+	case !d.now.Baseline.IsZero():
 		d.moves = true
 	case back:
-		d.to = 0
+		d.to = record.Ref{}
 		d.why = fmt.Sprintf("already back: nothing runs, since version %d was %s at %s%s",
 			bad.Version, bad, clock(bad.Until), because(bad.EndedWhy))
 	default:
@@ -70,8 +70,8 @@ func (d *regionBack) withdraw(log activation.Log) {
 
 // named goes back to the version to, which must have run well.
 func (d *regionBack) named(log activation.Log, to uint64) {
-	if to == d.now.Baseline {
-		d.moves = d.now.Candidate != 0
+	if to == d.now.Baseline.Version {
+		d.moves = !d.now.Candidate.IsZero()
 		d.why = fmt.Sprintf("version %d runs already", to)
 		return
 	}
@@ -84,7 +84,7 @@ func (d *regionBack) named(log activation.Log, to uint64) {
 	case !tried || !last.Well():
 		d.refuse(fmt.Sprintf("version %d was never live there", to), hint)
 	default:
-		d.to = to
+		d.to = last.Ref()
 		d.moves = true
 		d.ran = &last
 	}
@@ -93,7 +93,7 @@ func (d *regionBack) named(log activation.Log, to uint64) {
 // before goes back to the version that ran last and well. A region that came back already stays
 // as it is, unless the request named the version to leave.
 func (d *regionBack) before(log activation.Log, insist bool) {
-	if d.now.Baseline == 0 {
+	if d.now.Baseline.IsZero() {
 		d.refuse("nothing runs there", "")
 		return
 	}
@@ -101,18 +101,18 @@ func (d *regionBack) before(log activation.Log, insist bool) {
 	if back && !insist {
 		d.why = fmt.Sprintf("already back: version %d runs, since version %d was %s at %s%s; "+
 			"to leave version %d, too: banyan rollback %s --from %d",
-			d.now.Baseline, bad.Version, bad, clock(bad.Until), because(bad.EndedWhy),
-			d.now.Baseline, d.now.Config, d.now.Baseline)
+			d.now.Baseline.Version, bad.Version, bad, clock(bad.Until), because(bad.EndedWhy),
+			d.now.Baseline.Version, d.now.Config, d.now.Baseline.Version)
 		return
 	}
 	to, skipped, ok := log.Before()
 	d.skipped = skipped
 	if !ok {
-		d.refuse(fmt.Sprintf("version %d runs there, and no version ran well before it", d.now.Baseline),
+		d.refuse(fmt.Sprintf("version %d runs there, and no version ran well before it", d.now.Baseline.Version),
 			"publish a version that is right, or pause with 'banyan freeze'")
 		return
 	}
-	d.to = to.Version
+	d.to = to.Ref()
 	d.moves = true
 	d.ran = &to
 }
@@ -223,7 +223,7 @@ func (r *requests) rollbackRollout(
 		if state.Began == 0 || state.Left {
 			continue
 		}
-		back := api.RegionBack{Region: region, From: s.Version, To: state.Baseline, Moved: moved}
+		back := api.RegionBack{Region: region, From: s.Version, To: state.Baseline.Version, Moved: moved}
 		if !moved {
 			back.Why = fmt.Sprintf("already on its way back from version %d: %s", s.Version, s.Why)
 		}
@@ -243,7 +243,7 @@ func (r *requests) decideBacks(
 	regions := slices.Compact(slices.Sorted(slices.Values(in.Regions)))
 	if len(regions) == 0 {
 		for region, p := range pointers {
-			if p.Baseline != 0 || p.Candidate != 0 {
+			if !p.Baseline.IsZero() || !p.Candidate.IsZero() {
 				regions = append(regions, region)
 			}
 		}
@@ -300,7 +300,7 @@ func (r *requests) commitBacks(
 		regions = append(regions, d.region)
 		if d.moves {
 			changes.Moves = append(changes.Moves, activeAt(config, d.region, d.now.Epoch+1, d.to))
-			what = append(what, fmt.Sprintf("%s from version %d to version %d", d.region, d.from, d.to))
+			what = append(what, fmt.Sprintf("%s from version %d to version %d", d.region, d.from.Version, d.to.Version))
 		}
 	}
 	held, err := r.holds.permit(ctx, config, regions, true)

@@ -111,7 +111,7 @@ func TestADoneRolloutIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.reaches("a", "the undo", func(r api.Rollout) bool { return r.Status == rollout.Aborted })
-	if p, err := f.alice.Pointers(f.ctx, "a"); err != nil || p[0].Baseline != 1 {
+	if p, err := f.alice.Pointers(f.ctx, "a"); err != nil || p[0].Baseline.Version != 1 {
 		t.Errorf("after the undo: %+v, %v", p, err)
 	}
 }

@@ -39,7 +39,7 @@ func TestARegionLeavesARolloutAndTheOtherIsUndone(t *testing.T) {
 	}
 	f.WaitRollout("a", rollout.Done)
 	pointers, err := f.Client.Pointers(t.Context(), "a")
-	if err != nil || len(pointers) != 2 || pointers[0].Baseline != 3 || pointers[1].Baseline != 1 {
+	if err != nil || len(pointers) != 2 || pointers[0].Baseline.Version != 3 || pointers[1].Baseline.Version != 1 {
 		t.Errorf("pointers: %+v, %v", pointers, err)
 	}
 
@@ -74,7 +74,7 @@ func TestTruthEachRegionGoesBackToWhatRanThere(t *testing.T) {
 			t.Fatalf("round %d: %+v, %v", round, back, err)
 		}
 		for i, want := range []uint64{one, two} {
-			if got := back.Regions[i]; got.To != want || back.Pointers[i].Baseline != want {
+			if got := back.Regions[i]; got.To != want || back.Pointers[i].Baseline.Version != want {
 				t.Errorf("round %d: %+v; want version %d", round, got, want)
 			}
 		}

@@ -106,12 +106,12 @@ func (t *tracker) allDrifts() []drift {
 	return all
 }
 
-// status fills in the counts for the epoch of s.
-func (t *tracker) status(s *api.RegionStatus, config string) {
+// status fills in the counts for the pointer p.
+func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Agents = t.fleet.Sizes()[s.Region].Subscribers(config)
-	e := t.fleet.Acks(config, s.Region, s.Epoch)
+	s.Agents = t.fleet.Sizes()[s.Region].Subscribers(p.Config)
+	e := t.fleet.Acks(p)
 	if e == nil {
 		return
 	}

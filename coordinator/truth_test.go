@@ -66,7 +66,7 @@ func damage(t *testing.T, dir string, documents map[[2]string]string, rows [][2]
 		if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 			t.Fatal(err)
 		}
-		_, err = store.Commit(t.Context(), versionstore.Transaction{By: "tester", Documents: []versionstore.DocumentWrite{
+		_, err = store.Commit(t.Context(), versionstore.Transaction{Term: 1, By: "tester", Documents: []versionstore.DocumentWrite{
 			{Kind: key[0], Name: key[1], Raw: []byte(raw), IfSeq: d.Seq},
 		}})
 		if err != nil {
@@ -256,7 +256,7 @@ func TestTruthALeaderOnAFullDisk(t *testing.T) {
 	f.start(dir, nil)
 	f.connect()
 	p, err := f.store.Pointer(f.ctx, "a", "eu")
-	if err != nil || p.Pointer.Baseline != 1 {
+	if err != nil || p.Pointer.Baseline.Version != 1 {
 		t.Errorf("after a restart on a full disk: pointer %v, %v", p.Pointer, err)
 	}
 	f.rollOutNow("a", 2)

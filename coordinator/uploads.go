@@ -95,16 +95,20 @@ func (u *uploads) checkForm(ctx context.Context, m record.Manifest, f record.For
 
 // baseOf returns the body that f is a delta to; nil if f is no delta.
 func (u *uploads) baseOf(ctx context.Context, m record.Manifest, f record.Form) ([]byte, error) {
-	if f.Base == 0 {
+	if f.Base.IsZero() {
 		return nil, nil
 	}
-	v, err := u.store.Version(ctx, m.Config, f.Base)
+	v, err := u.store.Version(ctx, m.Config, f.Base.Version)
 	if err != nil {
 		return nil, err
 	}
+	if v.Manifest.Ref() != f.Base {
+		return nil, fmt.Errorf("%w: a delta to another version %d of %s than the stored one",
+			errRequest, f.Base.Version, m.Config)
+	}
 	if v.Manifest.BodySize > record.MaxDelta {
 		return nil, fmt.Errorf("%w: a delta to version %d, which has %d bytes; the limit is %d",
-			errRequest, f.Base, v.Manifest.BodySize, record.MaxDelta)
+			errRequest, f.Base.Version, v.Manifest.BodySize, record.MaxDelta)
 	}
 	return u.read(ctx, v.Manifest)
 }

@@ -186,7 +186,7 @@ func (h *versionHandlers) post(r *http.Request, caller identity.Identity) (any, 
 		return nil, err
 	}
 	if !out.unchanged {
-		stored := record.VersionKey{Config: config, Version: p.version}
+		stored := p.version.Of(config)
 		h.driver.Input(r.Context(), step.Input{Kind: step.InStored, Body: step.Body{Version: stored}})
 	}
 	answer := api.Published{Version: apiVersion(out.version), Unchanged: out.unchanged}
@@ -226,7 +226,7 @@ func (h *versionHandlers) publication(
 	if err := h.uploads.check(ctx, m); err != nil {
 		return p, err
 	}
-	p.version = m.Version
+	p.version = m.Ref()
 	p.ifChanged = in.IfChanged
 	signer := fmt.Sprintf("%s (key %s)", publisher.Name, record.IDOf(publisher.Public))
 	p.added = &versionstore.SignedManifest{Manifest: m, Raw: in.Signed, By: signer}
@@ -248,8 +248,7 @@ func (h *versionHandlers) getHolders(r *http.Request, _ identity.Identity) (any,
 				errRequest, text, maxSurveyWait)
 		}
 	}
-	key := record.VersionKey{Config: v.Manifest.Config, Version: v.Manifest.Version}
-	return h.surveys.run(r.Context(), key, wait)
+	return h.surveys.run(r.Context(), v.Manifest.Key(), wait)
 }
 
 // getSchema sends the JSON Schema of a config.

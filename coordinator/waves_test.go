@@ -65,7 +65,7 @@ func TestAGoodVersionGoesOutInWavesAndABadOneIsTakenBack(t *testing.T) {
 		}
 	}
 	pointers, err := f.Client.Pointers(t.Context(), "a")
-	if err != nil || len(pointers) != 2 || pointers[0].Baseline != 2 || pointers[0].Candidate != 0 {
+	if err != nil || len(pointers) != 2 || pointers[0].Baseline.Version != 2 || pointers[0].Candidate.Version != 0 {
 		t.Errorf("pointers after the rollback: %+v, %v", pointers, err)
 	}
 }

@@ -51,7 +51,7 @@ var ErrBase = errors.New("the base of the delta cannot be used")
 
 // Base is an older version, to which a delta can be made.
 type Base struct {
-	Version uint64
+	Version record.Ref
 	Body    []byte
 }
 
@@ -180,13 +180,13 @@ func compress(dir, body string, base *Base) (Made, error) {
 
 // ReadBase reads the body of version, to which a form is a delta. The error wraps ErrBase if
 // the body is larger than record.MaxDelta.
-func ReadBase(version uint64, r io.Reader) ([]byte, error) {
+func ReadBase(version record.Ref, r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, record.MaxDelta+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(b) > record.MaxDelta {
-		return nil, fmt.Errorf("%w: version %d has more than %d bytes", ErrBase, version, record.MaxDelta)
+		return nil, fmt.Errorf("%w: version %d has more than %d bytes", ErrBase, version.Version, record.MaxDelta)
 	}
 	return b, nil
 }
@@ -202,9 +202,9 @@ func Decode(m record.Manifest, f record.Form, encoded io.Reader, base []byte, w 
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
 	}
-	if f.Base != 0 {
+	if !f.Base.IsZero() {
 		if base == nil {
-			return fmt.Errorf("%w: %s version %d is not here", ErrBase, m.Config, f.Base)
+			return fmt.Errorf("%w: %s version %d is not here", ErrBase, m.Config, f.Base.Version)
 		}
 		options = append(options, zstd.WithDecoderMaxWindow(deltaWindow), zstd.WithDecoderDictRaw(dictionary, base))
 	}

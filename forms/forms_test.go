@@ -57,6 +57,9 @@ func made(t testing.TB, body []byte, base *Base) (record.Manifest, []Made, strin
 	return m, forms, path
 }
 
+// first names the version that deltas are made to.
+var first = record.Ref{Version: 1, Digest: record.Digest{1}}
+
 func TestFormsDecodeToTheBody(t *testing.T) {
 	old := services(300_000)
 	incompressible := make([]byte, 100_000)
@@ -70,14 +73,14 @@ func TestFormsDecodeToTheBody(t *testing.T) {
 	}{
 		"empty":          {nil, nil, []string{"identity 0"}},
 		"small":          {[]byte("x: 1\n"), nil, []string{"identity 0"}},
-		"incompressible": {incompressible, &Base{1, old}, []string{"identity 0"}},
+		"incompressible": {incompressible, &Base{first, old}, []string{"identity 0"}},
 		"text":           {old, nil, []string{"zstd 0"}},
-		"edited":         {edited(old, 0.01), &Base{1, old}, []string{"zstd 0", "zstd 1"}},
+		"edited":         {edited(old, 0.01), &Base{first, old}, []string{"zstd 0", "zstd 1"}},
 	} {
 		m, forms, path := made(t, c.body, c.base)
 		var got []string
 		for i, f := range m.Forms {
-			got = append(got, fmt.Sprint(f.Encoding, " ", f.Base))
+			got = append(got, fmt.Sprint(f.Encoding, " ", f.Base.Version))
 			file, err := forms[i].Open(path)
 			if err != nil {
 				t.Fatal(err)
@@ -87,7 +90,7 @@ func TestFormsDecodeToTheBody(t *testing.T) {
 			}
 			file.Seek(0, io.SeekStart)
 			var base, body bytes.Buffer
-			if f.Base != 0 {
+			if !f.Base.IsZero() {
 				base.Write(old)
 			}
 			if err := Decode(m, f, file, base.Bytes(), &body); err != nil || !bytes.Equal(body.Bytes(), c.body) {
@@ -103,7 +106,7 @@ func TestFormsDecodeToTheBody(t *testing.T) {
 
 func TestAnEditIsASmallDelta(t *testing.T) {
 	old := services(10 << 20)
-	m, _, _ := made(t, edited(old, 0.01), &Base{1, old})
+	m, _, _ := made(t, edited(old, 0.01), &Base{first, old})
 	if len(m.Forms) != 2 || m.Forms[1].Size > m.BodySize/100 {
 		t.Errorf("a 1%% edit of %d bytes: forms %+v", m.BodySize, m.Forms)
 	}
@@ -111,7 +114,7 @@ func TestAnEditIsASmallDelta(t *testing.T) {
 
 func TestADeltaNeedsItsBase(t *testing.T) {
 	old := services(300_000)
-	m, forms, path := made(t, edited(old, 0.01), &Base{1, old})
+	m, forms, path := made(t, edited(old, 0.01), &Base{first, old})
 	file, err := forms[1].Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +177,7 @@ func TestATooLargeBodyIsRefused(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	old := services(30_000)
 	body := edited(old, 0.05)
-	m, forms, path := made(f, body, &Base{1, old})
+	m, forms, path := made(f, body, &Base{first, old})
 	for i := range forms {
 		file, err := forms[i].Open(path)
 		if err != nil {
@@ -187,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, encoded []byte, which uint8) {
 		form := m.Forms[int(which)%len(m.Forms)]
 		var base []byte
-		if form.Base != 0 {
+		if !form.Base.IsZero() {
 			base = old
 		}
 		var got bytes.Buffer
@@ -206,7 +209,7 @@ func BenchmarkDelta(b *testing.B) {
 	body := edited(old, 0.01)
 	b.SetBytes(int64(len(body)))
 	for b.Loop() {
-		m, _, _ := made(b, body, &Base{1, old})
+		m, _, _ := made(b, body, &Base{first, old})
 		b.ReportMetric(100*float64(m.Forms[1].Size)/float64(m.BodySize), "%sent")
 		b.ReportMetric(100*float64(m.Forms[0].Size)/float64(m.BodySize), "%compressed")
 	}

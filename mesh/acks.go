@@ -16,11 +16,11 @@ type acks struct {
 	flushAt step.Time
 }
 
-// ackState holds the acknowledgements of the newest epoch of a config. An entry that
+// ackState holds the acknowledgements of the newest pointer of a config. An entry that
 // arrived is kept as it is, and is copied only when another entry is merged into it: most
 // agents have no other entry than their own.
 type ackState struct {
-	total   tally // since the epoch began
+	total   tally // since the pointer came
 	pending tally // not sent to the parent yet
 }
 
@@ -35,7 +35,7 @@ func (t *tally) merge(e *wire.AckEntry) {
 	case t.entry == nil:
 		t.entry = e
 	case !t.owned:
-		merged := wire.NewAckEntry(e.Key(), e.Epoch)
+		merged := wire.NewAckEntry(e.Key(), e.Position, e.Pointer)
 		merged.Merge(t.entry)
 		merged.Merge(e)
 		t.entry = merged
@@ -49,8 +49,8 @@ func newAcks() acks {
 	return acks{states: map[record.PointerKey]*ackState{}, flushAt: step.Never}
 }
 
-// add merges an entry, which must not change afterwards. An entry of an older epoch than
-// the newest known is dropped, because nobody needs it any more.
+// add merges an entry, which must not change afterwards. An entry of an older pointer
+// than the newest known is dropped, because nobody needs the entry any more.
 func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 	key := entry.Key()
 	s := a.states[key]
@@ -61,8 +61,8 @@ func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 		s = &ackState{}
 		a.states[key] = s
 	}
-	if s.total.entry != nil && entry.Epoch != s.total.entry.Epoch {
-		if entry.Epoch < s.total.entry.Epoch {
+	if s.total.entry != nil && entry.Pointer != s.total.entry.Pointer {
+		if entry.Position < s.total.entry.Position {
 			return
 		}
 		s.total = tally{}
@@ -138,7 +138,9 @@ func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outp
 	}
 	if !n.cfg.leads() {
 		for i := range m.Entries {
-			n.acks.add(now, &m.Entries[i])
+			if !n.pointers.contradict(&m.Entries[i]) {
+				n.acks.add(now, &m.Entries[i])
+			}
 		}
 	}
 	return out

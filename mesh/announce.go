@@ -23,18 +23,18 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 		if s == nil {
 			return append(out, step.Output{Op: step.OpRefused, Reason: "too_many_configs"})
 		}
-	case a.Pointer.Epoch <= s.latest.Pointer.Epoch:
+	case a.Pointer.Position() <= s.latest.Pointer.Position():
 		return out
 	}
 	n.pointers.adopt(key, s, a)
 	n.pointers.revisions[key.Region] = max(n.pointers.revisions[key.Region], a.Revision)
 	a.Pushed = push != nil
-	n.expectAnswers(now, key, a.Pointer.Epoch)
+	n.expectAnswers(now, key, a.Pointer.Position())
 	out = n.relay(now, a, out)
 	if push != nil {
 		out = n.children.sendDown(key.Region, push, out)
 	}
-	if a.Pointer.Candidate != 0 && key.Region == n.cfg.Self.Region {
+	if !a.Pointer.Candidate.IsZero() && key.Region == n.cfg.Self.Region {
 		out = n.takeCensus(now, out)
 	}
 	return out
@@ -43,7 +43,7 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 // restore takes a pointer from before the node stopped. If the pointer was applied
 // and another version is the one to run now, because the host's labels or subscriptions
 // changed, the pointer settles again.
-func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
+func (n *Node) restore(a *wire.Announcement, version record.Ref, applied bool) {
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	if s == nil {
@@ -52,7 +52,7 @@ func (n *Node) restore(a *wire.Announcement, version uint64, applied bool) {
 	}
 	n.pointers.adopt(key, s, a)
 	if applied && version == n.pointers.versionFor(s) {
-		s.applied = a.Pointer.Epoch
+		s.applied = a.Digest
 		s.running = version
 		n.pointers.restored = append(n.pointers.restored, key)
 		return
@@ -80,7 +80,7 @@ func (n *Node) onAnnouncement(
 	if pointer.Region != n.cfg.Self.Region {
 		return refuse(from, "wrong_region", out)
 	}
-	a.Pointer = pointer
+	a.Verified(pointer)
 	known, reason := n.pointers.check(a)
 	if reason != "" {
 		return refuse(from, reason, out)
@@ -112,8 +112,8 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	if n.root == nil { // a coordinator keeps every version
 		out = n.swarm.Abandon(key.Config, out)
 	}
-	n.expectAnswers(now, key, a.Pointer.Epoch)
-	if n.root != nil && a.Pointer.Candidate != 0 { // the leader counts the agents of the wave
+	n.expectAnswers(now, key, a.Pointer.Position())
+	if n.root != nil && !a.Pointer.Candidate.IsZero() { // the leader counts the agents of the wave
 		out = n.takeCensus(now, out)
 	}
 	if a.Pushed && n.settler.lacks(s) {
@@ -140,17 +140,17 @@ func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out step.Ou
 		return refuse(from, "not_parent", out)
 	}
 	s := n.pointers.own(m.Config)
-	if s == nil || !s.names(m.Version) {
+	if s == nil || !s.names(m.Key().Ref()) {
 		return out
 	}
-	if n.swarm.Has(m.Key()) || n.swarm.IsFetching(m.Key()) || s.pushed == m.Version {
+	if n.swarm.Has(m.Key()) || n.swarm.IsFetching(m.Key()) || s.pushed == m.Digest {
 		return out
 	}
-	if err := n.cfg.Verifier.VerifyVersion(m.Config, m.Version, m.Manifest, m.Body); err != nil {
+	if err := n.cfg.Verifier.VerifyVersion(m.Key(), m.Manifest, m.Body); err != nil {
 		out = refuse(from, record.Reason(err), out)
 		return n.onParentFailed(now, out)
 	}
-	s.pushed = m.Version
+	s.pushed = m.Digest
 	out = n.children.sendDown(n.cfg.Self.Region, m, out)
 	if !n.cfg.subscribes(m.Config) {
 		return out
@@ -164,7 +164,7 @@ func (n *Node) publishStored(v record.VersionKey, out step.Outputs) step.Outputs
 	for i := range n.children {
 		c := &n.children[i]
 		if c.role == wire.RoleCoordinator && !c.behind {
-			out = send(c.peer, &wire.Stored{Config: v.Config, Version: v.Version}, out)
+			out = send(c.peer, &wire.Stored{Config: v.Config, Version: v.Version, Digest: v.Digest}, out)
 		}
 	}
 	return out
@@ -172,7 +172,7 @@ func (n *Node) publishStored(v record.VersionKey, out step.Outputs) step.Outputs
 
 // onStored handles the news of a version that no pointer names yet: a follower fetches it.
 func (n *Node) onStored(now step.Time, from step.PeerID, m *wire.Stored, out step.Outputs) step.Outputs {
-	v := record.VersionKey{Config: m.Config, Version: m.Version}
+	v := m.Key()
 	if !n.up.isParent(from) || n.root == nil || n.swarm.Has(v) {
 		return out
 	}

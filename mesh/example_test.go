@@ -12,9 +12,9 @@ import (
 // trusting accepts every pointer and version. A real node gets a *record.Policy.
 type trusting struct{ pointer record.Pointer }
 
-func (t trusting) VerifyPointer([]byte) (record.Pointer, error)       { return t.pointer, nil }
-func (t trusting) VerifyHead([]byte) (record.Head, error)             { return record.Head{}, nil }
-func (t trusting) VerifyVersion(string, uint64, []byte, []byte) error { return nil }
+func (t trusting) VerifyPointer([]byte) (record.Pointer, error)          { return t.pointer, nil }
+func (t trusting) VerifyHead([]byte) (record.Head, error)                { return record.Head{}, nil }
+func (t trusting) VerifyVersion(record.VersionKey, []byte, []byte) error { return nil }
 
 // wired drives a node of the example: it carries out outputs, and feeds back what came of them.
 type wired struct {
@@ -37,7 +37,7 @@ func (d *wired) step(in step.Input) {
 			d.step(step.Input{Kind: step.InFetched, Body: step.Body{Version: o.Push.Key(), Forms: 1}})
 		case step.OpActivate:
 			p := &o.Pointer.Announcement.Pointer
-			fmt.Printf("%s applies %s version %d, epoch %d\n", d.who.Name, p.Config, o.Pointer.Version, p.Epoch)
+			fmt.Printf("%s applies %s version %d, epoch %d\n", d.who.Name, p.Config, o.Pointer.Version.Version, p.Epoch)
 			d.step(step.Input{Kind: step.InActivated, Pointer: o.Pointer})
 		}
 	}
@@ -46,11 +46,13 @@ func (d *wired) step(in step.Input) {
 // A coordinator and an agent, without network, disk and clock: the agent joins, and the
 // coordinator publishes a pointer with a small version behind it.
 func ExampleNode() {
+	version := record.VersionKey{Config: "web/flags", Version: 3, Digest: record.Sum([]byte("manifest"))}
 	pointer := record.Pointer{
 		Config:   "web/flags",
 		Region:   "eu",
+		Term:     1,
 		Epoch:    1,
-		Baseline: 3,
+		Baseline: version.Ref(),
 		Phase:    record.PhaseActive,
 	}
 	coordinator := &wired{who: wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "coordinator-eu"}}
@@ -72,8 +74,8 @@ func ExampleNode() {
 	fmt.Println("attached:", agent.node.Attached(), "children of the coordinator:", coordinator.node.Children())
 
 	coordinator.step(step.Input{Kind: step.InPublish, Pointer: step.Pointer{
-		Announcement: &wire.Announcement{Revision: 1, Raw: []byte("signed"), Pointer: pointer},
-		Push:         &wire.Push{Config: "web/flags", Version: 3, Body: []byte("{}")},
+		Announcement: wire.NewAnnouncement(1, []byte("signed"), pointer),
+		Push:         &wire.Push{Config: "web/flags", Version: 3, Digest: version.Digest, Body: []byte("{}")},
 	}})
 
 	// Output:

@@ -15,7 +15,7 @@ type Verifier interface {
 	VerifyPointer(raw []byte) (record.Pointer, error)
 	VerifyHead(raw []byte) (record.Head, error)
 	// VerifyVersion checks that manifest is signed for the version, and that body is the body of the version.
-	VerifyVersion(config string, version uint64, manifest, body []byte) error
+	VerifyVersion(want record.VersionKey, manifest, body []byte) error
 }
 
 // Config configures a Node.

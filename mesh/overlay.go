@@ -49,7 +49,7 @@ func (o overlay) BodyReady(now step.Time, v record.VersionKey, out step.Outputs)
 func (o overlay) BodyFailed(
 	now step.Time, v record.VersionKey, why step.Failure, out step.Outputs,
 ) step.Outputs {
-	if s := o.n.pointers.own(v.Config); s != nil && o.n.pointers.needs(s, v.Version) {
+	if s := o.n.pointers.own(v.Config); s != nil && o.n.pointers.needs(s, v.Ref()) {
 		o.n.settler.fail(now, o.n.pointers.ownKey(v.Config), s, why)
 	}
 	if why.Fault == step.FaultHost || why.Fault == step.FaultVersion {

@@ -52,29 +52,29 @@ func newPointers(cfg *Config) pointers {
 // configState is the state of one pointer at the node.
 type configState struct {
 	latest  *wire.Announcement // the newest verified pointer
-	since   uint64             // epoch that brought the candidate, or removed the last candidate
-	applied uint64             // epoch applied last; 0 for none
-	running uint64             // version that the node runs
-	// acknowledged is the epoch whose success was acknowledged.
-	acknowledged uint64
-	latency      int64  // time from signature to apply, in microseconds; 0 if applied before the node started
-	pushed       uint64 // version that was relayed last in a Push
-	busy         bool   // an OpActivate is under way
-	attempt      int    // failed fetches and activations of the newest pointer
+	since   record.Position    // of the pointer that brought the candidate, or removed the last candidate
+	applied record.Digest      // of the pointer applied last; zero for none
+	running record.Ref         // version that the node runs
+	// acknowledged is the digest of the pointer whose success was acknowledged.
+	acknowledged record.Digest
+	latency      int64         // time from signature to apply, in microseconds; 0 if applied before the node started
+	pushed       record.Digest // of the version that was relayed last in a Push
+	busy         bool          // an OpActivate is under way
+	attempt      int           // failed fetches and activations of the newest pointer
 }
 
-func (s *configState) isApplied() bool { return s.applied == s.latest.Pointer.Epoch }
+func (s *configState) isApplied() bool { return s.applied == s.latest.Digest }
 
 // stages reports whether the pointer has version fetched without running it.
-func (s *configState) stages(version uint64) bool {
+func (s *configState) stages(version record.Ref) bool {
 	p := &s.latest.Pointer
-	return p.Phase == record.PhaseStage && p.Candidate == version && version != 0
+	return p.Phase == record.PhaseStage && p.Candidate == version && !version.IsZero()
 }
 
 // names reports whether the pointer names version.
-func (s *configState) names(version uint64) bool {
+func (s *configState) names(version record.Ref) bool {
 	p := &s.latest.Pointer
-	return version != 0 && (version == p.Baseline || version == p.Candidate)
+	return !version.IsZero() && (version == p.Baseline || version == p.Candidate)
 }
 
 // ownKey returns the key of the pointer of config in the node's own region.
@@ -95,18 +95,18 @@ func (p *pointers) create(key record.PointerKey) *configState {
 	return s
 }
 
-// versionFor returns the version for the node to run: 0 for a config that the node
+// versionFor returns the version for the node to run: the zero Ref for a config that the node
 // does not subscribe to.
-func (p *pointers) versionFor(s *configState) uint64 {
+func (p *pointers) versionFor(s *configState) record.Ref {
 	pointer := &s.latest.Pointer
 	if !p.cfg.subscribes(pointer.Config) {
-		return 0
+		return record.Ref{}
 	}
 	return pointer.VersionFor(p.cfg.Self.Name, p.cfg.Labels)
 }
 
 // needs reports whether the node must fetch version of the config of s.
-func (p *pointers) needs(s *configState, version uint64) bool {
+func (p *pointers) needs(s *configState, version record.Ref) bool {
 	toRun := !s.isApplied() && p.versionFor(s) == version
 	return toRun || s.stages(version)
 }
@@ -114,7 +114,7 @@ func (p *pointers) needs(s *configState, version uint64) bool {
 // isNamed reports whether a pointer of the node's region names a version.
 func (p *pointers) isNamed(v record.VersionKey) bool {
 	s := p.own(v.Config)
-	return s != nil && s.names(v.Version)
+	return s != nil && s.names(v.Ref())
 }
 
 // adopt makes an announcement the newest of its config.
@@ -131,14 +131,14 @@ func (p *pointers) adopt(key record.PointerKey, s *configState, a *wire.Announce
 	}
 	before := s.latest
 	if before != nil {
-		state.Remove(before.Raw)
+		state.Remove(before.Digest)
 	}
-	state.Add(a.Raw)
+	state.Add(a.Digest)
 	if before == nil || before.Pointer.Candidate != a.Pointer.Candidate {
-		s.since = a.Pointer.Epoch
+		s.since = a.Pointer.Position()
 	}
 	s.latest = a
-	if key.Region == p.cfg.Self.Region && a.Pointer.Candidate != 0 {
+	if key.Region == p.cfg.Self.Region && !a.Pointer.Candidate.IsZero() {
 		p.waving[key] = struct{}{}
 	} else {
 		delete(p.waving, key)
@@ -162,12 +162,21 @@ func (p *pointers) check(a *wire.Announcement) (known bool, reason string) {
 		return false, "too_many_configs"
 	case s == nil:
 		return false, ""
-	case a.Pointer.Epoch < s.latest.Pointer.Epoch:
+	case a.Digest == s.latest.Digest:
+		return true, ""
+	case a.Pointer.Position() < s.latest.Pointer.Position():
 		return false, "stale_epoch"
-	case a.Pointer.Epoch == s.latest.Pointer.Epoch && !bytes.Equal(a.Raw, s.latest.Raw):
+	case a.Pointer.Position() == s.latest.Pointer.Position():
 		return false, "conflicting_epoch"
 	}
-	return a.Pointer.Epoch == s.latest.Pointer.Epoch, ""
+	return false, ""
+}
+
+// contradict reports whether an acknowledgement is for another pointer than the node's
+// newest, at the same position: one of the two is from a history of the store that was lost.
+func (p *pointers) contradict(e *wire.AckEntry) bool {
+	s := p.configs[e.Key()]
+	return s != nil && e.Position == s.latest.Pointer.Position() && e.Pointer != s.latest.Digest
 }
 
 // isLast reports whether raw is the pointer that was accepted last. The signature of a

@@ -81,10 +81,10 @@ func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, ou
 	return out
 }
 
-// expectAnswers has the quarantine wait for the answers to an epoch of the root's own region.
-func (n *Node) expectAnswers(now step.Time, key record.PointerKey, epoch uint64) {
+// expectAnswers has the quarantine wait for the answers to a pointer of the root's own region.
+func (n *Node) expectAnswers(now step.Time, key record.PointerKey, at record.Position) {
 	if n.root != nil && key.Region == n.cfg.Self.Region {
-		n.root.quarantine.Expect(now, key.Config, epoch)
+		n.root.quarantine.Expect(now, key.Config, at)
 	}
 }
 

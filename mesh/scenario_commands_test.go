@@ -95,7 +95,7 @@ func (a arguments) peer() step.PeerID {
 }
 
 func (a arguments) version() record.VersionKey {
-	return record.VersionKey{Config: a.text("config", "a"), Version: a.number("version")}
+	return plainRef(a.text("version", "0")).Of(a.text("config", "a"))
 }
 
 func (a arguments) form() record.FormKey {
@@ -133,12 +133,16 @@ func (a arguments) failure() step.Failure {
 // announcement returns an announcement whose raw bytes are readable text.
 func (a arguments) announcement(prefix string) *wire.Announcement {
 	config, epoch := a.text("config", "a"), a.number("epoch")
-	raw := fmt.Sprintf("%s %s %s %d %d", prefix, config, a.text("region", "eu"), epoch, a.number("version"))
+	position := strconv.FormatUint(epoch, 10)
+	if term := a.number("term"); term != 0 {
+		position = fmt.Sprintf("%d.%d", term, epoch)
+	}
+	raw := fmt.Sprintf("%s %s %s %s %s", prefix, config, a.text("region", "eu"), position, a.text("version", "0"))
 	switch {
 	case a.has("stage"):
-		raw += fmt.Sprintf(" %d staged", a.number("stage"))
+		raw += fmt.Sprintf(" %s staged", a.text("stage", ""))
 	case a.has("candidate"):
-		raw += fmt.Sprintf(" %d %d", a.number("candidate"), a.number("share"))
+		raw += fmt.Sprintf(" %s %d", a.text("candidate", ""), a.number("share"))
 	}
 	m := &wire.Announcement{Revision: a.number("revision"), Raw: []byte(raw), Pushed: a.has("pushed")}
 	if name := fmt.Sprintf("%s@%d", config, epoch); a.s.said[name] == nil {
@@ -150,7 +154,8 @@ func (a arguments) announcement(prefix string) *wire.Announcement {
 // verified returns an announcement with its pointer set.
 func (a arguments) verified() *wire.Announcement {
 	m := a.announcement("pointer")
-	m.Pointer, _ = a.s.signs.VerifyPointer(m.Raw)
+	p, _ := a.s.signs.VerifyPointer(m.Raw)
+	m.Verified(p)
 	return m
 }
 
@@ -176,7 +181,7 @@ var commands = map[string]func(*scenario, arguments) string{
 
 	// Inputs from the driver and its owner.
 	"restore": func(s *scenario, a arguments) string {
-		pointer := step.Pointer{Announcement: a.verified(), Version: a.number("version"), Unapplied: a.has("unapplied")}
+		pointer := step.Pointer{Announcement: a.verified(), Version: plainRef(a.text("version", "0")), Unapplied: a.has("unapplied")}
 		return s.step(step.Input{Kind: step.InRestore, Pointer: pointer})
 	},
 	"resume": func(s *scenario, a arguments) string {
@@ -211,7 +216,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"survey": func(s *scenario, a arguments) string {
 		if a.has("peer") {
 			v := a.version()
-			return s.receive(a, &wire.Survey{ID: a.number("id"), Config: v.Config, Version: v.Version})
+			return s.receive(a, &wire.Survey{ID: a.number("id"), Config: v.Config, Version: v.Version, Digest: v.Digest})
 		}
 		return s.step(step.Input{Kind: step.InSurvey, Body: a.body()})
 	},
@@ -240,7 +245,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"push": message(push),
 	"news-stored": message(func(a arguments) wire.Message {
 		v := a.version()
-		return &wire.Stored{Config: v.Config, Version: v.Version}
+		return &wire.Stored{Config: v.Config, Version: v.Version, Digest: v.Digest}
 	}),
 	"want": message(func(a arguments) wire.Message {
 		return &wire.Want{Key: a.form(), Shards: a.shards("shards"), Cancel: a.shards("cancel")}
@@ -369,7 +374,7 @@ func publish(s *scenario, a arguments) string {
 	pointer := step.Pointer{Announcement: a.verified()}
 	if pointer.Announcement.Pushed {
 		v := a.version()
-		pointer.Push = &wire.Push{Config: v.Config, Version: v.Version}
+		pointer.Push = &wire.Push{Config: v.Config, Version: v.Version, Digest: v.Digest}
 	}
 	return s.step(step.Input{Kind: step.InPublish, Pointer: pointer})
 }
@@ -391,7 +396,7 @@ func applied(s *scenario, a arguments) string {
 	m := s.said[fmt.Sprintf("%s@%d", a.text("config", "a"), a.number("epoch"))]
 	return s.step(step.Input{
 		Kind:    step.InActivated,
-		Pointer: step.Pointer{Announcement: m, Version: a.number("version"), LatencyMicros: 1000},
+		Pointer: step.Pointer{Announcement: m, Version: plainRef(a.text("version", "0")), LatencyMicros: 1000},
 		Failure: a.failure(),
 	})
 }
@@ -439,11 +444,16 @@ func head(a arguments) wire.Message {
 
 func push(a arguments) wire.Message {
 	v := a.version()
-	return &wire.Push{Config: v.Config, Version: v.Version, Manifest: []byte(a.text("manifest", "signed"))}
+	return &wire.Push{Config: v.Config, Version: v.Version, Digest: v.Digest, Manifest: []byte(a.text("manifest", "signed"))}
 }
 
 func ack(a arguments) wire.Message {
-	e := wire.NewAckEntry(record.PointerKey{Config: a.text("config", "a"), Region: "eu"}, a.number("epoch"))
+	key := record.PointerKey{Config: a.text("config", "a"), Region: "eu"}
+	epoch := a.number("epoch")
+	e := wire.NewAckEntry(key, record.At(max(a.number("term"), 1), epoch), record.Sum([]byte{byte(epoch)}))
+	if m := a.s.said[fmt.Sprintf("%s@%d", key.Config, epoch)]; m != nil {
+		e.Pointer = m.Digest
+	}
 	if a.has("applied") {
 		e.Applied.Add(a.index("applied"))
 	}

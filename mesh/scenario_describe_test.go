@@ -47,7 +47,7 @@ func (s *scenario) describe(o step.Output) string {
 	case step.OpDeny:
 		return fmt.Sprintf("deny request %d: %s", o.Body.Request, o.Reason)
 	case step.OpActivate:
-		return fmt.Sprintf("apply %s epoch %d: version %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch, o.Pointer.Version)
+		return fmt.Sprintf("apply %s epoch %d: version %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch, o.Pointer.Version.Version)
 	case step.OpAccepted:
 		return fmt.Sprintf("accepted %s epoch %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch)
 	case step.OpRefused:
@@ -186,16 +186,16 @@ func describeMessage(m wire.Message) string {
 	case *wire.Census:
 		text := fmt.Sprintf("census: %d agents", m.Agents)
 		for _, w := range m.Waves {
-			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Epoch)
+			text += fmt.Sprintf(", %d of %d in the wave of %s epoch %d", w.InWave, w.Agents, w.Config, w.Position.Epoch())
 		}
 		for _, q := range m.Quarantined {
-			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Epoch, q.Reason)
+			text += fmt.Sprintf(", %s quarantined for %s epoch %d (%s)", q.Name, q.Config, q.Position.Epoch(), q.Reason)
 		}
 		return text
 	case *wire.Ack:
 		var parts []string
 		for _, e := range m.Entries {
-			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Epoch, e.Applied.ToArray(), e.Failed.ToArray())
+			part := fmt.Sprintf("%s epoch %d applied %v failed %v", e.Config, e.Position.Epoch(), e.Applied.ToArray(), e.Failed.ToArray())
 			for _, f := range e.Failures {
 				if !e.Failed.Contains(f.Agent) {
 					part += fmt.Sprintf(" delayed [%d] (%s)", f.Agent, f.Reason)

@@ -49,17 +49,37 @@ func (plainVerifier) VerifyPointer(raw []byte) (p record.Pointer, err error) {
 		return p, record.ErrSignature
 	}
 	p = record.Pointer{Phase: record.PhaseActive}
-	if _, err = fmt.Sscanf(string(raw), "pointer %s %s %d %d", &p.Config, &p.Region, &p.Epoch, &p.Baseline); err != nil {
+	words := strings.Fields(string(raw))
+	p.Config, p.Region = words[1], words[2]
+	epoch, after, found := strings.Cut(words[3], ".") // "7" is epoch 7 of term 1, "2.7" is of term 2
+	p.Term = 1
+	if found {
+		fmt.Sscan(epoch, &p.Term)
+		epoch = after
+	}
+	if _, err = fmt.Sscan(epoch, &p.Epoch); err != nil {
 		return p, err
 	}
-	switch rest := strings.Fields(string(raw))[5:]; {
+	p.Baseline = plainRef(words[4])
+	switch rest := words[5:]; {
 	case len(rest) == 2 && rest[1] == "staged":
 		p.Phase = record.PhaseStage
-		_, err = fmt.Sscan(rest[0], &p.Candidate)
+		p.Candidate = plainRef(rest[0])
 	case len(rest) == 2:
-		_, err = fmt.Sscan(strings.Join(rest, " "), &p.Candidate, &p.Wave.Share)
+		p.Candidate = plainRef(rest[0])
+		_, err = fmt.Sscan(rest[1], &p.Wave.Share)
 	}
 	return p, err
+}
+
+// plainRef reads a reference: "7" is version 7, and "7b" is a version 7 with other content.
+func plainRef(text string) record.Ref {
+	var r record.Ref
+	fmt.Sscanf(text, "%d", &r.Version)
+	if r.Version != 0 {
+		r.Digest = record.Sum([]byte(text))
+	}
+	return r
 }
 
 func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
@@ -73,7 +93,7 @@ func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
 }
 
 // VerifyVersion takes any manifest but a forged one.
-func (plainVerifier) VerifyVersion(_ string, _ uint64, manifest, _ []byte) error {
+func (plainVerifier) VerifyVersion(_ record.VersionKey, manifest, _ []byte) error {
 	if strings.HasPrefix(string(manifest), "forged") {
 		return record.ErrSignature
 	}
@@ -88,7 +108,8 @@ func (s *scenario) command(t *testing.T, d *datadriven.TestData) string {
 	return run(s, arguments{t: t, d: d, s: s})
 }
 
-// stateOf returns the state that a head covers: of=(config@epoch@version, …).
+// stateOf returns the state that a head covers: of=(config@epoch@version, …), or
+// of=(config@term.epoch@version, …).
 func stateOf(d *datadriven.TestData) []byte {
 	var s record.State
 	for _, a := range d.CmdArgs {
@@ -97,7 +118,11 @@ func stateOf(d *datadriven.TestData) []byte {
 		}
 		for _, v := range a.Vals {
 			parts := strings.Split(v, "@")
-			s.Add([]byte(fmt.Sprintf("pointer %s eu %s %s", parts[0], parts[1], parts[2])))
+			p, err := plainVerifier{}.VerifyPointer(fmt.Appendf(nil, "pointer %s eu %s %s", parts[0], parts[1], parts[2]))
+			if err != nil {
+				panic(err)
+			}
+			s.Add(p.Digest())
 		}
 	}
 	return s[:]

@@ -24,10 +24,10 @@ type settler struct {
 
 // lacks reports whether the next version for the node is neither on disk nor on its way.
 func (t *settler) lacks(s *configState) bool {
-	v := record.VersionKey{Config: s.latest.Pointer.Config, Version: t.pointers.versionFor(s)}
+	v := t.pointers.versionFor(s).Of(s.latest.Pointer.Config)
 	candidate := s.latest.Pointer.Candidate
 	if s.stages(candidate) && (v.Version == 0 || t.swarm.Has(v)) {
-		v.Version = candidate
+		v = candidate.Of(v.Config)
 	}
 	return t.cfg.subscribes(v.Config) && v.Version != 0 && !t.swarm.Has(v) && !t.swarm.IsFetching(v)
 }
@@ -46,29 +46,29 @@ func (t *settler) settle(
 	if s.busy {
 		return out // activated calls settle again
 	}
-	v := record.VersionKey{Config: key.Config, Version: t.pointers.versionFor(s)}
+	v := t.pointers.versionFor(s).Of(key.Config)
 	if v.Version != 0 && !t.swarm.Has(v) {
 		return t.swarm.Fetch(now, v, out)
 	}
 	s.busy = true
 	return append(out, step.Output{
 		Op:      step.OpActivate,
-		Pointer: step.Pointer{Announcement: s.latest, Version: v.Version},
+		Pointer: step.Pointer{Announcement: s.latest, Version: v.Ref()},
 	})
 }
 
 // finish fetches the version that an applied pointer stages, if any, and then acknowledges
-// the epoch.
+// the pointer.
 func (t *settler) finish(now step.Time, key record.PointerKey, s *configState, out step.Outputs) step.Outputs {
-	if s.acknowledged == s.latest.Pointer.Epoch || !t.cfg.subscribes(key.Config) {
+	if s.acknowledged == s.latest.Digest || !t.cfg.subscribes(key.Config) {
 		return out
 	}
-	staged := record.VersionKey{Config: key.Config, Version: s.latest.Pointer.Candidate}
-	if s.stages(staged.Version) && !t.swarm.Has(staged) {
+	staged := s.latest.Pointer.Candidate.Of(key.Config)
+	if s.stages(staged.Ref()) && !t.swarm.Has(staged) {
 		return t.swarm.Fetch(now, staged, out)
 	}
-	s.acknowledged = s.latest.Pointer.Epoch
-	t.acknowledge(now, s, s.latest.Pointer, step.Failure{}, s.latency)
+	s.acknowledged = s.latest.Digest
+	t.acknowledge(now, s, step.Failure{}, s.latency)
 	return out
 }
 
@@ -78,7 +78,7 @@ func (t *settler) activated(now step.Time, in step.Input, out step.Outputs) step
 	s := t.pointers.configs[key]
 	s.busy = false
 	if in.Failure.OK() {
-		s.applied = in.Pointer.Announcement.Pointer.Epoch
+		s.applied = in.Pointer.Announcement.Digest
 		s.running = in.Pointer.Version
 		s.latency = max(in.Pointer.LatencyMicros, 1)
 	} else if s.latest == in.Pointer.Announcement {
@@ -91,23 +91,24 @@ func (t *settler) activated(now step.Time, in step.Input, out step.Outputs) step
 // fail acknowledges a failure to settle the newest pointer, and arranges for a retry.
 func (t *settler) fail(now step.Time, key record.PointerKey, s *configState, why step.Failure) {
 	s.attempt++
-	t.acknowledge(now, s, s.latest.Pointer, why, 0)
+	t.acknowledge(now, s, why, 0)
 	t.retries.after(now, key, s.attempt)
 }
 
 // acknowledge reports this agent's own outcome. A follower is no agent and reports nothing, nor
 // does an agent that does not subscribe.
 func (t *settler) acknowledge(
-	now step.Time, s *configState, p record.Pointer, why step.Failure, latencyMicros int64,
+	now step.Time, s *configState, why step.Failure, latencyMicros int64,
 ) {
+	p := &s.latest.Pointer
 	if t.cfg.Self.Role != wire.RoleAgent || t.up.index == 0 || !t.cfg.subscribes(p.Config) {
 		return
 	}
-	entry := wire.NewAckEntry(p.Key(), p.Epoch)
+	entry := wire.NewAckEntry(p.Key(), p.Position(), s.latest.Digest)
 	index := t.up.index - 1
 	if why.OK() {
 		entry.Applied.Add(index)
-		if s.running == p.Candidate && s.running != p.Baseline && s.running != 0 {
+		if s.running == p.Candidate && s.running != p.Baseline && !s.running.IsZero() {
 			entry.Running.Add(index)
 		}
 		if latencyMicros > 0 {
@@ -151,10 +152,10 @@ func (t *settler) retryDue(now step.Time, out step.Outputs) step.Outputs {
 // on disk is fetched first.
 func (t *settler) reapply(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
 	s := t.pointers.own(v.Config)
-	if s == nil || s.busy || t.pointers.versionFor(s) != v.Version {
+	if s == nil || s.busy || t.pointers.versionFor(s) != v.Ref() {
 		return out
 	}
-	s.applied = 0
+	s.applied = record.Digest{}
 	return t.settle(now, t.pointers.ownKey(v.Config), s, out)
 }
 

@@ -44,7 +44,7 @@ func (s *survey) flush(u *upstream, region string, out step.Outputs) step.Output
 // begin asks all agents below a root what they hold of a version.
 func (s *survey) begin(id uint64, v record.VersionKey, below children, out step.Outputs) step.Outputs {
 	*s = survey{id: id, flushAt: step.Never}
-	return below.sendAll(&wire.Survey{ID: id, Config: v.Config, Version: v.Version}, out)
+	return below.sendAll(&wire.Survey{ID: id, Config: v.Config, Version: v.Version, Digest: v.Digest}, out)
 }
 
 // onSurvey answers a survey, and passes the survey on to the children.
@@ -58,7 +58,7 @@ func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out ste
 		return out
 	}
 	self := wire.Holding{Agent: n.up.index - 1, Name: n.cfg.Self.Name}
-	held := n.swarm.Holdings(record.VersionKey{Config: m.Config, Version: m.Version}, self)
+	held := n.swarm.Holdings(m.Key(), self)
 	return n.survey.gather(now, &n.up, n.cfg.Self.Region, held, out)
 }
 

@@ -44,3 +44,7 @@ func decodeCanonical(payload []byte, v any) error {
 	}
 	return nil
 }
+
+// digestOf hashes the canonical encoding of a record: the payload that the signature covers.
+// Every Manifest and every Pointer has an encoding.
+func digestOf(v any) Digest { return Sum(must(canonical.Marshal(v))) }

@@ -72,15 +72,16 @@ func ExamplePointer_VersionFor() {
 	p := record.Pointer{
 		Config:    "payments/limits",
 		Region:    "eu",
+		Term:      1,
 		Epoch:     7,
-		Baseline:  3,
-		Candidate: 4,
+		Baseline:  record.Ref{Version: 3, Digest: record.Sum([]byte("manifest 3"))},
+		Candidate: record.Ref{Version: 4, Digest: record.Sum([]byte("manifest 4"))},
 		Phase:     record.PhaseActive,
 		Wave:      record.Wave{Any: []map[string]string{{"canary": "true"}}},
 	}
 	fmt.Println(p)
-	fmt.Println("canary:", p.VersionFor("host-1", map[string]string{"canary": "true"}))
-	fmt.Println("other:", p.VersionFor("host-2", nil))
+	fmt.Println("canary:", p.VersionFor("host-1", map[string]string{"canary": "true"}).Version)
+	fmt.Println("other:", p.VersionFor("host-2", nil).Version)
 	// Output:
 	// payments/limits@eu epoch 7: version 3, candidate 4 at canary=true
 	// canary: 4
@@ -90,12 +91,12 @@ func ExamplePointer_VersionFor() {
 // A state does not depend on the order in which pointers are added.
 func ExampleState() {
 	var a, b record.State
-	a.Add([]byte("pointer 1"))
-	a.Add([]byte("pointer 2"))
-	b.Add([]byte("pointer 2"))
-	b.Add([]byte("pointer 1"))
+	a.Add(record.Sum([]byte("pointer 1")))
+	a.Add(record.Sum([]byte("pointer 2")))
+	b.Add(record.Sum([]byte("pointer 2")))
+	b.Add(record.Sum([]byte("pointer 1")))
 	fmt.Println(a == b)
-	b.Remove([]byte("pointer 1"))
+	b.Remove(record.Sum([]byte("pointer 1")))
 	fmt.Println(a == b)
 	// Output:
 	// true

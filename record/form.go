@@ -48,8 +48,8 @@ func (g Geometry) Validate(size int64) error {
 // base. A form with a base is a delta: decoding it needs the body of an older version.
 type Form struct {
 	Encoding string `cbor:"1,keyasint" json:"encoding"`
-	// Base is the version to which the form is a delta; 0 for none.
-	Base uint64 `cbor:"2,keyasint" json:"base"`
+	// Base is the version to which the form is a delta; zero for none.
+	Base Ref `cbor:"2,keyasint,omitzero" json:"base,omitzero"`
 	// Size is the number of encoded bytes.
 	Size int64 `cbor:"3,keyasint" json:"size"`
 	// SHA256 is the hash of the encoded bytes.
@@ -74,13 +74,14 @@ func (f Form) validate(m *Manifest) error {
 	switch {
 	case f.Size < 0 || f.Size > MaxBody:
 		return fmt.Errorf("%w: a form of %d bytes, the limit is %d", ErrInvalid, f.Size, MaxBody)
-	case f.Encoding == EncodingIdentity && (f.Size != m.BodySize || f.SHA256 != m.BodySHA256 || f.Base != 0):
+	case f.Encoding == EncodingIdentity && (f.Size != m.BodySize || f.SHA256 != m.BodySHA256 || !f.Base.IsZero()):
 		return fmt.Errorf("%w: the form with the identity encoding differs from the body", ErrInvalid)
 	case f.Encoding != EncodingIdentity && f.Encoding != EncodingZstd:
 		return fmt.Errorf("%w: unknown encoding %q", ErrInvalid, f.Encoding)
-	case f.Base >= m.Version:
-		return fmt.Errorf("%w: a form whose base, version %d, is not an older version", ErrInvalid, f.Base)
-	case f.Base != 0 && m.BodySize > MaxDelta:
+	case f.Base.Version >= m.Version || (f.Base.Version == 0) != (f.Base.Digest == Digest{}):
+		return fmt.Errorf("%w: a form whose base, version %d, is not an older version with a digest",
+			ErrInvalid, f.Base.Version)
+	case !f.Base.IsZero() && m.BodySize > MaxDelta:
 		return fmt.Errorf("%w: a delta for a body of %d bytes, the limit is %d", ErrInvalid, m.BodySize, MaxDelta)
 	}
 	return f.Geometry.Validate(f.Size)

@@ -32,7 +32,7 @@ func (m Manifest) Validate() error {
 	case m.BodySize < 0 || m.BodySize > MaxBody:
 		return fmt.Errorf("%w: manifest of %s version %d: body of %d bytes, the limit is %d",
 			ErrInvalid, m.Config, m.Version, m.BodySize, MaxBody)
-	case len(m.Forms) == 0 || len(m.Forms) > MaxForms || m.Forms[0].Base != 0:
+	case len(m.Forms) == 0 || len(m.Forms) > MaxForms || !m.Forms[0].Base.IsZero():
 		return fmt.Errorf("%w: manifest of %s version %d: 1 to %d forms are required, the first without a base",
 			ErrInvalid, m.Config, m.Version, MaxForms)
 	case len(m.ContentType) > MaxContentType || !utf8.ValidString(m.ContentType):
@@ -47,6 +47,16 @@ func (m Manifest) Validate() error {
 	}
 	return nil
 }
+
+// Digest returns the hash of the manifest's payload, which does not depend on the encoding of
+// the envelope. Pointers name a version by this hash.
+func (m Manifest) Digest() Digest { return digestOf(m) }
+
+// Key returns the key of the version.
+func (m Manifest) Key() VersionKey { return m.Ref().Of(m.Config) }
+
+// Ref returns the reference by which a pointer names the version.
+func (m Manifest) Ref() Ref { return Ref{Version: m.Version, Digest: m.Digest()} }
 
 // SignManifest validates m and signs m with a publisher key.
 func SignManifest(m Manifest, key Key) ([]byte, error) {

@@ -36,14 +36,19 @@ type Wave struct {
 
 // Pointer names the versions of a config for a region. An activation key signs the pointer.
 type Pointer struct {
-	Config     string `cbor:"1,keyasint" json:"config"`
-	Region     string `cbor:"2,keyasint" json:"region"`
-	Epoch      uint64 `cbor:"3,keyasint" json:"epoch"` // grows by one at each change
-	Baseline   uint64 `cbor:"4,keyasint" json:"baseline"`
-	Candidate  uint64 `cbor:"5,keyasint" json:"candidate"` // 0 for none
-	Wave       Wave   `cbor:"6,keyasint" json:"wave"`
-	Phase      Phase  `cbor:"7,keyasint" json:"phase"`
-	TimeMicros int64  `cbor:"8,keyasint" json:"time_us"` // when it was signed, since the Unix epoch
+	Config string `cbor:"1,keyasint" json:"config"`
+	Region string `cbor:"2,keyasint" json:"region"`
+	// Epoch grows by one at each change within one history of the store.
+	Epoch uint64 `cbor:"3,keyasint" json:"epoch"`
+	// Baseline is the zero Ref if there is no baseline.
+	Baseline Ref `cbor:"4,keyasint,omitzero" json:"baseline,omitzero"`
+	// Candidate is the zero Ref if there is no candidate.
+	Candidate  Ref   `cbor:"5,keyasint,omitzero" json:"candidate,omitzero"`
+	Wave       Wave  `cbor:"6,keyasint" json:"wave"`
+	Phase      Phase `cbor:"7,keyasint" json:"phase"`
+	TimeMicros int64 `cbor:"8,keyasint" json:"time_us"` // when it was signed, since the Unix epoch
+	// Term counts the histories of the store. See [Position].
+	Term uint64 `cbor:"9,keyasint" json:"term"`
 }
 
 // Validate checks the fields of the pointer.
@@ -57,10 +62,18 @@ func (p Pointer) Validate() error {
 	if err := p.Wave.Validate(); err != nil {
 		return fmt.Errorf("pointer of %s: %w", p.Config, err)
 	}
+	for _, r := range []Ref{p.Baseline, p.Candidate} {
+		if (r.Version == 0) != (r.Digest == Digest{}) {
+			return fmt.Errorf("%w: pointer of %s: version %d needs the digest of its manifest",
+				ErrInvalid, p.Config, r.Version)
+		}
+	}
 	switch {
-	case p.Epoch == 0:
-		return fmt.Errorf("%w: pointer of %s: epochs start at 1", ErrInvalid, p.Config)
-	case p.Baseline == 0 && p.Candidate == 0:
+	case p.Epoch == 0 || p.Epoch > MaxEpoch:
+		return fmt.Errorf("%w: pointer of %s: epoch %d is not in 1 to %d", ErrInvalid, p.Config, p.Epoch, uint64(MaxEpoch))
+	case p.Term == 0 || p.Term > MaxTerm:
+		return fmt.Errorf("%w: pointer of %s: term %d is not in 1 to %d", ErrInvalid, p.Config, p.Term, uint64(MaxTerm))
+	case p.Baseline.IsZero() && p.Candidate.IsZero():
 		return fmt.Errorf("%w: pointer of %s names no version", ErrInvalid, p.Config)
 	case p.Phase != PhaseActive && p.Phase != PhaseStage:
 		return fmt.Errorf("%w: pointer of %s: unknown phase %d", ErrInvalid, p.Config, p.Phase)
@@ -93,10 +106,18 @@ func (w Wave) Validate() error {
 // Key returns the key of the pointer: the config and the region.
 func (p *Pointer) Key() PointerKey { return PointerKey{Config: p.Config, Region: p.Region} }
 
-// VersionFor returns the version that an agent must run. It returns 0 if the pointer gives
-// the agent no version: there is no baseline, and the wave does not cover the agent.
-func (p Pointer) VersionFor(agent string, labels map[string]string) uint64 {
-	if p.Candidate != 0 && p.Phase == PhaseActive && p.Wave.Covers(p.Config, agent, labels) {
+// Position returns the position of the pointer among the pointers of its key.
+func (p *Pointer) Position() Position { return At(p.Term, p.Epoch) }
+
+// Digest returns the hash of the pointer's payload, which does not depend on the encoding of
+// the envelope. Acknowledgements name a pointer by this hash.
+func (p Pointer) Digest() Digest { return digestOf(p) }
+
+// VersionFor returns the version that an agent must run. It returns the zero Ref if the
+// pointer gives the agent no version: there is no baseline, and the wave does not cover the
+// agent.
+func (p Pointer) VersionFor(agent string, labels map[string]string) Ref {
+	if !p.Candidate.IsZero() && p.Phase == PhaseActive && p.Wave.Covers(p.Config, agent, labels) {
 		return p.Candidate
 	}
 	return p.Baseline
@@ -169,6 +190,7 @@ type Head struct {
 	Revision   uint64 `cbor:"2,keyasint" json:"revision"` // of the region's newest pointer
 	TimeMicros int64  `cbor:"3,keyasint" json:"time_us"`  // since the Unix epoch
 	State      State  `cbor:"4,keyasint" json:"state"`    // of the region's pointers
+	Term       uint64 `cbor:"5,keyasint" json:"term"`     // of the store
 }
 
 // SignHead signs h with an activation key.
@@ -181,11 +203,11 @@ func SignHead(h Head, key Key) ([]byte, error) {
 
 // String describes the pointer in one line, for logs.
 func (p Pointer) String() string {
-	s := fmt.Sprintf("%s@%s epoch %d: version %d", p.Config, p.Region, p.Epoch, p.Baseline)
-	if p.Candidate == 0 {
+	s := fmt.Sprintf("%s@%s %s: version %d", p.Config, p.Region, p.Position(), p.Baseline.Version)
+	if p.Candidate.IsZero() {
 		return s
 	}
-	s += fmt.Sprintf(", candidate %d", p.Candidate)
+	s += fmt.Sprintf(", candidate %d", p.Candidate.Version)
 	if p.Phase == PhaseStage {
 		return s + " staged"
 	}

@@ -143,26 +143,34 @@ func (p *Policy) VerifyManifest(raw []byte) (Manifest, PublisherEntry, error) {
 	return m, entry, nil
 }
 
-// VerifyManifestOf is VerifyManifest for a caller that has asked for a version of config. The
-// manifest of another version or config is refused with ErrInvalid.
-func (p *Policy) VerifyManifestOf(raw []byte, config string, version uint64) (Manifest, error) {
+// VerifyManifestOf is VerifyManifest for a caller that has asked for a version. The manifest of
+// another config or version, or another manifest of that version, is refused with ErrInvalid.
+func (p *Policy) VerifyManifestOf(raw []byte, want VersionKey) (Manifest, error) {
 	m, _, err := p.VerifyManifest(raw)
-	if err == nil && (m.Config != config || m.Version != version) {
-		err = fmt.Errorf("%w: the manifest is of %s version %d, not of %s version %d",
-			ErrInvalid, m.Config, m.Version, config, version)
+	if err != nil {
+		return m, err
 	}
-	return m, err
+	key := m.Key()
+	switch {
+	case key.Config != want.Config || key.Version != want.Version:
+		return m, fmt.Errorf("%w: the manifest is of %s version %d, not of %s version %d",
+			ErrInvalid, m.Config, m.Version, want.Config, want.Version)
+	case key != want:
+		return m, fmt.Errorf("%w: %s version %d is not the one that was asked for: its manifest has digest %s, not %s",
+			ErrInvalid, m.Config, m.Version, key.Digest, want.Digest)
+	}
+	return m, nil
 }
 
 // VerifyVersion verifies the manifest of a version, and that body is the body which the
 // manifest describes.
-func (p *Policy) VerifyVersion(config string, version uint64, manifest, body []byte) error {
-	m, err := p.VerifyManifestOf(manifest, config, version)
+func (p *Policy) VerifyVersion(want VersionKey, manifest, body []byte) error {
+	m, err := p.VerifyManifestOf(manifest, want)
 	if err != nil {
 		return err
 	}
 	if m.BodySize != int64(len(body)) || m.BodySHA256 != Sum(body) {
-		return fmt.Errorf("body of %s version %d: %w", config, version, ErrChecksum)
+		return fmt.Errorf("body of %s version %d: %w", want.Config, want.Version, ErrChecksum)
 	}
 	return nil
 }

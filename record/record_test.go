@@ -60,11 +60,14 @@ func testManifest() Manifest {
 }
 
 func testPointer() Pointer {
-	return Pointer{Config: "payments/limits", Region: "eu", Epoch: 7, Baseline: 2, Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
+	return Pointer{Config: "payments/limits", Region: "eu", Term: 1, Epoch: 7, Baseline: ref(2), Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
 }
 
+// ref names a version whose content is made from n.
+func ref(n uint64) Ref { return Ref{Version: n, Digest: Sum([]byte{byte(n)})} }
+
 func testHead() Head {
-	return Head{Region: "eu", Revision: 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
+	return Head{Region: "eu", Term: 1, Revision: 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
 }
 
 // sealed makes one record of each kind and the function that verifies it.
@@ -181,14 +184,15 @@ func last[A any](_ A, err error) error           { return err }
 // not pass: else one record would have many encodings, and so many hashes.
 func TestPayloadThatIsNotCanonicalIsRefused(t *testing.T) {
 	k := newTrust(t)
-	with := func(fields ...byte) []byte { // a state behind the other fields
-		return append(append(fields, 0x04, 0x58, 0x20), make([]byte, 32)...)
+	with := func(fields ...byte) []byte { // a state and a term behind the other fields
+		fields = append(append(fields, 0x04, 0x58, 0x20), make([]byte, 32)...)
+		return append(fields, 0x05, 0x01)
 	}
 	for name, payload := range map[string][]byte{
-		"long integer":  with(0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01),
-		"keys unsorted": with(0xa4, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01),
-		"unknown field": append(with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0x09, 0x01),
-		"key twice":     with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01),
+		"long integer":  with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01),
+		"keys unsorted": with(0xa5, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01),
+		"unknown field": append(with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0x09, 0x01),
+		"key twice":     with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01),
 		"missing field": {0xa2, 0x01, 0x62, 'e', 'u', 0x02, 0x05},
 		"indefinite":    append(with(0xbf, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0xff),
 	} {
@@ -196,7 +200,7 @@ func TestPayloadThatIsNotCanonicalIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
 		}
 	}
-	good := with(0xa4, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01)
+	good := with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01)
 	if h, err := k.policy.VerifyHead(signPayload(t, kindHead, good, k.activator)); err != nil || h.Revision != 5 {
 		t.Errorf("canonical payload: %+v, %v", h, err)
 	}
@@ -225,7 +229,7 @@ func TestTheLargestPointerFitsAnAnnouncement(t *testing.T) {
 	k := newTrust(t)
 	segment := strings.Repeat("a", MaxSegment)
 	p := Pointer{Config: (segment + "/" + segment)[:MaxConfigName], Region: strings.Repeat("r", MaxRegionName),
-		Epoch: 1<<64 - 1, Baseline: 1<<64 - 1, Candidate: 1<<64 - 1, Phase: PhaseStage, TimeMicros: 1<<63 - 1,
+		Term: MaxTerm, Epoch: MaxEpoch, Baseline: ref(1<<64 - 1), Candidate: ref(1<<64 - 1), Phase: PhaseStage, TimeMicros: 1<<63 - 1,
 		Wave: Wave{Share: WholeFleet, Any: []map[string]string{{strings.Repeat("k", MaxWaveLabels/2): strings.Repeat("v", MaxWaveLabels/2-6)}, {"a": "b"}, {"c": "d"}, {"e": "f"}}}}
 	raw, err := SignPointer(p, k.activator)
 	if err != nil {
@@ -296,13 +300,13 @@ func TestWavesAreStickyAndGrow(t *testing.T) {
 		in := 0
 		for i := range hosts {
 			name := "host-" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + time.Duration(i).String()
-			p := Pointer{Config: config, Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Share: uint16(small) * 100}}
+			p := Pointer{Config: config, Baseline: ref(1), Candidate: ref(2), Phase: PhaseActive, Wave: Wave{Share: uint16(small) * 100}}
 			first := p.VersionFor(name, nil)
 			p.Wave.Share = uint16(large) * 100
-			if first == 2 && p.VersionFor(name, nil) != 2 {
+			if first == ref(2) && p.VersionFor(name, nil) != ref(2) {
 				t.Fatalf("%s left the wave when it grew from %d%% to %d%%", name, small, large)
 			}
-			if p.VersionFor(name, nil) == 2 {
+			if p.VersionFor(name, nil) == ref(2) {
 				in++
 			}
 		}
@@ -313,7 +317,7 @@ func TestWavesAreStickyAndGrow(t *testing.T) {
 }
 
 func TestWaveLabelsAndPhases(t *testing.T) {
-	p := Pointer{Config: "a", Baseline: 1, Candidate: 2, Phase: PhaseActive, Wave: Wave{Any: []map[string]string{{"canary": "true", "zone": "a"}, {"ring": "0"}}}}
+	p := Pointer{Config: "a", Baseline: ref(1), Candidate: ref(2), Phase: PhaseActive, Wave: Wave{Any: []map[string]string{{"canary": "true", "zone": "a"}, {"ring": "0"}}}}
 	for _, c := range []struct {
 		labels map[string]string
 		phase  Phase
@@ -326,7 +330,7 @@ func TestWaveLabelsAndPhases(t *testing.T) {
 		{map[string]string{"canary": "true", "zone": "a"}, PhaseStage, 1},
 	} {
 		p.Phase = c.phase
-		if got := p.VersionFor("host", c.labels); got != c.want {
+		if got := p.VersionFor("host", c.labels); got != ref(c.want) {
 			t.Errorf("labels %v in phase %d: version %d, want %d", c.labels, c.phase, got, c.want)
 		}
 	}

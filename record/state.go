@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// State is a hash of a set of signed pointers that does not depend on their order: the sum of
-// their SHA-256 hashes, taken as four big-endian 64-bit words that each wrap around. The zero
+// State is a hash of a set of pointers that does not depend on their order: the sum of their
+// digests, taken as four big-endian 64-bit words that each wrap around. The zero
 // value is the state of the empty set. A head carries the state of its region, so that a host
 // notices a missing pointer.
 //
@@ -15,14 +15,13 @@ import (
 // an activation key signs each of them.
 type State [sha256.Size]byte
 
-// Add adds a signed pointer to the set.
-func (s *State) Add(raw []byte) { s.combine(raw, func(a, b uint64) uint64 { return a + b }) }
+// Add adds a pointer to the set, by its digest.
+func (s *State) Add(pointer Digest) { s.combine(pointer, func(a, b uint64) uint64 { return a + b }) }
 
-// Remove removes a signed pointer from the set.
-func (s *State) Remove(raw []byte) { s.combine(raw, func(a, b uint64) uint64 { return a - b }) }
+// Remove removes a pointer from the set, by its digest.
+func (s *State) Remove(pointer Digest) { s.combine(pointer, func(a, b uint64) uint64 { return a - b }) }
 
-func (s *State) combine(raw []byte, op func(a, b uint64) uint64) {
-	h := sha256.Sum256(raw)
+func (s *State) combine(h Digest, op func(a, b uint64) uint64) {
 	for i := 0; i < len(s); i += 8 {
 		binary.BigEndian.PutUint64(s[i:], op(binary.BigEndian.Uint64(s[i:]), binary.BigEndian.Uint64(h[i:])))
 	}

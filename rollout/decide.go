@@ -211,7 +211,7 @@ func (d *decision) enterGroup() {
 	}
 	d.enter(Staging, 0)
 	d.move(d.group(), func(r *RegionState) Move {
-		return Move{Baseline: r.Baseline, Candidate: d.Version, Phase: record.PhaseStage}
+		return Move{Baseline: r.Baseline, Candidate: d.ref(), Phase: record.PhaseStage}
 	})
 	d.say("staging in %s", strings.Join(d.group(), ", "))
 }
@@ -221,11 +221,11 @@ func (d *decision) enterWave(i int) {
 	d.enter(Applying, i)
 	d.move(d.group(), func(r *RegionState) Move {
 		if d.direct() {
-			return Move{Baseline: d.Version, Phase: record.PhaseActive}
+			return Move{Baseline: d.ref(), Phase: record.PhaseActive}
 		}
 		return Move{
 			Baseline:  r.Baseline,
-			Candidate: d.Version,
+			Candidate: d.ref(),
 			Wave:      d.Plan.wave(i),
 			Phase:     record.PhaseActive,
 		}
@@ -246,7 +246,7 @@ func (d *decision) enter(part Part, wave int) {
 // finish makes the version the baseline of every region.
 func (d *decision) finish() {
 	if !d.direct() {
-		d.move(d.touched(), func(*RegionState) Move { return Move{Baseline: d.Version, Phase: record.PhaseActive} })
+		d.move(d.touched(), func(*RegionState) Move { return Move{Baseline: d.ref(), Phase: record.PhaseActive} })
 	}
 	d.end(Done, "")
 }
@@ -270,10 +270,10 @@ func (d *decision) move(regions []string, shape func(r *RegionState) Move) {
 		p.Config = d.Config
 		p.Region = region
 		p.Epoch = r.Epoch + 1
-		if p.Baseline == 0 && p.Candidate == 0 {
+		if p.Baseline.IsZero() && p.Candidate.IsZero() {
 			// The region ran nothing before. A pointer must name a version, so the
 			// version becomes a candidate whose wave contains no agent.
-			p.Candidate = d.Version
+			p.Candidate = d.ref()
 			p.Wave = record.Wave{}
 		}
 		if r.Began == 0 {

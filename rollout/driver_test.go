@@ -17,7 +17,7 @@ func newDriver(t *testing.T, now time.Duration) (*Driver, *controller) {
 	for name, r := range c.fleet {
 		pointers[name] = r.pointer
 	}
-	s, err := Start(1, "a", 2, p, pointers, nil, "alice", "", time.Unix(0, 0))
+	s, err := Start(1, "a", ref(2), p, pointers, nil, "alice", "", time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

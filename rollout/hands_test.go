@@ -15,10 +15,10 @@ func twoRegions(t *testing.T) (State, View) {
 	pointers := map[string]record.Pointer{}
 	v := View{Now: time.Unix(1, 0), Regions: map[string]Region{}}
 	for _, region := range []string{"eu", "us"} {
-		pointers[region] = record.Pointer{Config: "a", Region: region, Epoch: 3, Baseline: 1}
+		pointers[region] = record.Pointer{Config: "a", Region: region, Epoch: 3, Baseline: ref(1)}
 		v.Regions[region] = Region{Epoch: 3}
 	}
-	s, err := Start(1, "a", 2, Plan{}, pointers, nil, "alice", "", v.Now)
+	s, err := Start(1, "a", ref(2), Plan{}, pointers, nil, "alice", "", v.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestTruthAnUndoDoesWhatItSays(t *testing.T) {
 	v.Regions["eu"] = Region{Epoch: 9}
 	v.Regions["us"] = Region{Epoch: 4}
 	undone, moves, err := Apply(s, Request{What: Undo, By: "bob"}, v)
-	if err != nil || len(moves) != 1 || moves[0].Region != "us" || moves[0].Baseline != 1 || undone.Status != Returning {
+	if err != nil || len(moves) != 1 || moves[0].Region != "us" || moves[0].Baseline != ref(1) || undone.Status != Returning {
 		t.Errorf("one region was moved since: %s, %+v, %v", undone.Status, moves, err)
 	}
 	v.Regions["us"] = Region{Epoch: 5}

@@ -19,6 +19,14 @@ waves: [{share: 10%, bake: 30s}, {share: 50%, bake: 10s}, {share: 100%, bake: 10
 gates: {minSuccess: 90%}
 `
 
+// ref names a version whose content is made from n.
+func ref(n uint64) record.Ref {
+	if n == 0 {
+		return record.Ref{}
+	}
+	return record.Ref{Version: n, Digest: record.Digest{byte(n)}}
+}
+
 // controller runs a rollout against a store, and dies at a commit.
 type controller struct {
 	t       testing.TB
@@ -35,14 +43,14 @@ func newController(t testing.TB, plan string, regions ...string) *controller {
 	c := &controller{t: t, fleet: map[string]*region{}, dieAt: -1, baked: map[string]time.Duration{}}
 	pointers := map[string]record.Pointer{}
 	for _, name := range regions {
-		c.fleet[name] = &region{agents: 100, pointer: record.Pointer{Baseline: 1, Epoch: 1, Phase: record.PhaseActive}}
+		c.fleet[name] = &region{agents: 100, pointer: record.Pointer{Baseline: ref(1), Epoch: 1, Phase: record.PhaseActive}}
 		pointers[name] = c.fleet[name].pointer
 	}
 	p, err := ParsePlan([]byte(plan))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Start(1, "a", 2, p, pointers, nil, "alice", "", time.Unix(0, 0))
+	s, err := Start(1, "a", ref(2), p, pointers, nil, "alice", "", time.Unix(0, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +181,7 @@ func TestHistoriesOfRollouts(t *testing.T) {
 				if p.Epoch != held.pointer.Epoch+1 {
 					r.Fatalf("a move of %s to epoch %d, which is at %d", p.Region, p.Epoch, held.pointer.Epoch)
 				}
-				if !s.Decided.IsZero() && p.Candidate != 0 {
+				if !s.Decided.IsZero() && !p.Candidate.IsZero() {
 					r.Fatalf("a candidate after it was decided to take the version back")
 				}
 				held.pointer = p
@@ -206,7 +214,7 @@ func TestHistoriesOfRollouts(t *testing.T) {
 		}
 		if s.Status == RolledBack || s.Status == Aborted {
 			for name, held := range c.fleet {
-				if p := held.pointer; !s.Regions[name].Left && s.Regions[name].Began > 0 && (p.Baseline != 1 || p.Candidate != 0) {
+				if p := held.pointer; !s.Regions[name].Left && s.Regions[name].Began > 0 && (p.Baseline != ref(1) || !p.Candidate.IsZero()) {
 					r.Fatalf("%s: %s after the rollout was %s", name, p, s.Status)
 				}
 			}
@@ -216,25 +224,25 @@ func TestHistoriesOfRollouts(t *testing.T) {
 
 func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	tracker := NewTracker()
-	p := record.Pointer{Config: "a", Region: "eu", Epoch: 5, Baseline: 1, Candidate: 2, Phase: record.PhaseActive}
+	p := record.Pointer{Config: "a", Region: "eu", Epoch: 5, Baseline: ref(1), Candidate: ref(2), Phase: record.PhaseActive}
 	tracker.Moved(p)
 	if r := tracker.Region(p, 5); r.Known {
 		t.Error("a region without a census is known")
 	}
 	// Agent 3 failed config a before the rollout began. Agent 4 failed the candidate. Agent 9
 	// failed another config.
-	quarantined := []wire.Quarantined{{Index: 3, Name: "c", Config: "a", Epoch: 4}, {Index: 4, Name: "d", Config: "a", Epoch: 5}, {Index: 9, Name: "e", Config: "b", Epoch: 70}}
+	quarantined := []wire.Quarantined{{Index: 3, Name: "c", Config: "a", Position: 4}, {Index: 4, Name: "d", Config: "a", Position: 5}, {Index: 9, Name: "e", Config: "b", Position: 70}}
 	tracker.Counted("one", "eu", &wire.Census{Agents: 10, Labels: map[string]uint32{"zone=a": 3}, Quarantined: quarantined,
-		Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 8, InWave: 6}}}, time.Now())
+		Waves: []wire.WaveSize{{Config: "a", Position: 5, Agents: 8, InWave: 6}}}, time.Now())
 	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Labels: map[string]uint32{"zone=a": 2}}, time.Now())
 	if r := tracker.Region(p, 5); r.Known {
 		t.Error("a region that only one of two coordinators has counted is known")
 	}
-	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Waves: []wire.WaveSize{{Config: "a", Epoch: 5, Agents: 5, InWave: 1}}}, time.Now())
+	tracker.Counted("two", "eu", &wire.Census{Agents: 5, Waves: []wire.WaveSize{{Config: "a", Position: 5, Agents: 5, InWave: 1}}}, time.Now())
 	if n := tracker.Labels()["zone=a"]; n != 3 {
 		t.Errorf("%d agents of zone a, want 3: only the newest census of a coordinator counts", n)
 	}
-	e := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 5)
+	e := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, p.Position(), p.Digest())
 	e.Applied.AddMany([]uint32{1, 2, 9})
 	e.Running.AddMany([]uint32{1, 9})
 	e.Failed.AddMany([]uint32{3, 4})
@@ -260,7 +268,7 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	if r := tracker.Region(p, 5); r.Known || tracker.Covers("eu") {
 		t.Error("a coordinator that has sent no census for long still counts")
 	}
-	old := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 4)
+	old := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 4, record.Digest{4})
 	old.Applied.Add(100)
 	tracker.Acked(old)
 	if r := tracker.Region(p, 5); r.Applied != 3 { // no census, so no agent is excused
@@ -302,7 +310,7 @@ func FuzzParsePlan(f *testing.F) {
 				regions[region] = record.Pointer{}
 			}
 		}
-		s, err := Start(1, "a", 1, p, regions, nil, "alice", "", time.Time{})
+		s, err := Start(1, "a", ref(1), p, regions, nil, "alice", "", time.Time{})
 		if err != nil {
 			t.Fatalf("a plan that was taken can't be started: %v", err)
 		}

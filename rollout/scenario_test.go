@@ -54,7 +54,7 @@ func (r *region) seen() Region {
 	switch {
 	case p.Phase == record.PhaseStage:
 		out.Applied = r.agents - r.unstaged
-	case p.Candidate != 0:
+	case !p.Candidate.IsZero():
 		out.InWave = r.agents * int(p.Wave.Share) / record.WholeFleet
 		if len(p.Wave.Any) > 0 {
 			out.InWave = max(out.InWave, r.labelled)
@@ -107,7 +107,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 		name := d.CmdArgs[0].Key
 		r := s.fleet[name]
 		if r == nil {
-			r = &region{pointer: record.Pointer{Baseline: 1, Epoch: 1, Phase: record.PhaseActive}}
+			r = &region{pointer: record.Pointer{Baseline: ref(1), Epoch: 1, Phase: record.PhaseActive}}
 			s.fleet[name] = r
 		}
 		number("agents", &r.agents)
@@ -124,7 +124,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 			r.skew, _ = time.ParseDuration(v)
 		}
 		if v := arg("moved-to"); v != "" {
-			r.pointer = record.Pointer{Baseline: 9, Epoch: r.pointer.Epoch + 1, Phase: record.PhaseActive}
+			r.pointer = record.Pointer{Baseline: ref(9), Epoch: r.pointer.Epoch + 1, Phase: record.PhaseActive}
 		}
 		r.unknown = d.HasArg("unknown")
 		return ""
@@ -134,7 +134,7 @@ func (s *story) command(t *testing.T, d *datadriven.TestData) string {
 			pointers[name] = r.pointer
 		}
 		var err error
-		s.state, err = Start(1, "payments/limits", 2, s.plan, pointers, nil, "alice", "", s.view().Now)
+		s.state, err = Start(1, "payments/limits", ref(2), s.plan, pointers, nil, "alice", "", s.view().Now)
 		if err != nil {
 			return "error: " + err.Error() + "\n"
 		}
@@ -208,6 +208,7 @@ func (s *story) take(next State, moves []Move) string {
 		if p.Epoch != r.pointer.Epoch+1 {
 			s.t.Fatalf("a move to epoch %d of %s, which is at %d", p.Epoch, p.Region, r.pointer.Epoch)
 		}
+		p.Term = 1 // the ledger sets the term
 		if _, err := record.SignPointer(p, record.KeyFromSeed([32]byte{1})); err != nil {
 			s.t.Fatal(err)
 		}

@@ -66,7 +66,9 @@ type State struct {
 	ID      uint64 `json:"id"`
 	Config  string `json:"config"`
 	Version uint64 `json:"version"`
-	Plan    Plan   `json:"plan"`
+	// Digest is the digest of the version's manifest.
+	Digest record.Digest `json:"manifest"`
+	Plan   Plan          `json:"plan"`
 	// By is the person who started the rollout.
 	By      string `json:"by"`
 	Message string `json:"message,omitempty"`
@@ -108,8 +110,8 @@ type State struct {
 
 // RegionState is a region's part of a rollout.
 type RegionState struct {
-	// Baseline is the version before the rollout; 0 means that the region ran no version.
-	Baseline uint64 `json:"baseline"`
+	// Baseline is the version before the rollout; zero means that the region ran no version.
+	Baseline record.Ref `json:"baseline,omitzero"`
 	// Began is the first epoch of this rollout; 0 means that the pointer has not moved.
 	Began uint64 `json:"began"`
 	// Epoch is the pointer's epoch after the rollout's newest move.
@@ -133,7 +135,7 @@ type RegionState struct {
 func Start(
 	id uint64,
 	config string,
-	version uint64,
+	version record.Ref,
 	plan Plan,
 	regions map[string]record.Pointer,
 	agents map[string]int,
@@ -143,7 +145,8 @@ func Start(
 	s := State{
 		ID:      id,
 		Config:  config,
-		Version: version,
+		Version: version.Version,
+		Digest:  version.Digest,
 		Plan:    plan.complete(),
 		By:      by,
 		Message: message,
@@ -171,9 +174,12 @@ func Start(
 			}
 		}
 	}
-	s.note(at, fmt.Sprintf("rollout %d of %s version %d started by %s", id, config, version, by))
+	s.note(at, fmt.Sprintf("rollout %d of %s version %d started by %s", id, config, version.Version, by))
 	return s, nil
 }
+
+// ref names the version of the rollout.
+func (s *State) ref() record.Ref { return record.Ref{Version: s.Version, Digest: s.Digest} }
 
 // Wait makes a new rollout wait for the approval of a second person.
 func (s *State) Wait(at time.Time) {

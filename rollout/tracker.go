@@ -8,7 +8,6 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"banyan/mesh"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -16,8 +15,8 @@ import (
 // maxReasons is the maximum number of reasons of failures in a Region.
 const maxReasons = 3
 
-// Tracker collects what a leader hears of the fleet: for each pointer the acknowledgements
-// of its newest epoch, and for each coordinator its newest census. It is not safe for
+// Tracker collects what a leader hears of the fleet: for each config and region the
+// acknowledgements of the newest pointer, and for each coordinator its newest census. It is not safe for
 // concurrent use.
 type Tracker struct {
 	acks   map[record.PointerKey]*wire.AckEntry
@@ -47,38 +46,29 @@ func NewTracker() *Tracker {
 	}
 }
 
-// Moved starts to count acknowledgements for the epoch of p.
-func (t *Tracker) Moved(p record.Pointer) { t.at(p.Key(), p.Epoch) }
-
-// at returns the acknowledgements of an epoch; nil if a newer epoch is counted.
-func (t *Tracker) at(k record.PointerKey, epoch uint64) *wire.AckEntry {
-	e := t.acks[k]
-	if e == nil || e.Epoch < epoch {
-		e = wire.NewAckEntry(k, epoch)
-		t.acks[k] = e
-	}
-	if e.Epoch > epoch {
-		return nil
-	}
-	return e
-}
-
-// Acked adds acknowledgements. Acknowledgements of older epochs are dropped.
-func (t *Tracker) Acked(entry *wire.AckEntry) {
-	k := entry.Key()
-	if len(t.acks) >= mesh.MaxConfigs && t.acks[k] == nil {
+// Moved starts to count acknowledgements for p, unless p is counted already.
+func (t *Tracker) Moved(p record.Pointer) {
+	key := p.Key()
+	digest := p.Digest()
+	if e := t.acks[key]; e != nil && e.Pointer == digest {
 		return
 	}
-	e := t.at(k, entry.Epoch)
-	if e != nil {
+	t.acks[key] = wire.NewAckEntry(key, p.Position(), digest)
+}
+
+// Acked adds acknowledgements. Acknowledgements of other pointers than the newest that Moved
+// was called with are dropped: the pointer was replaced, or is of a history of the store that
+// was lost.
+func (t *Tracker) Acked(entry *wire.AckEntry) {
+	if e := t.acks[entry.Key()]; e != nil && e.Pointer == entry.Pointer {
 		e.Merge(entry)
 	}
 }
 
-// Acks returns the acknowledgements of a pointer's epoch, or nil.
-func (t *Tracker) Acks(config, region string, epoch uint64) *wire.AckEntry {
-	e := t.acks[record.PointerKey{Config: config, Region: region}]
-	if e == nil || e.Epoch != epoch {
+// Acks returns the acknowledgements of a pointer, or nil.
+func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
+	e := t.acks[p.Key()]
+	if e == nil || e.Pointer != p.Digest() {
 		return nil
 	}
 	return e
@@ -170,14 +160,14 @@ func (t *Tracker) Quarantined() []Quarantined {
 // epoch of the rollout in the region; 0 means that the rollout has not moved the pointer.
 func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	r := Region{Epoch: p.Epoch}
-	excused := t.excused(p.Config, p.Region, began)
+	excused := t.excused(p.Config, p.Region, record.At(p.Term, began))
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
 	for _, c := range t.census {
 		if c.region == p.Region {
 			r.Placed += c.Subscribers(p.Config)
 		}
 	}
-	e := t.Acks(p.Config, p.Region, p.Epoch)
+	e := t.Acks(p)
 	if e == nil {
 		return r
 	}
@@ -199,7 +189,7 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 // excused returns the subscribers that a rollout of config in region counts without. A quarantine
 // for another config always leaves the agent out; a quarantine for the same config only if it
 // is for an epoch before began.
-func (t *Tracker) excused(config, region string, began uint64) *roaring.Bitmap {
+func (t *Tracker) excused(config, region string, began record.Position) *roaring.Bitmap {
 	excused := roaring.New()
 	for _, c := range t.census {
 		for _, q := range c.Census.Quarantined {
@@ -221,18 +211,18 @@ func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWav
 			continue
 		}
 		known = true
-		if p.Candidate == 0 {
+		if p.Candidate.IsZero() {
 			agents += c.Subscribers(p.Config)
 			continue
 		}
-		i := slices.IndexFunc(c.Waves, func(w wire.WaveSize) bool { return w.Config == p.Config && w.Epoch == p.Epoch })
+		i := slices.IndexFunc(c.Waves, func(w wire.WaveSize) bool { return w.Config == p.Config && w.Position == p.Position() })
 		if i < 0 {
 			return 0, 0, false
 		}
 		agents += int(c.Waves[i].Agents)
 		inWave += int(c.Waves[i].InWave)
 	}
-	if p.Candidate == 0 {
+	if p.Candidate.IsZero() {
 		agents = max(agents-int(excused.GetCardinality()), 0)
 	}
 	return agents, inWave, known

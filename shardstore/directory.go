@@ -27,11 +27,11 @@ const (
 	indexFile = "index" // xxHash64 of the form's index
 )
 
-// path returns the directory of a form on the way: "0123456789abcdef-7-0" for form 0 of
-// version 7. The config is hashed because a name may be long and have slashes.
+// path returns the directory of a form on the way: the hash of the version's name and
+// digest, the number of the version, and the form.
 func (d directory) path(key record.FormKey) string {
-	config := record.Sum([]byte(key.Config))
-	return filepath.Join(d.root, fmt.Sprintf("%x-%d-%d", config[:8], key.Version, key.Form))
+	name := record.Sum(append([]byte(key.Config), key.Digest[:]...))
+	return filepath.Join(d.root, fmt.Sprintf("%x-%d-%d", name[:8], key.Version, key.Form))
 }
 
 // open opens the file of a form on the way, and checks that the missing shards fit

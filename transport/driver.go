@@ -223,7 +223,7 @@ func (d *Driver) awaitDrain(peer step.PeerID) {
 }
 
 // activate has the pointer applied, and feeds the outcome.
-func (d *Driver) activate(a *wire.Announcement, version uint64) {
+func (d *Driver) activate(a *wire.Announcement, version record.Ref) {
 	d.handlers.Pointers.Activate(a, version, func(why step.Failure, latencyMicros int64) {
 		d.feed(step.Input{
 			Kind:    step.InActivated,

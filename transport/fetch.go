@@ -39,6 +39,7 @@ func (l *Link) fetch(
 		Have:     wish.Have[:min(len(wish.Have), maxHave)],
 		Choice:   wish.Choice,
 		FormOnly: wish.FormOnly,
+		Digest:   want.Digest,
 	}
 	if err := writeHeader(s, q); err != nil {
 		return err

@@ -28,7 +28,7 @@ type Handlers struct {
 	Pointers PointerOwner
 	// Bases returns the versions of config that a peer may send deltas to. A nil Bases means
 	// that the process asks for forms without a base only.
-	Bases func(config string) []uint64
+	Bases func(config string) []record.Ref
 	// Observe is called, in the driver's goroutine, for every output that the driver does not
 	// carry out itself, and for OpDrop. Observe must not block.
 	Observe func(o step.Output)
@@ -78,5 +78,5 @@ type PointerOwner interface {
 	// Activate applies a version durably and then calls done once. latencyMicros is the time
 	// since the pointer was signed. Activate is called in the driver's goroutine and must not
 	// block.
-	Activate(a *wire.Announcement, version uint64, done func(why step.Failure, latencyMicros int64))
+	Activate(a *wire.Announcement, version record.Ref, done func(why step.Failure, latencyMicros int64))
 }

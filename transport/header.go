@@ -17,9 +17,14 @@ type bodyRequest struct {
 	Config  string `cbor:"1,keyasint"`
 	Version uint64 `cbor:"2,keyasint"`
 	// Have, Choice and FormOnly are the fields of a body.Wish.
-	Have     []uint64        `cbor:"3,keyasint,omitempty"`
+	Have     []record.Ref    `cbor:"3,keyasint,omitempty"`
 	Choice   wire.FormChoice `cbor:"4,keyasint,omitempty"`
 	FormOnly bool            `cbor:"5,keyasint,omitempty"`
+	Digest   record.Digest   `cbor:"6,keyasint"` // of the version's manifest
+}
+
+func (q *bodyRequest) key() record.VersionKey {
+	return record.VersionKey{Config: q.Config, Version: q.Version, Digest: q.Digest}
 }
 
 // validate reports whether the request may be handed to the node.
@@ -40,14 +45,15 @@ type bodyHeader struct {
 // shardHeader opens a stream that carries one shard. The bytes of the shard follow, up to the
 // end of the stream.
 type shardHeader struct {
-	Config  string `cbor:"1,keyasint"`
-	Version uint64 `cbor:"2,keyasint"`
-	Form    uint8  `cbor:"3,keyasint"`
-	Number  uint32 `cbor:"4,keyasint"`
+	Config  string        `cbor:"1,keyasint"`
+	Version uint64        `cbor:"2,keyasint"`
+	Form    uint8         `cbor:"3,keyasint"`
+	Number  uint32        `cbor:"4,keyasint"`
+	Digest  record.Digest `cbor:"5,keyasint"` // of the version's manifest
 }
 
 func (h *shardHeader) key() record.FormKey {
-	version := record.VersionKey{Config: h.Config, Version: h.Version}
+	version := record.VersionKey{Config: h.Config, Version: h.Version, Digest: h.Digest}
 	return record.FormKey{VersionKey: version, Form: h.Form}
 }
 

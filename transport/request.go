@@ -39,7 +39,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 				return
 			}
 			fn(request{
-				want:   record.VersionKey{Config: q.Config, Version: q.Version},
+				want:   q.key(),
 				wish:   body.Wish{Have: q.Have, Choice: q.Choice, FormOnly: q.FormOnly},
 				stream: s,
 				limits: l.limits,

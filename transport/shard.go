@@ -26,7 +26,13 @@ func (l *Link) sendShard(ctx context.Context, key record.FormKey, n int, shard [
 		return err
 	}
 	s.SetWriteDeadline(time.Now().Add(bodyTimeout))
-	h := shardHeader{Config: key.Config, Version: key.Version, Form: key.Form, Number: uint32(n)}
+	h := shardHeader{
+		Config:  key.Config,
+		Version: key.Version,
+		Form:    key.Form,
+		Number:  uint32(n),
+		Digest:  key.Digest,
+	}
 	err = writeHeader(s, h)
 	if err == nil {
 		_, err = l.limits.writer(ctx, s).Write(shard)

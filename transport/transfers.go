@@ -122,7 +122,7 @@ func (d *Driver) store(p *wire.Push) {
 	default:
 		d.step(step.Input{
 			Kind:    step.InFetched,
-			Body:    step.Body{Version: record.VersionKey{Config: p.Config, Version: p.Version}},
+			Body:    step.Body{Version: p.Key()},
 			Failure: hostFailure("queue is full"),
 		})
 	}
@@ -142,7 +142,7 @@ func (d *Driver) storePushed() {
 
 // runStore stores a pushed version and returns the outcome.
 func (d *Driver) runStore(p *wire.Push) step.Input {
-	want := record.VersionKey{Config: p.Config, Version: p.Version}
+	want := p.Key()
 	o := body.Offer{
 		Signed: p.Manifest,
 		What:   body.ContentBody,

@@ -228,7 +228,7 @@ func FuzzReadMessages(f *testing.F) {
 }
 
 func FuzzReadHeader(f *testing.F) {
-	for _, v := range []any{bodyRequest{Config: "a", Version: 1, Have: []uint64{3}}, bodyHeader{Reason: "no", Manifest: []byte{1}, Size: 2}, shardHeader{Config: "a", Version: 1, Number: 7}} {
+	for _, v := range []any{bodyRequest{Config: "a", Version: 1, Have: []record.Ref{{Version: 3, Digest: record.Digest{3}}}}, bodyHeader{Reason: "no", Manifest: []byte{1}, Size: 2}, shardHeader{Config: "a", Version: 1, Number: 7}} {
 		var b bytes.Buffer
 		if err := writeHeader(&b, v); err != nil {
 			f.Fatal(err)

@@ -150,7 +150,7 @@ func (b *Badger) ImportPointer(ctx context.Context, p record.Pointer, raw []byte
 		if err != nil && !errors.Is(err, ErrNotFound) && !isDamage(err) {
 			return current, err
 		}
-		if p.Epoch <= held.Epoch {
+		if p.Position() <= held.Position() {
 			return current, errUnchanged
 		}
 		r := newRow(raw, "import", revision)
@@ -162,6 +162,9 @@ func (b *Badger) ImportPointer(ctx context.Context, p record.Pointer, raw []byte
 // Commit implements Store.
 func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
 	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
+		if err := checkTerm(txn, t.Term); err != nil {
+			return current, err
+		}
 		now := time.Now().UnixMicro()
 		revision := current
 		for _, c := range t.Checks {
@@ -196,6 +199,23 @@ func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
 		}
 		return max(revision, current+1), nil
 	})
+}
+
+// RaiseTerm implements Store.
+func (b *Badger) RaiseTerm(ctx context.Context, atLeast uint64) (term uint64, err error) {
+	_, err = b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
+		now, err := readTerm(txn)
+		if err != nil {
+			return current, err
+		}
+		term = max(now+1, atLeast)
+		if term > record.MaxTerm {
+			return current, fmt.Errorf("term %d: %w", term, record.ErrTooLarge)
+		}
+		first := uint64(record.At(term-1, 0))
+		return max(current, first), embeddb.Put(txn, []byte{tagTerm}, encodeNumber(term))
+	})
+	return term, err
 }
 
 // PutSchema implements Store.

@@ -170,6 +170,16 @@ func (b badgerReader) Revision(ctx context.Context) (uint64, error) {
 	return revision, err
 }
 
+// Term implements Reader.
+func (b badgerReader) Term(ctx context.Context) (uint64, error) {
+	var term uint64
+	err := b.read(ctx, func(txn *badger.Txn) (err error) {
+		term, err = readTerm(txn)
+		return err
+	})
+	return term, err
+}
+
 // Document implements Reader.
 func (b badgerReader) Document(ctx context.Context, kind, name string) (d Document, err error) {
 	err = b.read(ctx, func(txn *badger.Txn) error {

@@ -21,6 +21,21 @@ func readNumber(txn *badger.Txn, key []byte) (uint64, error) {
 	return number(v), err
 }
 
+// readTerm returns the term of the store. A new store is in term 1.
+func readTerm(txn *badger.Txn) (uint64, error) {
+	term, err := readNumber(txn, []byte{tagTerm})
+	return max(term, 1), err
+}
+
+// checkTerm returns a *FencedError if the store is in another term than the writer.
+func checkTerm(txn *badger.Txn, term uint64) error {
+	current, err := readTerm(txn)
+	if err == nil && current != term {
+		err = &FencedError{Term: term, Current: current}
+	}
+	return err
+}
+
 // readRow returns the row stored under key, or ErrNotFound.
 func readRow(txn *badger.Txn, key []byte) (row, error) {
 	v, err := embeddb.Get(txn, key)
@@ -153,15 +168,29 @@ func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
 			At:      at.at(),
 		}
 	}
-	for _, v := range []uint64{p.Baseline, p.Candidate} {
-		if v == 0 {
+	for _, v := range []record.Ref{p.Baseline, p.Candidate} {
+		if v.IsZero() {
 			continue
 		}
-		if _, err := readRow(txn, numberedKey(tagManifest, p.Config, v)); err != nil {
-			return fmt.Errorf("%s version %d: %w", p.Config, v, err)
+		if err := holdsVersion(txn, v.Of(p.Config)); err != nil {
+			return fmt.Errorf("%s version %d: %w", p.Config, v.Version, err)
 		}
 	}
 	return putPointer(txn, p, r, at.Revision)
+}
+
+// holdsVersion returns nil if the store has v, and ErrNotFound if it has no such number or
+// another version of that number.
+func holdsVersion(txn *badger.Txn, v record.VersionKey) error {
+	r, err := readRow(txn, numberedKey(tagManifest, v.Config, v.Version))
+	if err != nil {
+		return err
+	}
+	held, err := r.version()
+	if err == nil && held.Manifest.Digest() != v.Digest {
+		err = fmt.Errorf("%w: the stored version has other content", ErrNotFound)
+	}
+	return err
 }
 
 // putPointer stores a pointer's row and its entry in the index of the region. replaced is

@@ -64,6 +64,9 @@ type DocumentCheck struct {
 // pointer gets a revision of its own, versions first, in the order of Versions and Pointers;
 // the last one is the revision that Commit returns.
 type Transaction struct {
+	// Term is the term in which the writer leads. Commit returns a *FencedError if the store is
+	// in another term.
+	Term      uint64
 	Versions  []SignedManifest
 	Pointers  []SignedPointer
 	Schemas   []SchemaWrite

@@ -70,6 +70,7 @@ func TestTruthOnAFullDiskPointersMove(t *testing.T) {
 	move := func() error {
 		p, raw := sign.Pointer(t, "a", "eu", epoch+1, 1)
 		_, err := s.Commit(t.Context(), versionstore.Transaction{
+			Term:     1,
 			Pointers: []versionstore.SignedPointer{{Pointer: p, Raw: raw}},
 			By:       "tester",
 		})
@@ -118,7 +119,7 @@ func TestTruthAFullDiskIsAnErrorAndHeals(t *testing.T) {
 	written := 0
 	put := func() error {
 		d := versionstore.DocumentWrite{Kind: "plan", Name: "p", Raw: make([]byte, 100<<10), IfSeq: uint64(written)}
-		_, err := s.Commit(t.Context(), versionstore.Transaction{Documents: []versionstore.DocumentWrite{d}, By: "tester"})
+		_, err := s.Commit(t.Context(), versionstore.Transaction{Term: 1, Documents: []versionstore.DocumentWrite{d}, By: "tester"})
 		if err == nil {
 			written++
 		}

@@ -17,6 +17,7 @@ import (
 //	d <kind> 0 <name>        row of a document; its revision is the document's sequence
 //	x <region>               first agent index that is not reserved
 //	r                        revision of the newest write
+//	t                        term
 const (
 	tagManifest = 'm'
 	tagLast     = 'n'
@@ -27,6 +28,7 @@ const (
 	tagDocument = 'd'
 	tagIndices  = 'x'
 	tagRevision = 'r'
+	tagTerm     = 't'
 )
 
 // nameKey returns the key: tag, name.

@@ -61,6 +61,17 @@ func (e *ConflictError) Error() string {
 	return s
 }
 
+// FencedError means that the writer leads in a term that is over: the store was restored,
+// a follower was promoted, or another leader took over. The writer must stop writing.
+type FencedError struct {
+	Term    uint64 // of the writer
+	Current uint64 // of the store
+}
+
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("fenced off: this leader writes in term %d, and the store is in term %d", e.Term, e.Current)
+}
+
 // Version is a stored manifest.
 type Version struct {
 	Manifest record.Manifest
@@ -113,8 +124,11 @@ type Reader interface {
 	// List returns at most limit documents of a kind whose names begin with prefix,
 	// ordered by name. A damaged document has no content, and Damaged is set.
 	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
-	// Revision returns the revision of the newest write.
+	// Revision returns the revision of the newest write. Revisions of a later term are higher
+	// than all revisions of the terms before: the first of term t follows (t-1)·2^40.
 	Revision(ctx context.Context) (uint64, error)
+	// Term returns the term of the store, from 1.
+	Term(ctx context.Context) (uint64, error)
 }
 
 // Store holds versions, pointers, schemas and documents. Every write returns after it is
@@ -127,10 +141,13 @@ type Store interface {
 	// *ConflictError.
 	PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error)
 	// Commit writes all of a transaction or nothing, and returns the store's revision.
+	// The term of the transaction must be the store's; otherwise Commit returns a *FencedError.
 	// The epoch of each pointer must be the stored epoch plus one, and the sequence of each
 	// stored document must be the sequence that the transaction expects; otherwise Commit
 	// returns a *ConflictError.
 	Commit(ctx context.Context, t Transaction) (uint64, error)
+	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
+	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)
 	// PutSchema sets the JSON Schema of config; an empty schema removes it.
 	PutSchema(ctx context.Context, config string, schema []byte, by string) error
 	// ReserveIndices reserves n agent indices of region and returns the first. An index
@@ -155,6 +172,6 @@ type Replica interface {
 	// store may have been restored from an older copy. Importing a stored manifest again changes
 	// nothing.
 	ImportManifest(ctx context.Context, m record.Manifest, raw []byte, revision uint64) error
-	// ImportPointer stores a pointer if its epoch is newer than the stored epoch.
+	// ImportPointer stores a pointer if its position is after the stored position.
 	ImportPointer(ctx context.Context, p record.Pointer, raw []byte, revision uint64) error
 }

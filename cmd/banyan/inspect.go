@@ -153,7 +153,12 @@ func fetchVerified(
 	if err != nil {
 		return record.Manifest{}, err
 	}
-	m, err := bundle.Policy.VerifyManifestOf(v.Signed, config, cmp.Or(version, v.Manifest.Version))
+	want := record.VersionKey{
+		Config:  config,
+		Version: cmp.Or(version, v.Manifest.Version),
+		Digest:  v.Manifest.Digest(),
+	}
+	m, err := bundle.Policy.VerifyManifestOf(v.Signed, want)
 	if err != nil {
 		return m, err
 	}

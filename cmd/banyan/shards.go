@@ -107,8 +107,8 @@ func (s *shardsOf) text(w io.Writer) {
 	fmt.Fprintln(w, "FORM\tENCODING\tBASE\tSIZE\tSTRIPES\tDATA+PARITY\tSHARD BYTES\tSHARDS")
 	for i, f := range s.Forms {
 		base := "-"
-		if f.Base != 0 {
-			base = fmt.Sprint(f.Base)
+		if !f.Base.IsZero() {
+			base = fmt.Sprint(f.Base.Version)
 		}
 		g := f.Geometry
 		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%d\t%d+%d\t%d\t%d\n",

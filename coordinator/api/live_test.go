@@ -165,7 +165,7 @@ func TestPublishUploadsADeltaAndReportsProgress(t *testing.T) {
 	total, deltas := int64(0), 0
 	for _, f := range v.Forms {
 		total += f.Size
-		if f.Base != 0 {
+		if !f.Base.IsZero() {
 			deltas++
 		}
 	}

@@ -162,11 +162,11 @@ func (c *Client) baseFor(ctx context.Context, d Draft, last Version) (*forms.Bas
 		return nil, err
 	}
 	defer r.Close()
-	body, err := forms.ReadBase(last.Version, r)
+	body, err := forms.ReadBase(last.Ref(), r)
 	if err == nil && record.Sum(body) != last.BodySHA256 {
 		err = fmt.Errorf("%s version %d: %w", d.Config, last.Version, record.ErrChecksum)
 	}
-	return &forms.Base{Version: last.Version, Body: body}, err
+	return &forms.Base{Version: last.Ref(), Body: body}, err
 }
 
 // sign makes the forms of a draft in dir, and signs the manifest.

@@ -36,6 +36,7 @@ type Ledger struct {
 	versionstore.Reader
 	store versionstore.Store
 	keys  map[string]record.Key
+	term  uint64 // in which the ledger writes
 	log   *slog.Logger
 
 	versions *metrics.Counter
@@ -45,16 +46,31 @@ type Ledger struct {
 	journaled uint64     // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
-// New returns a ledger over a store. The caller closes the store.
-func New(cfg Config) *Ledger {
+// New returns a ledger over a store. The ledger writes in the store's present term: if the
+// term is raised later, the ledger is fenced off. The caller closes the store.
+func New(ctx context.Context, cfg Config) (*Ledger, error) {
+	term, err := cfg.Store.Term(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("term of the store: %w", err)
+	}
 	return &Ledger{
 		Reader:   cfg.Store,
 		store:    cfg.Store,
 		keys:     cfg.Keys,
+		term:     term,
 		log:      cfg.Log,
 		versions: cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
 		moves:    cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
+	}, nil
+}
+
+// Ref returns the reference by which a pointer names a stored version.
+func (l *Ledger) Ref(ctx context.Context, config string, version uint64) (record.Ref, error) {
+	v, err := l.Version(ctx, config, version)
+	if err != nil {
+		return record.Ref{}, err
 	}
+	return v.Manifest.Ref(), nil
 }
 
 // Regions returns the regions that the ledger has an activation key for, sorted.
@@ -66,13 +82,16 @@ func (l *Ledger) HasKey(region string) bool {
 	return ok
 }
 
-// SignHead signs a head with the activation key of the head's region.
-func (l *Ledger) SignHead(h record.Head) ([]byte, error) {
+// SignHead signs a head in the ledger's term, with the activation key of the head's region.
+// It returns the head as signed.
+func (l *Ledger) SignHead(h record.Head) (record.Head, []byte, error) {
+	h.Term = l.term
 	key, ok := l.keys[h.Region]
 	if !ok {
-		return nil, fmt.Errorf("head of region %s: %w", h.Region, ErrNoKey)
+		return h, nil, fmt.Errorf("head of region %s: %w", h.Region, ErrNoKey)
 	}
-	return record.SignHead(h, key)
+	raw, err := record.SignHead(h, key)
+	return h, raw, err
 }
 
 // PointersOf returns the pointers of config in regions. A region without a pointer has the
@@ -168,6 +187,7 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 		return nil, err
 	}
 	revision, err := l.store.Commit(ctx, versionstore.Transaction{
+		Term:      l.term,
 		Versions:  changes.Versions,
 		Pointers:  signed,
 		Schemas:   changes.Schemas,
@@ -197,7 +217,7 @@ func (l *Ledger) moved(
 	var states []versionstore.PointerState
 	for i, p := range signed {
 		l.log.Info("pointer moved", "config", p.Pointer.Config, "of", p.Pointer.Region,
-			"epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", act.By)
+			"term", p.Pointer.Term, "epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", act.By)
 		states = append(states, versionstore.PointerState{
 			Pointer:  p.Pointer,
 			Raw:      p.Raw,
@@ -209,7 +229,7 @@ func (l *Ledger) moved(
 	return states
 }
 
-// sign sets the time of each move and signs the move with the key of its region.
+// sign sets the term and the time of each move, and signs the move with the key of its region.
 func (l *Ledger) sign(moves []record.Pointer, now time.Time) ([]versionstore.SignedPointer, error) {
 	var signed []versionstore.SignedPointer
 	for _, p := range moves {
@@ -217,6 +237,7 @@ func (l *Ledger) sign(moves []record.Pointer, now time.Time) ([]versionstore.Sig
 		if !ok {
 			return nil, fmt.Errorf("pointer of %s in region %s: %w", p.Config, p.Region, ErrNoKey)
 		}
+		p.Term = l.term
 		p.TimeMicros = now.UnixMicro()
 		raw, err := record.SignPointer(p, key)
 		if err != nil {

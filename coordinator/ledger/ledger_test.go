@@ -42,7 +42,7 @@ func newFixture(t *testing.T) *fixture {
 
 func newFixtureOver(t *testing.T, store versionstore.Store) *fixture {
 	set := metrics.NewSet()
-	l := ledger.New(ledger.Config{
+	l := mustNew(t, ledger.Config{
 		Store:   store,
 		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1}), "us": record.KeyFromSeed([32]byte{2})},
 		Metrics: set,
@@ -64,8 +64,19 @@ func newFixtureOver(t *testing.T, store versionstore.Store) *fixture {
 	return &fixture{l, t, store, set}
 }
 
-func move(region string, epoch, version uint64) record.Pointer {
-	return record.Pointer{Config: "a", Region: region, Epoch: epoch, Baseline: version, Phase: record.PhaseActive}
+func mustNew(t *testing.T, cfg ledger.Config) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// move returns a move to a version of "a" that storetest.NewSigner makes.
+func move(t *testing.T, region string, epoch, version uint64) record.Pointer {
+	m, _, _ := storetest.NewSigner().Manifest(t, "a", version)
+	return record.Pointer{Config: "a", Region: region, Epoch: epoch, Baseline: m.Ref(), Phase: record.PhaseActive}
 }
 
 func document(text string, seq uint64) versionstore.DocumentWrite {
@@ -107,7 +118,7 @@ func policyOf(t *testing.T, regions ...string) *record.Policy {
 
 func TestACommitSignsStoresAndCounts(t *testing.T) {
 	f := newFixture(t)
-	states, err := f.commit([]record.Pointer{move("eu", 1, 1), move("us", 1, 1)}, document("one", 0))
+	states, err := f.commit([]record.Pointer{move(t, "eu", 1, 1), move(t, "us", 1, 1)}, document("one", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,24 +145,24 @@ func TestACommitSignsStoresAndCounts(t *testing.T) {
 
 func TestAConflictStoresNothing(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.commit([]record.Pointer{move("eu", 1, 1)}, document("one", 0)); err != nil {
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 1, 1)}, document("one", 0)); err != nil {
 		t.Fatal(err)
 	}
 	for name, try := range map[string]func() error{
 		"an epoch that another writer took": func() error {
-			_, err := f.commit([]record.Pointer{move("us", 1, 1), move("eu", 1, 2)}, document("two", 1))
+			_, err := f.commit([]record.Pointer{move(t, "us", 1, 1), move(t, "eu", 1, 2)}, document("two", 1))
 			return err
 		},
 		"a document that another writer wrote": func() error {
-			_, err := f.commit([]record.Pointer{move("us", 1, 1)}, document("two", 0))
+			_, err := f.commit([]record.Pointer{move(t, "us", 1, 1)}, document("two", 0))
 			return err
 		},
 		"a region without a key": func() error {
-			_, err := f.commit([]record.Pointer{move("us", 1, 1), move("ap", 1, 1)}, document("two", 1))
+			_, err := f.commit([]record.Pointer{move(t, "us", 1, 1), move(t, "ap", 1, 1)}, document("two", 1))
 			return err
 		},
 		"a version that is not stored": func() error {
-			_, err := f.commit([]record.Pointer{move("us", 1, 9)}, document("two", 1))
+			_, err := f.commit([]record.Pointer{move(t, "us", 1, 9)}, document("two", 1))
 			return err
 		},
 	} {
@@ -185,7 +196,7 @@ func TestConcurrentUpdatesDoNotConflict(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					_, err = w.Commit(t.Context(), ledger.Act{By: fmt.Sprint("writer ", n)}, ledger.Changes{Moves: []record.Pointer{move("eu", now["eu"].Epoch+1, 1)}})
+					_, err = w.Commit(t.Context(), ledger.Act{By: fmt.Sprint("writer ", n)}, ledger.Changes{Moves: []record.Pointer{move(t, "eu", now["eu"].Epoch+1, 1)}})
 					return err
 				})
 				if err != nil {
@@ -209,7 +220,7 @@ func TestConcurrentUpdatesDoNotConflict(t *testing.T) {
 // Two processes share a store: each has a ledger and a lock of its own. The store decides.
 func TestOfTwoLedgersOverOneStoreOneWins(t *testing.T) {
 	f := newFixture(t)
-	other := ledger.New(ledger.Config{
+	other := mustNew(t, ledger.Config{
 		Store:   f.store,
 		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
 		Metrics: metrics.NewSet(),
@@ -217,13 +228,13 @@ func TestOfTwoLedgersOverOneStoreOneWins(t *testing.T) {
 	})
 	err := f.Update(func(w *ledger.Writer) error {
 		err := other.Update(func(w *ledger.Writer) error {
-			_, err := w.Commit(t.Context(), ledger.Act{By: "the other"}, ledger.Changes{Moves: []record.Pointer{move("eu", 1, 1)}})
+			_, err := w.Commit(t.Context(), ledger.Act{By: "the other"}, ledger.Changes{Moves: []record.Pointer{move(t, "eu", 1, 1)}})
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
-		_, err = w.Commit(t.Context(), ledger.Act{By: "alice"}, ledger.Changes{Moves: []record.Pointer{move("eu", 1, 2)}})
+		_, err = w.Commit(t.Context(), ledger.Act{By: "alice"}, ledger.Changes{Moves: []record.Pointer{move(t, "eu", 1, 2)}})
 		return err
 	})
 	var conflict *versionstore.ConflictError
@@ -243,7 +254,7 @@ func (failing) Commit(context.Context, versionstore.Transaction) (uint64, error)
 
 func TestAFailedCommitFreesTheLock(t *testing.T) {
 	good := newFixture(t)
-	l := ledger.New(ledger.Config{
+	l := mustNew(t, ledger.Config{
 		Store:   failing{good.store},
 		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
 		Metrics: metrics.NewSet(),
@@ -296,11 +307,11 @@ func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
 	if got := f.Regions(); !slices.Equal(got, []string{"eu", "us"}) || !f.HasKey("eu") || f.HasKey("ap") {
 		t.Errorf("regions %v", got)
 	}
-	raw, err := f.SignHead(record.Head{Region: "eu", Revision: 3, TimeMicros: 1})
-	if err != nil || len(raw) == 0 {
-		t.Errorf("head of eu: %v", err)
+	head, raw, err := f.SignHead(record.Head{Region: "eu", Revision: 3, TimeMicros: 1})
+	if err != nil || len(raw) == 0 || head.Term != 1 {
+		t.Errorf("head of eu: %+v, %v", head, err)
 	}
-	if _, err := f.SignHead(record.Head{Region: "ap", Revision: 3, TimeMicros: 1}); !errors.Is(err, ledger.ErrNoKey) || !strings.Contains(err.Error(), "ap") {
+	if _, _, err := f.SignHead(record.Head{Region: "ap", Revision: 3, TimeMicros: 1}); !errors.Is(err, ledger.ErrNoKey) || !strings.Contains(err.Error(), "ap") {
 		t.Errorf("head of a region without a key: %v", err)
 	}
 	pointers, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu"}))
@@ -312,17 +323,17 @@ func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
 // The activation log is stored with the move, by config and region.
 func TestTruthACommitLogsWhatRan(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.commit([]record.Pointer{move("eu", 1, 1), move("us", 1, 1)}); err != nil {
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 1, 1), move(t, "us", 1, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	err := f.Update(func(w *ledger.Writer) error {
-		_, err := w.Commit(t.Context(), ledger.Act{By: "bob", Why: "feature"}, ledger.Changes{Moves: []record.Pointer{move("eu", 2, 2)}})
+		_, err := w.Commit(t.Context(), ledger.Act{By: "bob", Why: "feature"}, ledger.Changes{Moves: []record.Pointer{move(t, "eu", 2, 2)}})
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.commit([]record.Pointer{move("eu", 2, 1)}); err == nil {
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 2, 1)}); err == nil {
 		t.Fatal("an epoch was taken twice")
 	}
 	eu, err := f.Activations(t.Context(), "a", "eu")
@@ -348,7 +359,7 @@ func TestTruthACommitLogsWhatRan(t *testing.T) {
 // A damaged log stops no pointer.
 func TestTruthADamagedActivationLogIsBegunAnew(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.commit([]record.Pointer{move("eu", 1, 1)}); err != nil {
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 1, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "mallory"}, "activations", "a eu", []byte("{")); err != nil {
@@ -357,7 +368,7 @@ func TestTruthADamagedActivationLogIsBegunAnew(t *testing.T) {
 	if _, err := f.Activations(t.Context(), "a", "eu"); !errors.Is(err, record.ErrMalformed) {
 		t.Errorf("a damaged log: %v", err)
 	}
-	if _, err := f.commit([]record.Pointer{move("eu", 2, 2)}); err != nil {
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 2, 2)}); err != nil {
 		t.Fatal(err)
 	}
 	log, err := f.Activations(t.Context(), "a", "eu")
@@ -372,7 +383,7 @@ func TestTruthEveryActIsInTheJournal(t *testing.T) {
 	act := ledger.Act{By: "bob", What: "rolled back to version 1", Config: "a", Why: "checkout is broken"}
 	commit := func(l *ledger.Ledger, act ledger.Act, epoch uint64) error {
 		return l.Update(func(w *ledger.Writer) error {
-			_, err := w.Commit(t.Context(), act, ledger.Changes{Moves: []record.Pointer{move("eu", epoch, 1)}})
+			_, err := w.Commit(t.Context(), act, ledger.Changes{Moves: []record.Pointer{move(t, "eu", epoch, 1)}})
 			return err
 		})
 	}
@@ -422,7 +433,7 @@ func TestTruthEveryActIsInTheJournal(t *testing.T) {
 
 func newFixtureAgain(t *testing.T, store versionstore.Store) *ledger.Ledger {
 	t.Helper()
-	return ledger.New(ledger.Config{
+	return mustNew(t, ledger.Config{
 		Store:   store,
 		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1})},
 		Metrics: metrics.NewSet(),

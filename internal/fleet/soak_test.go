@@ -16,6 +16,7 @@ import (
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/transport"
 	"banyan/transport/identity"
 )
@@ -61,7 +62,7 @@ func newVisitors(t *testing.T, f *fleettest.Fleet, n int) []*visitor {
 // idle ignores pointers: a visitor applies nothing.
 type idle struct{}
 
-func (idle) Activate(*wire.Announcement, uint64, func(step.Failure, int64)) {}
+func (idle) Activate(*wire.Announcement, record.Ref, func(step.Failure, int64)) {}
 
 // visit runs a visitor until ctx ends. attached is called once the visitor has a parent. visit
 // returns an error if the visitor gets no parent.

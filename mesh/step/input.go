@@ -124,8 +124,8 @@ type Link struct {
 // Pointer is an announcement, and the node's part in it.
 type Pointer struct {
 	Announcement *wire.Announcement
-	// Version is the version for the node to run; 0 for none.
-	Version uint64
+	// Version is the version for the node to run; zero for none.
+	Version record.Ref
 	// Push is the version to send behind the announcement; nil for none.
 	Push *wire.Push
 	// Unapplied reports that a restored pointer was not applied before the node stopped.

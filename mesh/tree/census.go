@@ -14,7 +14,7 @@ import (
 type Candidate struct {
 	Pointer *record.Pointer
 	// Since is the epoch that brought the candidate.
-	Since uint64
+	Since record.Position
 }
 
 // TakeCensus counts the agents under a root: all, by label, by subscriptions, and for
@@ -41,7 +41,7 @@ func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate
 // waveSize counts the agents that a pointer with a candidate concerns.
 func waveSize(p *Planner, q *Quarantine, candidate Candidate) wire.WaveSize {
 	pointer := candidate.Pointer
-	size := wire.WaveSize{Config: pointer.Config, Epoch: pointer.Epoch}
+	size := wire.WaveSize{Config: pointer.Config, Position: pointer.Position()}
 	for _, a := range p.places {
 		subscribed := a.attached() && a.Subscriptions.Include(pointer.Config)
 		if !subscribed || q.excuses(a.index, pointer.Config, candidate.Since) {

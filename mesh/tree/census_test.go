@@ -27,8 +27,8 @@ func TestAgentsThatDoNotSubscribeAreNotCounted(t *testing.T) {
 		Config:    "web/site/flags",
 		Region:    "eu",
 		Epoch:     3,
-		Baseline:  1,
-		Candidate: 2,
+		Baseline:  record.Ref{Version: 1, Digest: record.Digest{1}},
+		Candidate: record.Ref{Version: 2, Digest: record.Digest{2}},
 		Wave:      record.Wave{Share: record.WholeFleet},
 		Phase:     record.PhaseActive,
 	}
@@ -54,7 +54,7 @@ func TestAgentsThatDoNotSubscribeAreNotCounted(t *testing.T) {
 func TestAnAgentThatDoesNotSubscribeIsNotSilent(t *testing.T) {
 	p, q := subscribers(t, "", "db web", wire.SubscribeNothing, "db web", "web/site", "")
 	q.Expect(0, "db/main", 1)
-	e := wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 1)
+	e := wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 1, record.Digest{1})
 	e.Applied.AddMany([]uint32{0, 1, 3, 5})
 	q.Observe(0, e)
 	if changes := q.Wake(2 * silenceLimit); len(changes) != 0 {
@@ -62,7 +62,7 @@ func TestAnAgentThatDoesNotSubscribeIsNotSilent(t *testing.T) {
 	}
 	// One subscriber of six that does not answer is quarantined, and released when it leaves.
 	q.Expect(2*silenceLimit, "db/main", 2)
-	e = wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 2)
+	e = wire.NewAckEntry(record.PointerKey{Config: "db/main", Region: "eu"}, 2, record.Digest{2})
 	e.Applied.AddMany([]uint32{0, 1, 3})
 	q.Observe(2*silenceLimit, e)
 	changes := q.Wake(4 * silenceLimit)

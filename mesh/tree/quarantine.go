@@ -10,6 +10,7 @@ import (
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
+	"banyan/record"
 )
 
 const (
@@ -53,16 +54,16 @@ type quarantineCase struct {
 	since step.Time
 }
 
-// answers holds the agents that answered the newest epoch of a config, with success or failure.
+// answers holds the agents that answered the newest pointer of a config, with success or failure.
 type answers struct {
-	epoch uint64
-	from  *roaring.Bitmap
+	position record.Position
+	from     *roaring.Bitmap
 }
 
 type silenceCheck struct {
-	at     step.Time
-	config string
-	epoch  uint64
+	at       step.Time
+	config   string
+	position record.Position
 }
 
 // Change reports that an agent entered or left quarantine for a config.
@@ -87,21 +88,21 @@ func NewQuarantine(p *Planner) *Quarantine {
 // Deadline returns the time of the next Wake; step.Never if no answer is awaited.
 func (q *Quarantine) Deadline() step.Time { return q.wakeAt }
 
-// Expect reports that an epoch of config was announced. Subscribers without an answer
+// Expect reports that a pointer of config was announced. Subscribers without an answer
 // within a minute are silent.
-func (q *Quarantine) Expect(now step.Time, config string, epoch uint64) {
+func (q *Quarantine) Expect(now step.Time, config string, at record.Position) {
 	if len(q.due) >= MaxExpected {
 		return
 	}
-	q.answers[config] = &answers{epoch: epoch, from: roaring.New()}
-	q.due = append(q.due, silenceCheck{now + silenceLimit, config, epoch})
+	q.answers[config] = &answers{position: at, from: roaring.New()}
+	q.due = append(q.due, silenceCheck{now + silenceLimit, config, at})
 	q.wakeAt = min(q.wakeAt, q.due[0].at)
 }
 
 // Observe takes acknowledgements of the planner's own agents. It returns the agents that
 // enter or leave quarantine.
 func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
-	if a := q.answers[e.Config]; a != nil && a.epoch == e.Epoch {
+	if a := q.answers[e.Config]; a != nil && a.position == e.Position {
 		a.from.Or(e.Applied)
 		a.from.Or(e.Failed)
 	}
@@ -109,7 +110,7 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 	for _, f := range e.Failures {
 		key := caseKey{f.Agent, e.Config}
 		if q.cases[key] == nil && f.Attempts >= QuarantineAfter+q.pardons[key] {
-			changes = q.confine(now, key, f.Name, e.Epoch, f.Reason, changes)
+			changes = q.confine(now, key, f.Name, e.Position, f.Reason, changes)
 		}
 	}
 	for _, key := range q.healed(e) {
@@ -119,11 +120,11 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 	return changes
 }
 
-// healed returns the cases of agents that applied the epoch that they failed, or a later one.
+// healed returns the cases of agents that applied the pointer that they failed, or a later one.
 func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
 	var keys []caseKey
 	for key, c := range q.cases {
-		if key.config == e.Config && e.Epoch >= c.Epoch && e.Applied.Contains(key.index) {
+		if key.config == e.Config && e.Position >= c.Position && e.Applied.Contains(key.index) {
 			keys = append(keys, key)
 		}
 	}
@@ -132,18 +133,18 @@ func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
 }
 
 func (q *Quarantine) confine(
-	now step.Time, key caseKey, name string, epoch uint64, reason string, changes []Change,
+	now step.Time, key caseKey, name string, at record.Position, reason string, changes []Change,
 ) []Change {
 	if len(q.cases) >= wire.MaxQuarantined || q.planner.places[key.index] == nil {
 		return changes
 	}
 	q.cases[key] = &quarantineCase{
 		Quarantined: wire.Quarantined{
-			Index:  key.index,
-			Name:   name,
-			Config: key.config,
-			Epoch:  epoch,
-			Reason: reason,
+			Index:    key.index,
+			Name:     name,
+			Config:   key.config,
+			Position: at,
+			Reason:   reason,
 		},
 		since: now,
 	}
@@ -185,7 +186,7 @@ func (q *Quarantine) Wake(now step.Time) []Change {
 	for len(q.due) > 0 && q.due[0].at <= now {
 		check := q.due[0]
 		q.due = q.due[1:]
-		if a := q.answers[check.config]; a != nil && a.epoch == check.epoch {
+		if a := q.answers[check.config]; a != nil && a.position == check.position {
 			changes = q.confineSilent(now, check, a, changes)
 			delete(q.answers, check.config)
 		}
@@ -217,22 +218,22 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 	for _, index := range silent {
 		key := caseKey{index, check.config}
 		if q.cases[key] == nil {
-			changes = q.confine(now, key, q.planner.Name(index), check.epoch, "silent", changes)
+			changes = q.confine(now, key, q.planner.Name(index), check.position, "silent", changes)
 		}
 	}
 	return changes
 }
 
 // excuses reports whether an agent is left out of the counts of a rollout of config that
-// began with the given epoch: the agent is in quarantine for another config, or for an
-// earlier epoch of config.
-func (q *Quarantine) excuses(index uint32, config string, epoch uint64) bool {
+// began with the given position: the agent is in quarantine for another config, or for an
+// earlier pointer of config.
+func (q *Quarantine) excuses(index uint32, config string, began record.Position) bool {
 	c := q.planner.places[index]
 	if c == nil || !c.confined {
 		return false
 	}
 	for key, held := range q.cases {
-		if key.index == index && held.Excuses(config, epoch) {
+		if key.index == index && held.Excuses(config, began) {
 			return true
 		}
 	}

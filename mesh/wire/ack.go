@@ -19,8 +19,10 @@ type Ack struct {
 type AckEntry struct {
 	Config string
 	Region string
-	Epoch  uint64
-	// Applied holds the indices of the agents that applied the epoch.
+	// Position and Pointer name the pointer: its position and its digest.
+	Position record.Position
+	Pointer  record.Digest
+	// Applied holds the indices of the agents that applied the pointer.
 	Applied *roaring.Bitmap
 	// Latency summarizes the time from the pointer's signature to the durable apply, by each agent's clock.
 	Latency Latencies
@@ -39,19 +41,20 @@ type Failure struct {
 	Agent  uint32 `cbor:"1,keyasint"`
 	Name   string `cbor:"2,keyasint"`
 	Reason string `cbor:"3,keyasint"`
-	// Attempts is the number of times that the agent has tried to apply the epoch.
+	// Attempts is the number of times that the agent has tried to apply the pointer.
 	Attempts uint32 `cbor:"4,keyasint,omitempty"`
 }
 
 // NewAckEntry returns an entry without any outcome.
-func NewAckEntry(key record.PointerKey, epoch uint64) *AckEntry {
+func NewAckEntry(key record.PointerKey, at record.Position, pointer record.Digest) *AckEntry {
 	return &AckEntry{
-		Config:  key.Config,
-		Region:  key.Region,
-		Epoch:   epoch,
-		Applied: roaring.New(),
-		Running: roaring.New(),
-		Failed:  roaring.New(),
+		Config:   key.Config,
+		Region:   key.Region,
+		Position: at,
+		Pointer:  pointer,
+		Applied:  roaring.New(),
+		Running:  roaring.New(),
+		Failed:   roaring.New(),
 	}
 }
 
@@ -60,7 +63,7 @@ func (e *AckEntry) Key() record.PointerKey {
 	return record.PointerKey{Config: e.Config, Region: e.Region}
 }
 
-// Merge adds the outcomes of another entry of the same pointer and epoch. An agent that
+// Merge adds the outcomes of another entry of the same pointer. An agent that
 // failed and applied counts as applied.
 func (e *AckEntry) Merge(other *AckEntry) {
 	e.Applied.Or(other.Applied)
@@ -100,14 +103,15 @@ type wireAck struct {
 // wireAckEntry is the encoded form of an AckEntry. Bitmaps have the portable format of
 // Roaring; an empty bitmap is left out.
 type wireAckEntry struct {
-	Config   string    `cbor:"1,keyasint"`
-	Region   string    `cbor:"2,keyasint"`
-	Epoch    uint64    `cbor:"3,keyasint"`
-	Applied  []byte    `cbor:"4,keyasint,omitempty"`
-	Latency  []byte    `cbor:"5,keyasint,omitempty"`
-	Failed   []byte    `cbor:"6,keyasint,omitempty"`
-	Failures []Failure `cbor:"7,keyasint,omitempty"`
-	Running  []byte    `cbor:"8,keyasint,omitempty"`
+	Config   string          `cbor:"1,keyasint"`
+	Region   string          `cbor:"2,keyasint"`
+	Position record.Position `cbor:"3,keyasint"`
+	Applied  []byte          `cbor:"4,keyasint,omitempty"`
+	Latency  []byte          `cbor:"5,keyasint,omitempty"`
+	Failed   []byte          `cbor:"6,keyasint,omitempty"`
+	Failures []Failure       `cbor:"7,keyasint,omitempty"`
+	Running  []byte          `cbor:"8,keyasint,omitempty"`
+	Pointer  record.Digest   `cbor:"9,keyasint"`
 }
 
 func (m *Ack) wireForm() (any, error) {
@@ -122,7 +126,13 @@ func (m *Ack) wireForm() (any, error) {
 }
 
 func (e *AckEntry) wireForm() (wireAckEntry, error) {
-	w := wireAckEntry{Config: e.Config, Region: e.Region, Epoch: e.Epoch, Failures: e.Failures}
+	w := wireAckEntry{
+		Config:   e.Config,
+		Region:   e.Region,
+		Position: e.Position,
+		Pointer:  e.Pointer,
+		Failures: e.Failures,
+	}
 	var err error
 	if w.Applied, err = encodeBitmap(e.Applied); err != nil {
 		return w, err
@@ -190,7 +200,13 @@ func (w *wireAckEntry) decode() (AckEntry, error) {
 	if err := w.validate(); err != nil {
 		return AckEntry{}, err
 	}
-	e := AckEntry{Config: w.Config, Region: w.Region, Epoch: w.Epoch, Failures: w.Failures}
+	e := AckEntry{
+		Config:   w.Config,
+		Region:   w.Region,
+		Position: w.Position,
+		Pointer:  w.Pointer,
+		Failures: w.Failures,
+	}
 	var err error
 	if e.Applied, err = decodeBitmap(w.Applied); err != nil {
 		return e, err

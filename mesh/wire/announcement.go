@@ -14,8 +14,20 @@ type Announcement struct {
 	Raw []byte
 	// Pushed reports that a Push with the newly named version follows right behind.
 	Pushed bool
-	// Pointer is the content of Raw. The receiver sets Pointer after it verified Raw.
+	// Pointer is the content of Raw, and Digest the digest of Pointer. Both are set by Verified.
 	Pointer record.Pointer
+	Digest  record.Digest
+}
+
+// NewAnnouncement returns the announcement of a pointer that is known to be signed in raw.
+func NewAnnouncement(revision uint64, raw []byte, p record.Pointer) *Announcement {
+	return &Announcement{Revision: revision, Raw: raw, Pointer: p, Digest: p.Digest()}
+}
+
+// Verified sets the content of the announcement after the receiver has verified Raw.
+func (m *Announcement) Verified(p record.Pointer) {
+	m.Pointer = p
+	m.Digest = p.Digest()
 }
 
 // wireAnnouncement is the encoded form of an Announcement.

@@ -23,7 +23,8 @@ type Census struct {
 // WaveSize is the number of agents that a pointer with a candidate concerns.
 type WaveSize struct {
 	Config string `cbor:"1,keyasint"`
-	Epoch  uint64 `cbor:"2,keyasint"`
+	// Position is the position of the pointer.
+	Position record.Position `cbor:"2,keyasint"`
 	// Agents is the number of agents that count: subscribers that no quarantine excuses.
 	Agents uint32 `cbor:"3,keyasint"`
 	// InWave is the number of counted agents in the wave.
@@ -35,9 +36,9 @@ type Quarantined struct {
 	Index  uint32 `cbor:"1,keyasint"`
 	Name   string `cbor:"2,keyasint"`
 	Config string `cbor:"3,keyasint"`
-	// Epoch is the epoch that the agent failed.
-	Epoch  uint64 `cbor:"4,keyasint"`
-	Reason string `cbor:"5,keyasint"`
+	// Position is the position of the pointer that the agent failed.
+	Position record.Position `cbor:"4,keyasint"`
+	Reason   string          `cbor:"5,keyasint"`
 	// Millis is the time in quarantine, in milliseconds.
 	Millis uint64 `cbor:"6,keyasint"`
 	// Audience is the position of the agent's subscriptions in Census.Audiences, plus one;
@@ -123,8 +124,8 @@ func (m *Census) SetAudience(q *Quarantined, s Subscriptions) {
 }
 
 // Excused reports whether an agent in quarantine is left out of the arithmetic of a
-// rollout of config that began with the epoch began, and would be counted otherwise.
-func (m *Census) Excused(q Quarantined, config string, began uint64) bool {
+// rollout of config that began with the pointer at began, and would be counted otherwise.
+func (m *Census) Excused(q Quarantined, config string, began record.Position) bool {
 	return q.Excuses(config, began) && m.subscribes(q, config)
 }
 
@@ -136,8 +137,8 @@ func (m *Census) subscribes(q Quarantined, config string) bool {
 }
 
 // Excuses reports whether the quarantine leaves its agent out of the arithmetic of a
-// rollout of config that began with the epoch began. A quarantine for a failure of the
+// rollout of config that began with the pointer at began. A quarantine for a failure of the
 // rollout itself does not: a gate must see that failure.
-func (q *Quarantined) Excuses(config string, began uint64) bool {
-	return q.Config != config || q.Epoch < began
+func (q *Quarantined) Excuses(config string, began record.Position) bool {
+	return q.Config != config || q.Position < began
 }

@@ -37,7 +37,7 @@ func testDescription() Description {
 
 // testAck returns acknowledgements of many agents, and of a single agent.
 func testAck() *Ack {
-	many := NewAckEntry(record.PointerKey{Config: "payments/limits", Region: "eu"}, 9)
+	many := NewAckEntry(record.PointerKey{Config: "payments/limits", Region: "eu"}, 9, record.Digest{9})
 	for i := range uint32(500) {
 		many.Applied.Add(i * 3)
 		many.Latency.Add(int64(i) * 100)
@@ -45,7 +45,7 @@ func testAck() *Ack {
 	many.Running.Add(6)
 	many.Failed.Add(1)
 	many.AddFailure(Failure{Agent: 1, Name: "eu-1", Reason: "checksum", Attempts: 2})
-	single := NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1)
+	single := NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1, record.Digest{1})
 	single.Applied.Add(7)
 	single.Latency.Add(1234)
 	return &Ack{Entries: []AckEntry{*many, *single}}
@@ -56,8 +56,8 @@ func testCensus() *Census {
 	return &Census{
 		Agents:      25,
 		Labels:      map[string]uint32{"zone=a": 3},
-		Waves:       []WaveSize{{Config: "a", Epoch: 2, Agents: 3, InWave: 1}},
-		Quarantined: []Quarantined{{Index: 7, Name: "h", Config: "a", Epoch: 1, Reason: "exit status 1", Millis: 5, Audience: 2}},
+		Waves:       []WaveSize{{Config: "a", Position: 2, Agents: 3, InWave: 1}},
+		Quarantined: []Quarantined{{Index: 7, Name: "h", Config: "a", Position: 1, Reason: "exit status 1", Millis: 5, Audience: 2}},
 		Audiences:   []Audience{{Subscriptions: SubscribeNothing, Agents: 3}, {Subscriptions: "a b/c", Agents: 4}},
 	}
 }
@@ -151,10 +151,10 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 	longKey := record.PointerKey{Config: longName, Region: "eu"}
 	entries := make([]AckEntry, MaxAckEntries+1)
 	for i := range entries {
-		entries[i] = *NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1)
+		entries[i] = *NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1, record.Digest{1})
 	}
 	withFailure := func(f Failure) *Ack {
-		e := NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1)
+		e := NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1, record.Digest{1})
 		e.AddFailure(f)
 		return &Ack{Entries: []AckEntry{*e}}
 	}
@@ -210,7 +210,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Push{Manifest: make([]byte, record.MaxManifest+1)},
 		&Push{Body: make([]byte, MaxPush+1)},
 		&Ack{Entries: entries},
-		&Ack{Entries: []AckEntry{*NewAckEntry(longKey, 1)}},
+		&Ack{Entries: []AckEntry{*NewAckEntry(longKey, 1, record.Digest{})}},
 		withFailure(Failure{Name: longName}),
 		withFailure(Failure{Reason: longName}),
 	} {
@@ -255,7 +255,7 @@ func FuzzDecodeMessage(f *testing.F) {
 		// A decoded message can be used, and sent to another node.
 		if a, ok := m.(*Ack); ok {
 			for i := range a.Entries {
-				total := NewAckEntry(a.Entries[i].Key(), a.Entries[i].Epoch)
+				total := NewAckEntry(a.Entries[i].Key(), a.Entries[i].Position, a.Entries[i].Pointer)
 				total.Merge(&a.Entries[i])
 				total.Merge(&a.Entries[i])
 				total.Latency.Quantile(0.99)

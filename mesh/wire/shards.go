@@ -56,15 +56,22 @@ func (*Decline) validate() error { return nil } // decodeShards checks the encod
 // with a bit for each shard, the lowest bit of the first byte first, without the zero
 // bytes at the end. Example: shards 0 and 9 are the bytes 01 02.
 type wireShards struct {
-	Config  string `cbor:"1,keyasint"`
-	Version uint64 `cbor:"2,keyasint"`
-	Form    uint8  `cbor:"3,keyasint"`
-	Shards  []byte `cbor:"4,keyasint"`
-	Cancel  []byte `cbor:"5,keyasint,omitempty"`
+	Config  string        `cbor:"1,keyasint"`
+	Version uint64        `cbor:"2,keyasint"`
+	Form    uint8         `cbor:"3,keyasint"`
+	Shards  []byte        `cbor:"4,keyasint"`
+	Cancel  []byte        `cbor:"5,keyasint,omitempty"`
+	Digest  record.Digest `cbor:"6,keyasint"` // of the manifest
 }
 
 func newWireShards(key record.FormKey, shards, cancel *bitset.BitSet) wireShards {
-	w := wireShards{Config: key.Config, Version: key.Version, Form: key.Form, Shards: encodeBits(shards)}
+	w := wireShards{
+		Config:  key.Config,
+		Version: key.Version,
+		Form:    key.Form,
+		Shards:  encodeBits(shards),
+		Digest:  key.Digest,
+	}
 	if cancel != nil {
 		w.Cancel = encodeBits(cancel)
 	}
@@ -72,7 +79,8 @@ func newWireShards(key record.FormKey, shards, cancel *bitset.BitSet) wireShards
 }
 
 func (w *wireShards) key() record.FormKey {
-	return record.FormKey{VersionKey: record.VersionKey{Config: w.Config, Version: w.Version}, Form: w.Form}
+	v := record.VersionKey{Config: w.Config, Version: w.Version, Digest: w.Digest}
+	return record.FormKey{VersionKey: v, Form: w.Form}
 }
 
 func decodeWant(data []byte) (Message, error) {

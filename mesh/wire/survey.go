@@ -5,12 +5,18 @@ import "banyan/record"
 // Survey asks every agent of a subtree what the agent holds of a version. Relays merge
 // the answers on the way up. A newer survey replaces an older one.
 type Survey struct {
-	ID      uint64 `cbor:"1,keyasint"`
-	Config  string `cbor:"2,keyasint"`
-	Version uint64 `cbor:"3,keyasint"`
+	ID      uint64        `cbor:"1,keyasint"`
+	Config  string        `cbor:"2,keyasint"`
+	Version uint64        `cbor:"3,keyasint"`
+	Digest  record.Digest `cbor:"4,keyasint"` // of the manifest
 }
 
 func (*Survey) tag() byte { return 25 }
+
+// Key returns the key of the version.
+func (m *Survey) Key() record.VersionKey {
+	return record.VersionKey{Config: m.Config, Version: m.Version, Digest: m.Digest}
+}
 
 func (m *Survey) validate() error {
 	return checkNames("survey: config name", record.MaxConfigName, m.Config)

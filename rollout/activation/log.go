@@ -52,6 +52,8 @@ const Gate = "gate"
 // Entry is the time of one version in a region.
 type Entry struct {
 	Version uint64 `json:"version"`
+	// Manifest is the digest of the version's manifest.
+	Manifest record.Digest `json:"manifest"`
 	// Epoch is the first epoch of the pointer that named the version.
 	Epoch uint64 `json:"epoch"`
 	Reach Reach  `json:"reach"`
@@ -74,6 +76,9 @@ type Entry struct {
 	EndedBy  string `json:"ended_by,omitempty"`
 	EndedWhy string `json:"ended_why,omitempty"`
 }
+
+// Ref names the version by number and content.
+func (e Entry) Ref() record.Ref { return record.Ref{Version: e.Version, Digest: e.Manifest} }
 
 // Well reports whether the whole region ran the version and nobody took the version back.
 func (e Entry) Well() bool { return e.Reach == Whole && !e.Bad() }
@@ -124,13 +129,14 @@ func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
 	c.By = clip(c.By)
 	c.Why = clip(c.Why)
 	next := Log{Entries: slices.Clone(l.Entries)}
-	if _, known := next.Current(); !known && before.Baseline != 0 {
+	if _, known := next.Current(); !known && !before.Baseline.IsZero() {
 		next.Entries = append(next.Entries, Entry{
-			Version: before.Baseline,
-			Epoch:   before.Epoch,
-			Reach:   Whole,
-			Since:   time.UnixMicro(before.TimeMicros),
-			Outcome: Running,
+			Version:  before.Baseline.Version,
+			Manifest: before.Baseline.Digest,
+			Epoch:    before.Epoch,
+			Reach:    Whole,
+			Since:    time.UnixMicro(before.TimeMicros),
+			Outcome:  Running,
 		})
 	}
 	named := reaches(p)
@@ -147,21 +153,22 @@ func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
 		e.grow(reach, at)
 		delete(named, e.Version)
 	}
-	for _, version := range []uint64{p.Baseline, p.Candidate} {
-		reach := named[version]
+	for _, version := range []record.Ref{p.Baseline, p.Candidate} {
+		reach := named[version.Version]
 		if reach == 0 {
 			continue
 		}
-		delete(named, version)
+		delete(named, version.Version)
 		next.Entries = append(next.Entries, Entry{
-			Version: version,
-			Epoch:   p.Epoch,
-			Reach:   reach,
-			Since:   at,
-			Outcome: Running,
-			By:      c.By,
-			Why:     c.Why,
-			Back:    c.Back,
+			Version:  version.Version,
+			Manifest: version.Digest,
+			Epoch:    p.Epoch,
+			Reach:    reach,
+			Since:    at,
+			Outcome:  Running,
+			By:       c.By,
+			Why:      c.Why,
+			Back:     c.Back,
 		})
 	}
 	next.evict()
@@ -173,14 +180,14 @@ func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
 func reaches(p record.Pointer) map[uint64]Reach {
 	named := map[uint64]Reach{}
 	switch {
-	case p.Candidate == 0:
+	case p.Candidate.IsZero():
 	case p.Phase == record.PhaseStage:
-		named[p.Candidate] = Staged
+		named[p.Candidate.Version] = Staged
 	case p.Wave.Share > 0 || len(p.Wave.Any) > 0:
-		named[p.Candidate] = Wave
+		named[p.Candidate.Version] = Wave
 	}
-	if p.Baseline != 0 {
-		named[p.Baseline] = Whole
+	if !p.Baseline.IsZero() {
+		named[p.Baseline.Version] = Whole
 	}
 	return named
 }
@@ -202,11 +209,11 @@ func (e *Entry) end(p record.Pointer, at time.Time, c Cause) {
 	e.Ended = p.Epoch
 	e.EndedBy = c.By
 	e.EndedWhy = c.Why
-	e.Next = p.Baseline
+	e.Next = p.Baseline.Version
 	e.Outcome = Replaced
 	switch {
-	case !c.Back && e.Reach < Whole && p.Candidate != 0:
-		e.Next = p.Candidate
+	case !c.Back && e.Reach < Whole && !p.Candidate.IsZero():
+		e.Next = p.Candidate.Version
 	case c.Back && e.Reach == Whole && c.By != Gate:
 		e.Outcome = RolledBack
 	case c.Back:

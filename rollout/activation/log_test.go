@@ -17,6 +17,9 @@ type history struct {
 	log Log
 }
 
+// ref names a version whose content is made from n.
+func ref(n uint64) record.Ref { return record.Ref{Version: n, Digest: record.Digest{byte(n)}} }
+
 func (h *history) move(p record.Pointer, c Cause) {
 	h.t.Helper()
 	p.Config = "t/x"
@@ -32,21 +35,21 @@ func (h *history) move(p record.Pointer, c Cause) {
 // live makes a version the baseline, without a rollout.
 func (h *history) live(version uint64) {
 	h.t.Helper()
-	h.move(record.Pointer{Baseline: version}, Cause{By: "alice"})
+	h.move(record.Pointer{Baseline: ref(version)}, Cause{By: "alice"})
 }
 
 // try stages a version, brings the version to a wave of 1%, and takes the version back.
 func (h *history) try(version uint64, by string) {
 	h.t.Helper()
-	h.move(record.Pointer{Baseline: h.p.Baseline, Candidate: version, Phase: record.PhaseStage}, Cause{By: "alice"})
-	h.move(record.Pointer{Baseline: h.p.Baseline, Candidate: version, Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
+	h.move(record.Pointer{Baseline: h.p.Baseline, Candidate: ref(version), Phase: record.PhaseStage}, Cause{By: "alice"})
+	h.move(record.Pointer{Baseline: h.p.Baseline, Candidate: ref(version), Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
 	h.move(record.Pointer{Baseline: h.p.Baseline}, Cause{By: by, Why: "5 of 5 hosts failed", Back: true})
 }
 
 // back takes the region back to a version by hand.
 func (h *history) back(version uint64) {
 	h.t.Helper()
-	h.move(record.Pointer{Baseline: version}, Cause{By: "bob", Why: "checkout is broken", Back: true})
+	h.move(record.Pointer{Baseline: ref(version)}, Cause{By: "bob", Why: "checkout is broken", Back: true})
 }
 
 // before checks the version to go back to, and the skipped versions.
@@ -122,8 +125,8 @@ func TestTruthARegionThatWasTakenBackByItsGateIsBack(t *testing.T) {
 func TestTruthASupersededVersionIsNotBad(t *testing.T) {
 	h := history{t: t}
 	h.live(1)
-	h.move(record.Pointer{Baseline: 1, Candidate: 2, Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
-	h.move(record.Pointer{Baseline: 1, Candidate: 3, Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
+	h.move(record.Pointer{Baseline: ref(1), Candidate: ref(2), Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
+	h.move(record.Pointer{Baseline: ref(1), Candidate: ref(3), Wave: record.Wave{Share: 100}}, Cause{By: "alice"})
 	h.live(3)
 	h.before(1)
 	two, _ := h.log.Last(2)
@@ -140,7 +143,7 @@ func TestTruthFailedRolloutsDoNotEvictWhatRan(t *testing.T) {
 		h.try(v+3, Gate)
 	}
 	for v := range uint64(3 * MaxEntries) {
-		h.move(record.Pointer{Baseline: 2, Candidate: v + 100, Phase: record.PhaseStage}, Cause{By: "alice"})
+		h.move(record.Pointer{Baseline: ref(2), Candidate: ref(v + 100), Phase: record.PhaseStage}, Cause{By: "alice"})
 	}
 	if got := h.log.Ran(); !slices.Equal(got, []uint64{2, 1}) {
 		t.Errorf("ran well: %v", got)
@@ -167,7 +170,7 @@ func TestTruthAnEvictedFailureLeavesNoGoodName(t *testing.T) {
 
 // A pointer that was moved without a log is the first entry.
 func TestTruthALogBeginsWithThePointerThatItFinds(t *testing.T) {
-	h := history{t: t, p: record.Pointer{Epoch: 7, Baseline: 4, TimeMicros: 3_000_000}}
+	h := history{t: t, p: record.Pointer{Epoch: 7, Baseline: ref(4), TimeMicros: 3_000_000}}
 	h.live(5)
 	h.before(4)
 	four, _ := h.log.Last(4)
@@ -180,7 +183,7 @@ func TestALogIsSmall(t *testing.T) {
 	h := history{t: t}
 	long := strings.Repeat("é", MaxText)
 	for v := range uint64(4 * MaxEntries) {
-		h.move(record.Pointer{Baseline: v + 1}, Cause{By: long, Why: long})
+		h.move(record.Pointer{Baseline: ref(v + 1)}, Cause{By: long, Why: long})
 		h.try(v+1000, long)
 	}
 	raw, err := h.log.Encode()
@@ -197,7 +200,7 @@ func TestALogIsSmall(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	p := record.Pointer{Epoch: 1, Baseline: 1}
+	p := record.Pointer{Epoch: 1, Baseline: ref(1)}
 	raw, _ := Log{}.Moved(record.Pointer{}, p, time.Unix(1, 0), Cause{By: "alice"}).Encode()
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -208,6 +211,6 @@ func FuzzDecode(f *testing.F) {
 		l.Before()
 		l.Back()
 		l.Ran()
-		l.Moved(record.Pointer{Baseline: 1, Epoch: 1}, record.Pointer{Baseline: 2, Epoch: 2}, time.Unix(1, 0), Cause{})
+		l.Moved(record.Pointer{Baseline: ref(1), Epoch: 1}, record.Pointer{Baseline: ref(2), Epoch: 2}, time.Unix(1, 0), Cause{})
 	})
 }

@@ -121,7 +121,7 @@ func (u Update) move(w *world.World, versions map[string]uint64) {
 	}
 	if newest := max(c.Version, c.Candidate); newest > last {
 		versions[u.Config] = newest
-		w.SetBodySize(record.VersionKey{Config: u.Config, Version: newest}, u.Body)
+		w.SetBodySize(world.Key(u.Config, newest), u.Body)
 	}
 	w.Move(c)
 }

@@ -77,13 +77,13 @@ func (r *referee) applied(a world.Applied) {
 		return
 	}
 	on := effectKey{a.Host, a.Config}
-	if want := p.VersionFor(h.Name(), nil); a.Version != want {
+	if want := p.VersionFor(h.Name(), nil); a.Key().Ref() != want {
 		r.violate("invariant 1: %s applied version %d of %s under epoch %d, which names version %d",
-			h.Name(), a.Version, a.Config, a.Epoch, want)
+			h.Name(), a.Version, a.Config, a.Epoch, want.Version)
 	} else if a.Epoch <= r.last[on] {
 		r.violate("invariant 2: %s applied %s epoch %d after epoch %d", h.Name(), a.Config, a.Epoch, r.last[on])
 	}
-	if a.Version != 0 && !h.Holds(record.VersionKey{Config: a.Config, Version: a.Version}) {
+	if a.Version != 0 && !h.Holds(a.Key()) {
 		r.violate("invariant 3: %s applied %s version %d without its body", h.Name(), a.Config, a.Version)
 	}
 	r.last[on] = a.Epoch
@@ -232,7 +232,7 @@ func (r *referee) judge(s agentState, want *target) {
 func (r *referee) judgeAcks(a *wire.Announcement) {
 	p := &a.Pointer
 	got := 0
-	if e := r.w.Acked(p.Config, p.Region); e != nil && e.Epoch == p.Epoch {
+	if e := r.w.Acked(p.Config, p.Region); e != nil && e.Pointer == a.Digest {
 		got = int(e.Applied.GetCardinality())
 	}
 	if want := r.w.Audience(p.Region); got != want {

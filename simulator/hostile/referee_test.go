@@ -52,18 +52,18 @@ func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 			w.Run(w.Now().Add(20 * time.Second))
 		}, "invariant 2"},
 		"a version nobody committed": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 77, Version: 9})
+			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 77, Version: 9, Digest: world.Key("a", 9).Digest})
 		}, "invariant 1"},
 		"a version that the epoch does not name": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 9})
+			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 9, Digest: world.Key("a", 9).Digest})
 		}, "invariant 1"},
 		"an epoch applied twice": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1})
+			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1, Digest: world.Key("a", 1).Digest})
 		}, "invariant 2"},
 		"a version without its body": {func(w *world.World, r *referee) {
 			w.Crash(5)
 			w.LoseDisk(5)
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1})
+			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1, Digest: world.Key("a", 1).Digest})
 			w.Start(5)
 		}, "invariant 3"},
 		"an epoch without the epoch before": {func(w *world.World, r *referee) {

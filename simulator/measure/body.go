@@ -3,7 +3,6 @@ package measure
 import (
 	"time"
 
-	"banyan/record"
 	"banyan/simulator/world"
 )
 
@@ -51,7 +50,7 @@ func (r *Run) Spread(c world.Change, dying float64) *Update {
 	w := r.World
 	cfg := w.Config()
 	w.Run(w.Now().Add(5 * time.Second)) // the tree comes to rest
-	w.Mirror(record.VersionKey{Config: c.Config, Version: c.Version})
+	w.Mirror(world.Key(c.Config, c.Version))
 	r.bodies = w.BodyTraffic()
 	r.sent = sentMessages(w)
 	u := r.Meter.Move(c, false)

@@ -94,7 +94,7 @@ func TestAHostThatRestartsGoesOnWhereItWas(t *testing.T) {
 	u := r.Meter.Move(world.Change{Config: config, Version: 2}, false)
 	w.Run(w.Now().Add(400 * time.Millisecond))
 	victim := int32(w.Regions())
-	had := w.Host(victim).Shards(record.VersionKey{Config: config, Version: 2})
+	had := w.Host(victim).Shards(world.Key(config, 2))
 	if had == 0 {
 		t.Fatal("the host had nothing yet: the test shows nothing")
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"banyan/mesh/step"
-	"banyan/record"
 	"banyan/simulator/world"
 )
 
@@ -75,7 +74,7 @@ func Fleet(cfg world.Config) (*Report, error) {
 		return nil, err
 	}
 	var body *BodyReport
-	if r.World.Traded(record.VersionKey{Config: config, Version: 2}) {
+	if r.World.Traded(world.Key(config, 2)) {
 		body = r.BodyReport(r.Spread(world.Change{Config: config, Version: 2}, 0))
 		body.Arrangement, body.Condition = DefaultArrangement, DefaultCondition
 	} else {

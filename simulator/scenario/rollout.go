@@ -188,12 +188,12 @@ func (o *simulated) begin() {
 	}
 	version++
 	if o.def.Body > 0 {
-		w.SetBodySize(record.VersionKey{Config: o.def.Config, Version: version}, int64(o.def.Body))
+		w.SetBodySize(world.Key(o.def.Config, version), int64(o.def.Body))
 	}
 	var state rollout.State
 	plan, err := o.def.Plan(w.Config().Network.Matrix.Regions)
 	if err == nil {
-		state, err = rollout.Start(1, o.def.Config, version, plan, pointers, agents, "simulator", "", o.wall())
+		state, err = rollout.Start(1, o.def.Config, world.Key(o.def.Config, version).Ref(), plan, pointers, agents, "simulator", "", o.wall())
 	}
 	if err != nil {
 		o.r.note(fmt.Sprintf("rollout of %s: %s", o.def.Config, err), true)
@@ -259,6 +259,9 @@ func (o *simulated) restart() {
 	}
 	o.boots = boots
 	o.tracker = rollout.NewTracker()
+	for _, a := range w.Pointers() {
+		o.tracker.Moved(a.Pointer)
+	}
 	o.upSince = w.Now()
 	if o.driver != nil {
 		o.driver.Restart(time.Duration(w.Now()))
@@ -313,6 +316,7 @@ func (o *simulated) commit(moves []rollout.Move) {
 	o.steps++
 	for _, p := range moves {
 		o.r.w.CommitPointer(p)
+		o.tracker.Moved(o.r.w.Current(p.Config, p.Region).Pointer)
 	}
 	stored := o.driver.Stored()
 	if len(moves) > 0 {

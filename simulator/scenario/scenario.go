@@ -418,7 +418,7 @@ func (t *TrafficPart) update(r *run, config string, versions map[string]uint64) 
 	} else {
 		versions[config] = version
 		if t.Body > 0 {
-			r.w.SetBodySize(record.VersionKey{Config: config, Version: version}, int64(t.Body))
+			r.w.SetBodySize(world.Key(config, version), int64(t.Body))
 		}
 	}
 	r.Meter.Move(world.Change{Config: config, Version: version}, t.Rollback)

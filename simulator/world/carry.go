@@ -92,7 +92,7 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 	switch m := o.Message.(type) {
 	case *wire.Push:
 		if lie == FaultForge {
-			return &wire.Push{Config: m.Config, Version: m.Version}
+			return &wire.Push{Config: m.Config, Version: m.Version, Digest: m.Digest}
 		}
 		return nil
 	case *wire.Announcement:
@@ -272,7 +272,7 @@ func (w *World) activate(i int32, o *step.Output) {
 		switch {
 		case h.broken:
 			in.Failure = step.Failure{Reason: "apply: disk failure", Fault: step.FaultHost}
-		case !w.accepts(i, record.VersionKey{Config: a.Pointer.Config, Version: version}):
+		case !w.accepts(i, version.Of(a.Pointer.Config)):
 			in.Failure = step.Failure{Reason: "check: refused by the host", Fault: step.FaultVersion}
 		default:
 			w.persist(i, a, version, watermark)
@@ -283,7 +283,7 @@ func (w *World) activate(i int32, o *step.Output) {
 
 // persist writes an applied version to the disk of host i. watermark is the revision that
 // the node had reached when the apply began.
-func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64) {
+func (w *World) persist(i int32, a *wire.Announcement, version record.Ref, watermark uint64) {
 	h := &w.hosts[i]
 	if h.disk.applied == nil {
 		h.disk.applied = map[string]onDisk{}
@@ -296,7 +296,8 @@ func (w *World) persist(i int32, a *wire.Announcement, version, watermark uint64
 			At:      w.now,
 			Config:  a.Pointer.Config,
 			Epoch:   a.Pointer.Epoch,
-			Version: version,
+			Version: version.Version,
+			Digest:  version.Digest,
 		})
 	}
 }
@@ -307,11 +308,11 @@ func (w *World) countAcks(m *wire.Ack) {
 		e := &m.Entries[i]
 		key := e.Key()
 		held := w.acked[key]
-		if held == nil || held.Epoch < e.Epoch {
-			held = wire.NewAckEntry(key, e.Epoch)
+		if held == nil || held.Position < e.Position {
+			held = wire.NewAckEntry(key, e.Position, e.Pointer)
 			w.acked[key] = held
 		}
-		if held.Epoch == e.Epoch {
+		if held.Pointer == e.Pointer {
 			held.Merge(e)
 		}
 	}

@@ -13,12 +13,12 @@ import (
 // The model's sizes against what the codec makes of real records.
 func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 	key := record.KeyFromSeed([32]byte{1})
-	pointer, err := record.SignPointer(record.Pointer{Config: "payments/limits", Region: "frankfurt", Epoch: 42, Baseline: 17,
+	pointer, err := record.SignPointer(record.Pointer{Config: "payments/limits", Region: "frankfurt", Term: 1, Epoch: 42, Baseline: Key("payments/limits", 17).Ref(),
 		Phase: record.PhaseActive, TimeMicros: 1_800_000_000_000_000}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, err := record.SignHead(record.Head{Region: "frankfurt", Revision: 4242, TimeMicros: 1_800_000_000_000_000}, key)
+	head, err := record.SignHead(record.Head{Region: "frankfurt", Term: 1, Revision: 4242, TimeMicros: 1_800_000_000_000_000}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, Config{Agents: []int{1}, BodyBytes: 1024})
-	ack := wire.NewAckEntry(record.PointerKey{Config: "payments/limits", Region: "frankfurt"}, 42)
+	ack := wire.NewAckEntry(record.PointerKey{Config: "payments/limits", Region: "frankfurt"}, record.At(1, 42), record.Sum(nil))
 	ack.Applied.Add(77)
 	ack.Latency.Add(1234)
 	for _, m := range []wire.Message{

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"banyan/mesh/step"
-	"banyan/record"
 )
 
 // The model of links against arithmetic. Propagation is made negligible, and rates
@@ -174,7 +173,7 @@ func TestMessagesDoNotWaitBehindBodies(t *testing.T) {
 	l := keepLedger(t, w)
 	w.Publish("large", 1)
 	w.Run(w.Now() + second/10)
-	w.sizes[record.VersionKey{Config: "small", Version: 1}] = 500
+	w.sizes[Key("small", 1)] = 500
 	began := w.Now()
 	w.Publish("small", 1)
 	w.Run(w.Now() + second/2)

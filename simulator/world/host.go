@@ -63,7 +63,7 @@ type disk struct {
 
 type onDisk struct {
 	announcement *wire.Announcement
-	version      uint64
+	version      record.Ref
 }
 
 // Host returns host i. The pointer stays valid for the life of the world.

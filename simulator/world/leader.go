@@ -67,17 +67,20 @@ func (w *World) announce(a *wire.Announcement) {
 // no earlier pointer has named a version as high and the body is small. Otherwise pushFor
 // returns nil.
 func (w *World) pushFor(p *record.Pointer) *wire.Push {
-	v := record.VersionKey{Config: p.Config, Version: max(p.Baseline, p.Candidate)}
+	v := p.Baseline.Of(p.Config)
+	if p.Candidate.Version > v.Version {
+		v = p.Candidate.Of(p.Config)
+	}
 	if first := w.store.name(p.Key(), v.Version); !first || w.bodySize(v) > w.cfg.PushLimit {
 		return nil
 	}
-	return &wire.Push{Config: v.Config, Version: v.Version, Manifest: simulatedManifest}
+	return &wire.Push{Config: v.Config, Version: v.Version, Digest: v.Digest, Manifest: simulatedManifest}
 }
 
 // Preload makes version 1 of a config the version that every host runs, before any host
 // has started: the pointer is in the store, and the version is on every disk.
 func (w *World) Preload(config string) {
-	v := record.VersionKey{Config: config, Version: 1}
+	v := Key(config, 1)
 	byRegion := make([]*wire.Announcement, w.Regions())
 	for i, region := range w.cfg.Network.Matrix.Regions {
 		byRegion[i] = w.store.commit(w.store.next(Change{Config: config, Version: 1}, region, 0))
@@ -89,7 +92,7 @@ func (w *World) Preload(config string) {
 			continue
 		}
 		a := byRegion[h.region]
-		h.disk.applied = map[string]onDisk{config: {a, 1}}
+		h.disk.applied = map[string]onDisk{config: {a, v.Ref()}}
 		h.disk.held = map[record.VersionKey]struct{}{v: {}}
 		h.disk.watermark = a.Revision
 	}

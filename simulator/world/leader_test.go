@@ -39,7 +39,7 @@ func TestACommitWithAWrongEpochPanics(t *testing.T) {
 // A version is pushed with the first pointer that names it, if its body is small enough.
 func TestAVersionIsPushedOnce(t *testing.T) {
 	w := newWorld(t, Config{Agents: []int{1}, BodyBytes: 1000, PushLimit: 2000})
-	w.SetBodySize(record.VersionKey{Config: "a", Version: 3}, 2001)
+	w.SetBodySize(Key("a", 3), 2001)
 	for i, c := range []struct {
 		version uint64
 		pushed  bool
@@ -81,7 +81,7 @@ func TestAPreloadedConfigRunsEverywhere(t *testing.T) {
 	for i := range w.Agents() {
 		h := w.Host(i)
 		epoch, ok := h.AppliedEpoch("a")
-		if !ok || epoch != 1 || !h.Holds(record.VersionKey{Config: "a", Version: 1}) || h.Bodies() != 1 {
+		if !ok || epoch != 1 || !h.Holds(Key("a", 1)) || h.Bodies() != 1 {
 			t.Errorf("%s: epoch %d, %d bodies", h.Name(), epoch, h.Bodies())
 		}
 	}

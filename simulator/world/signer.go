@@ -52,7 +52,7 @@ func (s *signer) VerifyHead(raw []byte) (record.Head, error) {
 }
 
 // VerifyVersion implements mesh.Verifier. Every manifest that is not empty counts as signed.
-func (s *signer) VerifyVersion(_ string, _ uint64, manifest, _ []byte) error {
+func (s *signer) VerifyVersion(_ record.VersionKey, manifest, _ []byte) error {
 	if len(manifest) == 0 {
 		return fmt.Errorf("%w by the simulated key", record.ErrSignature)
 	}

@@ -2,7 +2,6 @@ package world
 
 import (
 	"banyan/mesh/wire"
-	"banyan/record"
 )
 
 // Sizes of messages on the wire, in bytes, with their framing and their share of the QUIC,
@@ -13,7 +12,7 @@ const (
 	AnnouncementSize = 200 + PacketOverhead
 	HeadSize         = 225 + PacketOverhead
 	ControlSize      = 40 + PacketOverhead
-	ackEntrySize     = 60
+	ackEntrySize     = 98
 	handshakeSize    = 6000
 	ManifestSize     = 420
 )
@@ -22,7 +21,7 @@ const (
 func (w *World) messageSize(m wire.Message) int64 {
 	switch m := m.(type) {
 	case *wire.Push:
-		return w.bodySize(record.VersionKey{Config: m.Config, Version: m.Version}) + ManifestSize + PacketOverhead
+		return w.bodySize(m.Key()) + ManifestSize + PacketOverhead
 	case *wire.Announcement:
 		return AnnouncementSize
 	case *wire.SignedHead:

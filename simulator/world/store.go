@@ -1,7 +1,10 @@
 package world
 
 import (
+	"encoding/binary"
 	"fmt"
+
+	"github.com/cespare/xxhash/v2"
 
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -31,13 +34,25 @@ func newStore(s *signer) store {
 	}
 }
 
+// Key returns the key of a simulated version: the digest stands for the content. The key of
+// version 0 names no version.
+func Key(config string, version uint64) record.VersionKey {
+	v := record.VersionKey{Config: config, Version: version}
+	if version == 0 {
+		return v
+	}
+	binary.BigEndian.PutUint64(v.Digest[:], version)
+	binary.BigEndian.PutUint64(v.Digest[8:], xxhash.Sum64String(config))
+	return v
+}
+
 // next returns the next pointer of a config in a region, as c wants it.
 func (s *store) next(c Change, region string, micros int64) record.Pointer {
 	p := record.Pointer{
 		Config:     c.Config,
 		Region:     region,
-		Baseline:   c.Version,
-		Candidate:  c.Candidate,
+		Baseline:   Key(c.Config, c.Version).Ref(),
+		Candidate:  Key(c.Config, c.Candidate).Ref(),
 		Wave:       c.Wave,
 		Phase:      record.PhaseActive,
 		TimeMicros: micros,
@@ -54,8 +69,9 @@ func (s *store) commit(p record.Pointer) *wire.Announcement {
 		panic(fmt.Sprintf("epoch %d of %s in %s after %d", p.Epoch, p.Config, p.Region, s.epochs[key]))
 	}
 	s.epochs[key] = p.Epoch
+	p.Term = 1
 	s.revision++
-	a := &wire.Announcement{Revision: s.revision, Raw: s.signer.pointer(p), Pointer: p}
+	a := wire.NewAnnouncement(s.revision, s.signer.pointer(p), p)
 	if at, ok := s.place[key]; ok {
 		s.pointers[at] = a
 		return a

@@ -30,7 +30,7 @@ func (w *World) traceOutput(i int32, o *step.Output) {
 		w.trace("%s accepted %s epoch %d", name, p.Config, p.Epoch)
 	case step.OpActivate:
 		p := o.Pointer.Announcement.Pointer
-		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Pointer.Version)
+		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Pointer.Version.Version)
 	}
 }
 

@@ -34,6 +34,12 @@ type Applied struct {
 	Config  string
 	Epoch   uint64
 	Version uint64
+	Digest  record.Digest // of the version's manifest
+}
+
+// Key returns the key of the version.
+func (a *Applied) Key() record.VersionKey {
+	return record.VersionKey{Config: a.Config, Version: a.Version, Digest: a.Digest}
 }
 
 // Watch adds a watcher. Watchers are called in the order in which they were added.

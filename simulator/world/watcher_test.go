@@ -28,7 +28,7 @@ func TestWatchersAreCalledInOrderUntilTheyStop(t *testing.T) {
 
 func TestOneWatcherThatRefusesIsEnough(t *testing.T) {
 	w := newWorld(t, Config{Agents: []int{1}})
-	v := record.VersionKey{Config: "a", Version: 1}
+	v := Key("a", 1)
 	if !w.accepts(1, v) {
 		t.Error("without watchers every version is accepted")
 	}

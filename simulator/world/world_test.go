@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/mesh/step"
+	"banyan/record"
 )
 
 const second = step.Time(time.Second)
@@ -75,7 +76,7 @@ func TestTenThousandAgentsApplyEachEpochOnce(t *testing.T) {
 			t.Fatalf("epoch %d: %d of %d agents applied it", n, got, agents)
 		}
 		acked := w.Acked("payments/limits", "dallas")
-		if acked == nil || acked.Epoch != n || acked.Applied.GetCardinality() != agents || acked.Latency.Count() != agents {
+		if acked == nil || acked.Position != record.At(1, n) || acked.Applied.GetCardinality() != agents || acked.Latency.Count() != agents {
 			t.Fatalf("epoch %d: acknowledgements: %+v", n, acked)
 		}
 		// Four levels of fan-out 16 hold 10,000: the time is the depth's, not the size's.

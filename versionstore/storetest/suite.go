@@ -49,11 +49,13 @@ func (s Signer) Manifest(t testing.TB, config string, n uint64) (m record.Manife
 // Pointer returns the pointer of config in region with the given epoch and baseline, and
 // the signed pointer.
 func (s Signer) Pointer(t testing.TB, config, region string, epoch, version uint64) (record.Pointer, []byte) {
+	m, _, _ := s.Manifest(t, config, version)
 	p := record.Pointer{
 		Config:     config,
 		Region:     region,
+		Term:       1,
 		Epoch:      epoch,
-		Baseline:   version,
+		Baseline:   m.Ref(),
 		Phase:      record.PhaseActive,
 		TimeMicros: int64(epoch),
 	}
@@ -139,7 +141,7 @@ func (s *suite) move(config, region string, epoch, version uint64) uint64 {
 func (s *suite) commitPointer(config, region string, epoch, version uint64) (revision uint64, err error) {
 	p, raw := s.Signer.Pointer(s.T, config, region, epoch, version)
 	pointers := []versionstore.SignedPointer{{Pointer: p, Raw: raw}}
-	return s.Commit(s.ctx, versionstore.Transaction{Pointers: pointers, By: "tester"})
+	return s.Commit(s.ctx, versionstore.Transaction{Term: 1, Pointers: pointers, By: "tester"})
 }
 
 func versionsByCAS(s *suite) {

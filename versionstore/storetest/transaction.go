@@ -22,7 +22,7 @@ func transactions(s *suite) {
 		return versionstore.SignedPointer{Pointer: p, Raw: raw}
 	}
 	commit := func(seq uint64, text string, pointers ...versionstore.SignedPointer) error {
-		t := versionstore.Transaction{Pointers: pointers, By: "carol"}
+		t := versionstore.Transaction{Term: 1, Pointers: pointers, By: "carol"}
 		t.Documents = []versionstore.DocumentWrite{{Kind: "rollout", Name: "a", Raw: []byte(text), IfSeq: seq}}
 		_, err := s.Commit(s.ctx, t)
 		return err
@@ -61,6 +61,7 @@ func (s *suite) wholeTransactions() {
 	m, raw, _ := s.Signer.Manifest(s, "whole", 1)
 	p, signed := s.Signer.Pointer(s, "whole", "eu", 1, 1)
 	t := versionstore.Transaction{
+		Term:      1,
 		Versions:  []versionstore.SignedManifest{{Manifest: m, Raw: raw, By: "dev"}},
 		Pointers:  []versionstore.SignedPointer{{Pointer: p, Raw: signed}},
 		Schemas:   []versionstore.SchemaWrite{{Config: "whole", Schema: []byte("{}")}},
@@ -78,7 +79,7 @@ func (s *suite) wholeTransactions() {
 		s.Errorf("a refused transaction wrote something: %v, %v", schemaErr, versionErr)
 	}
 	guard := versionstore.DocumentWrite{Kind: "hold", Name: "guard", Raw: []byte("x")}
-	if _, err := s.Commit(s.ctx, versionstore.Transaction{Documents: []versionstore.DocumentWrite{guard}}); err != nil {
+	if _, err := s.Commit(s.ctx, versionstore.Transaction{Term: 1, Documents: []versionstore.DocumentWrite{guard}}); err != nil {
 		s.Fatal(err)
 	}
 	revision, err := s.Commit(s.ctx, t)
@@ -108,7 +109,7 @@ func (s *suite) documents() {
 		if text != "" {
 			w.Raw = []byte(text)
 		}
-		_, err := s.Commit(s.ctx, versionstore.Transaction{Documents: []versionstore.DocumentWrite{w}})
+		_, err := s.Commit(s.ctx, versionstore.Transaction{Term: 1, Documents: []versionstore.DocumentWrite{w}})
 		return err
 	}
 	for _, name := range []string{"b/2", "b/1", "c"} {
