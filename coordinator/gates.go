@@ -135,13 +135,8 @@ func (a *asker) query(ctx context.Context, q rollout.Query) rollout.Answer {
 		return unknown("%q has no samples", expression)
 	}
 	quoted := values[:min(len(values), quotedSamples)]
-	if !q.Holds(values) {
-		return rollout.Answer{
-			Verdict: rollout.Fail,
-			Detail:  fmt.Sprintf("%q is %v, want %s", expression, quoted, q.Condition),
-		}
-	}
-	return rollout.Answer{Verdict: rollout.Pass, Detail: fmt.Sprint(quoted)}
+	detail := fmt.Sprintf("%q is %v, want %s", expression, quoted, q.Condition)
+	return rollout.Answer{Verdict: q.Judge(values), Detail: detail}
 }
 
 // call asks a webhook by POST.

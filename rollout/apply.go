@@ -144,6 +144,7 @@ func (o *order) askResume() error {
 	o.Status = Running
 	o.Why = ""
 	o.Spent = 0
+	o.Short = 0
 	o.Overdue = nil
 	o.say("resumed by %s", o.by)
 	return nil

@@ -42,8 +42,11 @@ func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, c
 		d.awaitReturn()
 	case Running:
 		d.step(elapsed)
+	case Paused:
+		d.watch(elapsed)
 	}
-	return n, d.moves, d.changed || n.Spent/checkpoint != s.Spent/checkpoint
+	due := n.Spent/checkpoint != s.Spent/checkpoint || n.Short/checkpoint != s.Short/checkpoint
+	return n, d.moves, d.changed || due
 }
 
 // decision is a step in the making: the next state and the moves so far.
@@ -93,16 +96,17 @@ func (d *decision) step(elapsed time.Duration) {
 		}
 		return
 	}
-	d.countOverdue(elapsed)
-	why := d.failure()
-	if why != "" {
-		d.fail(why)
-		return
-	}
-	if frozen {
+	if d.failed(elapsed) || frozen {
 		return
 	}
 	d.Spent += elapsed
+	if why := d.vacant(); why != "" {
+		d.pause(why)
+		return
+	}
+	if d.fill() {
+		return
+	}
 	if d.passed() {
 		d.recount()
 		d.endPart()
@@ -112,6 +116,75 @@ func (d *decision) step(elapsed time.Duration) {
 	if late != "" {
 		d.fail(late)
 	}
+}
+
+// watch judges a paused rollout: it does not go forward, but is taken back if a gate fails. If
+// the plan says to pause, it is paused already.
+func (d *decision) watch(elapsed time.Duration) {
+	if d.Part != "" && d.Plan.OnFailure != FailPause {
+		d.failed(elapsed)
+	}
+}
+
+// failed reports whether a gate fails. If so, it takes the version back or pauses.
+func (d *decision) failed(elapsed time.Duration) bool {
+	d.countOverdue(elapsed)
+	d.countShort(elapsed)
+	why := d.failure()
+	if why == "" {
+		return false
+	}
+	d.fail(why)
+	return true
+}
+
+// countShort adds to the time for which too few of the hosts that ran the version run it.
+func (d *decision) countShort(elapsed time.Duration) {
+	switch {
+	case d.view.Uptime < gathering:
+		// The hosts are still being counted.
+	case d.short() == "":
+		d.Short = 0
+	default:
+		d.Short += elapsed
+	}
+}
+
+// fill raises the share of the wave in the regions in which the wave has fewer hosts than the
+// plan's share of all, and reports whether it did. Hosts are in a wave by a hash of their names,
+// so that a wave of 1% of 50 hosts may be empty. A wave only grows, so hosts that are in stay in.
+func (d *decision) fill() bool {
+	var short []string
+	if d.Part != Applying || d.promoted() || d.direct() {
+		return false
+	}
+	for _, region := range d.group() {
+		if d.missing(region) > 0 {
+			short = append(short, region)
+		}
+	}
+	if len(short) == 0 {
+		return false
+	}
+	for _, region := range short {
+		r := d.Regions[region]
+		seen := d.seen(region)
+		share := d.Plan.waveIn(d.Wave, r.Share).Share
+		r.Share = raised(share, seen.InWave, seen.InWave+d.missing(region))
+		d.say("%s has %d of the %d hosts of %s; its share there is raised to %s",
+			d.WaveName(), seen.InWave, seen.Agents, region, record.Wave{Share: r.Share})
+	}
+	d.move(short, d.waveMove(d.Wave))
+	return true
+}
+
+// raised returns the share to try after a share of which a wave has in hosts and needs want.
+func raised(share uint16, in, want int) uint16 {
+	next := 2 * int(share)
+	if in > 0 {
+		next = min(next, (int(share)*want+in-1)/in)
+	}
+	return uint16(min(max(next, int(share)+1), record.WholeFleet))
 }
 
 // noteFreeze writes the beginning and the end of a freeze into the history.
@@ -146,6 +219,11 @@ func (d *decision) countOverdue(elapsed time.Duration) {
 
 // endPart ends a part that passed and enters the next part.
 func (d *decision) endPart() {
+	if d.promoted() && d.Wave == len(d.Plan.Waves)-1 {
+		for _, region := range d.group() {
+			d.Regions[region].Waived = true
+		}
+	}
 	switch d.Part {
 	case Staging:
 		d.say("staged in %s", strings.Join(d.group(), ", "))
@@ -219,18 +297,23 @@ func (d *decision) enterGroup() {
 // enterWave moves the pointers of the group to wave i.
 func (d *decision) enterWave(i int) {
 	d.enter(Applying, i)
-	d.move(d.group(), func(r *RegionState) Move {
+	d.move(d.group(), d.waveMove(i))
+	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
+}
+
+// waveMove returns the shape of the pointers of wave i.
+func (d *decision) waveMove(i int) func(r *RegionState) Move {
+	return func(r *RegionState) Move {
 		if d.direct() {
 			return Move{Baseline: d.ref(), Phase: record.PhaseActive}
 		}
 		return Move{
 			Baseline:  r.Baseline,
 			Candidate: d.ref(),
-			Wave:      d.Plan.wave(i),
+			Wave:      d.Plan.waveIn(i, r.Share),
 			Phase:     record.PhaseActive,
 		}
-	})
-	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
+	}
 }
 
 // enter begins a part.
@@ -238,6 +321,7 @@ func (d *decision) enter(part Part, wave int) {
 	d.Part = part
 	d.Wave = wave
 	d.Spent = 0
+	d.Short = 0
 	d.Skipped = false
 	d.Overdue = nil
 	d.changed = true

@@ -2,7 +2,7 @@ package rollout
 
 import (
 	"fmt"
-	"slices"
+	"math"
 	"strconv"
 	"strings"
 
@@ -130,13 +130,24 @@ func (g Gates) names() []string {
 	return names
 }
 
-// Holds reports whether there is a value and every value meets the query's condition.
-func (q Query) Holds(values []float64) bool {
+// Judge returns the verdict on the values that answer the query. It fails if a value does not
+// meet the condition. Without a value, and with a value that is not a number, such as 0/0
+// without traffic, the verdict is unknown.
+func (q Query) Judge(values []float64) Verdict {
 	c, err := parseCondition(q.Condition)
 	if err != nil || len(values) == 0 {
-		return false
+		return Unknown
 	}
-	return !slices.ContainsFunc(values, func(v float64) bool { return !c.meets(v, c.bound) })
+	verdict := Pass
+	for _, v := range values {
+		switch {
+		case math.IsNaN(v):
+			verdict = Unknown
+		case !c.meets(v, c.bound):
+			return Fail
+		}
+	}
+	return verdict
 }
 
 // condition is a parsed condition of a query.

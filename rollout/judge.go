@@ -3,10 +3,12 @@ package rollout
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
 	"banyan/internal/quantity"
+	"banyan/record"
 )
 
 // gathering is the time after the start of a controller during which all agents that were
@@ -67,15 +69,46 @@ func (j *judge) promoted() bool { return j.Skipped || j.Full }
 // asksGates reports whether the wave in progress has queries or webhooks.
 func (j *judge) asksGates() bool { return len(j.Gates().names()) > 0 }
 
-// failure names the gate of the part in progress that fails; "" if every gate holds.
+// lastGates returns the gates of the last wave, which hold for finished groups of regions.
+func (j *judge) lastGates() Gates { return *j.Plan.Waves[len(j.Plan.Waves)-1].Gates }
+
+// judged reports whether the gates of the part in progress are judged.
+func (j *judge) judged() bool {
+	return (j.Part == Applying || j.Part == Baking) && !j.promoted()
+}
+
+// failure names the gate that fails, of a finished group or of the part in progress; "" if every
+// gate holds.
 func (j *judge) failure() string {
-	if j.Part == Staging || j.promoted() || j.Plan.Immediate {
+	if j.Plan.Immediate || j.Full {
 		return ""
 	}
-	g := j.Gates()
+	for _, group := range j.finished() {
+		if why := j.groupFailure(j.lastGates(), group); why != "" {
+			return why
+		}
+	}
+	if j.judged() {
+		if why := j.groupFailure(j.Gates(), j.group()); why != "" {
+			return why
+		}
+	}
+	limit := time.Duration(j.Gates().Timeout)
+	if short := j.short(); short != "" && j.Short >= limit {
+		return fmt.Sprintf("too few hosts run it for %s: %s", limit, short)
+	}
+	if j.Part != Baking || !j.judged() {
+		return ""
+	}
+	return j.outsideFailure(j.Gates())
+}
+
+// groupFailure names the gate that fails by the failures in a group of regions; "" if every
+// gate holds.
+func (j *judge) groupFailure(g Gates, regions []string) string {
 	failed := 0
 	var reasons []string
-	for _, region := range j.group() {
+	for _, region := range regions {
 		seen := j.seen(region)
 		if why := j.regionFailure(g, region, seen); why != "" {
 			return why
@@ -86,10 +119,67 @@ func (j *judge) failure() string {
 	if g.MaxFailures != nil && failed > *g.MaxFailures {
 		return fmt.Sprintf("%d agents failed, at most %d may%s", failed, *g.MaxFailures, because(reasons))
 	}
-	if j.Part != Baking {
+	return ""
+}
+
+// short describes the hosts that ran the version, or must run it while the rollout is paused,
+// and do not; "" if enough of them run it. A finished region whose hosts nobody counts at the
+// moment is not judged.
+func (j *judge) short() string {
+	if j.Plan.Immediate || j.Full {
 		return ""
 	}
-	return j.outsideFailure(g)
+	for _, group := range j.finished() {
+		for _, region := range group {
+			if j.seen(region).Known && !j.holds(j.lastGates(), region) {
+				return j.countsOf([]string{region})
+			}
+		}
+	}
+	applying := j.Part == Applying && j.Status == Running // has its own limit
+	if j.judged() && !applying && !j.applied() {
+		return j.counts()
+	}
+	return ""
+}
+
+// holds reports whether enough agents of the wave run the version in a region.
+func (j *judge) holds(g Gates, region string) bool {
+	seen := j.seen(region)
+	return j.present(region) && j.runs(seen) >= needed(g.MinSuccess, j.inWave(seen))
+}
+
+// vacant returns the reason for which the wave in progress tests nothing in a region that has
+// hosts; "" if it has a host in each such region. fill makes room in a wave with a share.
+func (j *judge) vacant() string {
+	if !j.judged() || j.Part != Applying || j.Plan.Immediate {
+		return ""
+	}
+	for _, region := range j.group() {
+		seen := j.seen(region)
+		share := j.Plan.wave(j.Wave).Share
+		switch {
+		case !seen.Known || seen.Placed == 0:
+		case seen.Agents == 0:
+			return fmt.Sprintf("every host of %s is in quarantine for %s", region, j.Config)
+		case j.inWave(seen) == 0 && share == 0:
+			return fmt.Sprintf("%s has none of the %d hosts of %s; give hosts there the label, or promote past the wave",
+				j.WaveName(), seen.Agents, region)
+		}
+	}
+	return ""
+}
+
+// missing returns the number of hosts that the wave in progress lacks in a region: a share has
+// at least that share of all hosts, rounded up.
+func (j *judge) missing(region string) int {
+	seen := j.seen(region)
+	share := j.Plan.wave(j.Wave).Share
+	if !seen.Known || share == 0 || share == record.WholeFleet {
+		return 0
+	}
+	want := needed(quantity.Percent(share)/record.WholeFleet, seen.Agents)
+	return max(want-seen.InWave, 0)
 }
 
 // regionFailure names the gate that fails in a region; "" if every gate holds.
@@ -182,8 +272,7 @@ func (j *judge) applied() bool {
 		return true
 	}
 	for _, region := range j.group() {
-		seen := j.seen(region)
-		if !j.present(region) || j.runs(seen) < needed(j.Gates().MinSuccess, j.inWave(seen)) {
+		if !j.holds(j.Gates(), region) {
 			return false
 		}
 	}
@@ -236,18 +325,21 @@ func (j *judge) limit() time.Duration {
 }
 
 // counts shows the progress of the group: "97 of 100 hosts".
-func (j *judge) counts() string {
+func (j *judge) counts() string { return j.countsOf(j.group()) }
+
+// countsOf shows the progress of some regions.
+func (j *judge) countsOf(regions []string) string {
 	have := 0
 	all := 0
 	gone := ""
-	for _, region := range j.group() {
+	for _, region := range regions {
 		seen := j.seen(region)
 		expected := j.Regions[region].Agents
 		missing := expected - seen.Placed
 		if seen.Known && missing > 0 && !j.present(region) {
 			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, expected, region)
 		}
-		if j.Part == Staging {
+		if j.Part == Staging && slices.Contains(j.group(), region) {
 			have += seen.Applied
 			all += seen.Agents
 		} else {

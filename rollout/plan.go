@@ -199,6 +199,16 @@ func (p Plan) wave(i int) record.Wave {
 	return w
 }
 
+// waveIn returns the wave of a pointer during wave i in a region whose share was raised to share.
+func (p Plan) waveIn(i int, share uint16) record.Wave {
+	w := p.wave(i)
+	w.Share = max(w.Share, share)
+	if w.Share == record.WholeFleet {
+		w.Any = nil
+	}
+	return w
+}
+
 // CheckFleet reports a region or a label in the plan that the fleet does not have. regions
 // are the regions of the fleet; labels counts the agents with each label, by "key=value".
 func (p Plan) CheckFleet(regions []string, labels map[string]int) error {

@@ -86,6 +86,8 @@ type State struct {
 	Part Part `json:"part"`
 	// Spent is the time spent in Part, or in Returning.
 	Spent time.Duration `json:"spent_ns"`
+	// Short is the time for which too few of the hosts that ran the version have run it.
+	Short time.Duration `json:"short_ns,omitempty"`
 	// Overdue is the time for which queries and webhooks have given no verdict, by gate.
 	Overdue map[string]time.Duration `json:"overdue_ns,omitempty"`
 	// Skipped is true if a person promoted the rollout past the gates of this part.
@@ -118,6 +120,12 @@ type RegionState struct {
 	Epoch uint64 `json:"epoch"`
 	// Left is true if the rollout no longer moves the pointer.
 	Left bool `json:"left,omitempty"`
+
+	// Share is the share of the wave in hundredths of a percent, if the share in the plan has
+	// too few agents of the region; 0 for the share in the plan.
+	Share uint16 `json:"share,omitempty"`
+	// Waived is true if a person promoted the rollout past the gates of the region's last wave.
+	Waived bool `json:"waived,omitempty"`
 
 	// Agents is the number of agents in the tree when the part in progress began, or a
 	// larger number that was seen since. If many fewer are seen, agents have left or are
@@ -219,6 +227,22 @@ func (s *State) group() []string {
 	return in
 }
 
+// finished returns the groups of regions that went through all waves, without the regions that
+// have left or whose last gates were waived.
+func (s *State) finished() [][]string {
+	var groups [][]string
+	for _, group := range s.Plan.Regions[:min(s.Group, len(s.Plan.Regions))] {
+		var in []string
+		for _, region := range group {
+			if r := s.Regions[region]; !r.Left && !r.Waived {
+				in = append(in, region)
+			}
+		}
+		groups = append(groups, in)
+	}
+	return groups
+}
+
 // touched returns the regions whose pointers this rollout has moved, sorted, without the
 // regions that have left.
 func (s *State) touched() []string {
@@ -242,7 +266,8 @@ func (s *State) Gates() Gates { return *s.wave().Gates }
 
 // Asks reports whether queries and webhooks must be asked now.
 func (s *State) Asks() bool {
-	return s.Status == Running && s.Part == Baking && !s.Skipped && !s.Full
+	live := s.Status == Running || s.Status == Paused
+	return live && s.Part == Baking && !s.Skipped && !s.Full
 }
 
 // direct reports whether the wave in progress is the last step: no wave follows, and the wave

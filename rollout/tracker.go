@@ -186,9 +186,8 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	return r
 }
 
-// excused returns the subscribers that a rollout of config in region counts without. A quarantine
-// for another config always leaves the agent out; a quarantine for the same config only if it
-// is for an epoch before began.
+// excused returns the subscribers that a rollout of config in region counts without: those in
+// quarantine for an epoch of config before began.
 func (t *Tracker) excused(config, region string, began record.Position) *roaring.Bitmap {
 	excused := roaring.New()
 	for _, c := range t.census {

@@ -24,8 +24,7 @@ type View struct {
 }
 
 // Region is what a controller sees of a config in one region. All counts except Placed
-// leave out agents in quarantine: a quarantine for another config always leaves the agent out;
-// a quarantine for the same config only if it is for an earlier epoch than the rollout's first.
+// leave out the agents in quarantine for an epoch of the config before the rollout's first.
 type Region struct {
 	// Epoch is the pointer's epoch in the store.
 	Epoch uint64

@@ -55,6 +55,9 @@ type Rollout struct {
 	Part rollout.Part `json:"part"`
 	// Spent is the time spent in this part, in nanoseconds.
 	Spent time.Duration `json:"spent_ns"`
+	// Short is the time for which too few hosts of those that must run the version have run it,
+	// in nanoseconds.
+	Short time.Duration `json:"short_ns,omitempty"`
 	// Overdue is the time for which gates have given no answer, by gate.
 	Overdue map[string]time.Duration `json:"overdue_ns,omitempty"`
 	// Skipped is true if a person promoted the rollout past the gates of this part.
@@ -92,6 +95,11 @@ type RolloutRegion struct {
 	Epoch uint64 `json:"epoch"`
 	// Left is true if the rollout no longer moves the pointer of the region.
 	Left bool `json:"left,omitempty"`
+	// Share is the share of the wave, in hundredths of a percent, if it was raised above that
+	// of the plan, which has too few agents of the region.
+	Share uint16 `json:"share,omitempty"`
+	// Waived is true if a person promoted the rollout past the gates of the region's last wave.
+	Waived bool `json:"waived,omitempty"`
 	// Agents is the number of agents that the rollout expects in the region.
 	Agents int `json:"agents"`
 	// InWave is the number of agents that the rollout expects in the wave.

@@ -91,13 +91,21 @@ func TestSubscriptionsBeyondTheLimitOfACensusCountAsEverything(t *testing.T) {
 	}
 }
 
-func TestAQuarantineExcusesSubscribersOnly(t *testing.T) {
+// A host that fails config db must run what a rollout of config web brings, and counts there.
+func TestTruthAQuarantineIsForOneConfig(t *testing.T) {
 	p, q := subscribers(t, "db", "")
 	for index := range uint32(2) {
 		q.confine(0, caseKey{index, "db"}, fmt.Sprint("agent-", index), 1, "check", nil)
 	}
-	c := TakeCensus(0, p, q, nil)
-	for config, want := range map[string][]bool{"db": {true, true}, "web": {false, true}} {
+	waves := []Candidate{
+		{&record.Pointer{Config: "db", Epoch: 9, Wave: record.Wave{Share: record.WholeFleet}}, 5},
+		{&record.Pointer{Config: "web", Epoch: 9, Wave: record.Wave{Share: record.WholeFleet}}, 5},
+	}
+	c := TakeCensus(0, p, q, waves)
+	if c.Waves[0].InWave != 0 || c.Waves[1].InWave != 1 {
+		t.Errorf("%d hosts count for db, want 0; %d count for web, want 1", c.Waves[0].InWave, c.Waves[1].InWave)
+	}
+	for config, want := range map[string][]bool{"db": {true, true}, "web": {false, false}} {
 		for i, entry := range c.Quarantined {
 			if got := c.Excused(entry, config, 5); got != want[i] {
 				t.Errorf("%s is excused from %s: %v, want %v", entry.Name, config, got, want[i])

@@ -25,8 +25,8 @@ const (
 )
 
 // Quarantine lists the agents of a planner that keep failing a config, or do not
-// answer an epoch. Such an agent gets no more children, and most rollouts leave the agent out
-// of their counts (see wire.Quarantined.Excuses). The agent's next success with that config
+// answer an epoch. Such an agent gets no more children, and later rollouts of that config leave
+// the agent out of their counts (see wire.Quarantined.Excuses). The agent's next success with that config
 // releases the agent. So does an operator.
 type Quarantine struct {
 	planner *Planner
@@ -225,17 +225,12 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 }
 
 // excuses reports whether an agent is left out of the counts of a rollout of config that
-// began with the given position: the agent is in quarantine for another config, or for an
-// earlier pointer of config.
+// began with the given position: the agent is in quarantine for an earlier pointer of config.
 func (q *Quarantine) excuses(index uint32, config string, began record.Position) bool {
 	c := q.planner.places[index]
 	if c == nil || !c.confined {
 		return false
 	}
-	for key, held := range q.cases {
-		if key.index == index && held.Excuses(config, began) {
-			return true
-		}
-	}
-	return false
+	held := q.cases[caseKey{index, config}]
+	return held != nil && held.Excuses(config, began)
 }

@@ -137,8 +137,9 @@ func (m *Census) subscribes(q Quarantined, config string) bool {
 }
 
 // Excuses reports whether the quarantine leaves its agent out of the arithmetic of a
-// rollout of config that began with the pointer at began. A quarantine for a failure of the
-// rollout itself does not: a gate must see that failure.
+// rollout of config that began with the pointer at began. A quarantine for another config does
+// not: the agent runs what the rollout brings. A quarantine for a failure of the rollout
+// itself does not: a gate must see that failure.
 func (q *Quarantined) Excuses(config string, began record.Position) bool {
-	return q.Config != config || q.Position < began
+	return q.Config == config && q.Position < began
 }

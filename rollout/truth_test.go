@@ -1,0 +1,250 @@
+package rollout
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"banyan/record"
+)
+
+// trial is a rollout of version 2 in regions whose hosts do at once what a pointer says. Hosts
+// are in a wave as on a real fleet: by their names.
+type trial struct {
+	t       *testing.T
+	state   State
+	hosts   map[string]*hosts // by region
+	answers map[string]Answer
+	up      time.Duration
+}
+
+// hosts are the hosts of a region.
+type hosts struct {
+	pointer record.Pointer
+	names   []string
+	labels  map[string]string // of every host
+	failing int               // of the hosts of the wave
+	gone    int               // of all hosts
+	excused int               // in quarantine
+}
+
+func newTrial(t *testing.T, plan string, sizes map[string]int) *trial {
+	t.Helper()
+	p, err := ParsePlan([]byte(plan))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &trial{t: t, hosts: map[string]*hosts{}, answers: map[string]Answer{}, up: time.Hour}
+	pointers := map[string]record.Pointer{}
+	for region, n := range sizes {
+		h := &hosts{pointer: record.Pointer{Config: "a", Region: region, Epoch: 1, Baseline: ref(1), Phase: record.PhaseActive}}
+		for i := range n {
+			h.names = append(h.names, fmt.Sprintf("%s-%d", region, i))
+		}
+		c.hosts[region] = h
+		pointers[region] = h.pointer
+	}
+	c.state, err = Start(1, "a", ref(2), p, pointers, nil, "alice", "", time.Unix(1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (h *hosts) seen() Region {
+	p := h.pointer
+	n := len(h.names) - h.gone
+	r := Region{Epoch: p.Epoch, Known: true, Placed: n, Agents: n - h.excused, Applied: n - h.excused}
+	if p.Candidate.IsZero() {
+		return r
+	}
+	if p.Phase == record.PhaseActive {
+		for _, name := range h.names[:r.Agents] {
+			if p.Wave.Covers("a", name, h.labels) {
+				r.InWave++
+			}
+		}
+		r.Failed = min(h.failing, r.InWave)
+		r.Running = r.InWave - r.Failed
+		r.Applied -= r.Failed
+	}
+	return r
+}
+
+func (c *trial) view() View {
+	v := View{Now: time.Unix(1, 0), Regions: map[string]Region{}, Uptime: c.up, Answers: c.answers}
+	for region, h := range c.hosts {
+		v.Regions[region] = h.seen()
+	}
+	return v
+}
+
+func (c *trial) take(next State, moves []Move) {
+	c.state = next
+	for _, p := range moves {
+		p.Config = "a"
+		c.hosts[p.Region].pointer = p
+	}
+}
+
+// pass decides a step each second for a duration, and then steps until nothing changes.
+func (c *trial) pass(d time.Duration) {
+	for range int(d / time.Second) {
+		next, moves, _ := Decide(c.state, c.view(), time.Second)
+		c.take(next, moves)
+	}
+	for range 50 {
+		next, moves, changed := Decide(c.state, c.view(), 0)
+		c.take(next, moves)
+		if !changed {
+			return
+		}
+	}
+}
+
+func (c *trial) ask(what string) {
+	c.t.Helper()
+	next, moves, err := Apply(c.state, Request{What: what, By: "bob"}, c.view())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.take(next, moves)
+}
+
+// is checks the status, and that the reason contains a text.
+func (c *trial) is(status Status, why string) {
+	c.t.Helper()
+	if c.state.Status != status || !strings.Contains(c.state.Why, why) {
+		c.t.Errorf("%s (%s), want %s (%s)\n%+v", c.state.Title(), c.state.Why, status, why, c.state.Log)
+	}
+}
+
+// runs returns the number of hosts of a region that run version 2.
+func (c *trial) runs(region string) int { return c.hosts[region].seen().Running }
+
+// A wave with a share has that share of all hosts, rounded up, whatever the names of the hosts.
+func TestTruthAWaveOfAShareHasHosts(t *testing.T) {
+	for n := 1; n <= 60; n++ {
+		c := newTrial(t, "waves: [{share: 1%, bake: 1h}, {share: 50%, bake: 1h}, {share: 100%}]", map[string]int{"eu": n, "us": 2 * n})
+		for wave, share := range []float64{0.01, 0.5} {
+			c.pass(time.Second)
+			for region, h := range c.hosts {
+				want := int(math.Ceil(share * float64(len(h.names))))
+				if got := c.runs(region); c.state.Wave != wave || c.state.Part != Baking || got < want {
+					t.Fatalf("wave %d of %d hosts of %s (%s): %d run it, want %d or more", wave+1, n, region, c.state.Title(), got, want)
+				}
+			}
+			c.ask(Promote)
+		}
+		c.pass(time.Second)
+		c.is(Done, "")
+	}
+}
+
+// A wave of labels that no host of a region carries tests nothing there.
+func TestTruthAWaveWithoutHostsDoesNotPass(t *testing.T) {
+	c := newTrial(t, "waves: [{labels: {canary: true}}, {share: 100%}]", map[string]int{"eu": 3, "us": 12, "ap": 0})
+	c.hosts["eu"].labels = map[string]string{"canary": "true"}
+	c.pass(time.Minute)
+	c.is(Paused, "wave 1 of 2 (canary=true) has none of the 12 hosts of us")
+	c.ask(Resume)
+	c.pass(time.Second)
+	c.is(Paused, "has none of the 12 hosts of us")
+	c.ask(Promote)
+	c.pass(time.Second)
+	c.is(Done, "")
+
+	c = newTrial(t, "waves: [{share: 100%}]", map[string]int{"eu": 3})
+	c.hosts["eu"].excused = 3
+	c.pass(time.Minute)
+	c.is(Paused, "every host of eu is in quarantine for a")
+}
+
+// A paused rollout does not go forward. It is taken back if a gate fails.
+func TestTruthAPausedRolloutIsJudged(t *testing.T) {
+	const plan = "waves: [{share: 50%, bake: 1h}, {share: 100%}]\ngates: {timeout: 2m}\n"
+	start := func(plan string) *trial {
+		c := newTrial(t, plan, map[string]int{"eu": 100})
+		c.pass(time.Second)
+		c.ask(Pause)
+		c.pass(time.Hour)
+		c.is(Paused, "by bob")
+		return c
+	}
+	c := start(plan)
+	c.hosts["eu"].gone = 60
+	c.pass(10 * time.Minute)
+	c.is(RolledBack, "60 of the 100 agents of eu are gone")
+	c = start(plan)
+	c.hosts["eu"].failing = 40
+	c.pass(10 * time.Second)
+	c.is(RolledBack, "40 of 5")
+	c = start(plan + "onFailure: pause\n")
+	c.hosts["eu"].failing = 40
+	c.pass(10 * time.Second)
+	c.is(Paused, "by bob")
+	if c = start(plan); !c.state.Asks() {
+		t.Error("the gates of a paused rollout are not asked")
+	}
+}
+
+// Regions that have gone through all waves are judged while others follow.
+func TestTruthFinishedRegionsAreJudged(t *testing.T) {
+	const plan = "regions: [[eu], [us]]\nwaves: [{share: 10%, bake: 1m}, {share: 100%, bake: 1m}]\ngates: {timeout: 2m}\n"
+	start := func() *trial {
+		c := newTrial(t, plan, map[string]int{"eu": 100, "us": 100})
+		for c.state.Group == 0 && c.state.Status == Running {
+			c.pass(time.Second)
+		}
+		return c
+	}
+	c := start()
+	c.hosts["eu"].failing = 90
+	c.pass(2 * time.Second)
+	c.is(RolledBack, "90 of 100 agents of the wave failed in eu")
+	c = start()
+	c.hosts["eu"].gone = 90
+	c.state.Plan.Waves[0].Bake *= 10
+	c.pass(3 * time.Minute)
+	c.pass(2 * time.Minute) // the hosts that are gone do not come back
+	c.is(RolledBack, "90 of the 100 agents of eu are gone")
+	c = start()
+	c.pass(10 * time.Minute)
+	c.is(Done, "")
+
+	// A person who promoted the first regions past their gates knew of the failures.
+	c = newTrial(t, plan, map[string]int{"eu": 100, "us": 100})
+	for c.state.Wave == 0 {
+		c.pass(time.Second)
+	}
+	c.ask(Pause)
+	c.state.Plan.OnFailure = FailPause
+	c.hosts["eu"].failing = 90
+	c.ask(Promote)
+	c.pass(10 * time.Minute)
+	c.is(Done, "")
+}
+
+// A ratio without traffic is 0/0, which is not known and not a failure.
+func TestTruthNotANumberIsUnknown(t *testing.T) {
+	nan := math.NaN()
+	for _, c := range []struct {
+		condition string
+		values    []float64
+		want      Verdict
+	}{
+		{"< 0.5", []float64{nan}, Unknown},
+		{"< 0.5", []float64{nan, 0.1}, Unknown},
+		{"< 0.5", []float64{nan, 0.7}, Fail},
+		{"!= 0", []float64{nan}, Unknown},
+		{"< 0.5", nil, Unknown},
+		{"< 0.5", []float64{0.1, 0.2}, Pass},
+		{"< 0.5", []float64{math.Inf(1)}, Fail},
+	} {
+		if got := (Query{Condition: c.condition}).Judge(c.values); got != c.want {
+			t.Errorf("%v %s: %d, want %d", c.values, c.condition, got, c.want)
+		}
+	}
+}
