@@ -66,7 +66,7 @@ func (n *Node) onAnnouncement(
 	now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs,
 ) step.Outputs {
 	if !n.up.feeds(from) {
-		return refuse(from, "not_parent", out)
+		return n.onPointerFromBelow(now, from, a, out)
 	}
 	n.up.heard(from)
 	if n.pointers.isLast(a.Raw) {
@@ -83,6 +83,7 @@ func (n *Node) onAnnouncement(
 	a.Verified(pointer)
 	known, reason := n.pointers.check(a)
 	if reason != "" {
+		out = n.objectToPointer(now, from, pointer.Key(), out)
 		return refuse(from, reason, out)
 	}
 	if known {

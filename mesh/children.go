@@ -145,6 +145,9 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	if who.Role == wire.RoleAgent {
 		out = n.enroll(now, from, member, out)
 	}
+	if n.root != nil && n.root.recovering {
+		out = send(from, &wire.CatchUp{}, out)
+	}
 	return n.children[len(n.children)-1].catchUp(&n.pointers, m.Since, out)
 }
 

@@ -10,7 +10,7 @@ import (
 // compares it with the node's pointers.
 func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out step.Outputs) step.Outputs {
 	if !n.up.feeds(from) {
-		return out
+		return n.onHeadFromBelow(now, from, m, out)
 	}
 	n.up.heard(from)
 	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
@@ -29,8 +29,10 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	}
 	n.pointers.headTime = head.TimeMicros
 	if !agrees {
+		out = n.objectToHead(now, from, head, out)
 		return n.repair(now, from, head, m, out)
 	}
+	n.evidence.agreed(head, m)
 	n.pointers.confirm(head.Revision)
 	n.up.gaps = 0
 	n.up.avoid = nil

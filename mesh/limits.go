@@ -62,6 +62,9 @@ const (
 	hastyGaps = 6
 )
 
+// evidencePause is the shortest time between two messages of evidence from a node.
+const evidencePause = step.Time(time.Second)
+
 // Delays that gather several changes into one message.
 const (
 	// ackDelay gathers acknowledgements, and reports for the planner.

@@ -84,6 +84,7 @@ type Node struct {
 	pointers pointers
 	settler  settler
 	acks     acks
+	evidence evidence
 }
 
 // NewNode returns a node that is not started. The caller feeds the node what it held
@@ -152,7 +153,7 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 		return n.reportDrift(in, out)
 	case step.InHint:
 		n.up.onHint(now, in.Revision)
-	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey:
+	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey, step.InRecover, step.InRecovered:
 		if n.root != nil {
 			return n.stepRoot(now, in, out)
 		}
@@ -228,6 +229,10 @@ func (n *Node) stepRoot(now step.Time, in step.Input, out step.Outputs) step.Out
 		return n.root.report(n.root.quarantine.Release(in.Name), out)
 	case step.InDoubt:
 		n.root.planner.Doubt(now, in.Name)
+	case step.InRecover:
+		return n.recover(true, out)
+	case step.InRecovered:
+		return n.recover(false, out)
 	case step.InSurvey:
 		return n.survey.begin(in.Body.Request, in.Body.Version, n.children, out)
 	}

@@ -25,6 +25,9 @@ type root struct {
 	quarantine *tree.Quarantine
 	admission  tree.Admission
 	gossip     []string
+
+	recovering bool                // the children are asked for all of their pointers
+	asked      map[step.PeerID]int // number of pointers that each child sent meanwhile
 }
 
 // newRoot returns nil if cfg is nil.

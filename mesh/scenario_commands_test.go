@@ -204,6 +204,8 @@ var commands = map[string]func(*scenario, arguments) string{
 	"drift": func(s *scenario, a arguments) string {
 		return s.step(step.Input{Kind: step.InDrift, Body: a.body(), Drift: wire.DriftSeen})
 	},
+	"recover":   input(step.InRecover),
+	"recovered": input(step.InRecovered),
 	"release": func(s *scenario, a arguments) string {
 		return s.step(step.Input{Kind: step.InRelease, Name: a.text("name", "")})
 	},

@@ -58,6 +58,10 @@ func (s *scenario) describe(o step.Output) string {
 		return "acknowledged: " + describeMessage(o.Message)
 	case step.OpAttached:
 		return "attached to " + to
+	case step.OpBehind:
+		return "behind " + describeEvidence(o)
+	case step.OpRecovered:
+		return "recovered from " + to + ": " + describeEvidence(o)
 	case step.OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
 	case step.OpQuarantined:
@@ -209,6 +213,13 @@ func describeMessage(m wire.Message) string {
 		return "ack " + strings.Join(parts, "; ")
 	}
 	return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", m), "*wire."))
+}
+
+func describeEvidence(o step.Output) string {
+	if o.Pointer.Announcement == nil {
+		return fmt.Sprintf("head of revision %d", o.Head.Revision)
+	}
+	return o.Pointer.Announcement.Pointer.String()
 }
 
 func describeLocations(all []wire.Location) string {

@@ -111,6 +111,11 @@ const (
 	// InSurvey: the coordinator asks all agents what they hold of a version.
 	// Body.Version; Body.Request is the number of the survey, which OpHoldings repeats.
 	InSurvey
+	// InRecover: the leader's store has lost writes. The children are asked for all of their
+	// pointers until InRecovered comes.
+	InRecover
+	// InRecovered: the recovery has ended.
+	InRecovered
 )
 
 // Link is what is known of a link, or of an attempt to dial.

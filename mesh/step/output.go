@@ -86,6 +86,13 @@ const (
 	OpSuspect
 	// OpAttached reports that the node has a parent again. Peer.
 	OpAttached
+	// OpBehind reports a signed pointer or head from below that is newer than the leader's own, or
+	// contradicts it. Peer; Pointer.Announcement or Head.
+	OpBehind
+	// OpRecovered reports, between InRecover and InRecovered, a pointer from below that is newer
+	// than the leader's own or contradicts it, or, as Head, that a child has sent all of its
+	// pointers. Peer; Pointer.Announcement or Head.
+	OpRecovered
 	// OpSlow reports a child that does not keep up. Peer.
 	OpSlow
 	// OpGossip asks the agent to join the gossip pool. Addrs.
