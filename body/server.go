@@ -45,7 +45,7 @@ func (s *Server) Open(ctx context.Context, want record.VersionKey, wish Wish) (O
 	}
 	n, ok := Choose(m, s.Library.Forms(m), wish)
 	switch {
-	case ok && m.Forms[n].Size > swarm.WholeLimit:
+	case ok && m.Forms[n].Size > swarm.WholeLimit && !wish.Whole:
 		index, err := s.Arriving.Index(record.FormKey{VersionKey: want, Form: n})
 		if err != nil {
 			return Offer{}, err

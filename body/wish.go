@@ -30,6 +30,8 @@ type Wish struct {
 	Choice wire.FormChoice
 	// FormOnly is set if the asker needs a form and has no use for a decoded body.
 	FormOnly bool
+	// Whole is set if the asker takes a form in one piece, whatever the size.
+	Whole bool
 }
 
 // Serves reports whether form number n of m serves the wish. A delta serves the wish if the

@@ -44,6 +44,9 @@ func (b *beat) inputs(n *mesh.Node) []step.Input {
 	b.children.Store(int64(n.Children()))
 	inputs := []step.Input{{Kind: step.InCensus}}
 	now := time.Now().UnixMicro()
+	if b.ledger.Stopped() != nil {
+		return inputs // a leader that is behind vouches for nothing
+	}
 	for _, region := range b.ledger.Regions() {
 		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}
 		head, raw, err := b.ledger.SignHead(head)

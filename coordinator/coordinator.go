@@ -41,6 +41,8 @@ type Coordinator struct {
 	ledger   *ledger.Ledger
 	tracker  *tracker
 	surveys  *surveys
+	lineage  *lineage
+	recovery *recovery
 	rollouts *rollouts
 	server   *server
 	metrics  *coordinatorMetrics
@@ -57,6 +59,7 @@ type Coordinator struct {
 
 	ctx       context.Context // of Run; set before running
 	running   atomic.Bool
+	hearing   atomic.Bool // a host's record is being compared with the store
 	censusDue atomic.Bool // a census will be sent within censusDelay
 
 	// Values of the node for other goroutines.
@@ -99,6 +102,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	}
 	c.driver = transport.NewDriver(c.node, c.ep, c.handlers(), c.log)
 	c.surveys.driver = c.driver
+	c.recovery.driver = c.driver
 	c.server.fleet.driver = c.driver
 	c.server.versions.driver = c.driver
 	return c, nil
@@ -175,6 +179,15 @@ func (c *Coordinator) assemble() {
 
 		twoPersons: &twoPersons{ledger: c.ledger},
 	}
+	c.lineage = &lineage{ledger: c.ledger, metrics: c.metrics, log: c.log}
+	c.recovery = &recovery{
+		ledger:  c.ledger,
+		store:   c.store,
+		blobs:   c.blobs,
+		policy:  policy,
+		lineage: c.lineage,
+		log:     c.log,
+	}
 	c.server = c.newServer(requests, holds, plans)
 	c.addGauges()
 }
@@ -207,6 +220,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 		},
 		policies: policyHandlers{twoPersons: requests.twoPersons},
 		journal:  journalHandlers{ledger: c.ledger},
+		store:    storeHandlers{ledger: c.ledger, lineage: c.lineage, recovery: c.recovery},
 		plans:    planHandlers{plans: plans},
 		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
 		fleet: fleetHandlers{
@@ -353,6 +367,9 @@ func (c *Coordinator) Run(stop context.Context) error {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}
 	if c.Leads() {
+		if err := c.ledger.Reissue(ctx); err != nil {
+			c.log.Error("pointers of an earlier term not issued anew", "error", err)
+		}
 		group.Go(func() {
 			if err := c.newFeed().run(ctx); err != nil {
 				cancel(err)

@@ -75,6 +75,7 @@ func toAPIError(err error) *api.Error {
 		conflict  *versionstore.ConflictError
 		rejection *draft.Rejection
 		tooLong   *http.MaxBytesError
+		stopped   *ledger.StoppedError
 	)
 	switch {
 	case errors.As(err, &ready):
@@ -84,6 +85,13 @@ func toAPIError(err error) *api.Error {
 			Code:    api.CodeConflict,
 			Message: err.Error(),
 			Hint:    "read the newest version, merge, and publish again",
+		}
+	case errors.As(err, &stopped):
+		return &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: err.Error(),
+			Hint: "'banyan store recover' takes the history of the hosts, 'banyan store new-term' keeps the history " +
+				"of this store",
 		}
 	case errors.As(err, &rejection):
 		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Line: rejection.Line}

@@ -35,6 +35,14 @@ func (h *fleetHandlers) getStatus(r *http.Request, _ identity.Identity) (any, er
 	if err != nil {
 		return nil, err
 	}
+	term, err := h.ledger.Term(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	why := ""
+	if stopped := h.ledger.Stopped(); stopped != nil {
+		why = stopped.Why
+	}
 	agents := map[string]int{}
 	for region, size := range h.tracker.sizes() {
 		agents[region] = size.Agents
@@ -53,6 +61,8 @@ func (h *fleetHandlers) getStatus(r *http.Request, _ identity.Identity) (any, er
 		Leads:    h.leads,
 		Attached: attached,
 		Revision: revision,
+		Term:     term,
+		Stopped:  why,
 		Agents:   agents,
 		Version:  h.version,
 	}, nil

@@ -100,6 +100,14 @@ const (
 	flushTimeout = 2 * time.Second
 )
 
+// Recovery of a lost history.
+const (
+	// recoverWait is the time for which hosts are waited for, unless the request says otherwise.
+	recoverWait = 30 * time.Second
+	// maxHolders is the number of hosts that are asked for the versions of one config.
+	maxHolders = 16
+)
+
 // Intervals of work in the background.
 const (
 	// partialAge is the time for which a partial body is kept after its last shard came.

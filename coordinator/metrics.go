@@ -23,6 +23,7 @@ type coordinatorMetrics struct {
 	drifts      *metrics.Counter
 	steps       *metrics.Counter
 	unreadable  *metrics.Counter
+	stopped     *metrics.Counter
 	request     *metrics.PrometheusHistogram
 }
 
@@ -40,6 +41,7 @@ func newMetrics() *coordinatorMetrics {
 		drifts:      s.NewCounter("banyan_coordinator_drift_reports_total"),
 		steps:       s.NewCounter("banyan_coordinator_rollout_steps_total"),
 		unreadable:  s.NewCounter("banyan_coordinator_unreadable_documents_total"),
+		stopped:     s.NewCounter("banyan_coordinator_stopped_writing_total"),
 		accused:     s.NewCounter("banyan_coordinator_accused_relays_total"),
 		request:     s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", requestBuckets),
 	}

@@ -34,6 +34,10 @@ func (c *Coordinator) observe(o step.Output) {
 	c.children.Store(int64(c.node.Children()))
 	c.attached.Store(c.node.Attached())
 	switch o.Op {
+	case step.OpBehind:
+		c.hearEvidence(o)
+	case step.OpRecovered:
+		c.recovery.hear(o)
 	case step.OpAccepted:
 		c.tracker.moved(o.Pointer.Announcement.Pointer)
 	case step.OpAcked:
@@ -80,6 +84,18 @@ func (c *Coordinator) observe(o step.Output) {
 		c.log.Info("follows", "leader", c.cfg.Leader)
 		c.censusSoon()
 	}
+}
+
+// hearEvidence compares a host's record with the store, outside of the driver's goroutine. One
+// record at a time is enough: hosts repeat what they have.
+func (c *Coordinator) hearEvidence(o step.Output) {
+	if !c.Leads() || !c.hearing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer c.hearing.Store(false)
+		c.lineage.hear(c.ctx, o)
+	}()
 }
 
 // censusSoon has the node count the region's agents and send the census to the leader.

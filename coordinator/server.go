@@ -28,6 +28,7 @@ type server struct {
 	holds    holdHandlers
 	policies policyHandlers
 	journal  journalHandlers
+	store    storeHandlers
 	fleet    fleetHandlers
 
 	bundle *identity.Bundle
@@ -132,6 +133,9 @@ func (s *server) routes() http.Handler {
 	leader("GET /v1/policies/two-persons", s.handle(s.policies.getTwoPersons))
 	write("PUT /v1/policies/two-persons", s.policies.putTwoPersons)
 	leader("GET /v1/log", s.handle(s.journal.getAll))
+
+	write("POST /v1/store/term", s.store.postTerm)
+	write("POST /v1/store/recover", s.store.postRecover)
 	return mux
 }
 

@@ -351,6 +351,15 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 // Children returns the number of children.
 func (n *Node) Children() int { return len(n.children) }
 
+// ChildLinks returns the links to the children.
+func (n *Node) ChildLinks() []step.PeerID {
+	links := make([]step.PeerID, len(n.children))
+	for i := range n.children {
+		links[i] = n.children[i].peer
+	}
+	return links
+}
+
 // Attached reports whether the node has a parent, or needs none.
 func (n *Node) Attached() bool { return n.cfg.leads() || n.up.attached() }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/body"
 	"banyan/internal/episode"
 	"banyan/mesh"
 	"banyan/mesh/step"
@@ -144,6 +145,22 @@ func (d *Driver) Do(ctx context.Context, fn func(n *mesh.Node)) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// FetchFrom asks a peer for a version, outside of the node's exchange, and calls take with the
+// offer.
+func (d *Driver) FetchFrom(
+	ctx context.Context, peer step.PeerID, want record.VersionKey, wish body.Wish, take func(body.Offer) error,
+) error {
+	var link *Link
+	running := d.Do(ctx, func(*mesh.Node) { link = d.links[peer] })
+	switch {
+	case !running:
+		return context.Cause(ctx)
+	case link == nil:
+		return errors.New("the link to the peer is gone")
+	}
+	return link.fetch(ctx, want, wish, take)
 }
 
 func (d *Driver) post(ctx context.Context, fn func()) bool {

@@ -40,6 +40,7 @@ func (l *Link) fetch(
 		Choice:   wish.Choice,
 		FormOnly: wish.FormOnly,
 		Digest:   want.Digest,
+		Whole:    wish.Whole,
 	}
 	if err := writeHeader(s, q); err != nil {
 		return err

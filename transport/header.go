@@ -16,11 +16,12 @@ import (
 type bodyRequest struct {
 	Config  string `cbor:"1,keyasint"`
 	Version uint64 `cbor:"2,keyasint"`
-	// Have, Choice and FormOnly are the fields of a body.Wish.
+	// Have, Choice, FormOnly and Whole are the fields of a body.Wish.
 	Have     []record.Ref    `cbor:"3,keyasint,omitempty"`
 	Choice   wire.FormChoice `cbor:"4,keyasint,omitempty"`
 	FormOnly bool            `cbor:"5,keyasint,omitempty"`
 	Digest   record.Digest   `cbor:"6,keyasint"` // of the version's manifest
+	Whole    bool            `cbor:"7,keyasint,omitempty"`
 }
 
 func (q *bodyRequest) key() record.VersionKey {

@@ -40,7 +40,7 @@ func (l *Link) requests(ctx context.Context, fn func(request)) {
 			}
 			fn(request{
 				want:   q.key(),
-				wish:   body.Wish{Have: q.Have, Choice: q.Choice, FormOnly: q.FormOnly},
+				wish:   body.Wish{Have: q.Have, Choice: q.Choice, FormOnly: q.FormOnly, Whole: q.Whole},
 				stream: s,
 				limits: l.limits,
 			})

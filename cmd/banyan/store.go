@@ -14,9 +14,9 @@ import (
 func newStore(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Mend the store of a coordinator that does not start",
+		Short: "Mend the store of a leader that stopped writing, or that does not start",
 	}
-	cmd.AddCommand(newStoreAcceptLoss(a))
+	cmd.AddCommand(newStoreRecover(a), newStoreTerm(a), newStoreAcceptLoss(a))
 	return cmd
 }
 

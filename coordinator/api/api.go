@@ -206,6 +206,10 @@ type CoordinatorStatus struct {
 	Leads    bool   `json:"leads"`
 	Attached bool   `json:"attached"`
 	Revision uint64 `json:"revision"`
+	// Term is the term of the store.
+	Term uint64 `json:"term"`
+	// Stopped says why a leader has stopped writing; empty if it writes.
+	Stopped string `json:"stopped,omitempty"`
 	// Agents is the number of agents by region, as far as this coordinator knows.
 	Agents map[string]int `json:"agents"`
 	// Version is the version of the program.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -36,14 +37,15 @@ type Ledger struct {
 	versionstore.Reader
 	store versionstore.Store
 	keys  map[string]record.Key
-	term  uint64 // in which the ledger writes
+	term  atomic.Uint64 // in which the ledger writes
 	log   *slog.Logger
 
 	versions *metrics.Counter
 	moves    *metrics.Counter
 
 	writing   sync.Mutex // held during an update
-	journaled uint64     // number of a recent entry of the journal; 0 if not known; guarded by writing
+	stopped   atomic.Pointer[StoppedError]
+	journaled uint64 // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
 // New returns a ledger over a store. The ledger writes in the store's present term: if the
@@ -53,15 +55,16 @@ func New(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("term of the store: %w", err)
 	}
-	return &Ledger{
+	l := &Ledger{
 		Reader:   cfg.Store,
 		store:    cfg.Store,
 		keys:     cfg.Keys,
-		term:     term,
 		log:      cfg.Log,
 		versions: cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
 		moves:    cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
-	}, nil
+	}
+	l.term.Store(term)
+	return l, nil
 }
 
 // Ref returns the reference by which a pointer names a stored version.
@@ -85,7 +88,10 @@ func (l *Ledger) HasKey(region string) bool {
 // SignHead signs a head in the ledger's term, with the activation key of the head's region.
 // It returns the head as signed.
 func (l *Ledger) SignHead(h record.Head) (record.Head, []byte, error) {
-	h.Term = l.term
+	h.Term = l.term.Load()
+	if stopped := l.Stopped(); stopped != nil {
+		return h, nil, stopped
+	}
 	key, ok := l.keys[h.Region]
 	if !ok {
 		return h, nil, fmt.Errorf("head of region %s: %w", h.Region, ErrNoKey)
@@ -138,11 +144,15 @@ func (l *Ledger) RemoveDocument(ctx context.Context, act Act, kind, name string)
 	})
 }
 
-// Update calls fn with the write lock held and returns the error of fn. fn must not call Update,
+// Update calls fn with the write lock held and returns the error of fn, or a *StoppedError if the
+// ledger has stopped writing. fn must not call Update,
 // ReplaceDocument or RemoveDocument, and must not keep the Writer.
 func (l *Ledger) Update(fn func(w *Writer) error) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if stopped := l.Stopped(); stopped != nil {
+		return stopped
+	}
 	w := &Writer{ledger: l}
 	defer func() { w.ledger = nil }()
 	return fn(w)
@@ -187,7 +197,7 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 		return nil, err
 	}
 	revision, err := l.store.Commit(ctx, versionstore.Transaction{
-		Term:      l.term,
+		Term:      l.term.Load(),
 		Versions:  changes.Versions,
 		Pointers:  signed,
 		Schemas:   changes.Schemas,
@@ -237,7 +247,7 @@ func (l *Ledger) sign(moves []record.Pointer, now time.Time) ([]versionstore.Sig
 		if !ok {
 			return nil, fmt.Errorf("pointer of %s in region %s: %w", p.Config, p.Region, ErrNoKey)
 		}
-		p.Term = l.term
+		p.Term = l.term.Load()
 		p.TimeMicros = now.UnixMicro()
 		raw, err := record.SignPointer(p, key)
 		if err != nil {

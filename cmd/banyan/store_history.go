@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/coordinator/api"
+	"banyan/internal/quantity"
+)
+
+func newStoreTerm(a *app) *cobra.Command {
+	var in api.NewTerm
+	cmd := &cobra.Command{
+		Use:   "new-term",
+		Short: "Keep the history of the leader's store, and have every host take it",
+		Long: `Keep the history of the leader's store, and have every host take it.
+
+A leader whose store was restored from an older copy, or that ran beside another leader, stops
+writing when a host shows it a newer or another signed record. This command begins a new term:
+the leader writes again, and signs every pointer anew. Hosts take those, and drop what they
+had of the lost history. 'banyan store recover' keeps what the hosts have instead.`,
+		Example: `  banyan store new-term -m "the backup of 12:00 is what we want"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ask := func(ctx context.Context, c *api.Client) (api.Term, error) { return c.BeginTerm(ctx, in) }
+			return show(a, cmd, ask, func(w io.Writer, t api.Term) {
+				fmt.Fprintf(w, "term %d began: every pointer is signed anew\n", t.Term)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the log: why")
+	return cmd
+}
+
+func newStoreRecover(a *app) *cobra.Command {
+	var in api.Recover
+	wait := 30 * time.Second
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "Take the history that the hosts have into the leader's store",
+		Long: `Take the history that the hosts have into the leader's store.
+
+Every host holds the signed pointers of its region and the signed versions that it runs. The
+leader asks the hosts and the followers that are connected to it, stores what is newer than
+its own, and begins a new term. Rollouts, plans, holds, and versions that no pointer names
+can't be recovered. If something can't be recovered, the leader goes on not to write, unless
+--partly is given.`,
+		Example: `  banyan store recover -m "the disk of coordinator-eu was restored from 12:00"`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			in.Wait = quantity.Duration(wait)
+			out, err := client.Recover(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			if err := a.print(out, func(w io.Writer) { printRecovered(w, out) }); err != nil {
+				return err
+			}
+			if out.Stopped {
+				return errors.New("the leader does not write yet: not everything could be recovered; " +
+					"--partly goes on without it")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", wait, "`TIME` for which hosts are waited for")
+	cmd.Flags().BoolVar(&in.Partly, "partly", false, "begin the new term even if something can't be recovered")
+	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the log: why")
+	return cmd
+}
+
+func printRecovered(w io.Writer, out api.Recovered) {
+	if len(out.Recovered)+len(out.Failed) > 0 {
+		fmt.Fprintln(w, "CONFIG\tREGION\tTERM\tEPOCH\tVERSION\tCANDIDATE\tRECOVERED")
+	}
+	for _, p := range out.Recovered {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\tyes\n", p.Config, p.Region, p.Term, p.Epoch, p.Version, p.Candidate)
+	}
+	for _, p := range out.Failed {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\tno: %s\n", p.Config, p.Region, p.Term, p.Epoch, p.Version, p.Candidate, p.Why)
+	}
+	if out.Silent > 0 {
+		fmt.Fprintf(w, "%d connected hosts did not send all of their pointers in time\n", out.Silent)
+	}
+	if out.Term != 0 {
+		fmt.Fprintf(w, "%d pointers recovered; term %d began\n", len(out.Recovered), out.Term)
+	}
+}

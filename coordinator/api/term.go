@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"banyan/internal/quantity"
+)
+
+// NewTerm is the request to begin a new term: the history of the store goes on.
+type NewTerm struct {
+	Message string `json:"message,omitempty"`
+}
+
+// Term is the answer to NewTerm.
+type Term struct {
+	Term uint64 `json:"term"`
+}
+
+// Recover is the request to take the history that the hosts have.
+type Recover struct {
+	// Wait is the time for which hosts are waited for; default 30 s.
+	Wait quantity.Duration `json:"wait,omitempty"`
+	// Partly begins the next term although some pointers could not be recovered: hosts that have
+	// them take what the store has instead.
+	Partly  bool   `json:"partly,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// Recovered is the answer to Recover.
+type Recovered struct {
+	// Term is the term that began; 0 if none began.
+	Term uint64 `json:"term"`
+	// Recovered are the pointers that the store had lost and has again.
+	Recovered []RecoveredPointer `json:"recovered"`
+	// Failed are the pointers that could not be recovered.
+	Failed []RecoveredPointer `json:"failed"`
+	// Silent is the number of connected hosts that did not send all of their pointers in time.
+	Silent int `json:"silent"`
+	// Stopped is true if the leader still does not write, because of Failed.
+	Stopped bool `json:"stopped"`
+}
+
+// RecoveredPointer is a pointer that hosts have.
+type RecoveredPointer struct {
+	Config    string `json:"config"`
+	Region    string `json:"region"`
+	Term      uint64 `json:"term"`
+	Epoch     uint64 `json:"epoch"`
+	Version   uint64 `json:"version"`
+	Candidate uint64 `json:"candidate,omitempty"`
+	// Why says why the pointer could not be recovered.
+	Why string `json:"why,omitempty"`
+}
+
+// BeginTerm makes the leader begin a new term.
+func (c *Client) BeginTerm(ctx context.Context, in NewTerm) (out Term, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, "/v1/store/term", in, &out)
+}
+
+// Recover makes the leader take the history that the hosts have.
+func (c *Client) Recover(ctx context.Context, in Recover) (out Recovered, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, "/v1/store/recover", in, &out)
+}

@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"banyan/record"
+)
+
+// reissueBatch is the number of pointers that are issued again in one transaction.
+const reissueBatch = 64
+
+// StoppedError means that the ledger has stopped writing, because hosts hold signed records that
+// are newer than the store, or contradict it: the store was restored from an older copy, or
+// another leader writes to a copy of it.
+type StoppedError struct{ Why string }
+
+func (e *StoppedError) Error() string {
+	return "this leader has stopped writing: " + e.Why
+}
+
+// Stop makes every further Update and SignHead fail with a *StoppedError, until the next term
+// begins. It reports whether the ledger was writing before.
+func (l *Ledger) Stop(why string) bool { return l.stopped.CompareAndSwap(nil, &StoppedError{Why: why}) }
+
+// Stopped returns why the ledger has stopped writing; nil if it has not.
+func (l *Ledger) Stopped() *StoppedError { return l.stopped.Load() }
+
+// BeginTerm raises the term of the store to at least atLeast, makes the ledger write again, and
+// issues every pointer anew in the new term: hosts that hold pointers of an earlier history then
+// take those of this store. It returns the new term.
+func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64, error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	term, err := l.store.RaiseTerm(ctx, atLeast)
+	if err != nil {
+		return 0, err
+	}
+	l.term.Store(term)
+	l.stopped.Store(nil)
+	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
+	act.What = fmt.Sprintf("term %d begins", term)
+	return term, l.reissue(ctx, act)
+}
+
+// Reissue issues the pointers of earlier terms anew, in case a crash cut BeginTerm short.
+func (l *Ledger) Reissue(ctx context.Context) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.reissue(ctx, Act{By: "leader", What: fmt.Sprintf("term %d goes on", l.term.Load())})
+}
+
+// reissue signs and stores the pointers of earlier terms anew. The caller holds the write lock.
+func (l *Ledger) reissue(ctx context.Context, act Act) error {
+	stored, err := l.Pointers(ctx, "", 0)
+	if err != nil {
+		return err
+	}
+	var moves []record.Pointer
+	for _, s := range stored {
+		p := s.Pointer
+		if p.Term >= l.term.Load() || !l.HasKey(p.Region) {
+			continue
+		}
+		p.Epoch++
+		moves = append(moves, p)
+	}
+	w := &Writer{ledger: l}
+	for batch := range slices.Chunk(moves, reissueBatch) {
+		if _, err := w.Commit(ctx, act, Changes{Moves: batch}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,105 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"banyan/coordinator/ledger"
+	"banyan/mesh/step"
+	"banyan/record"
+	"banyan/versionstore"
+)
+
+// lineage notices that the store of a leader is not of the history that the hosts know: it was
+// restored from an older copy, or another leader writes to a copy of it. Then the ledger stops
+// writing. A person decides which history goes on: 'banyan store recover' takes what the hosts
+// have, 'banyan store new-term' keeps what the store has.
+type lineage struct {
+	ledger  *ledger.Ledger
+	metrics *coordinatorMetrics
+	log     *slog.Logger
+
+	// term is the highest term of any record that a host has shown.
+	term atomic.Uint64
+}
+
+// hear takes a signed record from a host that differs from what the leader's node has. The node
+// may not have the whole store yet, so the store decides.
+func (l *lineage) hear(ctx context.Context, o step.Output) {
+	var why string
+	var err error
+	if a := o.Pointer.Announcement; a != nil {
+		l.saw(a.Pointer.Term)
+		why, err = l.againstPointer(ctx, a.Pointer, a.Digest)
+	} else {
+		l.saw(o.Head.Term)
+		why, err = l.againstHead(ctx, o.Head)
+	}
+	if err != nil {
+		l.log.Error("a host's record was not compared with the store", "error", err)
+		return
+	}
+	if why == "" || !l.ledger.Stop(why) {
+		return
+	}
+	l.metrics.stopped.Inc()
+	l.log.Error("this leader has stopped writing; 'banyan store recover' takes the history of the hosts, "+
+		"'banyan store new-term' keeps the history of this store", "why", why)
+}
+
+func (l *lineage) saw(term uint64) {
+	for {
+		held := l.term.Load()
+		if term <= held || l.term.CompareAndSwap(held, term) {
+			return
+		}
+	}
+}
+
+// againstPointer returns how a host's pointer contradicts the store; empty if it does not.
+func (l *lineage) againstPointer(ctx context.Context, p record.Pointer, digest record.Digest) (string, error) {
+	held, err := l.ledger.Pointer(ctx, p.Config, p.Region)
+	switch {
+	case errors.Is(err, versionstore.ErrNotFound):
+		return fmt.Sprintf("a host has a pointer of %s in region %s (%s), and this store has none",
+			p.Config, p.Region, p.Position()), nil
+	case err != nil:
+		return "", err
+	case p.Position() > held.Pointer.Position():
+		return fmt.Sprintf("a host has %s of %s in region %s, and this store is at %s",
+			p.Position(), p.Config, p.Region, held.Pointer.Position()), nil
+	case p.Position() == held.Pointer.Position() && digest != held.Pointer.Digest():
+		return fmt.Sprintf("a host has another pointer of %s in region %s at %s than this store: "+
+			"a second leader signed it", p.Config, p.Region, p.Position()), nil
+	}
+	return "", nil
+}
+
+// againstHead returns how a host's head contradicts the store; empty if it does not.
+func (l *lineage) againstHead(ctx context.Context, h record.Head) (string, error) {
+	stored, err := l.ledger.Pointers(ctx, h.Region, 0)
+	if err != nil {
+		return "", err
+	}
+	var revision uint64
+	var state record.State
+	for _, s := range stored {
+		revision = max(revision, s.Revision)
+		state.Add(s.Pointer.Digest())
+	}
+	switch {
+	case h.Revision > revision:
+		return fmt.Sprintf("a host has seen revision %d of region %s, and this store is at revision %d",
+			h.Revision, h.Region, revision), nil
+	case h.Revision == revision && h.State != state:
+		return fmt.Sprintf("a host has seen other pointers of region %s at revision %d than this store has: "+
+			"a second leader signed them", h.Region, h.Revision), nil
+	}
+	return "", nil
+}
+
+// next returns the lowest term that is higher than every term that a host has shown.
+func (l *lineage) next() uint64 { return l.term.Load() + 1 }

@@ -1,0 +1,235 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"banyan/body"
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/mesh"
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+	"banyan/record"
+	"banyan/transport"
+	"banyan/versionstore"
+)
+
+// recovery gives a store the history back that it lost, from the hosts:
+//
+//	InRecover ──► every child sends its pointers ──► OpRecovered: the newer ones are collected
+//	  for each version that they name and that the store lacks: fetch it from a child that has it
+//	  import the versions, then the pointers ──► a new term begins
+//
+// A host holds the signed pointers of its region and the signed versions that it runs. Rollouts,
+// plans, holds and versions that no pointer names can't be recovered.
+type recovery struct {
+	ledger  *ledger.Ledger
+	store   versionstore.Replica
+	blobs   *versionstore.FileBlobs
+	policy  *record.Policy
+	lineage *lineage
+	driver  *transport.Driver
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	running *gathering // nil while no recovery runs; guarded by mu
+}
+
+// gathering collects what the children send.
+type gathering struct {
+	pointers map[record.PointerKey]*wire.Announcement // the newest of each key
+	// holders are the children that sent a pointer of a config, by config: they are asked for its
+	// versions first.
+	holders map[string][]step.PeerID
+	waiting map[step.PeerID]bool // children that have not sent all of their pointers
+	done    chan struct{}        // closed when no child is waited for
+}
+
+// hear takes what a child sent. It runs in the driver's goroutine.
+func (r *recovery) hear(o step.Output) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := r.running
+	if g == nil {
+		return
+	}
+	a := o.Pointer.Announcement
+	if a == nil { // the child has sent all of its pointers
+		g.heardAll(o.Peer)
+		return
+	}
+	key := a.Pointer.Key()
+	held := g.pointers[key]
+	if held == nil && len(g.pointers) >= mesh.MaxConfigs {
+		return
+	}
+	if held == nil || a.Pointer.Position() > held.Pointer.Position() {
+		g.pointers[key] = a
+	}
+	if holders := g.holders[key.Config]; len(holders) < maxHolders && !slices.Contains(holders, o.Peer) {
+		g.holders[key.Config] = append(holders, o.Peer)
+	}
+}
+
+func (g *gathering) heardAll(child step.PeerID) {
+	if !g.waiting[child] {
+		return
+	}
+	delete(g.waiting, child)
+	if len(g.waiting) == 0 {
+		close(g.done)
+	}
+}
+
+// run recovers what the hosts have, and begins a new term. It waits for at most wait for the
+// children to send their pointers.
+func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Recovered, error) {
+	wait := cmp.Or(time.Duration(in.Wait), recoverWait)
+	g, err := r.gather(ctx, wait)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.Recovered{Silent: len(g.waiting), Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
+	for _, key := range slices.SortedFunc(maps.Keys(g.pointers), compareKeys) {
+		a := g.pointers[key]
+		line := api.RecoveredPointer{
+			Config:    key.Config,
+			Region:    key.Region,
+			Term:      a.Pointer.Term,
+			Epoch:     a.Pointer.Epoch,
+			Version:   a.Pointer.Baseline.Version,
+			Candidate: a.Pointer.Candidate.Version,
+		}
+		if err := r.take(ctx, a, g.holders[key.Config]); err != nil {
+			line.Why = err.Error()
+			out.Failed = append(out.Failed, line)
+			r.log.Error("pointer not recovered", "config", key.Config, "of", key.Region, "error", err)
+			continue
+		}
+		r.log.Info("pointer recovered", "pointer", a.Pointer.String())
+		out.Recovered = append(out.Recovered, line)
+	}
+	if len(out.Failed) > 0 && !in.Partly {
+		out.Stopped = true // the next term would hide what was not recovered
+		return out, nil
+	}
+	act := ledger.Act{By: by, Why: in.Message}
+	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
+	return out, err
+}
+
+// gather asks every child for its pointers, and waits until all have answered.
+func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, error) {
+	g := &gathering{
+		pointers: map[record.PointerKey]*wire.Announcement{},
+		holders:  map[string][]step.PeerID{},
+		waiting:  map[step.PeerID]bool{},
+		done:     make(chan struct{}),
+	}
+	r.mu.Lock()
+	busy := r.running != nil
+	if !busy {
+		r.running = g
+	}
+	r.mu.Unlock()
+	if busy {
+		return nil, &api.Error{Code: api.CodeConflict, Message: "a recovery is in progress"}
+	}
+	defer r.end(ctx)
+	asked := r.driver.Decide(ctx, func(n *mesh.Node) []step.Input {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, child := range n.ChildLinks() {
+			g.waiting[child] = true
+		}
+		if len(g.waiting) == 0 {
+			close(g.done)
+		}
+		return []step.Input{{Kind: step.InRecover}}
+	})
+	if !asked {
+		return nil, versionstore.ErrClosed
+	}
+	select {
+	case <-g.done:
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return g, nil
+}
+
+func (r *recovery) end(ctx context.Context) {
+	r.driver.Input(context.WithoutCancel(ctx), step.Input{Kind: step.InRecovered})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = nil
+}
+
+// take imports a pointer and the versions that it names.
+func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []step.PeerID) error {
+	p := a.Pointer
+	for _, ref := range []record.Ref{p.Baseline, p.Candidate} {
+		if ref.IsZero() {
+			continue
+		}
+		if err := r.takeVersion(ctx, ref.Of(p.Config), a.Revision, holders); err != nil {
+			return err
+		}
+	}
+	return r.store.ImportPointer(ctx, p, a.Raw, a.Revision)
+}
+
+// takeVersion fetches and imports a version, unless the store has the version. A version of the
+// same number with other content is not replaced.
+func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, revision uint64, holders []step.PeerID) error {
+	held, err := r.store.Version(ctx, v.Config, v.Version)
+	switch {
+	case err == nil && held.Manifest.Digest() == v.Digest && r.blobs.Has(held.Manifest.Forms[0].SHA256):
+		return nil
+	case err == nil && held.Manifest.Digest() != v.Digest:
+		return fmt.Errorf("the store has another version %d of %s, published by %s at %s: only one of the two can stay",
+			v.Version, v.Config, held.By, clock(held.At))
+	case err != nil && !errors.Is(err, versionstore.ErrNotFound):
+		return err
+	}
+	err = fmt.Errorf("no host that is connected to this coordinator has version %d of %s", v.Version, v.Config)
+	for _, peer := range holders {
+		fetched := r.fetch(ctx, peer, v, revision)
+		if fetched == nil {
+			return nil
+		}
+		err = fetched
+	}
+	return err
+}
+
+// fetch fetches the first form of a version from a child, and imports the version.
+func (r *recovery) fetch(ctx context.Context, peer step.PeerID, v record.VersionKey, revision uint64) error {
+	wish := body.Wish{Choice: wire.OnlyForm(0), FormOnly: true, Whole: true}
+	return r.driver.FetchFrom(ctx, peer, v, wish, func(o body.Offer) error {
+		verified, err := o.Verify(r.policy, v)
+		if err != nil {
+			return err
+		}
+		if o.What == body.ContentIndex {
+			return fmt.Errorf("%w: an index instead of the form", body.ErrMismatch)
+		}
+		if err := r.blobs.Put(ctx, verified.Described.SHA256, verified.Described.Size, o.Bytes); err != nil {
+			return err
+		}
+		return r.store.ImportManifest(ctx, verified.Manifest, o.Signed, revision)
+	})
+}
+
+func compareKeys(a, b record.PointerKey) int {
+	return cmp.Or(cmp.Compare(a.Config, b.Config), cmp.Compare(a.Region, b.Region))
+}

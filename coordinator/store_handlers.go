@@ -1,0 +1,55 @@
+package coordinator
+
+import (
+	"fmt"
+	"net/http"
+
+	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/record"
+	"banyan/transport/identity"
+)
+
+// storeHandlers answer requests about the history of the store.
+type storeHandlers struct {
+	ledger   *ledger.Ledger
+	lineage  *lineage
+	recovery *recovery
+}
+
+// postTerm begins a new term: the history of the store goes on, and hosts that have another
+// history take this one.
+func (h *storeHandlers) postTerm(r *http.Request, caller identity.Identity) (any, error) {
+	var in api.NewTerm
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	if err := checkMessage(in.Message); err != nil {
+		return nil, err
+	}
+	act := ledger.Act{By: caller.Name, Why: in.Message}
+	term, err := h.ledger.BeginTerm(r.Context(), act, h.lineage.next())
+	if err != nil {
+		return nil, err
+	}
+	return api.Term{Term: term}, nil
+}
+
+// postRecover takes the history that the hosts have.
+func (h *storeHandlers) postRecover(r *http.Request, caller identity.Identity) (any, error) {
+	var in api.Recover
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	if err := checkMessage(in.Message); err != nil {
+		return nil, err
+	}
+	return h.recovery.run(r.Context(), caller.Name, in)
+}
+
+func checkMessage(message string) error {
+	if len(message) > record.MaxMessage {
+		return fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(message), record.MaxMessage)
+	}
+	return nil
+}
