@@ -144,6 +144,9 @@ func (a arguments) announcement(prefix string) *wire.Announcement {
 	case a.has("candidate"):
 		raw += fmt.Sprintf(" %s %d", a.text("candidate", ""), a.number("share"))
 	}
+	if a.has("encoded-again") {
+		raw += " " // other bytes, the same pointer
+	}
 	m := &wire.Announcement{Revision: a.number("revision"), Raw: []byte(raw), Pushed: a.has("pushed")}
 	if name := fmt.Sprintf("%s@%d", config, epoch); a.s.said[name] == nil {
 		a.s.said[name] = m

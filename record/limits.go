@@ -19,7 +19,7 @@ const (
 	// MaxManifest is the largest signed manifest, in bytes.
 	MaxManifest = 2048
 	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.
-	MaxAnnouncement = 608
+	MaxAnnouncement = 560
 	// MaxPointer is the largest signed pointer, in bytes: an announcement without its
 	// revision and framing.
 	MaxPointer = MaxAnnouncement - 16

@@ -60,14 +60,15 @@ func testManifest() Manifest {
 }
 
 func testPointer() Pointer {
-	return Pointer{Config: "payments/limits", Region: "eu", Term: 1, Epoch: 7, Baseline: ref(2), Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
+	return Pointer{Config: "payments/limits", Region: "eu", Term: 2, Epoch: 7, Baseline: ref(2), Candidate: ref(3),
+		Wave: Wave{Share: 500, Any: []map[string]string{{"canary": "true"}}}, Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
 }
 
 // ref names a version whose content is made from n.
 func ref(n uint64) Ref { return Ref{Version: n, Digest: Sum([]byte{byte(n)})} }
 
 func testHead() Head {
-	return Head{Region: "eu", Term: 1, Revision: 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
+	return Head{Region: "eu", Term: 2, Revision: 1<<40 + 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
 }
 
 // sealed makes one record of each kind and the function that verifies it.

@@ -35,8 +35,8 @@ func OpenBadger(dir string, o embeddb.Options) (*Badger, error) {
 	o.Mark = true
 	db, err := embeddb.Open(dir, o)
 	if errors.Is(err, embeddb.ErrBehind) {
-		return nil, fmt.Errorf("%w: %w; choose one: 'banyan store recover' fetches what hosts have, a backup of %s "+
-			"gives back all that is in it, and 'banyan store accept-loss' goes on without the lost writes", ErrLost, err, dir)
+		return nil, fmt.Errorf("%w: %w; restore a backup of %s, or give the lost writes up with "+
+			"'banyan store accept-loss'; after either, 'banyan store recover' takes back what hosts have", ErrLost, err, dir)
 	}
 	if err != nil {
 		return nil, err

@@ -77,7 +77,11 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		if !s.Leads {
 			role = "follows"
 		}
-		fmt.Fprintf(w, "coordinator %s of region %s %s, revision %d, %s\n", s.Name, s.Region, role, s.Revision, s.Version)
+		fmt.Fprintf(w, "coordinator %s of region %s %s, term %d, revision %d, %s\n",
+			s.Name, s.Region, role, s.Term, s.Revision, s.Version)
+		if s.Stopped != "" {
+			fmt.Fprintf(w, "STOPPED WRITING: %s\n", s.Stopped)
+		}
 		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
 		for _, c := range configs {
 			for _, r := range c.Regions {

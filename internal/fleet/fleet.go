@@ -153,9 +153,13 @@ func (f *Fleet) StopCoordinator(i int) { f.processes[i].cancel() }
 
 // RestartCoordinator ends the coordinator of region i, waits for the end, and starts a new
 // coordinator on the same data and at the same addresses.
-func (f *Fleet) RestartCoordinator(i int) error {
+func (f *Fleet) RestartCoordinator(i int) error { return f.RestartCoordinatorAfter(i, func() {}) }
+
+// RestartCoordinatorAfter is RestartCoordinator, and calls fn while the coordinator is down.
+func (f *Fleet) RestartCoordinatorAfter(i int, fn func()) error {
 	old := f.processes[i]
 	old.end()
+	fn()
 	cfg, err := f.coordinatorConfig(i)
 	if err != nil {
 		return err

@@ -1,0 +1,262 @@
+package fleet_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"banyan/coordinator/api"
+	"banyan/draft"
+	"banyan/fec"
+	"banyan/internal/embeddb"
+	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
+	"banyan/record"
+	"banyan/versionstore"
+)
+
+// restored is a fleet whose leader can be put back to an older copy of its data.
+type restored struct {
+	*fleettest.Fleet
+	t      *testing.T
+	dir    string // data of the leader
+	backup string
+}
+
+// newRestored returns a fleet of three hosts that run "one", version 1 of a, and a backup of
+// the leader from that time.
+func newRestored(t *testing.T) *restored {
+	f := fleettest.Start(t, fleet.Config{
+		Agents:      3,
+		Regions:     []string{"eu"},
+		Fanout:      2,
+		KeepAlive:   200 * time.Millisecond,
+		IdleTimeout: time.Second,
+	})
+	r := &restored{Fleet: f, t: t, dir: filepath.Join(f.Config.Dir, "coordinator-eu"), backup: t.TempDir()}
+	r.publish("one")
+	r.with(func() { copyDir(t, r.dir, r.backup) })
+	return r
+}
+
+// publish makes text the newest version of a, and waits until status and hosts say so.
+func (r *restored) publish(text string) {
+	r.t.Helper()
+	r.Announce("a", []byte(text))
+	r.agree(text)
+}
+
+// with calls fn while the leader is down.
+func (r *restored) with(fn func()) {
+	r.t.Helper()
+	if err := r.RestartCoordinatorAfter(0, fn); err != nil {
+		r.t.Fatal(err)
+	}
+	r.WaitAttached()
+}
+
+// restore puts the leader's data back to the backup.
+func (r *restored) restore() {
+	r.t.Helper()
+	r.with(func() {
+		if err := os.RemoveAll(r.dir); err != nil {
+			r.t.Fatal(err)
+		}
+		copyDir(r.t, r.backup, r.dir)
+	})
+}
+
+// agree waits until status says that all hosts run the newest version, and then checks that
+// they show text.
+func (r *restored) agree(text string) {
+	r.t.Helper()
+	r.Until("all hosts are applied", func() bool {
+		s, err := r.Client.ConfigStatus(r.t.Context(), "a")
+		return err == nil && len(s.Regions) == 1 && s.Regions[0].Applied == 3 && s.Regions[0].Agents == 3
+	})
+	r.shows(text)
+	body, err := r.Client.Body(r.t.Context(), "a", r.running())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer body.Close()
+	if stored, err := io.ReadAll(body); err != nil || string(stored) != text {
+		r.t.Errorf("the running version is %q: %v; the hosts show %q", stored, err, text)
+	}
+}
+
+func (r *restored) running() uint64 {
+	s, err := r.Client.ConfigStatus(r.t.Context(), "a")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s.Regions[0].Version
+}
+
+func (r *restored) shows(text string) {
+	r.t.Helper()
+	for i := range r.Agents {
+		if got, err := os.ReadFile(r.Path(i, "a", "value")); err != nil || string(got) != text {
+			r.t.Errorf("host %d shows %q, want %q: %v", i, got, text, err)
+		}
+	}
+}
+
+// waitStopped waits until the leader has noticed that its history is not that of the hosts.
+func (r *restored) waitStopped() {
+	r.t.Helper()
+	r.Until("the leader stops writing", func() bool {
+		s, err := r.Client.Status(r.t.Context())
+		return err == nil && s.Stopped != ""
+	})
+	var refused *api.Error
+	d := api.Draft{Config: "a", Body: []byte("three"), ContentType: draft.TypeText}
+	_, err := r.Client.Publish(r.t.Context(), d, r.Key)
+	if !errors.As(err, &refused) || refused.Code != api.CodeUnavailable {
+		r.t.Errorf("a publish over a store that is behind: %v", err)
+	}
+}
+
+// After a restore, the store has another version 2 than the hosts. The leader says so, and takes
+// version 2 of the hosts back.
+func TestTruthARestoredStoreTakesTheHistoryOfTheHosts(t *testing.T) {
+	r := newRestored(t)
+	r.publish("A")
+	r.restore()
+	r.waitStopped()
+	r.shows("A")
+	s, err := r.Client.ConfigStatus(t.Context(), "a")
+	if err != nil || s.Regions[0].Version != 1 || s.Regions[0].Applied != 0 {
+		t.Errorf("the restored leader says %+v, %v: nobody runs its version 1", s, err)
+	}
+	out, err := r.Client.Recover(t.Context(), api.Recover{Message: "the disk died"})
+	if err != nil || len(out.Recovered) != 1 || len(out.Failed) != 0 || out.Term != 2 {
+		t.Fatalf("recovered %+v, %v", out, err)
+	}
+	r.agree("A")
+	r.publish("B")
+	if r.running() != 3 {
+		t.Errorf("version %d runs after the recovery, want 3", r.running())
+	}
+}
+
+// The backup is what is meant: the hosts go back to it, and a new version 2 is another one than
+// the version 2 that hosts have on disk.
+func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
+	r := newRestored(t)
+	r.publish("A")
+	r.restore()
+	r.waitStopped()
+	if term, err := r.Client.BeginTerm(t.Context(), api.NewTerm{Message: "12:00 is right"}); err != nil || term.Term != 2 {
+		t.Fatalf("term %+v, %v", term, err)
+	}
+	r.agree("one")
+	r.publish("B")
+	if r.running() != 2 {
+		t.Errorf("version %d runs, want 2", r.running())
+	}
+}
+
+// Two leaders move the pointer on copies of one store: both positions are equal, and the contents
+// differ. The second leader is told apart by the hosts of the first.
+func TestTruthTwoLeadersOnCopiesOfAStoreAreNoticed(t *testing.T) {
+	r := newRestored(t)
+	r.publish("A")
+	r.with(func() {
+		if err := os.RemoveAll(r.dir); err != nil {
+			t.Fatal(err)
+		}
+		copyDir(t, r.backup, r.dir)
+		r.moveAsAnotherLeader("B")
+	})
+	r.waitStopped()
+	r.shows("A")
+	s, err := r.Client.ConfigStatus(t.Context(), "a")
+	if err != nil || s.Regions[0].Version != 2 || s.Regions[0].Applied != 0 {
+		t.Errorf("the second leader says %+v, %v: nobody runs its version 2", s, err)
+	}
+	// Only one of the two versions 2 can stay. Nothing is recovered half.
+	out, err := r.Client.Recover(t.Context(), api.Recover{})
+	if err != nil || len(out.Failed) != 1 || !out.Stopped || out.Term != 0 {
+		t.Errorf("recovered %+v, %v", out, err)
+	}
+	if _, err := r.Client.BeginTerm(t.Context(), api.NewTerm{}); err != nil {
+		t.Fatal(err)
+	}
+	r.agree("B")
+}
+
+// moveAsAnotherLeader stores text as version 2 of a and moves the pointer, as a leader on a copy
+// of the store does.
+func (r *restored) moveAsAnotherLeader(text string) {
+	store, err := versionstore.OpenBadger(filepath.Join(r.dir, "store"), embeddb.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer store.Close()
+	blobs, err := versionstore.OpenFileBlobs(filepath.Join(r.dir, "blobs"), 1)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	m, signed := manifestOf(r.t, text, r.Key)
+	if err := blobs.Put(r.t.Context(), m.BodySHA256, m.BodySize, strings.NewReader(text)); err != nil {
+		r.t.Fatal(err)
+	}
+	key, err := record.LoadKey(r.Home.ActivationKey("eu"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	held, err := store.Pointer(r.t.Context(), "a", "eu")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p := held.Pointer
+	p.Epoch++
+	p.Baseline = m.Ref()
+	raw, err := record.SignPointer(p, key)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_, err = store.Commit(r.t.Context(), versionstore.Transaction{
+		Term:     1,
+		Versions: []versionstore.SignedManifest{{Manifest: m, Raw: signed, By: "another leader"}},
+		Pointers: []versionstore.SignedPointer{{Pointer: p, Raw: raw}},
+		By:       "another leader",
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// manifestOf signs text as version 2 of a.
+func manifestOf(t *testing.T, text string, key record.Key) (record.Manifest, []byte) {
+	form, _, err := fec.FormOf([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := record.Manifest{
+		Config:      "a",
+		Version:     2,
+		Parent:      1,
+		BodySize:    int64(len(text)),
+		BodySHA256:  record.Sum([]byte(text)),
+		Forms:       []record.Form{form},
+		ContentType: draft.TypeText,
+	}
+	signed, err := record.SignManifest(m, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, signed
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
