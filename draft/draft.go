@@ -6,27 +6,19 @@
 // [CheckSchema] for a schema. The CLI calls them so that the author hears of a mistake at
 // once. The control API calls them because every version passes it.
 //
-// A refused draft is a [*Rejection], which names the mistake and its line.
+// Data flow: the parser of the content type returns the documents of the body ([parserOf]), and
+// each is validated by the compiled schema. Without a schema the parsers check a body and keep
+// no values.
+//
+// A refused draft is a [*Rejection], which names the mistake and its line. A check takes time
+// linear in the size of the body, and its memory is bounded by the limits in limits.go.
 package draft
 
 import (
-	"errors"
 	"fmt"
-	"mime"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
-)
-
-// Limits of a check.
-const (
-	// MaxSchemaDepth is the largest depth of nesting in a parsed document.
-	MaxSchemaDepth = 1000
-	// MaxChecked is the largest parsed body, in bytes. Parsing needs several times
-	// as much memory.
-	MaxChecked = 64 << 20
 )
 
 // Rejection says why a draft cannot become a version.
@@ -86,14 +78,13 @@ func TypeOf(name string) string {
 	return TypeAny
 }
 
-// Check parses body according to its content type. If schema is not empty, Check validates the
-// parsed value. It returns a *Rejection if the draft is refused.
+// Check parses body according to its content type. If schema is not empty, Check validates each
+// document of the body. It returns a *Rejection if the draft is refused.
 func Check(contentType string, body, schema []byte) error {
-	base, _, err := mime.ParseMediaType(contentType)
+	parser, base, known, err := parserOf(contentType)
 	if err != nil {
-		return &Rejection{Reason: fmt.Sprintf("content type %q: %s", contentType, err)}
+		return err
 	}
-	parse, known := parsers[base]
 	if !known {
 		if len(schema) > 0 {
 			reason := fmt.Sprintf("the config has a schema, and a body of type %s cannot be validated; "+
@@ -102,24 +93,39 @@ func Check(contentType string, body, schema []byte) error {
 		}
 		return nil
 	}
-	value, lines, err := parse(body)
-	if err != nil {
+	if err := parser.checkSize(contentType, int64(len(body))); err != nil {
 		return err
 	}
-	if len(schema) == 0 {
-		return nil
+	documents, err := parser.parse(body, len(schema) > 0)
+	if err != nil || len(schema) == 0 {
+		return err
 	}
 	compiled, err := compile(schema)
 	if err != nil {
 		return err
 	}
-	return explain(compiled.Validate(value), lines)
+	for _, d := range documents {
+		if err := validate(compiled, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSize refuses a body that is too large for the parser.
+func (p parser) checkSize(contentType string, size int64) error {
+	if size <= p.limit {
+		return nil
+	}
+	reason := fmt.Sprintf("a body of type %s has %d bytes, the limit of a check is %d; publish the body as %s",
+		contentType, size, p.limit, TypeAny)
+	return &Rejection{Reason: reason}
 }
 
 // Checked reports whether bodies of a content type are parsed.
 func Checked(contentType string) bool {
-	base, _, err := mime.ParseMediaType(contentType)
-	return err != nil || parsers[base] != nil
+	_, _, known, err := parserOf(contentType)
+	return err != nil || known
 }
 
 // CheckFile is Check for a body in a file. It reads the file only if the content type is
@@ -133,79 +139,18 @@ func CheckFile(contentType, path string, schema []byte) error {
 }
 
 // CheckReader is Check for a body of size bytes. It calls read only if the content type is
-// parsed.
+// parsed and the body is not too large.
 func CheckReader(contentType string, size int64, schema []byte, read func() ([]byte, error)) error {
-	if !Checked(contentType) {
+	parser, _, known, err := parserOf(contentType)
+	if err != nil || !known {
 		return Check(contentType, nil, schema)
 	}
-	if size > MaxChecked {
-		reason := fmt.Sprintf("a body of type %s has %d bytes, the limit of a check is %d; publish the body as %s",
-			contentType, size, MaxChecked, TypeAny)
-		return &Rejection{Reason: reason}
+	if err := parser.checkSize(contentType, size); err != nil {
+		return err
 	}
 	body, err := read()
 	if err != nil {
 		return err
 	}
 	return Check(contentType, body, schema)
-}
-
-// CheckSchema checks that a JSON Schema compiles.
-func CheckSchema(schema []byte) error {
-	_, err := compile(schema)
-	return err
-}
-
-func compile(schema []byte) (*jsonschema.Schema, error) {
-	document, _, err := parseJSON(schema)
-	if err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
-	}
-	c := jsonschema.NewCompiler()
-	c.UseLoader(closedLoader{})
-	if err := c.AddResource("schema.json", document); err != nil {
-		return nil, &Rejection{Reason: "schema: " + err.Error()}
-	}
-	compiled, err := c.Compile("schema.json")
-	if err != nil {
-		return nil, &Rejection{Reason: "schema: " + err.Error()}
-	}
-	return compiled, nil
-}
-
-// closedLoader refuses references to other documents, so that a schema cannot make the process
-// read files or URLs.
-type closedLoader struct{}
-
-func (closedLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("schema refers to %s; put the whole schema in one document", url)
-}
-
-// explain returns a Rejection with the deepest cause of a validation error.
-func explain(err error, lines lineIndex) error {
-	if err == nil {
-		return nil
-	}
-	var invalid *jsonschema.ValidationError
-	if !errors.As(err, &invalid) {
-		return &Rejection{Reason: err.Error()}
-	}
-	for len(invalid.Causes) > 0 {
-		invalid = invalid.Causes[0]
-	}
-	path := pointerOf(invalid.InstanceLocation)
-	reason := invalid.Error()
-	if _, after, found := strings.Cut(reason, "': "); found {
-		reason = after
-	}
-	return &Rejection{Line: lines.find(invalid.InstanceLocation), Path: path, Reason: strings.TrimSpace(reason)}
-}
-
-// pointerOf returns the JSON Pointer of a location: ["a", "b/c"] is "/a/b~1c".
-func pointerOf(location []string) string {
-	var b strings.Builder
-	for _, part := range location {
-		b.WriteString("/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(part))
-	}
-	return b.String()
 }
