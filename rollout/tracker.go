@@ -20,8 +20,16 @@ const maxReasons = 3
 // concurrent use.
 type Tracker struct {
 	acks   map[record.PointerKey]*wire.AckEntry
+	ahead  map[record.PointerKey]*ahead
 	census map[string]counted   // by coordinator
 	placed map[string]headcount // by coordinator
+}
+
+// ahead holds the agents of a region that run a pointer which is not the leader's and not an older
+// one: the leader's store was restored from a backup, or another leader writes to a copy.
+type ahead struct {
+	position record.Position // the newest position of such a pointer
+	agents   *roaring.Bitmap
 }
 
 // counted is the newest census of a coordinator.
@@ -41,6 +49,7 @@ type headcount struct {
 func NewTracker() *Tracker {
 	return &Tracker{
 		acks:   map[record.PointerKey]*wire.AckEntry{},
+		ahead:  map[record.PointerKey]*ahead{},
 		census: map[string]counted{},
 		placed: map[string]headcount{},
 	}
@@ -54,15 +63,44 @@ func (t *Tracker) Moved(p record.Pointer) {
 		return
 	}
 	t.acks[key] = wire.NewAckEntry(key, p.Position(), digest)
+	if a := t.ahead[key]; a != nil && a.position < p.Position() {
+		delete(t.ahead, key)
+	}
 }
 
 // Acked adds acknowledgements. Acknowledgements of other pointers than the newest that Moved
-// was called with are dropped: the pointer was replaced, or is of a history of the store that
-// was lost.
+// was called with are not counted: the pointer was replaced, or is of a history of the store that
+// was lost. An agent that runs a pointer of a lost history does not count for an older pointer,
+// even if it once acknowledged that pointer.
 func (t *Tracker) Acked(entry *wire.AckEntry) {
-	if e := t.acks[entry.Key()]; e != nil && e.Pointer == entry.Pointer {
+	key := entry.Key()
+	e := t.acks[key]
+	switch {
+	case e == nil:
+		return
+	case e.Pointer == entry.Pointer:
 		e.Merge(entry)
+	case entry.Position < e.Position:
+		return
+	default:
+		t.passed(key, entry)
 	}
+	if a := t.ahead[key]; a != nil {
+		e.Applied.AndNot(a.agents)
+		e.Running.AndNot(a.agents)
+		e.Failed.AndNot(a.agents)
+	}
+}
+
+// passed notes the agents that have applied a pointer which the leader does not have.
+func (t *Tracker) passed(key record.PointerKey, entry *wire.AckEntry) {
+	a := t.ahead[key]
+	if a == nil {
+		a = &ahead{agents: roaring.New()}
+		t.ahead[key] = a
+	}
+	a.position = max(a.position, entry.Position)
+	a.agents.Or(entry.Applied)
 }
 
 // Acks returns the acknowledgements of a pointer, or nil.
