@@ -6,7 +6,8 @@
 //	seed ──► faults and updates at random moments ──► quiet ──► referee ──► Outcome
 //
 // A referee holds every effect against the invariants of docs/architecture.md as the
-// effect happens, and the whole fleet at the end of the quiet phase.
+// effect happens, and the whole fleet at the end of the quiet phase. Every two seconds it compares
+// what the status of each leader says with what the hosts run.
 //
 // Promise: a history is a function of its seed and of what is left out.
 package hostile

@@ -32,6 +32,8 @@ func New(seed uint64) *History {
 	}
 	h.addBodies(rand.New(rand.NewPCG(seed, 0x626f6479)))
 	h.addRelayOnly(rand.New(rand.NewPCG(seed, 0x73756273)))
+	h.addHistories(rand.New(rand.NewPCG(seed, 0x7465726d)))
+	h.addDamage(rand.New(rand.NewPCG(seed, 0x64616d67)))
 	return h.History
 }
 
@@ -100,6 +102,50 @@ func (h generator) addRelayOnly(r *rand.Rand) {
 	}
 }
 
+// noticed is the time, since the start of the quiet phase, at which a person notices a store
+// that was restored or copied without a new term.
+const noticed = 16 * time.Second
+
+// addHistories restores the store of some fleets from an older copy, or makes a follower lead
+// on a copy. Half of these are careless: nobody raises the term until the quiet phase.
+func (h generator) addHistories(r *rand.Rand) {
+	kinds := []world.FaultKind{world.FaultRestore, world.FaultRival}
+	for r.IntN(3) == 0 {
+		f := world.Fault{
+			At:       time.Duration(r.Int64N(int64(hostilePhase - time.Second))),
+			Kind:     kinds[r.IntN(len(kinds))],
+			Target:   "leader",
+			Careless: r.IntN(2) == 0,
+		}
+		f.For = hostilePhase + noticed - f.At
+		regions := h.Config.Network.Matrix.Regions
+		follower := r.IntN(len(regions))
+		switch {
+		case f.Kind == world.FaultRestore:
+			f.Factor = 1 + 40*r.Float64()
+		case follower > 0:
+			f.Target = "coordinator:" + regions[follower]
+		default:
+			continue // the leader has no rival
+		}
+		h.Faults = append(h.Faults, f)
+	}
+}
+
+// addDamage makes people edit files, makes disks lose bodies, and clones agents.
+func (h generator) addDamage(r *rand.Rand) {
+	kinds := []world.FaultKind{world.FaultEdit, world.FaultWipe, world.FaultClone}
+	for r.IntN(2) == 0 {
+		f := h.agentFault(kinds[r.IntN(len(kinds))], r)
+		if f.Kind == world.FaultClone {
+			h.Config.Clones++
+		} else {
+			f.For = 1
+		}
+		h.Faults = append(h.Faults, f)
+	}
+}
+
 // agentFault returns a fault of one agent that ends before the quiet phase.
 func (h generator) agentFault(kind world.FaultKind, r *rand.Rand) world.Fault {
 	at := time.Duration(r.Int64N(int64(hostilePhase - time.Second)))
@@ -126,7 +172,7 @@ func randomUpdate(r *rand.Rand) Update {
 }
 
 // earlyKinds is the number of world.FaultKinds from which randomFault draws. Later kinds
-// have functions of their own: addLateRelays and addBodies.
+// have functions of their own, such as addLateRelays.
 const earlyKinds = 8
 
 // randomFault returns a fault that ends before the quiet phase. Half of the relays that

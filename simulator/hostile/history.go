@@ -69,6 +69,7 @@ func (h *History) Run(trace bool) (Outcome, error) {
 	w.BeginHeads()
 	start := step.Time(h.start())
 	h.schedule(w, start)
+	h.watch(w, start, referee)
 	w.Run(start.Add(hostilePhase + quietPhase))
 	referee.atRest()
 	out.Violations = referee.violations
@@ -94,23 +95,76 @@ func (h *History) schedule(w *world.World, start step.Time) {
 			w.Strike(f, start, i, func(string) {})
 		}
 	}
-	versions := map[string]uint64{}
+	configs := map[string]bool{}
 	for i, u := range h.Updates {
 		if keeps(h.KeepUpdates, i) {
-			w.At(start.Add(u.At), func() { u.move(w, versions) })
+			w.At(start.Add(u.At), func() {
+				configs[u.Config] = true
+				for leader := range w.Leaders() {
+					u.move(w, leader)
+				}
+			})
 		}
 	}
 	w.At(start.Add(hostilePhase+lastUpdate), func() {
-		for _, config := range slices.Sorted(maps.Keys(versions)) {
-			Update{Config: config, Body: 200}.move(w, versions)
+		for _, config := range slices.Sorted(maps.Keys(configs)) {
+			Update{Config: config, Body: 200}.move(w, 0)
 		}
 	})
 }
 
-// move performs the update. versions holds the newest version of each config.
-func (u Update) move(w *world.World, versions map[string]uint64) {
-	last := versions[u.Config]
-	c := world.Change{Config: u.Config, Version: last + 1}
+// Times of the referee's looks at what the leaders say.
+const (
+	lookEvery = 2 * time.Second
+	// settles is the time after a fault until a moment is quiet: a host reports a changed file
+	// again after 10 seconds.
+	settles = 15 * time.Second
+)
+
+// watch makes every coordinator count its agents, and the referee compare what the leaders say
+// with what the hosts run, once in a while.
+func (h *History) watch(w *world.World, start step.Time, r *referee) {
+	for at := lookEvery; at < hostilePhase+quietPhase; at += lookEvery {
+		w.At(start.Add(at), func() {
+			for i := range int32(w.Regions()) {
+				if !w.Host(i).Down() {
+					w.Census(i)
+				}
+			}
+			r.judgeClaims(h.quiet(at))
+		})
+	}
+}
+
+// quiet reports whether nothing has gone wrong, and nothing was updated, for a while before a
+// moment. A copy of the store, and a lie that never ends, is no unrest: the leaders must tell
+// the truth all the same.
+func (h *History) quiet(at time.Duration) bool {
+	near := func(from, until time.Duration) bool { return from <= at && at < until+settles }
+	for i, f := range h.Faults {
+		if !keeps(h.Keep, i) || f.For == 0 {
+			continue
+		}
+		calm := f.Kind == world.FaultRestore && f.Careless || f.Kind == world.FaultRival
+		switch {
+		case calm && (near(f.At, f.At) || near(f.At+f.For, f.At+f.For)):
+			return false
+		case !calm && near(f.At, f.At+f.For):
+			return false
+		}
+	}
+	for i, u := range h.Updates {
+		if keeps(h.KeepUpdates, i) && near(u.At, u.At) {
+			return false
+		}
+	}
+	return !near(hostilePhase+lastUpdate, hostilePhase+lastUpdate)
+}
+
+// move performs the update at a leader.
+func (u Update) move(w *world.World, leader int32) {
+	last := w.LastVersion(leader, u.Config)
+	c := world.Change{Config: u.Config, Version: last + 1, Leader: leader}
 	switch {
 	case u.Back && last > 1:
 		c.Version = last - 1
@@ -120,8 +174,7 @@ func (u Update) move(w *world.World, versions map[string]uint64) {
 		c.Wave = record.Wave{Share: uint16(u.Percent) * 100}
 	}
 	if newest := max(c.Version, c.Candidate); newest > last {
-		versions[u.Config] = newest
-		w.SetBodySize(world.Key(u.Config, newest), u.Body)
+		w.SetBodySize(w.Version(leader, u.Config, newest), u.Body)
 	}
 	w.Move(c)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"banyan/simulator/world"
 )
 
 var hostileSeeds = flag.Int("hostile-seeds", 150, "how many hostile histories to run")
@@ -18,6 +20,23 @@ var hostileSeeds = flag.Int("hostile-seeds", 150, "how many hostile histories to
 //     698, 1291).
 var broke = []uint64{130, 143, 152, 227, 232, 236, 254, 288, 299, 546, 656, 698, 1291}
 
+// brokeTruth holds seeds in which a status once counted a host that ran something else:
+//
+//   - The store was restored from a backup, and an agent that had acknowledged a pointer of the
+//     backup was ahead of it (964, 2048).
+var brokeTruth = []uint64{964, 2048}
+
+// later reports whether a fault is of a kind that was added after the seeds in broke were found.
+func later(f world.Fault) bool {
+	return slices.Index(world.FaultKinds(), f.Kind) > slices.Index(world.FaultKinds(), world.FaultPoison)
+}
+
+func TestTruthStatusSaysWhatHostsRunInHostileHistories(t *testing.T) {
+	for _, seed := range brokeTruth {
+		judge(t, New(seed))
+	}
+}
+
 func TestNoInvariantBreaksWhateverGoesWrong(t *testing.T) {
 	seeds := slices.Clone(broke)
 	for i := range *hostileSeeds {
@@ -27,15 +46,9 @@ func TestNoInvariantBreaksWhateverGoesWrong(t *testing.T) {
 		h := New(seed)
 		if n < len(broke) {
 			h.Config.RelayShare = 0 // the seeds were found when every agent subscribed
+			h.Faults = slices.DeleteFunc(h.Faults, later)
 		}
-		out, err := h.Run(false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(out.Violations) > 0 {
-			small := h.Shrink()
-			t.Errorf("seed %d: %s\nreproduce: %s\n%s", seed, out.Violations[0], small.Command(), strings.Join(small.Describe(), "\n"))
-		}
+		out := judge(t, h)
 		if n%20 == 0 {
 			if again, _ := h.Run(true); again.History != out.History || again.Events != out.Events {
 				t.Errorf("seed %d: two runs differ", seed)
@@ -45,4 +58,19 @@ func TestNoInvariantBreaksWhateverGoesWrong(t *testing.T) {
 			t.Errorf("seed %d: nothing happened", seed)
 		}
 	}
+}
+
+// judge runs a history, and reports what the referee finds.
+func judge(t *testing.T, h *History) Outcome {
+	t.Helper()
+	out, err := h.Run(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out.Violations) > 0 {
+		small := h.Shrink()
+		t.Errorf("seed %d: %s\nreproduce: %s\n%s",
+			h.Seed, out.Violations[0], small.Command(), strings.Join(small.Describe(), "\n"))
+	}
+	return out
 }

@@ -13,17 +13,21 @@ import (
 // every effect when it happens, and the whole fleet at rest. The numbers in violations are
 // those of the invariants.
 type referee struct {
-	w         *world.World
-	committed map[epochKey]*record.Pointer
-	// last holds the epoch that each host applied last. It outlives restarts and disks.
-	last       map[effectKey]uint64
+	w *world.World
+	// committed holds the committed pointers, by digest.
+	committed map[record.Digest]*record.Pointer
+	// newest holds the position that was committed last in each history of the store.
+	newest map[historyKey]record.Position
+	// last holds the position that each host applied last. It outlives restarts and disks.
+	last       map[effectKey]record.Position
+	truth      truth
 	violations []string
 }
 
-// epochKey names one epoch of a config in a region.
-type epochKey struct {
+// historyKey names a config in a region, in one history of the store.
+type historyKey struct {
+	history uint32
 	pointer record.PointerKey
-	epoch   uint64
 }
 
 // effectKey names a config on a host.
@@ -39,10 +43,12 @@ const maxViolations = 20
 func newReferee(w *world.World) *referee {
 	r := &referee{
 		w:         w,
-		committed: map[epochKey]*record.Pointer{},
-		last:      map[effectKey]uint64{},
+		committed: map[record.Digest]*record.Pointer{},
+		newest:    map[historyKey]record.Position{},
+		last:      map[effectKey]record.Position{},
+		truth:     newTruth(w),
 	}
-	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied})
+	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied, Leader: r.truth.hears})
 	return r
 }
 
@@ -54,39 +60,45 @@ func (r *referee) violate(format string, args ...any) {
 	r.violations = append(r.violations, at+fmt.Sprintf(format, args...))
 }
 
-// commits checks a committed pointer: its epoch is new, and follows the epoch before.
-func (r *referee) commits(a *wire.Announcement) {
+// commits checks a committed pointer: its position follows the position before, in the history
+// of the store that the leader writes.
+func (r *referee) commits(leader int32, a *wire.Announcement) {
 	p := &a.Pointer
-	key := epochKey{p.Key(), p.Epoch}
-	if r.committed[key] != nil {
-		r.violate("invariant 4: epoch %d of %s in %s was won twice", p.Epoch, p.Config, p.Region)
+	key := historyKey{r.w.HistoryOf(leader), p.Key()}
+	last, known := r.newest[key]
+	switch {
+	case known && p.Position() <= last:
+		r.violate("invariant 4: %s of %s in %s was won twice", p.Position(), p.Config, p.Region)
+	case known && p.Epoch != last.Epoch()+1, !known && key.history == 0 && p.Epoch != 1:
+		r.violate("invariant 4: %s of %s in %s follows no epoch", p.Position(), p.Config, p.Region)
 	}
-	if p.Epoch > 1 && r.committed[epochKey{p.Key(), p.Epoch - 1}] == nil {
-		r.violate("invariant 4: epoch %d of %s in %s follows no epoch", p.Epoch, p.Config, p.Region)
-	}
-	r.committed[key] = p
+	r.newest[key] = p.Position()
+	r.committed[a.Digest] = p
+	r.truth.commits(leader, a)
 }
 
-// applied checks an effect: the epoch was committed, gives the host that version, and is
-// higher than the epoch before; and the body of the version is on the host's disk.
+// applied checks an effect: the pointer was committed, gives the host that version, and is
+// newer than the pointer before; and the body of the version is on the host's disk.
 func (r *referee) applied(a world.Applied) {
 	h := r.w.Host(a.Host)
-	p := r.committed[epochKey{record.PointerKey{Config: a.Config, Region: h.Region()}, a.Epoch}]
+	p := r.committed[a.Pointer]
 	if p == nil {
-		r.violate("invariant 1: %s applied %s epoch %d, which nobody committed", h.Name(), a.Config, a.Epoch)
+		r.violate("invariant 1: %s applied %s %s, which nobody committed", h.Name(), a.Config, a.Position)
 		return
 	}
 	on := effectKey{a.Host, a.Config}
+	newer := a.Position > r.last[on] || a.Again && a.Position == r.last[on]
 	if want := p.VersionFor(h.Name(), nil); a.Key().Ref() != want {
-		r.violate("invariant 1: %s applied version %d of %s under epoch %d, which names version %d",
-			h.Name(), a.Version, a.Config, a.Epoch, want.Version)
-	} else if a.Epoch <= r.last[on] {
-		r.violate("invariant 2: %s applied %s epoch %d after epoch %d", h.Name(), a.Config, a.Epoch, r.last[on])
+		r.violate("invariant 1: %s applied version %d of %s under %s, which names version %d",
+			h.Name(), a.Version, a.Config, a.Position, want.Version)
+	} else if !newer {
+		r.violate("invariant 2: %s applied %s %s after %s", h.Name(), a.Config, a.Position, r.last[on])
 	}
 	if a.Version != 0 && !h.Holds(a.Key()) {
 		r.violate("invariant 3: %s applied %s version %d without its body", h.Name(), a.Config, a.Version)
 	}
-	r.last[on] = a.Epoch
+	r.last[on] = a.Position
+	r.truth.applied(a)
 }
 
 // atRest checks the fleet after the quiet phase.
@@ -99,9 +111,9 @@ func (r *referee) atRest() {
 	for _, a := range w.Pointers() {
 		p := &a.Pointer
 		want[p.Region].add(a)
-		if r.committed[epochKey{p.Key(), p.Epoch}] == nil {
-			r.violate("invariant 5: the store has %s epoch %d in %s, which was not committed",
-				p.Config, p.Epoch, p.Region)
+		if r.committed[a.Digest] == nil {
+			r.violate("invariant 5: the store has %s %s in %s, which was not committed",
+				p.Config, p.Position(), p.Region)
 		}
 	}
 	for i := range w.Agents() {
@@ -144,7 +156,7 @@ type agentState struct {
 	// rooted is true if the path over the parents leads to a coordinator.
 	rooted    bool
 	children  int
-	epochs    map[string]uint64 // applied epochs, by config
+	pointers  map[string]record.Digest // applied pointers, by config
 	relayOnly bool
 	bodies    int
 	cacheUsed int64
@@ -158,7 +170,7 @@ func observe(w *world.World, i int32) agentState {
 	s := agentState{
 		name:      h.Name(),
 		attached:  !h.Down() && h.Node().Attached(),
-		epochs:    map[string]uint64{},
+		pointers:  map[string]record.Digest{},
 		relayOnly: h.RelayOnly(),
 		bodies:    h.Bodies(),
 	}
@@ -166,8 +178,8 @@ func observe(w *world.World, i int32) agentState {
 		return s
 	}
 	for _, a := range w.Pointers() {
-		if epoch, ok := h.AppliedEpoch(a.Pointer.Config); ok {
-			s.epochs[a.Pointer.Config] = epoch
+		if pointer, ok := h.AppliedPointer(a.Pointer.Config); ok {
+			s.pointers[a.Pointer.Config] = pointer
 		}
 	}
 	s.rooted = rooted(w, i)
@@ -207,9 +219,8 @@ func (r *referee) judge(s agentState, want *target) {
 		r.violate("invariant 8: %s has %d children", s.name, s.children)
 	}
 	for _, p := range want.pointers {
-		if epoch, ok := s.epochs[p.Config]; !ok || epoch != p.Epoch {
-			r.violate("invariant 7: %s has %s at epoch %d, the store is at epoch %d",
-				s.name, p.Config, epoch, p.Epoch)
+		if s.pointers[p.Config] != p.Digest() {
+			r.violate("invariant 7: %s has %s not at %s, which is the store's", s.name, p.Config, p.Position())
 		}
 	}
 	if s.relayOnly && s.bodies > 0 {
@@ -236,7 +247,7 @@ func (r *referee) judgeAcks(a *wire.Announcement) {
 		got = int(e.Applied.GetCardinality())
 	}
 	if want := r.w.Audience(p.Region); got != want {
-		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s epoch %d",
-			got, want, p.Region, p.Config, p.Epoch)
+		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s %s",
+			got, want, p.Region, p.Config, p.Position())
 	}
 }

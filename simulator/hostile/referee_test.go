@@ -36,6 +36,19 @@ func broken(t *testing.T, spoil func(w *world.World, r *referee)) []string {
 	return r.violations
 }
 
+// effect returns an effect of the pointer of config a at host 5.
+func effect(w *world.World, version uint64) world.Applied {
+	a := w.Current("a", "dallas")
+	return world.Applied{
+		Host:     5,
+		Config:   "a",
+		Version:  version,
+		Digest:   world.Key("a", version).Digest,
+		Position: a.Pointer.Position(),
+		Pointer:  a.Digest,
+	}
+}
+
 func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 	if v := broken(t, func(*world.World, *referee) {}); len(v) != 0 {
 		t.Fatalf("nothing was broken: %v", v)
@@ -52,30 +65,30 @@ func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 			w.Run(w.Now().Add(20 * time.Second))
 		}, "invariant 2"},
 		"a version nobody committed": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 77, Version: 9, Digest: world.Key("a", 9).Digest})
+			r.applied(world.Applied{Host: 5, Config: "a", Version: 9, Digest: world.Key("a", 9).Digest})
 		}, "invariant 1"},
-		"a version that the epoch does not name": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 9, Digest: world.Key("a", 9).Digest})
+		"a version that the epoch does not name": {func(w *world.World, r *referee) {
+			r.applied(effect(w, 9))
 		}, "invariant 1"},
-		"an epoch applied twice": {func(_ *world.World, r *referee) {
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1, Digest: world.Key("a", 1).Digest})
+		"an epoch applied twice": {func(w *world.World, r *referee) {
+			r.applied(effect(w, 1))
 		}, "invariant 2"},
 		"a version without its body": {func(w *world.World, r *referee) {
 			w.Crash(5)
 			w.LoseDisk(5)
-			r.applied(world.Applied{Host: 5, Config: "a", Epoch: 1, Version: 1, Digest: world.Key("a", 1).Digest})
+			r.applied(effect(w, 1))
 			w.Start(5)
 		}, "invariant 3"},
 		"an epoch without the epoch before": {func(w *world.World, r *referee) {
 			a := *w.Current("a", "dallas")
 			a.Pointer.Epoch = 9
-			r.commits(&a)
+			r.commits(0, &a)
 		}, "invariant 4"},
-		"an epoch won twice": {func(w *world.World, r *referee) { r.commits(w.Current("a", "dallas")) }, "invariant 4"},
+		"an epoch won twice": {func(w *world.World, r *referee) { r.commits(0, w.Current("a", "dallas")) }, "invariant 4"},
 		"a pointer in the store that was not committed": {func(w *world.World, r *referee) {
 			w.Publish("b", 1)
 			w.Run(w.Now().Add(2 * time.Second))
-			delete(r.committed, epochKey{record.PointerKey{Config: "b", Region: "dallas"}, 1})
+			delete(r.committed, w.Current("b", "dallas").Digest)
 		}, "invariant 5"},
 		"acknowledgements that do not come": {func(w *world.World, _ *referee) {
 			w.Strike(world.Fault{Kind: world.FaultDisk, Target: "agent:dallas/4"}, w.Now(), 0, func(string) {})
@@ -92,8 +105,10 @@ func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 
 // A healthy state breaks no invariant, and each damage to it exactly one.
 func TestTheRefereeJudgesAnAgentAtRest(t *testing.T) {
+	third := record.Pointer{Config: "a", Region: "dallas", Term: 1, Epoch: 3}
+	second := record.Pointer{Config: "a", Region: "dallas", Term: 1, Epoch: 2}
 	want := &target{
-		pointers:   []*record.Pointer{{Config: "a", Region: "dallas", Epoch: 3}},
+		pointers:   []*record.Pointer{&third},
 		revision:   7,
 		cacheLimit: 100,
 		headAge:    13 * time.Second,
@@ -109,9 +124,9 @@ func TestTheRefereeJudgesAnAgentAtRest(t *testing.T) {
 		"no parent":               {func(s *agentState) { s.attached = false }, "invariant 7"},
 		"a circle of parents":     {func(s *agentState) { s.rooted = false }, "the tree"},
 		"too many children":       {func(s *agentState) { s.children = wire.MaxChildren + 1 }, "invariant 8"},
-		"an old epoch":            {func(s *agentState) { s.epochs = map[string]uint64{"a": 2} }, "invariant 7"},
+		"an old epoch":            {func(s *agentState) { s.pointers = map[string]record.Digest{"a": second.Digest()} }, "invariant 7"},
 		"a config that is missing": {func(s *agentState) {
-			s.epochs = map[string]uint64{"b": 3}
+			s.pointers = map[string]record.Digest{"b": third.Digest()}
 		}, "invariant 7"},
 		"an old revision": {func(s *agentState) { s.revision = 6 }, "invariant 7"},
 		"an old head":     {func(s *agentState) { s.headAge = 14 * time.Second }, "invariant 6"},
@@ -130,7 +145,7 @@ func TestTheRefereeJudgesAnAgentAtRest(t *testing.T) {
 			name:     "dallas-0",
 			attached: true,
 			rooted:   true,
-			epochs:   map[string]uint64{"a": 3},
+			pointers: map[string]record.Digest{"a": third.Digest()},
 			revision: 7,
 		}
 		c.damage(&s)

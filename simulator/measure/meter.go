@@ -76,7 +76,7 @@ func (m *Meter) Move(c world.Change, rollback bool) *Update {
 	return u
 }
 
-func (m *Meter) committed(a *wire.Announcement) {
+func (m *Meter) committed(_ int32, a *wire.Announcement) {
 	p := &a.Pointer
 	key := record.PointerKey{Config: p.Config, Region: p.Region}
 	m.newest[key], m.have[key] = p.Epoch, 0

@@ -234,7 +234,10 @@ func (o *simulated) census() {
 }
 
 // hear handles acknowledgements and censuses that reach the leader.
-func (o *simulated) hear(out *step.Output) {
+func (o *simulated) hear(leader int32, out *step.Output) {
+	if leader != 0 {
+		return // a rival of the leader
+	}
 	o.restart()
 	switch out.Op {
 	case step.OpAcked:

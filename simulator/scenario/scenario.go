@@ -110,13 +110,14 @@ type TrafficPart struct {
 
 // FaultPart is a world.Fault in YAML, which may repeat.
 type FaultPart struct {
-	At     quantity.Duration `yaml:"at"`
-	For    quantity.Duration `yaml:"for"`
-	Kind   world.FaultKind   `yaml:"kind"`
-	Target string            `yaml:"target"`
-	To     string            `yaml:"to"`
-	OneWay bool              `yaml:"oneWay"`
-	Factor float64           `yaml:"factor"`
+	At       quantity.Duration `yaml:"at"`
+	For      quantity.Duration `yaml:"for"`
+	Kind     world.FaultKind   `yaml:"kind"`
+	Target   string            `yaml:"target"`
+	To       string            `yaml:"to"`
+	OneWay   bool              `yaml:"oneWay"`
+	Careless bool              `yaml:"careless"`
+	Factor   float64           `yaml:"factor"`
 	// Times is how often the fault happens; Every is the time from one beginning to the
 	// next.
 	Times int               `yaml:"times"`
@@ -125,13 +126,14 @@ type FaultPart struct {
 
 func (f FaultPart) fault() world.Fault {
 	return world.Fault{
-		At:     time.Duration(f.At),
-		For:    time.Duration(f.For),
-		Kind:   f.Kind,
-		Target: f.Target,
-		To:     f.To,
-		OneWay: f.OneWay,
-		Factor: f.Factor,
+		At:       time.Duration(f.At),
+		For:      time.Duration(f.For),
+		Kind:     f.Kind,
+		Target:   f.Target,
+		To:       f.To,
+		OneWay:   f.OneWay,
+		Careless: f.Careless,
+		Factor:   f.Factor,
 	}
 }
 

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 // Boot starts every host: coordinators now, agents at random moments within Config.Join.
 func (w *World) Boot() {
-	for i := range w.hosts {
+	for i := range w.hosts[:len(w.hosts)-w.cfg.Clones] {
 		at := w.now
 		if !w.IsCoordinator(int32(i)) {
 			at = at.Add(time.Duration(w.rand.Int64N(int64(w.cfg.Join)) + int64(time.Second)))
@@ -95,26 +96,37 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 func (w *World) restore(i int32) {
 	h := &w.hosts[i]
 	if w.IsLeader(i) {
-		for _, a := range w.store.pointers {
+		for _, a := range h.store.pointers {
 			h.node.Step(w.now, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: a}}, nil)
 		}
 		return
 	}
+	watermark := h.disk.watermark
 	for _, config := range slices.Sorted(maps.Keys(h.disk.applied)) {
 		d := h.disk.applied[config]
+		missing := d.version.Version != 0 && !h.Holds(d.version.Of(config)) && !w.IsCoordinator(i) && !h.relays
+		if missing {
+			watermark = min(watermark, d.announcement.Revision-1)
+		} else {
+			delete(h.disk.spoiled, config) // the agent puts every file in place
+		}
 		h.node.Step(w.now, step.Input{
 			Kind:    step.InRestore,
-			Pointer: step.Pointer{Announcement: d.announcement, Version: d.version},
+			Pointer: step.Pointer{Announcement: d.announcement, Version: d.version, Unapplied: missing},
 		}, nil)
 	}
 	for _, v := range slices.SortedFunc(maps.Keys(h.disk.held), compareVersions) {
 		h.node.Step(w.now, step.Input{Kind: step.InHold, Body: step.Body{Version: v, Forms: 1}}, nil)
 	}
-	h.node.Step(w.now, step.Input{Kind: step.InResume, Revision: h.disk.watermark}, nil)
+	h.node.Step(w.now, step.Input{Kind: step.InResume, Revision: watermark}, nil)
 }
 
 func compareVersions(a, b record.VersionKey) int {
-	return cmp.Or(cmp.Compare(a.Config, b.Config), cmp.Compare(a.Version, b.Version))
+	return cmp.Or(
+		cmp.Compare(a.Config, b.Config),
+		cmp.Compare(a.Version, b.Version),
+		bytes.Compare(a.Digest[:], b.Digest[:]),
+	)
 }
 
 // Crash stops host i at once, as kill -9 does. The disk keeps its contents. The peers of

@@ -40,7 +40,7 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpAcked:
 		w.countAcks(o.Message.(*wire.Ack))
 		w.tellLeader(i, o)
-	case step.OpCensus:
+	case step.OpCensus, step.OpDrifted:
 		w.tellLeader(i, o)
 	case step.OpAccepted:
 		p := &o.Pointer.Announcement.Pointer
@@ -55,10 +55,10 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	}
 }
 
-// tellLeader reports an output to the watchers if host i is the leader.
+// tellLeader reports an output to the watchers if host i leads.
 func (w *World) tellLeader(i int32, o *step.Output) {
 	if w.IsLeader(i) {
-		w.notifyLeader(o)
+		w.notifyLeader(i, o)
 	}
 }
 
@@ -179,6 +179,9 @@ func (w *World) serve(i int32, o *step.Output) {
 	switch {
 	case o.Op == step.OpDeny:
 		size = ControlSize
+	case !r.cached && w.lacks(i, r.want):
+		size = ControlSize
+		reason = "not on disk"
 	case w.Traded(r.want):
 		w.serveIndex(i, ref, r)
 		return
@@ -272,6 +275,8 @@ func (w *World) activate(i int32, o *step.Output) {
 		switch {
 		case h.broken:
 			in.Failure = step.Failure{Reason: "apply: disk failure", Fault: step.FaultHost}
+		case w.lacks(i, version.Of(a.Pointer.Config)):
+			in.Failure = step.Failure{Reason: "version on disk is missing", Fault: step.FaultHost}
 		case !w.accepts(i, version.Of(a.Pointer.Config)):
 			in.Failure = step.Failure{Reason: "check: refused by the host", Fault: step.FaultVersion}
 		default:
@@ -288,16 +293,29 @@ func (w *World) persist(i int32, a *wire.Announcement, version record.Ref, water
 	if h.disk.applied == nil {
 		h.disk.applied = map[string]onDisk{}
 	}
+	before, known := h.disk.applied[a.Pointer.Config]
+	spoiled := h.disk.spoiled[a.Pointer.Config]
 	h.disk.applied[a.Pointer.Config] = onDisk{a, version}
 	h.disk.watermark = watermark
+	if spoiled {
+		delete(h.disk.spoiled, a.Pointer.Config)
+		w.input(w.now, i, step.Input{
+			Kind:  step.InDrift,
+			Body:  step.Body{Version: version.Of(a.Pointer.Config)},
+			Drift: wire.DriftRepaired,
+		})
+	}
 	if !w.IsCoordinator(i) && !h.relays {
 		w.notifyApplied(Applied{
-			Host:    i,
-			At:      w.now,
-			Config:  a.Pointer.Config,
-			Epoch:   a.Pointer.Epoch,
-			Version: version.Version,
-			Digest:  version.Digest,
+			Host:     i,
+			At:       w.now,
+			Config:   a.Pointer.Config,
+			Epoch:    a.Pointer.Epoch,
+			Version:  version.Version,
+			Digest:   version.Digest,
+			Position: a.Pointer.Position(),
+			Pointer:  a.Digest,
+			Again:    spoiled && known && before.announcement.Digest == a.Digest,
 		})
 	}
 }

@@ -105,6 +105,8 @@ type Config struct {
 	// WholeBodies makes every host fetch every body in one piece from its parent, whatever
 	// the size.
 	WholeBodies bool
+	// Clones is the number of hosts that a FaultClone may start.
+	Clones int
 	// RelayShare is the share of agents that subscribe to nothing and only relay.
 	RelayShare float64
 	// CacheLimit is the number of bytes of shards that an agent that only relays keeps;

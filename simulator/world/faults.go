@@ -37,6 +37,19 @@ const (
 	FaultLate FaultKind = "late"
 	// FaultPoison makes the hosts send shards with wrong bytes.
 	FaultPoison FaultKind = "poison"
+	// FaultRestore replaces the store of the leader by a copy that is Fault.Factor seconds old
+	// (default 10). If Fault.Careless is set, the term of the store is raised only when the
+	// fault ends.
+	FaultRestore FaultKind = "restore"
+	// FaultRival makes a follower lead, too, on a copy of the leader's store. At the end of the
+	// fault, the follower follows again, and the leader's store begins a new term.
+	FaultRival FaultKind = "rival"
+	// FaultClone starts another host with the identity and the disk of each agent.
+	FaultClone FaultKind = "clone"
+	// FaultEdit changes every file that the hosts show.
+	FaultEdit FaultKind = "edit"
+	// FaultWipe deletes every body on the hosts. The pointers stay.
+	FaultWipe FaultKind = "wipe"
 )
 
 // FaultKinds returns all kinds of faults. The order is fixed: hostile histories draw
@@ -53,6 +66,11 @@ func FaultKinds() []FaultKind {
 		FaultReplay,
 		FaultLate,
 		FaultPoison,
+		FaultRestore,
+		FaultRival,
+		FaultClone,
+		FaultEdit,
+		FaultWipe,
 	}
 }
 
@@ -72,8 +90,11 @@ type Fault struct {
 	// OneWay limits a cut to what Target sends to To.
 	OneWay bool
 	// Factor is how many times slower a slow host is (default 10), the seconds of a
-	// skew, or the seconds by which a late relay is late (default 5).
+	// skew, the seconds by which a late relay is late (default 5), or the age of a backup in
+	// seconds (default 10).
 	Factor float64
+	// Careless reports that a store is restored or copied without a new term.
+	Careless bool
 }
 
 // String returns the fault in one line, such as "cut region:eu <-/-> everyone else for 5s".
@@ -88,6 +109,9 @@ func (f Fault) String() string {
 			to = "everyone else"
 		}
 		s += arrow + to
+	}
+	if f.Careless {
+		s += " without a new term"
 	}
 	if f.Factor != 0 {
 		s += fmt.Sprintf(" (%g)", f.Factor)
@@ -105,6 +129,9 @@ func (f Fault) Check(cfg *Config) error {
 	}
 	if f.At < 0 || f.For < 0 {
 		return fmt.Errorf("%w: fault %q has a negative time", ErrInvalid, f)
+	}
+	if f.Careless && f.Kind != FaultRestore && f.Kind != FaultRival {
+		return fmt.Errorf("%w: fault %q: only a restore or a rival is careless", ErrInvalid, f)
 	}
 	if f.Kind != FaultCut && (f.To != "" || f.OneWay) {
 		return fmt.Errorf("%w: fault %q: only a cut has another side, 'to' and 'oneWay'", ErrInvalid, f)
@@ -186,7 +213,7 @@ func (w *World) selected(text string, r *rand.Rand) []int32 {
 	var all []int32
 	number := -1
 	last := int16(-1)
-	for i := range w.hosts {
+	for i := range w.hosts[:len(w.hosts)-w.cfg.Clones] {
 		h := &w.hosts[i]
 		agent := !w.IsCoordinator(int32(i))
 		if agent && h.region != last {
@@ -228,10 +255,15 @@ func (t target) names(h *Host, i int, agent bool, number int, r *rand.Rand) bool
 // when the fault begins and when it ends.
 func (w *World) Strike(f Fault, start step.Time, n int, note func(string)) {
 	at := start.Add(f.At)
+	var backup *store
+	if f.Kind == FaultRestore {
+		age := time.Duration(cmp.Or(f.Factor, defaultAge) * float64(time.Second))
+		w.At(at.Add(-age), func() { backup = w.store().backup() })
+	}
 	w.At(at, func() {
 		r := rand.New(rand.NewPCG(w.cfg.Seed, uint64(n)+0x6661756c74))
 		hosts := w.selected(f.Target, r)
-		undo := w.begin(f, hosts, r)
+		undo := w.begin(f, hosts, r, backup)
 		note(fmt.Sprintf("%s: %d hosts", f, len(hosts)))
 		if w.trace != nil {
 			w.trace("FAULT %s: %d hosts", f, len(hosts))
@@ -252,10 +284,12 @@ func (w *World) Strike(f Fault, start step.Time, n int, note func(string)) {
 const (
 	defaultSlow = 10 // times slower
 	defaultLate = 5  // seconds
+	defaultAge  = 10 // seconds
 )
 
 // begin starts a fault on hosts and returns a function that ends the fault.
-func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
+// backup is the copy for a FaultRestore.
+func (w *World) begin(f Fault, hosts []int32, r *rand.Rand, backup *store) (undo func()) {
 	set := func(on, off func(h *Host)) func() {
 		for _, i := range hosts {
 			on(&w.hosts[i])
@@ -278,6 +312,10 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 		}
 	case FaultCut:
 		return w.cutBetween(f, hosts, r)
+	case FaultRestore, FaultRival:
+		return w.fork(f, hosts, backup)
+	case FaultClone, FaultEdit, FaultWipe:
+		return w.damage(f.Kind, hosts)
 	case FaultSlow:
 		factor := cmp.Or(f.Factor, defaultSlow)
 		return set(func(h *Host) { h.slow = factor }, func(h *Host) { h.slow = 0 })
@@ -291,6 +329,53 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand) (undo func()) {
 		return set(func(h *Host) { h.late = late }, func(h *Host) { h.late = 0 })
 	}
 	return set(func(h *Host) { h.lie = f.Kind }, func(h *Host) { h.lie = "" })
+}
+
+// fork gives the store a second history, and returns a function that ends the fault.
+func (w *World) fork(f Fault, hosts []int32, backup *store) (undo func()) {
+	if f.Kind == FaultRestore {
+		w.restoreBackup(backup, f.Careless)
+		return func() {
+			if f.Careless {
+				w.RaiseTerm(0)
+			}
+		}
+	}
+	var rivals []int32
+	for _, i := range hosts {
+		if w.IsCoordinator(i) && !w.IsLeader(i) {
+			w.promote(i, f.Careless)
+			rivals = append(rivals, i)
+		}
+	}
+	return func() {
+		for _, i := range rivals {
+			w.demote(i)
+		}
+	}
+}
+
+// damage clones agents, or damages their files, and returns a function that ends the fault.
+func (w *World) damage(kind FaultKind, hosts []int32) (undo func()) {
+	var clones []int32
+	for _, i := range hosts {
+		switch {
+		case w.IsCoordinator(i):
+		case kind == FaultEdit:
+			w.edit(i)
+		case kind == FaultWipe:
+			w.wipe(i)
+		default:
+			if c, ok := w.clone(i); ok {
+				clones = append(clones, c)
+			}
+		}
+	}
+	return func() {
+		for _, c := range clones {
+			w.Crash(c)
+		}
+	}
 }
 
 // cutBetween starts the partition of fault f around hosts and returns a function that ends

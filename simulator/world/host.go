@@ -46,8 +46,12 @@ type Host struct {
 	attached bool
 
 	// links holds the host's ends of live links, and of some links that have ended.
-	links   []step.PeerID
-	disk    disk
+	links []step.PeerID
+	disk  disk
+	// store is what a leader writes to; nil in other hosts.
+	store *store
+	// owns is the agent's newest index, plus one.
+	owns    uint32
 	traffic Traffic
 }
 
@@ -55,6 +59,8 @@ type Host struct {
 type disk struct {
 	applied map[string]onDisk // by config
 	held    map[record.VersionKey]struct{}
+	// spoiled holds the configs whose file was changed by somebody else, or lost its body.
+	spoiled map[string]bool
 	// partial holds the shards of bodies that are not complete yet.
 	partial   map[record.FormKey]*bitset.BitSet
 	watermark uint64
@@ -100,6 +106,15 @@ func (h *Host) AppliedEpoch(config string) (epoch uint64, ok bool) {
 		return 0, false
 	}
 	return d.announcement.Pointer.Epoch, true
+}
+
+// AppliedPointer returns the digest of the pointer of config that is applied on the host's disk.
+func (h *Host) AppliedPointer(config string) (pointer record.Digest, ok bool) {
+	d, ok := h.disk.applied[config]
+	if !ok {
+		return pointer, false
+	}
+	return d.announcement.Digest, true
 }
 
 // Holds reports whether the body of version v is on the host's disk.

@@ -16,6 +16,9 @@ type Change struct {
 	Wave      record.Wave
 	// Regions are the regions whose pointers move; default all.
 	Regions []string
+	// Leader is the coordinator whose store the change is written to: usually 0. Another
+	// coordinator leads during a FaultRival.
+	Leader int32
 }
 
 // Publish moves the pointer of config to a version in every region and returns the epoch.
@@ -32,16 +35,17 @@ func (w *World) Move(c Change) (epoch uint64) {
 		c.Regions = w.cfg.Network.Matrix.Regions
 	}
 	began := w.now
-	boots := w.hosts[0].boots
+	leader := &w.hosts[c.Leader]
+	boots := leader.boots
 	for _, region := range c.Regions {
-		epoch = w.store.epochs[record.PointerKey{Config: c.Config, Region: region}] + 1
+		epoch = leader.store.epochs[record.PointerKey{Config: c.Config, Region: region}] + 1
 	}
 	w.At(w.now.Add(w.cfg.Commit()), func() {
-		if h := &w.hosts[0]; h.down || h.boots != boots {
+		if leader.down || leader.boots != boots {
 			return // the publisher got no answer and must not count on the change
 		}
 		for _, region := range c.Regions {
-			w.announce(w.store.commit(w.store.next(c, region, int64(began)/1000)))
+			w.announce(c.Leader, leader.store.commit(leader.store.next(c, region, int64(began)/1000)))
 		}
 	})
 	return epoch
@@ -51,27 +55,31 @@ func (w *World) Move(c Change) (epoch uint64) {
 // its config and region.
 func (w *World) CommitPointer(p record.Pointer) {
 	p.TimeMicros = int64(w.now) / 1000
-	w.announce(w.store.commit(p))
+	w.announce(0, w.store().commit(p))
 }
 
-// announce makes the leader's node announce a committed pointer.
-func (w *World) announce(a *wire.Announcement) {
-	w.notifyCommitted(a)
-	w.step(0, step.Input{
+// announce makes a leader's node announce a committed pointer.
+func (w *World) announce(leader int32, a *wire.Announcement) {
+	w.notifyCommitted(leader, a)
+	if w.hosts[leader].down {
+		return // the node announces the pointer when it starts
+	}
+	w.step(leader, step.Input{
 		Kind:    step.InPublish,
-		Pointer: step.Pointer{Announcement: a, Push: w.pushFor(&a.Pointer)},
+		Pointer: step.Pointer{Announcement: a, Push: w.pushFor(leader, &a.Pointer)},
 	})
 }
 
 // pushFor returns the version that is pushed behind pointer p: the highest version of p, if
 // no earlier pointer has named a version as high and the body is small. Otherwise pushFor
 // returns nil.
-func (w *World) pushFor(p *record.Pointer) *wire.Push {
+func (w *World) pushFor(leader int32, p *record.Pointer) *wire.Push {
 	v := p.Baseline.Of(p.Config)
 	if p.Candidate.Version > v.Version {
 		v = p.Candidate.Of(p.Config)
 	}
-	if first := w.store.name(p.Key(), v.Version); !first || w.bodySize(v) > w.cfg.PushLimit {
+	first := w.hosts[leader].store.name(p.Key(), v.Version)
+	if !first || w.bodySize(v) > w.cfg.PushLimit {
 		return nil
 	}
 	return &wire.Push{Config: v.Config, Version: v.Version, Digest: v.Digest, Manifest: simulatedManifest}
@@ -80,11 +88,12 @@ func (w *World) pushFor(p *record.Pointer) *wire.Push {
 // Preload makes version 1 of a config the version that every host runs, before any host
 // has started: the pointer is in the store, and the version is on every disk.
 func (w *World) Preload(config string) {
-	v := Key(config, 1)
+	s := w.store()
+	v := s.version(config, 1)
 	byRegion := make([]*wire.Announcement, w.Regions())
 	for i, region := range w.cfg.Network.Matrix.Regions {
-		byRegion[i] = w.store.commit(w.store.next(Change{Config: config, Version: 1}, region, 0))
-		w.store.name(byRegion[i].Pointer.Key(), 1)
+		byRegion[i] = s.commit(s.next(Change{Config: config, Version: 1}, region, 0))
+		s.name(byRegion[i].Pointer.Key(), 1)
 	}
 	for i := range w.hosts {
 		h := &w.hosts[i]
@@ -100,17 +109,34 @@ func (w *World) Preload(config string) {
 
 // Current returns the newest committed pointer of a config in a region; nil for none.
 func (w *World) Current(config, region string) *wire.Announcement {
-	return w.store.current(record.PointerKey{Config: config, Region: region})
+	return w.store().current(record.PointerKey{Config: config, Region: region})
 }
 
 // Pointers returns the newest committed pointer of every config and region, in the order
 // of the first commits. The caller must not change the slice.
-func (w *World) Pointers() []*wire.Announcement { return w.store.pointers }
+func (w *World) Pointers() []*wire.Announcement { return w.store().pointers }
+
+// PointersOf returns the pointers in the store of a leader, as Pointers does.
+func (w *World) PointersOf(leader int32) []*wire.Announcement { return w.hosts[leader].store.pointers }
+
+// HistoryOf returns the number of the history that the store of a leader writes.
+func (w *World) HistoryOf(leader int32) uint32 { return w.hosts[leader].store.history }
 
 // NewestVersion returns the highest version of config that a pointer of the region has
 // named; 0 for none.
 func (w *World) NewestVersion(config, region string) uint64 {
-	return w.store.newest[record.PointerKey{Config: config, Region: region}]
+	return w.store().newest[record.PointerKey{Config: config, Region: region}]
+}
+
+// LastVersion returns the newest version of config in the store of a leader; 0 for none.
+func (w *World) LastVersion(leader int32, config string) uint64 {
+	return w.hosts[leader].store.last[config]
+}
+
+// Version returns the key of a version in the store of a leader. It makes the version if
+// the store has none with the number.
+func (w *World) Version(leader int32, config string, version uint64) record.VersionKey {
+	return w.hosts[leader].store.version(config, version)
 }
 
 // SetBodySize sets the size of the body of version v. The default is Config.BodyBytes.
@@ -127,22 +153,29 @@ func (w *World) bodySize(v record.VersionKey) int64 {
 // Census makes coordinator i count its agents now.
 func (w *World) Census(i int32) { w.step(i, step.Input{Kind: step.InCensus}) }
 
-// beat makes the leader sign and send a head for every region, and schedules the next
+// beat makes every leader sign and send a head for every region, and schedules the next
 // beat.
 func (w *World) beat() {
 	w.At(w.now.Add(w.cfg.Heads), w.beat)
-	leader := &w.hosts[0]
-	if leader.down {
-		return
+	for i := range w.Leaders() {
+		if !w.hosts[i].down {
+			w.signHeads(i)
+		}
 	}
+}
+
+// signHeads makes a leader sign and send a head for every region.
+func (w *World) signHeads(i int32) {
+	leader := &w.hosts[i]
 	for _, region := range w.cfg.Network.Matrix.Regions {
 		h := record.Head{
 			Region:     region,
 			Revision:   leader.node.Revision(region),
 			TimeMicros: int64(w.now)/1000 + 1,
 			State:      leader.node.State(region),
+			Term:       leader.store.term,
 		}
 		signed := &wire.SignedHead{Raw: w.signer.head(h)}
-		w.step(0, step.Input{Kind: step.InPublishHead, Head: step.Head{Head: h, Signed: signed}})
+		w.step(i, step.Input{Kind: step.InPublishHead, Head: step.Head{Head: h, Signed: signed}})
 	}
 }

@@ -44,14 +44,14 @@ func TestAVersionIsPushedOnce(t *testing.T) {
 		version uint64
 		pushed  bool
 	}{{1, true}, {1, false}, {2, true}, {1, false}, {3, false}, {4, true}} {
-		p := w.store.next(Change{Config: "a", Version: c.version}, "dallas", 0)
-		if push := w.pushFor(&p); (push != nil) != c.pushed {
+		p := w.store().next(Change{Config: "a", Version: c.version}, "dallas", 0)
+		if push := w.pushFor(0, &p); (push != nil) != c.pushed {
 			t.Errorf("pointer %d to version %d: pushed is %v, want %v", i, c.version, push != nil, c.pushed)
 		}
 	}
 	none := newWorld(t, Config{Agents: []int{1}, PushLimit: -1})
-	p := none.store.next(Change{Config: "a", Version: 1}, "dallas", 0)
-	if none.pushFor(&p) != nil {
+	p := none.store().next(Change{Config: "a", Version: 1}, "dallas", 0)
+	if none.pushFor(0, &p) != nil {
 		t.Error("a version was pushed over a negative limit")
 	}
 }

@@ -3,6 +3,8 @@ package world
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -10,11 +12,19 @@ import (
 	"banyan/record"
 )
 
-// store is the leader's store: the committed pointers. The store survives a crash of the
-// leader.
+// store is the store of a leader: the committed pointers, and which versions exist. The store
+// survives a crash of the leader. A backup is a copy of a store.
 type store struct {
 	signer   *signer
+	term     uint64
 	revision uint64
+	// history numbers the copies of the store. Versions that are made in different histories
+	// differ, even if they have the same number.
+	history uint32
+	// made holds the history in which each version was made. The keys have no digest.
+	made map[record.VersionKey]uint32
+	// last holds the newest version of each config.
+	last map[string]uint64
 	// epochs holds the newest committed epoch.
 	epochs map[record.PointerKey]uint64
 	// newest holds the highest version that a pointer has named.
@@ -25,25 +35,57 @@ type store struct {
 	place map[record.PointerKey]int
 }
 
-func newStore(s *signer) store {
-	return store{
+func newStore(s *signer) *store {
+	return &store{
 		signer: s,
+		term:   1,
+		made:   map[record.VersionKey]uint32{},
+		last:   map[string]uint64{},
 		epochs: map[record.PointerKey]uint64{},
 		newest: map[record.PointerKey]uint64{},
 		place:  map[record.PointerKey]int{},
 	}
 }
 
-// Key returns the key of a simulated version: the digest stands for the content. The key of
-// version 0 names no version.
-func Key(config string, version uint64) record.VersionKey {
+// backup returns a copy of the store.
+func (s *store) backup() *store {
+	c := *s
+	c.made = maps.Clone(s.made)
+	c.last = maps.Clone(s.last)
+	c.epochs = maps.Clone(s.epochs)
+	c.newest = maps.Clone(s.newest)
+	c.pointers = slices.Clone(s.pointers)
+	c.place = maps.Clone(s.place)
+	return &c
+}
+
+// Key returns the key of a version that is made in the first history of a store: the digest
+// stands for the content. The key of version 0 names no version.
+func Key(config string, version uint64) record.VersionKey { return keyIn(0, config, version) }
+
+// keyIn returns the key of a version that is made in a history.
+func keyIn(history uint32, config string, version uint64) record.VersionKey {
 	v := record.VersionKey{Config: config, Version: version}
 	if version == 0 {
 		return v
 	}
 	binary.BigEndian.PutUint64(v.Digest[:], version)
 	binary.BigEndian.PutUint64(v.Digest[8:], xxhash.Sum64String(config))
+	binary.BigEndian.PutUint32(v.Digest[16:], history)
 	return v
+}
+
+// version returns the key of a version. It makes the version if the store has none with the
+// number.
+func (s *store) version(config string, version uint64) record.VersionKey {
+	number := record.VersionKey{Config: config, Version: version}
+	history, ok := s.made[number]
+	if !ok && version != 0 {
+		history = s.history
+		s.made[number] = history
+		s.last[config] = max(s.last[config], version)
+	}
+	return keyIn(history, config, version)
 }
 
 // next returns the next pointer of a config in a region, as c wants it.
@@ -51,8 +93,8 @@ func (s *store) next(c Change, region string, micros int64) record.Pointer {
 	p := record.Pointer{
 		Config:     c.Config,
 		Region:     region,
-		Baseline:   Key(c.Config, c.Version).Ref(),
-		Candidate:  Key(c.Config, c.Candidate).Ref(),
+		Baseline:   s.version(c.Config, c.Version).Ref(),
+		Candidate:  s.version(c.Config, c.Candidate).Ref(),
 		Wave:       c.Wave,
 		Phase:      record.PhaseActive,
 		TimeMicros: micros,
@@ -69,7 +111,7 @@ func (s *store) commit(p record.Pointer) *wire.Announcement {
 		panic(fmt.Sprintf("epoch %d of %s in %s after %d", p.Epoch, p.Config, p.Region, s.epochs[key]))
 	}
 	s.epochs[key] = p.Epoch
-	p.Term = 1
+	p.Term = s.term
 	s.revision++
 	a := wire.NewAnnouncement(s.revision, s.signer.pointer(p), p)
 	if at, ok := s.place[key]; ok {
@@ -79,6 +121,22 @@ func (s *store) commit(p record.Pointer) *wire.Announcement {
 	s.place[key] = len(s.pointers)
 	s.pointers = append(s.pointers, a)
 	return a
+}
+
+// termRevisions is the number of revisions of a term, as in package versionstore.
+const termRevisions = 1 << 40
+
+// raise begins a term, and commits every pointer anew in the term. It returns the pointers.
+func (s *store) raise(term uint64, micros int64) []*wire.Announcement {
+	s.term = term
+	s.revision = max(s.revision, (term-1)*termRevisions)
+	for _, a := range slices.Clone(s.pointers) {
+		p := a.Pointer
+		p.Epoch++
+		p.TimeMicros = micros
+		s.commit(p)
+	}
+	return slices.Clone(s.pointers)
 }
 
 // name notes that a pointer names version, and reports whether no pointer of the key has

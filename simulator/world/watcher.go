@@ -18,10 +18,10 @@ type Watcher struct {
 	Applied func(Applied)
 	// Committed is called when the leader's store has committed a pointer, before
 	// the leader announces the pointer.
-	Committed func(*wire.Announcement)
-	// Leader is called with the acknowledgements and censuses that the leader's node
+	Committed func(leader int32, a *wire.Announcement)
+	// Leader is called with the acknowledgements, censuses and drifts that a leader's node
 	// reports.
-	Leader func(*step.Output)
+	Leader func(leader int32, o *step.Output)
 	// Accepts stands for the check command of a host: it reports whether the host
 	// accepts a version. A version that any watcher refuses is not applied.
 	Accepts func(host int32, v record.VersionKey) bool
@@ -35,6 +35,11 @@ type Applied struct {
 	Epoch   uint64
 	Version uint64
 	Digest  record.Digest // of the version's manifest
+	// Position and Pointer name the pointer: its position and its digest.
+	Position record.Position
+	Pointer  record.Digest
+	// Again reports that the pointer was applied before, and its file was damaged since.
+	Again bool
 }
 
 // Key returns the key of the version.
@@ -67,18 +72,18 @@ func (w *World) notifyApplied(a Applied) {
 	}
 }
 
-func (w *World) notifyCommitted(a *wire.Announcement) {
+func (w *World) notifyCommitted(leader int32, a *wire.Announcement) {
 	for _, x := range w.watchers {
 		if x.Committed != nil {
-			x.Committed(a)
+			x.Committed(leader, a)
 		}
 	}
 }
 
-func (w *World) notifyLeader(o *step.Output) {
+func (w *World) notifyLeader(leader int32, o *step.Output) {
 	for _, x := range w.watchers {
 		if x.Leader != nil {
-			x.Leader(o)
+			x.Leader(leader, o)
 		}
 	}
 }

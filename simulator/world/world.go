@@ -48,10 +48,13 @@ type World struct {
 	shared Machine
 
 	signer *signer
-	store  store
-	sizes  map[record.VersionKey]int64 // of bodies whose size is not Config.BodyBytes
-	bodies BodyTraffic
-	acked  map[record.PointerKey]*wire.AckEntry
+	// histories and terms count the histories of stores, and their terms.
+	histories uint32
+	terms     uint64
+	owners    map[indexKey][]int32
+	sizes     map[record.VersionKey]int64 // of bodies whose size is not Config.BodyBytes
+	bodies    BodyTraffic
+	acked     map[record.PointerKey]*wire.AckEntry
 
 	// out is reused for the outputs of each step.
 	out      []step.Output
@@ -81,7 +84,8 @@ func New(cfg Config) (*World, error) {
 		audience: make([]int, len(cfg.Agents)),
 		rand:     rand.New(rand.NewPCG(cfg.Seed, 0x776f726c64)),
 		signer:   s,
-		store:    newStore(s),
+		terms:    1,
+		owners:   map[indexKey][]int32{},
 		sizes:    map[record.VersionKey]int64{},
 		requests: map[uint64]request{},
 		acked:    map[record.PointerKey]*wire.AckEntry{},
@@ -93,7 +97,7 @@ func New(cfg Config) (*World, error) {
 	for z := range cfg.Zones {
 		w.zones = append(w.zones, map[string]string{wire.ZoneLabel: strconv.Itoa(z)})
 	}
-	total := len(cfg.Agents)
+	total := len(cfg.Agents) + cfg.Clones
 	for _, n := range cfg.Agents {
 		total += n
 	}
@@ -108,6 +112,10 @@ func New(cfg Config) (*World, error) {
 			w.addHost(region, i%cfg.Zones, id)
 		}
 	}
+	for range cfg.Clones {
+		w.hosts = append(w.hosts, Host{wakeAt: step.Never, down: true})
+	}
+	w.hosts[0].store = newStore(s)
 	return w, nil
 }
 
@@ -147,13 +155,27 @@ func (w *World) Regions() int { return len(w.cfg.Network.Matrix.Regions) }
 // IsCoordinator reports whether host i is a coordinator.
 func (w *World) IsCoordinator(i int32) bool { return int(i) < w.Regions() }
 
-// IsLeader reports whether host i is the coordinator that holds the store.
-func (w *World) IsLeader(i int32) bool { return i == 0 }
+// IsLeader reports whether host i is a coordinator that holds a store. Host 0 always does.
+func (w *World) IsLeader(i int32) bool { return w.hosts[i].store != nil }
 
-// Agents yields the numbers of the agents.
+// Leaders yields the numbers of the coordinators that hold a store.
+func (w *World) Leaders() func(yield func(int32) bool) {
+	return func(yield func(int32) bool) {
+		for i := range w.Regions() {
+			if w.IsLeader(int32(i)) && !yield(int32(i)) {
+				return
+			}
+		}
+	}
+}
+
+// store returns the store of host 0.
+func (w *World) store() *store { return w.hosts[0].store }
+
+// Agents yields the numbers of the agents. Clones are not among them.
 func (w *World) Agents() func(yield func(int32) bool) {
 	return func(yield func(int32) bool) {
-		for i := w.Regions(); i < len(w.hosts); i++ {
+		for i := w.Regions(); i < len(w.hosts)-w.cfg.Clones; i++ {
 			if !yield(int32(i)) {
 				return
 			}
@@ -325,6 +347,7 @@ func (w *World) step(i int32, in step.Input) {
 	w.out = out[:0]
 	if h := &w.hosts[i]; !h.down {
 		w.observe(i, true, h.node.Attached())
+		w.own(i)
 		w.schedule(i)
 	}
 }
@@ -374,7 +397,7 @@ func one(b bool) int {
 func (w *World) Settle(limit time.Duration) error {
 	done := w.RunUntil(w.now.Add(limit), 200*time.Millisecond, func() bool {
 		up, attached := w.Attached()
-		return up == attached && up == len(w.hosts)-w.Regions()
+		return up == attached && up == len(w.hosts)-w.Regions()-w.cfg.Clones
 	})
 	if !done {
 		up, attached := w.Attached()
