@@ -63,13 +63,6 @@ func (b *Badger) Close() error {
 	return b.db.Close()
 }
 
-// write runs fn in a transaction of one new revision.
-func (b *Badger) write(ctx context.Context, fn func(txn *badger.Txn, revision uint64) error) (uint64, error) {
-	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
-		return current + 1, fn(txn, current+1)
-	})
-}
-
 // errUnchanged ends a transaction that writes nothing.
 var errUnchanged = errors.New("nothing to write")
 
@@ -108,13 +101,6 @@ func (b *Badger) writeAt(
 	close(b.changed)
 	b.changed = make(chan struct{})
 	return revision, nil
-}
-
-// PutManifest implements Store.
-func (b *Badger) PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error) {
-	return b.write(ctx, func(txn *badger.Txn, revision uint64) error {
-		return addManifest(txn, m, newRow(raw, by, revision))
-	})
 }
 
 // ImportManifest implements Replica.
@@ -216,14 +202,6 @@ func (b *Badger) RaiseTerm(ctx context.Context, atLeast uint64) (term uint64, er
 		return max(current, first), embeddb.Put(txn, []byte{tagTerm}, encodeNumber(term))
 	})
 	return term, err
-}
-
-// PutSchema implements Store.
-func (b *Badger) PutSchema(ctx context.Context, config string, schema []byte, _ string) error {
-	_, err := b.write(ctx, func(txn *badger.Txn, _ uint64) error {
-		return writeSchema(txn, SchemaWrite{Config: config, Schema: schema})
-	})
-	return err
 }
 
 // ReserveIndices implements Store.

@@ -109,7 +109,7 @@ func fill(t *testing.T, dir string, versions uint64) {
 	sign := storetest.NewSigner()
 	for n := uint64(1); n <= versions; n++ {
 		m, raw, _ := sign.Manifest(t, "a", n)
-		if _, err := s.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+		if _, err := storetest.PutManifest(t.Context(), s, m, raw, "tester"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,9 +5,8 @@
 // contract of a store that follows another region. [OpenBadger] opens the embedded
 // implementation of all three. [FileBlobs] stores bodies under their hash.
 //
-//	PutManifest ──CAS: version = newest+1─┐
-//	Commit ──CAS: epoch = current+1───────┼─► one transaction, new revisions, fsync ──► Watch
-//	PutSchema ────────────────────────────┘
+//	Commit ── compare: the term; version = newest + 1; epoch = current + 1; sequences
+//	       └─► one transaction, new revisions, fsync ──► Watch
 //
 // Promises: an acknowledged write survives kill -9 and power loss, and a store that lacks one
 // does not open: the number of the newest write is kept in a file apart. A manifest never

@@ -58,7 +58,7 @@ func TestTruthOnAFullDiskPointersMove(t *testing.T) {
 	if err := blobs.Put(t.Context(), m.BodySHA256, m.BodySize, bytes.NewReader(body)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+	if _, err := storetest.PutManifest(t.Context(), s, m, raw, "tester"); err != nil {
 		t.Fatal(err)
 	}
 	filler := fillDisk(t, dir)

@@ -136,10 +136,6 @@ type Reader interface {
 type Store interface {
 	Reader
 
-	// PutManifest stores a version and returns its revision. The number of the version
-	// must be the config's newest plus one; otherwise PutManifest returns a
-	// *ConflictError.
-	PutManifest(ctx context.Context, m record.Manifest, raw []byte, by string) (uint64, error)
 	// Commit writes all of a transaction or nothing, and returns the store's revision.
 	// The term of the transaction must be the store's; otherwise Commit returns a *FencedError.
 	// The epoch of each pointer must be the stored epoch plus one, and the sequence of each
@@ -148,8 +144,6 @@ type Store interface {
 	Commit(ctx context.Context, t Transaction) (uint64, error)
 	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
 	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)
-	// PutSchema sets the JSON Schema of config; an empty schema removes it.
-	PutSchema(ctx context.Context, config string, schema []byte, by string) error
 	// ReserveIndices reserves n agent indices of region and returns the first. An index
 	// is never reserved twice.
 	ReserveIndices(ctx context.Context, region string, n uint32) (uint32, error)

@@ -32,7 +32,7 @@ func killed(t *testing.T, n uint64) string {
 	sign := storetest.NewSigner()
 	for v := uint64(1); v <= n; v++ {
 		m, raw, _ := sign.Manifest(t, "a", v)
-		if _, err := s.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+		if _, err := storetest.PutManifest(t.Context(), s, m, raw, "tester"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestTruthACrashBeforeTheMarkIsNoAlarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, raw, _ := storetest.NewSigner().Manifest(t, "a", 2)
-	if _, err := s.PutManifest(t.Context(), m, raw, "tester"); err != nil {
+	if _, err := storetest.PutManifest(t.Context(), s, m, raw, "tester"); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -371,5 +371,41 @@ func TestTruthADamagedRowDoesNotStopTheOthers(t *testing.T) {
 	})
 	if !errors.Is(err, all) || seen != 4 || damaged != 1 {
 		t.Errorf("%d events and %d damaged, %v; want 4 and 1", seen, damaged, err)
+	}
+}
+
+// A leader of a term that is over writes nothing: neither versions, pointers, schemas nor
+// documents. Revisions of the next term follow all revisions of this one.
+func TestTruthAWriterOfAnotherTermIsFencedOff(t *testing.T) {
+	s, err := versionstore.OpenBadger(t.TempDir(), embeddb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	m, raw, _ := storetest.NewSigner().Manifest(t, "a", 1)
+	before, err := storetest.PutManifest(t.Context(), s, m, raw, "tester")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if term, err := s.RaiseTerm(t.Context(), 4); err != nil || term != 4 {
+		t.Fatalf("term %d, %v; want 4", term, err)
+	}
+	next, rawNext, _ := storetest.NewSigner().Manifest(t, "a", 2)
+	p, rawPointer := storetest.NewSigner().Pointer(t, "a", "eu", 1, 1)
+	for name, w := range map[string]versionstore.Transaction{
+		"a version":  {Versions: []versionstore.SignedManifest{{Manifest: next, Raw: rawNext}}},
+		"a pointer":  {Pointers: []versionstore.SignedPointer{{Pointer: p, Raw: rawPointer}}},
+		"a schema":   {Schemas: []versionstore.SchemaWrite{{Config: "a", Schema: []byte("{}")}}},
+		"a document": {Documents: []versionstore.DocumentWrite{{Kind: "k", Name: "n", Raw: []byte("x")}}},
+	} {
+		w.Term = 1
+		var fenced *versionstore.FencedError
+		if _, err := s.Commit(t.Context(), w); !errors.As(err, &fenced) || fenced.Current != 4 {
+			t.Errorf("%s of term 1 in term 4: %v", name, err)
+		}
+	}
+	after, err := storetest.PutManifest(t.Context(), s, next, rawNext, "tester")
+	if err != nil || after <= 3<<40 || before >= 1<<40 {
+		t.Errorf("revision %d in term 4 after %d in term 1: %v", after, before, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"banyan/internal/embeddb"
 	"banyan/versionstore"
+	"banyan/versionstore/storetest"
 )
 
 // A coordinator whose store lacks acknowledged writes does not start and says what to do; after
@@ -19,7 +20,7 @@ func TestTruthALossMustBeAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.PutSchema(t.Context(), "a", []byte("{}"), "tester"); err != nil {
+	if err := storetest.PutSchema(t.Context(), s, "a", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -121,7 +121,7 @@ func Run(
 func (s *suite) put(config string, n uint64) uint64 {
 	s.Helper()
 	m, raw, _ := s.Signer.Manifest(s.T, config, n)
-	revision, err := s.PutManifest(s.ctx, m, raw, "tester")
+	revision, err := PutManifest(s.ctx, s.Store, m, raw, "tester")
 	if err != nil {
 		s.Fatalf("put %s version %d: %v", config, n, err)
 	}
@@ -151,7 +151,7 @@ func versionsByCAS(s *suite) {
 	}
 	for _, wrong := range []uint64{1, 2, 4} {
 		m, raw, _ := s.Signer.Manifest(s.T, "a", wrong)
-		_, err := s.PutManifest(s.ctx, m, raw, "another")
+		_, err := PutManifest(s.ctx, s.Store, m, raw, "another")
 		var c *versionstore.ConflictError
 		if !errors.As(err, &c) || c.Current != 2 || c.Wanted != wrong || c.By != "tester" || c.At.IsZero() {
 			s.Errorf("version %d: got %v, want a conflict that names the writer of version 2", wrong, err)
@@ -195,7 +195,7 @@ func oneWins(s *suite) {
 		for range writers {
 			m, raw, _ := s.Signer.Manifest(s.T, "a", n)
 			group.Go(func() {
-				_, err := s.PutManifest(s.ctx, m, raw, "racer")
+				_, err := PutManifest(s.ctx, s.Store, m, raw, "racer")
 				mu.Lock()
 				defer mu.Unlock()
 				var c *versionstore.ConflictError
@@ -317,19 +317,19 @@ func schemas(s *suite) {
 	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
 		s.Errorf("schema of a config that has none: %v", err)
 	}
-	if err := s.PutSchema(s.ctx, "a", []byte("{}"), "tester"); err != nil {
+	if err := PutSchema(s.ctx, s.Store, "a", []byte("{}")); err != nil {
 		s.Fatal(err)
 	}
 	if got, err := s.Schema(s.ctx, "a"); err != nil || string(got) != "{}" {
 		s.Errorf("schema: %q, %v", got, err)
 	}
-	if err := s.PutSchema(s.ctx, "a", nil, "tester"); err != nil {
+	if err := PutSchema(s.ctx, s.Store, "a", nil); err != nil {
 		s.Fatal(err)
 	}
 	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
 		s.Errorf("removed schema: %v", err)
 	}
-	if err := s.PutSchema(s.ctx, "a", make([]byte, versionstore.MaxSchema+1), "tester"); !errors.Is(err, record.ErrTooLarge) {
+	if err := PutSchema(s.ctx, s.Store, "a", make([]byte, versionstore.MaxSchema+1)); !errors.Is(err, record.ErrTooLarge) {
 		s.Errorf("large schema: %v", err)
 	}
 }
@@ -373,7 +373,7 @@ func cancelled(s *suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	cancel()
 	m, raw, _ := s.Signer.Manifest(s.T, "a", 1)
-	if _, err := s.PutManifest(ctx, m, raw, "x"); !errors.Is(err, context.Canceled) {
+	if _, err := PutManifest(ctx, s.Store, m, raw, "x"); !errors.Is(err, context.Canceled) {
 		s.Errorf("write under a cancelled context: %v", err)
 	}
 	s.put("a", 1)

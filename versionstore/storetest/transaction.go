@@ -13,7 +13,7 @@ import (
 func transactions(s *suite) {
 	for n := uint64(1); n <= 2; n++ {
 		m, raw, _ := s.Signer.Manifest(s, "a", n)
-		if _, err := s.PutManifest(s.ctx, m, raw, "test"); err != nil {
+		if _, err := PutManifest(s.ctx, s.Store, m, raw, "test"); err != nil {
 			s.Fatal(err)
 		}
 	}
