@@ -27,12 +27,12 @@ type restored struct {
 	backup string
 }
 
-// newRestored returns a fleet of three hosts that run "one", version 1 of a, and a backup of
-// the leader from that time.
-func newRestored(t *testing.T) *restored {
+// newRestored returns a fleet of three hosts in each region that run "one", version 1 of a, and a
+// backup of the leader from that time.
+func newRestored(t *testing.T, regions ...string) *restored {
 	f := fleettest.Start(t, fleet.Config{
-		Agents:      3,
-		Regions:     []string{"eu"},
+		Agents:      3 * len(regions),
+		Regions:     regions,
 		Fanout:      2,
 		KeepAlive:   200 * time.Millisecond,
 		IdleTimeout: time.Second,
@@ -76,7 +76,15 @@ func (r *restored) agree(text string) {
 	r.t.Helper()
 	r.Until("all hosts are applied", func() bool {
 		s, err := r.Client.ConfigStatus(r.t.Context(), "a")
-		return err == nil && len(s.Regions) == 1 && s.Regions[0].Applied == 3 && s.Regions[0].Agents == 3
+		if err != nil || len(s.Regions) != len(r.Config.Regions) {
+			return false
+		}
+		for _, region := range s.Regions {
+			if region.Applied != 3 || region.Agents != 3 || region.Failed != 0 || region.Version != s.Regions[0].Version {
+				return false
+			}
+		}
+		return true
 	})
 	r.shows(text)
 	body, err := r.Client.Body(r.t.Context(), "a", r.running())
@@ -124,7 +132,7 @@ func (r *restored) waitStopped() {
 // After a restore, the store has another version 2 than the hosts. The leader says so, and takes
 // version 2 of the hosts back.
 func TestTruthARestoredStoreTakesTheHistoryOfTheHosts(t *testing.T) {
-	r := newRestored(t)
+	r := newRestored(t, "eu")
 	r.publish("A")
 	r.restore()
 	r.waitStopped()
@@ -147,7 +155,7 @@ func TestTruthARestoredStoreTakesTheHistoryOfTheHosts(t *testing.T) {
 // The backup is what is meant: the hosts go back to it, and a new version 2 is another one than
 // the version 2 that hosts have on disk.
 func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
-	r := newRestored(t)
+	r := newRestored(t, "eu")
 	r.publish("A")
 	r.restore()
 	r.waitStopped()
@@ -161,10 +169,29 @@ func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
 	}
 }
 
+// A follower's replica has the pointers and the versions of the lost history. It takes those of the
+// new term, although versions, epochs and revisions were used before, and keeps them over a start.
+func TestTruthAFollowerTakesTheNewTerm(t *testing.T) {
+	r := newRestored(t, "eu", "us")
+	r.publish("A")
+	r.restore()
+	r.waitStopped()
+	if _, err := r.Client.BeginTerm(t.Context(), api.NewTerm{}); err != nil {
+		t.Fatal(err)
+	}
+	r.agree("one")
+	r.publish("B")
+	if err := r.RestartCoordinator(1); err != nil {
+		t.Fatal(err)
+	}
+	r.WaitAttached()
+	r.publish("C")
+}
+
 // Two leaders move the pointer on copies of one store: both positions are equal, and the contents
 // differ. The second leader is told apart by the hosts of the first.
 func TestTruthTwoLeadersOnCopiesOfAStoreAreNoticed(t *testing.T) {
-	r := newRestored(t)
+	r := newRestored(t, "eu")
 	r.publish("A")
 	r.with(func() {
 		if err := os.RemoveAll(r.dir); err != nil {
