@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-rollout test race lint vuln fuzz bench sim same same-update simfuzz bodies calibrate soak vectors docs clean
+.PHONY: help build demo demo-rollout demo-truth test race lint vuln fuzz bench sim same same-update simfuzz bodies calibrate soak vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: build ## run a two-region fleet through publish, change, rollback and atta
 
 demo-rollout: build ## a bad version that is caught in its canary wave and taken back by itself
 	./bin/banyan demo rollout
+
+demo-truth: build ## five mishaps of which an earlier build told lies, and what is said now
+	./bin/banyan demo truth
 
 test: ## run the tests
 	$(GO) test -timeout 10m $(PKGS)

@@ -31,6 +31,23 @@ func TestDemoReachesEverybodyAndRefusesEveryAttack(t *testing.T) {
 	}
 }
 
+func TestTruthTheDemoOfMishapsSaysWhatIsSo(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	told := 0
+	r, err := DemoTruth(ctx, DemoTruthConfig{Agents: 4, Say: func(DemoChapter) { told++ }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Honest() || len(r.Chapters) != 5 || told != 5 {
+		t.Errorf("%d chapters, %d told: %+v", len(r.Chapters), told, r)
+	}
+	r.Chapters[4].Statements[0].True = false
+	if r.Honest() {
+		t.Error("a false statement counts as honest")
+	}
+}
+
 func TestFanoutMissesNobody(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

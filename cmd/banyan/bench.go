@@ -51,7 +51,7 @@ func newDemo(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&cfg.Agents, "agents", 50, "number of agents, spread evenly over two regions")
-	cmd.AddCommand(newDemoRollout(a))
+	cmd.AddCommand(newDemoRollout(a), newDemoTruth(a))
 	return cmd
 }
 
