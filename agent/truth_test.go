@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"banyan/agent"
 	"banyan/coordinator/api"
@@ -251,4 +252,26 @@ func TestTruthTheLocalAPISaysWhatTheFileIs(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
+}
+
+// The file of a host is edited by hand, and no rule says that it is repaired: status counts the host
+// as changed and not as applied, until the file is right again.
+func TestTruthAHostWithAChangedFileIsNotCountedAsApplied(t *testing.T) {
+	f := newTruth(t, fleet.Config{OnAgent: func(_ int, c *agent.Config) {
+		c.LocalAPI = "127.0.0.1:0"
+		c.DriftInterval = 50 * time.Millisecond
+	}})
+	one := f.Store("a", "one")
+	f.activate(one, "one")
+	replace(t, f.Path(0, "a", "value"), "by hand")
+	counts := func(applied, drifted uint64) func() bool {
+		return func() bool {
+			s, err := f.Client.ConfigStatus(t.Context(), "a")
+			return err == nil && s.Regions[0].Applied == applied && s.Regions[0].Drifted == drifted
+		}
+	}
+	f.Until("the changed file to be counted", counts(uint64(len(f.Agents)-1), 1))
+	two := f.Store("a", "two")
+	f.activate(two, "two")
+	f.Until("all files to be right", counts(uint64(len(f.Agents)), 0))
 }

@@ -126,7 +126,17 @@ func apiHolder(h holder) api.Holder {
 	}
 }
 
-func apiDrift(d drift) api.Drift { return api.Drift(d) }
+func apiDrift(d drift) api.Drift {
+	return api.Drift{
+		Agent:    d.Agent,
+		Region:   d.Region,
+		Config:   d.Config,
+		Version:  d.Version,
+		Repaired: d.Repaired,
+		Since:    d.Since,
+		Seen:     d.Seen,
+	}
+}
 
 func apiHold(h hold) api.Hold { return api.Hold(h) }
 

@@ -84,7 +84,10 @@ func TestStatusHasTheAcknowledgements(t *testing.T) {
 	e.Failed.Add(3)
 	e.Failures = []wire.Failure{{Agent: 3, Name: "eu-agent-3", Reason: "disk full", Attempts: 2}}
 	e.Latency.Add(1000)
-	f.tracker.with(func(t *rollout.Tracker) { t.Acked(e) })
+	f.tracker.with(func(t *rollout.Tracker) {
+		t.Moved(moved[0].Pointer) // the watch of the store may not have come to it
+		t.Acked(e)
+	})
 	s, err := f.alice.ConfigStatus(f.ctx, "a")
 	if err != nil || len(s.Regions) != 1 {
 		t.Fatalf("status %+v, %v", s, err)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/coordinator/api"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -29,6 +31,7 @@ type drift struct {
 	Region   string
 	Config   string
 	Version  uint64 // the applied version
+	index    uint32 // of the agent
 	Repaired bool
 	Since    time.Time // first report
 	Seen     time.Time // newest report
@@ -86,6 +89,7 @@ func (t *tracker) drifted(m *wire.Drift) {
 		t.drifts[key] = d
 	}
 	d.Version = m.Version
+	d.index = m.Agent
 	d.Repaired = m.State == wire.DriftRepaired
 	d.Seen = now
 }
@@ -106,6 +110,18 @@ func (t *tracker) allDrifts() []drift {
 	return all
 }
 
+// drifting returns the agents of p's region whose file of p's config is not the applied version.
+// The caller holds the lock.
+func (t *tracker) drifting(p record.Pointer) *roaring.Bitmap {
+	agents := roaring.New()
+	for key, d := range t.drifts {
+		if key.config == p.Config && key.region == p.Region && !d.Repaired && time.Since(d.Seen) <= driftAge {
+			agents.Add(d.index)
+		}
+	}
+	return agents
+}
+
 // status fills in the counts for the pointer p.
 func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
 	t.mu.Lock()
@@ -115,8 +131,10 @@ func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
 	if e == nil {
 		return
 	}
-	s.Applied = e.Applied.GetCardinality()
-	s.Running = e.Running.GetCardinality()
+	drifting := t.drifting(p)
+	s.Drifted = drifting.AndCardinality(e.Applied)
+	s.Applied = e.Applied.GetCardinality() - s.Drifted
+	s.Running = e.Running.GetCardinality() - drifting.AndCardinality(e.Running)
 	s.Failed = e.Failed.GetCardinality()
 	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000

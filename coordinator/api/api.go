@@ -120,8 +120,12 @@ type RegionStatus struct {
 	Wave string `json:"wave,omitempty"`
 	// Agents is the number of subscribers in the tree now.
 	Agents int `json:"agents"`
-	// Applied is the number of agents that acknowledged the epoch.
-	Applied uint64    `json:"applied"`
+	// Applied is the number of agents that acknowledged the epoch, and whose file was not found
+	// changed since.
+	Applied uint64 `json:"applied"`
+	// Drifted is the number of agents that acknowledged the epoch, and whose file was changed by
+	// somebody else since.
+	Drifted uint64    `json:"drifted,omitempty"`
 	Failed  uint64    `json:"failed"`
 	Running uint64    `json:"running_candidate"`
 	MinMs   float64   `json:"min_ms"`
