@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -65,14 +64,21 @@ func (h *planHandlers) putDefault(r *http.Request, caller identity.Identity) (an
 	return nil, h.plans.setDefault(r.Context(), in, caller.Name)
 }
 
-// lint checks a plan and stores nothing.
+// lint checks a plan, counts the hosts of its waves, and stores nothing.
 func (h *planHandlers) lint(r *http.Request, _ identity.Identity) (any, error) {
 	text, err := readPlan(r)
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.plans.parse(text)
-	return json.RawMessage(`{}`), err
+	plan, err := h.plans.parse(text)
+	if err != nil {
+		return nil, err
+	}
+	out := api.LintedPlan{Waves: []api.WaveCount{}}
+	for _, c := range h.plans.tracker.counts(plan) {
+		out.Waves = append(out.Waves, api.WaveCount(c))
+	}
+	return out, nil
 }
 
 // planOf returns the name of the plan in the path of a request.

@@ -33,8 +33,9 @@ func TestAPlanIsCheckedBeforeItIsStored(t *testing.T) {
 	f.refuses("a plan that is none", f.alice.PutPlan(f.ctx, "p", "waves: 7"), api.CodeRejected)
 	f.refuses("a region of no fleet", f.alice.PutPlan(f.ctx, "p", "regions: [[mars]]"), api.CodeRejected)
 	f.refuses("a large plan", f.alice.PutPlan(f.ctx, "p", strings.Repeat("#", rollout.MaxPlan+1)), api.CodeTooLarge)
-	f.refuses("lint of a bad plan", f.alice.LintPlan(f.ctx, "waves: 7"), api.CodeRejected)
-	if err := f.alice.LintPlan(f.ctx, longPlan); err != nil {
+	_, err := f.alice.LintPlan(f.ctx, "waves: 7")
+	f.refuses("lint of a bad plan", err, api.CodeRejected)
+	if _, err := f.alice.LintPlan(f.ctx, longPlan); err != nil {
 		t.Error(err)
 	}
 	if all, err := f.alice.Plans(f.ctx); err != nil || len(all.Plans) != 0 {

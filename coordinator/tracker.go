@@ -63,6 +63,12 @@ func (t *tracker) labels() (labels map[string]int) {
 	return labels
 }
 
+// counts returns the number of hosts in each wave of a plan.
+func (t *tracker) counts(p rollout.Plan) (counts []rollout.WaveCount) {
+	t.with(func(f *rollout.Tracker) { counts = p.Counts(f.Sizes(), f.RegionLabels()) })
+	return counts
+}
+
 // quarantined returns the agents in quarantine, by name.
 func (t *tracker) quarantined() (agents []rollout.Quarantined) {
 	t.with(func(f *rollout.Tracker) { agents = f.Quarantined() })

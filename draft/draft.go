@@ -15,7 +15,10 @@
 package draft
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,6 +79,34 @@ func TypeOf(name string) string {
 		return TypeText
 	}
 	return TypeAny
+}
+
+// TypeOfFile returns the content type of a file whose name says nothing: TypeJSON if the file
+// is a JSON object or list, else TypeAny.
+func TypeOfFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	begin := make([]byte, 512)
+	n, err := io.ReadFull(f, begin)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return "", err
+	}
+	begin = bytes.TrimSpace(begin[:n])
+	if len(begin) == 0 || begin[0] != '{' && begin[0] != '[' {
+		return TypeAny, nil
+	}
+	err = CheckFile(TypeJSON, path, nil)
+	var rejection *Rejection
+	switch {
+	case err == nil:
+		return TypeJSON, nil
+	case errors.As(err, &rejection):
+		return TypeAny, nil
+	}
+	return "", err
 }
 
 // Check parses body according to its content type. If schema is not empty, Check validates each

@@ -172,6 +172,20 @@ func (t *Tracker) Labels() map[string]int {
 	return labels
 }
 
+// RegionLabels returns the number of agents that carry each label, by region and "key=value".
+func (t *Tracker) RegionLabels() map[string]map[string]int {
+	regions := map[string]map[string]int{}
+	for _, c := range t.census {
+		if regions[c.region] == nil {
+			regions[c.region] = map[string]int{}
+		}
+		for label, n := range c.Labels {
+			regions[c.region][label] += int(n)
+		}
+	}
+	return regions
+}
+
 // Quarantined is an agent in quarantine.
 type Quarantined struct {
 	wire.Quarantined

@@ -89,13 +89,13 @@ func printDemo(w io.Writer, r bench.DemoResult) {
 }
 
 func newBench(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := parent(&cobra.Command{
 		Use:   "bench",
 		Short: "Measure Banyan with real agents on this machine",
 		Example: `  banyan bench fanout --agents 1000
   banyan bench body --agents 64 --body 16MiB --link 10Mbps
   banyan bench calibrate --costs costs.json`,
-	}
+	})
 	cmd.AddCommand(
 		newBenchFanout(a),
 		newBenchBody(a),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,16 +39,16 @@ func newPlanGet(a *app) *cobra.Command {
 func newPlanPut(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "put NAME FILE",
-		Short:   "Store the plan in FILE under NAME",
+		Short:   "Store the plan in FILE (\"-\" for standard input) under NAME",
 		Example: "  banyan plan put careful careful.yaml",
 		Args:    exactly("NAME", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := os.ReadFile(args[1])
+			raw, err := a.readArgument(args[1], rollout.MaxPlan)
 			if err != nil {
 				return err
 			}
 			if _, err := rollout.ParsePlan(raw); err != nil {
-				return fmt.Errorf("%s: %w", args[1], err)
+				return fmt.Errorf("%s: %w", nameOf(args[1]), err)
 			}
 			put := func(c *api.Client) error { return c.PutPlan(cmd.Context(), args[0], string(raw)) }
 			return a.do(cmd, put, "plan %s stored", args[0])
@@ -299,7 +298,7 @@ func newQuarantine(a *app) *cobra.Command {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tEPOCH\tSINCE\tREASON")
 				for _, q := range v["agents"] {
 					since := q.Since.UTC().Format(time.RFC3339)
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", q.Name, q.Region, q.Config, q.Epoch, since, q.Reason)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", oneLine(q.Name), q.Region, q.Config, q.Epoch, since, oneLine(q.Reason))
 				}
 			})
 		},
@@ -322,7 +321,7 @@ func newDrift(a *app) *cobra.Command {
 				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tVERSION\tSINCE\tREPAIRED")
 				for _, d := range v["drifts"] {
 					since := d.Since.UTC().Format(time.RFC3339)
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", d.Agent, d.Region, d.Config, d.Version, since, d.Repaired)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", oneLine(d.Agent), d.Region, d.Config, d.Version, since, d.Repaired)
 				}
 			})
 		},

@@ -159,12 +159,15 @@ func hintFor(err error) string {
 func report(w io.Writer, err error, asJSON bool) int {
 	f := describe(err)
 	if asJSON {
-		json.NewEncoder(w).Encode(map[string]failure{"error": f})
+		line, err := json.Marshal(map[string]failure{"error": f})
+		if err == nil {
+			fmt.Fprintf(w, "%s\n", escapeJSON(line))
+		}
 		return f.exit
 	}
-	fmt.Fprintln(w, "error:", strings.ReplaceAll(f.Message, "\n", " "))
+	fmt.Fprintln(w, "error:", oneLine(f.Message))
 	if f.Hint != "" {
-		fmt.Fprintln(w, "hint:", f.Hint)
+		fmt.Fprintln(w, "hint:", oneLine(f.Hint))
 	}
 	return f.exit
 }

@@ -20,6 +20,7 @@ import (
 	"banyan/internal/atomicfile"
 	"banyan/record"
 	"banyan/transport/identity"
+	"banyan/versionstore"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -111,7 +112,7 @@ func newAgents(a *app) *cobra.Command {
 						scopes = cmp.Or(strings.Join(g.Subscriptions, ","), "nothing")
 					}
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n",
-						g.Name, g.Addr, parent, g.Depth, g.Children, g.Attached, scopes, g.Confined, cmp.Or(g.Accuser, "-"))
+						oneLine(g.Name), oneLine(g.Addr), oneLine(parent), g.Depth, g.Children, g.Attached, oneLine(scopes), g.Confined, cmp.Or(g.Accuser, "-"))
 				}
 			})
 		},
@@ -138,7 +139,7 @@ func newHistory(a *app) *cobra.Command {
 				for _, v := range versions {
 					stored := v.StoredAt.UTC().Format(time.RFC3339)
 					fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\n",
-						v.Manifest.Version, stored, v.PublishedBy, v.BodySize, v.ContentType, v.Message)
+						v.Manifest.Version, stored, v.PublishedBy, v.BodySize, v.ContentType, oneLine(v.Message))
 				}
 			})
 		},
@@ -417,12 +418,12 @@ func newSchema(a *app) *cobra.Command {
 		Example: "  banyan schema set web/flags flags.schema.json",
 		Args:    exactly("CONFIG", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			schema, err := os.ReadFile(args[1])
+			schema, err := a.readArgument(args[1], versionstore.MaxSchema)
 			if err != nil {
 				return err
 			}
 			if len(schema) == 0 {
-				return &draft.Rejection{Reason: fmt.Sprintf("schema: %s is empty; use 'banyan schema remove'", args[1])}
+				return &draft.Rejection{Reason: fmt.Sprintf("schema: %s is empty; use 'banyan schema remove'", nameOf(args[1]))}
 			}
 			client, _, err := a.client()
 			if err != nil {

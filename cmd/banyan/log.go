@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,14 +84,4 @@ func (a *app) log(cmd *cobra.Command, q api.LogQuery) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", when, e.By, oneLine(e.What), config, oneLine(why))
 		}
 	})
-}
-
-// oneLine replaces control characters, which would break a table or steer the terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,7 @@ func (p *planFlags) given() bool {
 }
 
 // request returns the request for the rollout of a version.
-func (p *planFlags) request(version uint64) (api.StartRollout, error) {
+func (p *planFlags) request(a *app, version uint64) (api.StartRollout, error) {
 	in := api.StartRollout{
 		Version:   version,
 		Regions:   p.regions,
@@ -85,12 +84,12 @@ func (p *planFlags) request(version uint64) (api.StartRollout, error) {
 	}
 	switch {
 	case p.file != "":
-		raw, err := os.ReadFile(p.file)
+		raw, err := a.readArgument(p.file, rollout.MaxPlan)
 		if err != nil {
 			return in, fmt.Errorf("plan: %w", err)
 		}
 		if _, err := rollout.ParsePlan(raw); err != nil {
-			return in, fmt.Errorf("%s: %w", p.file, err)
+			return in, fmt.Errorf("%s: %w", nameOf(p.file), err)
 		}
 		in.Plan = string(raw)
 	case shaped:

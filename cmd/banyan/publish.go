@@ -63,7 +63,8 @@ while the command waited, 6 it was taken back, 7 not yet known when the wait end
 	}
 	f := cmd.Flags()
 	f.StringVarP(&p.draft.Message, "message", "m", "", "`TEXT` for the history: why")
-	f.StringVar(&p.draft.ContentType, "type", "", "content `TYPE` (default by the file's name)")
+	f.StringVar(&p.draft.ContentType, "type", "",
+		"content `TYPE` (default by the file's name, else that of the newest version, else by the content)")
 	f.Uint64Var(&p.draft.Parent, "parent", 0, "fail if the newest version is not `N`")
 	f.BoolVar(&p.noActivate, "no-activate", false, "store the version only; no host runs it")
 	f.BoolVar(&p.draft.Force, "force", false, "store and roll out a version even if its content is unchanged")
@@ -77,15 +78,18 @@ func (a *app) publish(ctx context.Context, config, file string, p publication) e
 	if err := record.ValidateConfig(config); err != nil {
 		return err
 	}
-	request, err := p.plan.request(0)
+	request, err := p.plan.request(a, 0)
 	if err != nil {
 		return err
 	}
 	if p.noActivate && p.plan.given() {
 		return usagef("--no-activate starts no rollout; leave out the flags of a plan")
 	}
+	if file == "-" && p.plan.file == "-" {
+		return usagef("standard input can't be both the body and the plan")
+	}
 	p.draft.Config = config
-	if p.draft.ContentType == "" {
+	if p.draft.ContentType == "" && draft.TypeOf(file) != draft.TypeAny {
 		p.draft.ContentType = draft.TypeOf(file)
 	}
 	p.draft.File, err = a.draftFile(file)
@@ -116,12 +120,25 @@ func (a *app) publish(ctx context.Context, config, file string, p publication) e
 	stored, err := client.PublishAndStart(ctx, p.draft, start, key)
 	a.progressDone()
 	if err != nil {
-		return nothingStored(err)
+		return nothingStored(p.explain(err))
 	}
 	if p.noActivate || stored.Unchanged && stored.Rollout == nil {
-		return a.print(stored, func(w io.Writer) { printStored(w, stored) })
+		out := published{Config: config, Version: stored.Manifest.Version, Outcome: "stored", Regions: []api.RegionStatus{}}
+		if stored.Unchanged {
+			out.Outcome = "unchanged"
+		}
+		return a.print(out, func(w io.Writer) { printStored(w, stored) })
 	}
 	return a.goLive(ctx, client, stored, p)
+}
+
+// explain adds a hint to the rejection of a draft whose content type was not given.
+func (p publication) explain(err error) error {
+	var rejection *draft.Rejection
+	if p.draft.ContentType != "" || !errors.As(err, &rejection) {
+		return err
+	}
+	return withHint(err, "--type sets another content type")
 }
 
 // nothingStored adds to the error of a publication that nothing was stored. If the coordinator
@@ -341,12 +358,27 @@ func ranTimes(e api.Activation) string {
 	return since.Format(layout) + "–" + until.Format(layout)
 }
 
-// activated is the output of publish.
-type activated struct {
-	Config  string             `json:"config"`
-	Version uint64             `json:"version"`
-	Rollout uint64             `json:"rollout,omitempty"`
+// published is the output of publish.
+type published struct {
+	Config  string `json:"config"`
+	Version uint64 `json:"version"`
+	// Outcome is what had become of the version when the command ended: "unchanged" (Version
+	// has the same content), "stored" (not activated), "waiting" (for a second person),
+	// "started" (the rollout goes on), "ended" (the rollout has ended, and not every host has
+	// acknowledged), or "live".
+	Outcome string `json:"outcome"`
+	// Rollout is the rollout of the version, if there is one.
+	Rollout *api.Rollout `json:"rollout"`
+	// Regions is the progress of the regions that the rollout reached.
 	Regions []api.RegionStatus `json:"regions"`
+}
+
+// outcomeOf returns the outcome of a publication whose rollout was not followed to its end.
+func outcomeOf(r api.Rollout) string {
+	if r.Status == rollout.Waiting {
+		return "waiting"
+	}
+	return "started"
 }
 
 // goLive follows the rollout of a publication until it has ended and every agent has
@@ -360,7 +392,14 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 		a.say("%s unchanged: rollout %d of version %d brings the same content", config, r.ID, version)
 	}
 	if r.Status == rollout.Waiting || p.wait == 0 || r.Plan.Bakes() > 0 && !p.waitGiven {
-		return a.print(r, func(w io.Writer) {
+		out := published{
+			Config:  config,
+			Version: version,
+			Outcome: outcomeOf(r),
+			Rollout: &r,
+			Regions: []api.RegionStatus{},
+		}
+		return a.print(out, func(w io.Writer) {
 			fmt.Fprintf(w, "%s version %d published\n", config, version)
 			a.printStarted(w, r)
 		})
@@ -368,8 +407,14 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	began := time.Now()
 	r, err := a.followRollout(ctx, client, config, r.ID, p.wait, func(api.Rollout) {})
 	if err != nil {
-		a.print(r, func(w io.Writer) { printRollout(w, r) })
-		return err
+		out := published{
+			Config:  config,
+			Version: version,
+			Outcome: outcomeOf(r),
+			Rollout: &r,
+			Regions: []api.RegionStatus{},
+		}
+		return errors.Join(a.print(out, func(w io.Writer) { printRollout(w, r) }), err)
 	}
 	if err := endOf(r); err != nil {
 		return err
@@ -378,13 +423,16 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	for region, s := range r.Regions {
 		epochs[region] = s.Epoch
 	}
-	out := activated{Config: config, Version: version, Rollout: r.ID}
+	out := published{Config: config, Version: version, Outcome: "live", Rollout: &r}
 	rest := max(p.wait-time.Since(began), time.Second)
 	regions, waitErr := a.waitApplied(ctx, client, config, epochs, rest)
 	if fate := a.fateOf(ctx, client, config, version, regions); fate != nil {
 		return fate
 	}
 	out.Regions = regions
+	if waitErr != nil {
+		out.Outcome = "ended"
+	}
 	err = a.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "%s version %d published\n", config, version)
 		printRegions(w, regions)
@@ -489,7 +537,7 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 			if f.Delayed {
 				outcome = "delayed"
 			}
-			fmt.Fprintf(w, "%s: %s: %s\n", outcome, f.Agent, f.Reason)
+			fmt.Fprintf(w, "%s: %s: %s\n", outcome, oneLine(f.Agent), oneLine(f.Reason))
 		}
 	}
 }

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ func newRolloutStart(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			in, err := p.request(version)
+			in, err := p.request(a, version)
 			if err != nil {
 				return err
 			}
@@ -152,7 +153,7 @@ func (a *app) listRollouts(ctx context.Context, client *api.Client, config strin
 		for _, r := range all {
 			started := r.Started.UTC().Format(time.RFC3339)
 			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n",
-				r.Config, r.ID, r.Version, planTitle(r.Plan), started, r.By, r.Title, cmp.Or(r.Why, "-"))
+				r.Config, r.ID, r.Version, planTitle(r.Plan), started, r.By, r.Title, cmp.Or(oneLine(r.Why), "-"))
 		}
 	})
 }
@@ -173,7 +174,7 @@ func planTitle(p rollout.Plan) string {
 func printRollout(w io.Writer, r api.Rollout) {
 	fmt.Fprintf(w, "%s: rollout %d of version %d, by %s\n%s", r.Config, r.ID, r.Version, r.By, r.Title)
 	if r.Why != "" {
-		fmt.Fprintf(w, " (%s)", r.Why)
+		fmt.Fprintf(w, " (%s)", oneLine(r.Why))
 	}
 	if r.Part == rollout.Baking && r.Status == rollout.Running {
 		fmt.Fprintf(w, ", %s of %s", r.Spent.Round(time.Second), time.Duration(r.Plan.Waves[r.Wave].Bake))
@@ -194,12 +195,12 @@ func printRollout(w io.Writer, r api.Rollout) {
 		}
 		for _, s := range r.Seen {
 			for _, reason := range s.Reasons {
-				fmt.Fprintf(w, "failed: %s\n", reason)
+				fmt.Fprintf(w, "failed: %s\n", oneLine(reason))
 			}
 		}
 	}
 	for _, e := range r.Log {
-		fmt.Fprintf(w, "%s  %s\n", e.At.Local().Format("15:04:05.000"), e.What)
+		fmt.Fprintf(w, "%s  %s\n", e.At.Local().Format("15:04:05.000"), oneLine(e.What))
 	}
 }
 
@@ -211,7 +212,7 @@ func (a *app) watchRollout(ctx context.Context, client *api.Client, config strin
 			return
 		}
 		for _, e := range r.Log[min(printed, len(r.Log)):] {
-			fmt.Fprintf(a.stdout, "%s  %s\n", e.At.Local().Format("15:04:05.000"), e.What)
+			fmt.Fprintf(a.stdout, "%s  %s\n", e.At.Local().Format("15:04:05.000"), oneLine(e.What))
 		}
 		printed = max(printed, len(r.Log))
 	})
@@ -335,33 +336,69 @@ func newRolloutLint(a *app) *cobra.Command {
 	var offline bool
 	cmd := &cobra.Command{
 		Use:   "lint FILE",
-		Short: "Check a plan: its syntax, and that the fleet has its regions and labels",
-		Args:  exactly("FILE"),
+		Short: "Check a plan against the fleet, and count the hosts of its waves",
+		Long: `Check the plan in FILE ("-" for standard input): its syntax, and that the fleet has its
+regions and labels. Count the hosts that each wave, with the waves before it, has in each region.
+
+Which hosts a share has depends on their names, so a share may have more hosts than its number.`,
+		Example: "  banyan rollout lint careful.yaml",
+		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			raw, err := os.ReadFile(args[0])
+			raw, err := a.readArgument(args[0], rollout.MaxPlan)
 			if err != nil {
 				return err
 			}
 			p, err := rollout.ParsePlan(raw)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return fmt.Errorf("%s: %w", nameOf(args[0]), err)
 			}
+			out := lintedPlan{Plan: p, Waves: []api.WaveCount{}}
 			if !offline {
 				client, _, err := a.client()
 				if err != nil {
 					return err
 				}
-				if err := client.LintPlan(cmd.Context(), string(raw)); err != nil {
+				linted, err := client.LintPlan(cmd.Context(), string(raw))
+				if err != nil {
 					return withHint(err, "--offline checks the file without asking the coordinator")
 				}
+				out.Waves = linted.Waves
 			}
-			return a.print(p, func(w io.Writer) {
-				fmt.Fprintf(w, "%s is a valid plan: %s, %s of bake time in all\n", args[0], planTitle(p), p.Bakes())
+			return a.print(out, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is a valid plan: %s, %s of bake time in all\n", nameOf(args[0]), planTitle(p), p.Bakes())
+				printWaves(w, out.Waves)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "do not ask the coordinator about the fleet")
 	return cmd
+}
+
+// lintedPlan is the output of rollout lint.
+type lintedPlan struct {
+	Plan rollout.Plan `json:"plan"`
+	// Waves is empty if the coordinator was not asked.
+	Waves []api.WaveCount `json:"waves"`
+}
+
+// printWaves prints the number of hosts in each wave, by region.
+func printWaves(w io.Writer, waves []api.WaveCount) {
+	if len(waves) == 0 {
+		return
+	}
+	regions := slices.Sorted(maps.Keys(waves[0].Hosts))
+	fmt.Fprintf(w, "WAVE\t%s\n", strings.ToUpper(strings.Join(regions, "\t")))
+	for _, wave := range waves {
+		fmt.Fprint(w, wave.Wave)
+		for _, region := range regions {
+			count := strconv.Itoa(wave.Hosts[region])
+			if wave.AtLeast {
+				count = "at least " + count
+			}
+			fmt.Fprintf(w, "\t%s", count)
+		}
+		fmt.Fprintln(w)
+	}
 }
 
 func newRolloutSchema(a *app) *cobra.Command {

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -107,6 +105,19 @@ version took over, 6 the version was taken back, 7 not known when the wait ended
 		}
 	}
 	root.AddCommand(newVersion(a), newHelpFlags())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			parent(c)
+		case "help":
+			c.Args = knownTopic
+		}
+	}
+	for _, c := range all(root) {
+		placeholders(c)
+	}
 	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	return root
 }
@@ -278,6 +289,33 @@ func (a *app) client() (*api.Client, *identity.Bundle, error) {
 	return api.NewClient(a.coordinator, bundle), bundle, nil
 }
 
+// readArgument reads the file that an argument names, "-" for standard input, of at most limit
+// bytes.
+func (a *app) readArgument(path string, limit int64) ([]byte, error) {
+	r := a.stdin
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s: %w: more than %d bytes, the limit", nameOf(path), record.ErrTooLarge, limit)
+	}
+	return raw, err
+}
+
+// nameOf returns the name of a file in messages.
+func nameOf(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
+}
+
 // publisherKey loads the key to sign versions with.
 func (a *app) publisherKey() (record.Key, error) {
 	path := a.keyFile
@@ -299,29 +337,17 @@ func (a *app) publisherKey() (record.Key, error) {
 	return key, nil
 }
 
-// print writes v as JSON, or calls text with a table writer.
-func (a *app) print(v any, text func(w io.Writer)) error {
-	if a.output == "json" {
-		e := json.NewEncoder(a.stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(v)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 4, 2, ' ', 0)
-	text(w)
-	return w.Flush()
-}
-
 // progress shows a line that replaces the line before, on a terminal only.
 func (a *app) progress(format string, args ...any) {
 	if a.onTerminal() {
-		fmt.Fprintf(a.stderr, "\r\x1b[K"+format, args...)
+		fmt.Fprintf(a.stderr, "\r\x1b[K%s", oneLine(fmt.Sprintf(format, args...)))
 	}
 }
 
 // say prints a line about what happens, unless the output is for programs.
 func (a *app) say(format string, args ...any) {
 	if a.output == "text" {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		fmt.Fprintln(a.stderr, visible(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -338,13 +364,81 @@ func (a *app) onTerminal() bool {
 func parent(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("%s has no subcommand %q", cmd.CommandPath(), args[0])
+			return noSubcommand(cmd, args[0])
 		}
 		return nil
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
 }
+
+// noSubcommand is the error of a subcommand that does not exist.
+func noSubcommand(cmd *cobra.Command, name string) error {
+	err := usagef("%s has no subcommand %q", cmd.CommandPath(), name)
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		return withHint(err, fmt.Sprintf("did you mean '%s %s'?", cmd.CommandPath(), near[0]))
+	}
+	return err
+}
+
+// knownTopic refuses a command or topic that help does not have.
+func knownTopic(cmd *cobra.Command, args []string) error {
+	found, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return noSubcommand(found, args[len(args)-max(len(rest), 1)])
+	}
+	return nil
+}
+
+// all returns a command and the commands below it.
+func all(cmd *cobra.Command) []*cobra.Command {
+	commands := []*cobra.Command{cmd}
+	for _, c := range cmd.Commands() {
+		commands = append(commands, all(c)...)
+	}
+	return commands
+}
+
+// kinds are the kinds of values in the help, in place of types of Go.
+var kinds = map[string]string{
+	"int":            "N",
+	"uint64":         "N",
+	"float64":        "NUMBER",
+	"duration":       "TIME",
+	"intSlice":       "LIST",
+	"stringSlice":    "LIST",
+	"stringArray":    "TEXT",
+	"stringToString": "KEY=VALUE",
+	"string":         "TEXT",
+}
+
+// placeholders names the kind of the value of each flag, and leaves out defaults that the usage
+// says in words or that are nothing.
+func placeholders(cmd *cobra.Command) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		kind, known := kinds[f.Value.Type()]
+		if !known {
+			return
+		}
+		f.Value = kindOf{f.Value, kind}
+		switch f.DefValue {
+		case "0", "0s", "[]":
+			f.DefValue = ""
+		}
+		if strings.Contains(f.Usage, "(default") {
+			f.DefValue = ""
+		}
+	})
+}
+
+// kindOf is the value of a flag with the kind that the help shows.
+type kindOf struct {
+	pflag.Value
+	kind string
+}
+
+func (k kindOf) Type() string { return k.kind }
 
 // exactly is like cobra.ExactArgs; its error names the arguments.
 func exactly(names ...string) cobra.PositionalArgs {

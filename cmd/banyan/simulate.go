@@ -40,7 +40,7 @@ type fleetFlags struct {
 }
 
 func (o *fleetFlags) add(f *pflag.FlagSet) {
-	f.IntVar(&o.regions, "regions", 0, "use only the first N regions of the matrix (default all)")
+	f.IntVar(&o.regions, "regions", 0, "use only the first `N` regions of the matrix; 0 means all")
 	f.IntVar(&o.zones, "zones", 3, "number of zones in each region")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of all randomness; one seed gives one history")
 	f.StringVar(&o.matrix, "matrix", "ibm-2024",

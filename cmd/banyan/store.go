@@ -12,10 +12,10 @@ import (
 )
 
 func newStore(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := parent(&cobra.Command{
 		Use:   "store",
 		Short: "Mend the store of a leader that stopped writing, or that does not start",
-	}
+	})
 	cmd.AddCommand(newStoreRecover(a), newStoreTerm(a), newStoreAcceptLoss(a))
 	return cmd
 }

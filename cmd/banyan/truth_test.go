@@ -86,7 +86,7 @@ func TestTruthIdenticalContentChangesNothing(t *testing.T) {
 	c.expect(0, []string{"version 1 published"}, "publish", "a", body)
 	before := c.run("status", "a").stdout
 	c.expect(0, []string{"a unchanged: version 1"}, "publish", "a", body)
-	c.expect(0, []string{`"unchanged": true`}, "publish", "a", body, "-o", "json")
+	c.expect(0, []string{`"outcome": "unchanged"`}, "publish", "a", body, "-o", "json")
 	if n := c.versions("a"); n != 1 {
 		t.Errorf("%d versions are stored", n)
 	}

@@ -339,9 +339,9 @@ func (c *Client) SetDefaultPlan(ctx context.Context, d PlanDefault) error {
 	return c.putJSON(ctx, http.MethodPut, "/v1/plan-defaults", d, nil)
 }
 
-// LintPlan checks that a plan is valid and fits the fleet.
-func (c *Client) LintPlan(ctx context.Context, text string) error {
-	return c.do(ctx, http.MethodPost, "/v1/plans", strings.NewReader(text), int64(len(text)), nil)
+// LintPlan checks that a plan is valid and fits the fleet, and counts the hosts of its waves.
+func (c *Client) LintPlan(ctx context.Context, text string) (out LintedPlan, err error) {
+	return out, c.do(ctx, http.MethodPost, "/v1/plans", strings.NewReader(text), int64(len(text)), &out)
 }
 
 // Holds returns the freezes and locks in force.

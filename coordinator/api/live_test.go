@@ -302,7 +302,10 @@ func TestTheClientReachesEveryRoute(t *testing.T) {
 		{"Rollouts", func() error { return second(l.Rollouts(l.ctx, "")) }},
 		{"Rollouts of a config", func() error { return second(l.Rollouts(l.ctx, "a")) }},
 		{"PutPlan", func() error { return l.PutPlan(l.ctx, "p", "waves: [{share: 100%}]\n") }},
-		{"LintPlan", func() error { return l.LintPlan(l.ctx, "waves: [{share: 100%}]\n") }},
+		{"LintPlan", func() error {
+			_, err := l.LintPlan(l.ctx, "waves: [{share: 100%}]\n")
+			return err
+		}},
 		{"SetDefaultPlan", func() error { return l.SetDefaultPlan(l.ctx, api.PlanDefault{Prefix: "*", Plan: "p"}) }},
 		{"Plans", func() error { return second(l.Plans(l.ctx)) }},
 		{"Hold", func() error { return second(l.Hold(l.ctx, api.Hold{Scope: "b", Reason: "x"})) }},

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,7 +23,9 @@ type Draft struct {
 	Body []byte
 	// File is the name of the file with the content. Publish reads the file as a stream,
 	// unless the content type has to be validated.
-	File        string
+	File string
+	// ContentType is the content type of the body. If it is empty, it is that of the newest
+	// version, and of a first version what the content is: JSON, or opaque bytes.
 	ContentType string
 	Message     string
 	// Parent is the version from which the draft was made. If Parent is not the newest
@@ -74,7 +77,11 @@ func (c *Client) publish(
 	if err != nil {
 		return Published{}, err
 	}
-	if err := draft.CheckFile(d.ContentType, d.File, schema); err != nil {
+	last, err := c.Version(ctx, d.Config, 0)
+	if err != nil && !IsCode(err, CodeNotFound) {
+		return Published{}, err
+	}
+	if err := d.check(last, schema); err != nil {
 		return Published{}, err
 	}
 	if check {
@@ -82,10 +89,6 @@ func (c *Client) publish(
 		if err != nil || same.Unchanged {
 			return same, err
 		}
-	}
-	last, err := c.Version(ctx, d.Config, 0)
-	if err != nil && !IsCode(err, CodeNotFound) {
-		return Published{}, err
 	}
 	if d.Parent == 0 {
 		d.Parent = last.Version
@@ -102,6 +105,28 @@ func (c *Client) publish(
 		return Published{}, fmt.Errorf("upload body: %w", err)
 	}
 	return c.PutPublication(ctx, d.Config, PutVersion{Signed: signed, Start: start, IfChanged: !d.Force})
+}
+
+// check sets the content type of a draft, if it is empty, and validates the body.
+func (d *Draft) check(last Version, schema []byte) error {
+	switch {
+	case d.ContentType != "":
+		return draft.CheckFile(d.ContentType, d.File, schema)
+	case last.ContentType == "":
+		guessed, err := draft.TypeOfFile(d.File)
+		if err != nil {
+			return err
+		}
+		d.ContentType = guessed
+		return draft.CheckFile(d.ContentType, d.File, schema)
+	}
+	d.ContentType = last.ContentType
+	err := draft.CheckFile(d.ContentType, d.File, schema)
+	var rejection *draft.Rejection
+	if errors.As(err, &rejection) {
+		return fmt.Errorf("%w (checked as %s, the content type of version %d)", err, d.ContentType, last.Version)
+	}
+	return err
 }
 
 // checkDraft asks the coordinator for the checks of a publication. If the content is there

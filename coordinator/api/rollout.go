@@ -152,6 +152,22 @@ type Plans struct {
 	Defaults map[string]string `json:"defaults"`
 }
 
+// LintedPlan is the answer to the check of a plan.
+type LintedPlan struct {
+	Waves []WaveCount `json:"waves"`
+}
+
+// WaveCount is the number of hosts that a wave of a plan has now.
+type WaveCount struct {
+	// Wave describes the wave, with the waves before it: "1% or canary=true".
+	Wave string `json:"wave"`
+	// Hosts is the number of hosts by region.
+	Hosts map[string]int `json:"hosts"`
+	// AtLeast is true if the wave may have more hosts: which hosts a share has depends on
+	// their names.
+	AtLeast bool `json:"at_least"`
+}
+
 // PlanDefault is the request that makes a plan the default of a prefix of configs.
 type PlanDefault struct {
 	// Prefix is a prefix of configs; "*" means all configs.
