@@ -27,15 +27,22 @@ type lineage struct {
 }
 
 // hear takes a signed record from a host that differs from what the leader's node has. The node
-// may not have the whole store yet, so the store decides.
+// may not have the whole store yet, so the store decides. A record of an earlier term than the
+// store's is of a history that a person has ended.
 func (l *lineage) hear(ctx context.Context, o step.Output) {
+	term := o.Head.Term
+	a := o.Pointer.Announcement
+	if a != nil {
+		term = a.Pointer.Term
+	}
+	l.saw(term)
+	own, err := l.ledger.Term(ctx)
 	var why string
-	var err error
-	if a := o.Pointer.Announcement; a != nil {
-		l.saw(a.Pointer.Term)
+	switch {
+	case err != nil || term < own:
+	case a != nil:
 		why, err = l.againstPointer(ctx, a.Pointer, a.Digest)
-	} else {
-		l.saw(o.Head.Term)
+	default:
 		why, err = l.againstHead(ctx, o.Head)
 	}
 	if err != nil {
