@@ -12,7 +12,7 @@ import (
 // Phases of a hostile history.
 const (
 	hostilePhase = 60 * time.Second
-	quietPhase   = 90 * time.Second
+	quietPhase   = 105 * time.Second
 )
 
 // tradedBody is the size of a body that hosts trade shard by shard, in bytes.
@@ -104,7 +104,7 @@ func (h generator) addRelayOnly(r *rand.Rand) {
 
 // noticed is the time, since the start of the quiet phase, at which a person notices a store
 // that was restored or copied without a new term.
-const noticed = 16 * time.Second
+const noticed = 30 * time.Second
 
 // addHistories restores the store of some fleets from an older copy, or makes a follower lead
 // on a copy. Half of these are careless: nobody raises the term until the quiet phase.

@@ -86,7 +86,7 @@ func (h *History) Run(trace bool) (Outcome, error) {
 
 // lastUpdate is the time, since the start of the quiet phase, of the last update of each
 // config. Without that update, an earlier update that reached nobody could hide a fault.
-const lastUpdate = 20 * time.Second
+const lastUpdate = 35 * time.Second
 
 // schedule schedules the faults and updates that are kept.
 func (h *History) schedule(w *world.World, start step.Time) {
@@ -113,13 +113,14 @@ func (h *History) schedule(w *world.World, start step.Time) {
 	})
 }
 
-// Times of the referee's looks at what the leaders say.
-const (
-	lookEvery = 2 * time.Second
-	// settles is the time after a fault until a moment is quiet: a host reports a changed file
-	// again after 10 seconds.
-	settles = 15 * time.Second
-)
+// lookEvery is the time between two looks of the referee at what the leaders say.
+const lookEvery = 2 * time.Second
+
+// settles returns the time after a fault until a moment is quiet: a report of a changed file may
+// be lost with a link that is dead, and is repeated after world.DriftWatch.
+func (h *History) settles() time.Duration {
+	return h.Config.Idle + world.DriftWatch + 5*time.Second
+}
 
 // watch makes every coordinator count its agents, and the referee compare what the leaders say
 // with what the hosts run, once in a while.
@@ -140,6 +141,7 @@ func (h *History) watch(w *world.World, start step.Time, r *referee) {
 // moment. A copy of the store, and a lie that never ends, is no unrest: the leaders must tell
 // the truth all the same.
 func (h *History) quiet(at time.Duration) bool {
+	settles := h.settles()
 	near := func(from, until time.Duration) bool { return from <= at && at < until+settles }
 	for i, f := range h.Faults {
 		if !keeps(h.Keep, i) || f.For == 0 {

@@ -96,6 +96,9 @@ func (r *referee) judgeClaims(quiet bool) {
 		if r.w.Host(leader).Down() {
 			continue
 		}
+		if r.w.StoppedWriting(leader) && r.w.Histories() == 1 {
+			r.violate("status: %s says that its store is of another history, and there is no other", r.w.Host(leader).Name())
+		}
 		s := r.truth.status(leader)
 		for _, a := range r.w.PointersOf(leader) {
 			entry := s.tracker.Acks(a.Pointer)

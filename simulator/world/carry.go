@@ -40,6 +40,8 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpAcked:
 		w.countAcks(o.Message.(*wire.Ack))
 		w.tellLeader(i, o)
+	case step.OpBehind:
+		w.behind(i, o)
 	case step.OpCensus, step.OpDrifted:
 		w.tellLeader(i, o)
 	case step.OpAccepted:
@@ -52,6 +54,18 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	}
 	if w.trace != nil {
 		w.traceOutput(i, o)
+	}
+}
+
+// behind makes a leader stop writing if a host has shown a record of another history. A record of
+// an earlier term is of a history that a person has ended.
+func (w *World) behind(i int32, o *step.Output) {
+	term := o.Head.Term
+	if a := o.Pointer.Announcement; a != nil {
+		term = a.Pointer.Term
+	}
+	if s := w.hosts[i].store; s != nil && term >= s.term {
+		s.stopped = true
 	}
 }
 

@@ -3,6 +3,7 @@ package world
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -12,6 +13,9 @@ import (
 // This file damages what a host shows, as people and broken disks do, and does what an agent
 // does about the damage: it looks at its files once in a while, and verifies a version before
 // it applies the version.
+
+// DriftWatch is the time between two looks of an agent at the files that it shows.
+const DriftWatch = 10 * time.Second
 
 // edit changes every file that host i shows.
 func (w *World) edit(i int32) {
@@ -51,7 +55,7 @@ func (h *Host) repairs() bool { return len(h.ident.Name)%2 == 0 }
 
 // lookSoon makes host i look at its files, until all of them are right.
 func (w *World) lookSoon(i int32) {
-	w.At(w.now.Add(driftWatch), func() {
+	w.At(w.now.Add(DriftWatch), func() {
 		if h := &w.hosts[i]; len(h.disk.spoiled) > 0 {
 			w.look(i)
 			w.lookSoon(i)

@@ -1,12 +1,7 @@
 package world
 
-import "time"
-
 // This file makes several histories of one store: a backup that is restored, and a second
 // leader on a copy.
-
-// driftWatch is the time between two looks of an agent at the files that it shows.
-const driftWatch = 10 * time.Second
 
 // restoreBackup replaces the store of the leader by an older copy, and starts the leader anew.
 func (w *World) restoreBackup(backup *store, careless bool) {

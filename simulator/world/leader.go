@@ -41,8 +41,8 @@ func (w *World) Move(c Change) (epoch uint64) {
 		epoch = leader.store.epochs[record.PointerKey{Config: c.Config, Region: region}] + 1
 	}
 	w.At(w.now.Add(w.cfg.Commit()), func() {
-		if leader.down || leader.boots != boots {
-			return // the publisher got no answer and must not count on the change
+		if leader.down || leader.boots != boots || leader.store.stopped {
+			return // the publisher got no answer, or a refusal, and must not count on the change
 		}
 		for _, region := range c.Regions {
 			w.announce(c.Leader, leader.store.commit(leader.store.next(c, region, int64(began)/1000)))
@@ -128,6 +128,13 @@ func (w *World) NewestVersion(config, region string) uint64 {
 	return w.store().newest[record.PointerKey{Config: config, Region: region}]
 }
 
+// StoppedWriting reports whether a leader has stopped writing: a host has shown a record of another
+// history of the store.
+func (w *World) StoppedWriting(leader int32) bool { return w.hosts[leader].store.stopped }
+
+// Histories returns the number of histories that stores have written.
+func (w *World) Histories() int { return int(w.histories) + 1 }
+
 // LastVersion returns the newest version of config in the store of a leader; 0 for none.
 func (w *World) LastVersion(leader int32, config string) uint64 {
 	return w.hosts[leader].store.last[config]
@@ -158,7 +165,7 @@ func (w *World) Census(i int32) { w.step(i, step.Input{Kind: step.InCensus}) }
 func (w *World) beat() {
 	w.At(w.now.Add(w.cfg.Heads), w.beat)
 	for i := range w.Leaders() {
-		if !w.hosts[i].down {
+		if h := &w.hosts[i]; !h.down && !h.store.stopped {
 			w.signHeads(i)
 		}
 	}

@@ -15,7 +15,10 @@ import (
 // store is the store of a leader: the committed pointers, and which versions exist. The store
 // survives a crash of the leader. A backup is a copy of a store.
 type store struct {
-	signer   *signer
+	signer *signer
+	// stopped is true after a host has shown a record of another history: nothing is written, and
+	// no heads are signed, until the next term.
+	stopped  bool
 	term     uint64
 	revision uint64
 	// history numbers the copies of the store. Versions that are made in different histories
@@ -129,6 +132,7 @@ const termRevisions = 1 << 40
 // raise begins a term, and commits every pointer anew in the term. It returns the pointers.
 func (s *store) raise(term uint64, micros int64) []*wire.Announcement {
 	s.term = term
+	s.stopped = false
 	s.revision = max(s.revision, (term-1)*termRevisions)
 	for _, a := range slices.Clone(s.pointers) {
 		p := a.Pointer
