@@ -53,11 +53,14 @@ func (b badgerReader) Version(ctx context.Context, config string, version uint64
 				return err
 			}
 			if last == 0 {
-				return fmt.Errorf("config %s: %w", config, ErrNotFound)
+				return missing("there is no config %q", config)
 			}
 			version = last
 		}
 		r, err := readRow(txn, numberedKey(tagManifest, config, version))
+		if errors.Is(err, ErrNotFound) {
+			return noVersion(txn, config, version)
+		}
 		if err != nil {
 			return fmt.Errorf("config %s version %d: %w", config, version, err)
 		}
@@ -65,6 +68,18 @@ func (b badgerReader) Version(ctx context.Context, config string, version uint64
 		return err
 	})
 	return v, err
+}
+
+// noVersion returns the error of a version that the store does not have.
+func noVersion(txn *badger.Txn, config string, version uint64) error {
+	last, err := readNumber(txn, nameKey(tagLast, config))
+	if err != nil {
+		return err
+	}
+	if last == 0 {
+		return missing("there is no config %q", config)
+	}
+	return missing("%s has no version %d; its newest version is %d", config, version, last)
 }
 
 // History implements Reader.
@@ -90,7 +105,7 @@ func (b badgerReader) History(ctx context.Context, config string, before uint64,
 		})
 	})
 	if err == nil && len(versions) == 0 && before == 0 {
-		err = fmt.Errorf("config %s: %w", config, ErrNotFound)
+		err = missing("there is no config %q", config)
 	}
 	return versions, err
 }

@@ -31,6 +31,15 @@ var (
 	ErrLost = errors.New("store has lost writes")
 )
 
+// missingError is an ErrNotFound that says what is not there.
+type missingError string
+
+func (e missingError) Error() string { return string(e) }
+func (e missingError) Unwrap() error { return ErrNotFound }
+
+// missing returns an ErrNotFound with a text.
+func missing(format string, args ...any) error { return missingError(fmt.Sprintf(format, args...)) }
+
 // ConflictError means that another write came first. It describes the other write.
 type ConflictError struct {
 	// What is "version", "epoch", or the kind of a document.

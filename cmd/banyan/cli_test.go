@@ -137,8 +137,8 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 		words []string
 		args  []string
 	}{
-		{"unknown config", 1, []string{"nope", "not found"}, []string{"status", "nope"}},
-		{"nothing to roll back", 1, []string{"nope", "not found"}, []string{"rollback", "nope"}},
+		{"unknown config", 1, []string{`there is no config "nope"`}, []string{"status", "nope"}},
+		{"nothing to roll back", 1, []string{`there is no config "nope"`}, []string{"rollback", "nope"}},
 		{"bad name", 3, []string{"../etc", "part"}, []string{"publish", "../etc/", good}},
 		{"no such file", 1, []string{"no-such-file"}, []string{"publish", "a", "no-such-file"}},
 		{"not JSON", 3, []string{"line 3", "not JSON"}, []string{"publish", "a", file(t, "x.json", "{\n\n")}},

@@ -147,3 +147,16 @@ func TestTruthHelpShowsNoTypesOfGo(t *testing.T) {
 		}
 	}
 }
+
+// Errors say what is there and what a flag takes, in the words of the reader.
+func TestTruthErrorsSayWhatIsThere(t *testing.T) {
+	c := newCLI(t, 1)
+	c.expect(0, nil, "publish", "web/flags", file(t, "a.json", "{}"))
+	c.expect(1, []string{`there is no config "web/nothing"`}, "status", "web/nothing")
+	c.expect(1, []string{`there is no config "web/nothing"`}, "get", "web/nothing", "--version", "3")
+	c.expect(1, []string{`there is no config "web/nothing"`}, "history", "web/nothing")
+	c.expect(1, []string{"web/flags has no version 99; its newest version is 1"}, "get", "web/flags", "--version", "99")
+	c.expect(2, []string{`--version takes a number, not "abc"`}, "get", "web/flags", "--version", "abc")
+	c.expect(2, []string{`--wait takes a time such as 90s or 10m, not "soon"`}, "rollback", "web/flags", "--wait", "soon")
+	c.expect(2, []string{`--min-success: "half" is not a share such as 0.1%`}, "publish", "web/flags", "-", "--min-success", "half")
+}

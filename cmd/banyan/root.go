@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -83,7 +84,7 @@ version took over, 6 the version was taken back, 7 not known when the wait ended
 			return nil
 		},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.configFile, "config", "", "settings `FILE`, YAML (default banyan.yaml, if it exists)")
 	f.StringVarP(&a.output, "output", "o", "text", "output `FORMAT`: text or json")
@@ -370,6 +371,28 @@ func parent(cmd *cobra.Command) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
+}
+
+// wanted says what kind of value a flag takes.
+var wanted = map[string]string{
+	"N":      "a number",
+	"NUMBER": "a number",
+	"TIME":   "a time such as 90s or 10m",
+}
+
+// flagError returns the usage error for an error of the parser of flags. If a value is wrong,
+// the error says what the flag takes, in place of the error of a function of Go.
+func flagError(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return usagef("%w", err)
+	}
+	f := invalid.GetFlag()
+	kind, known := wanted[f.Value.Type()]
+	if !known {
+		return usagef("--%s: %w", f.Name, errors.Unwrap(err))
+	}
+	return usagef("--%s takes %s, not %q", f.Name, kind, invalid.GetValue())
 }
 
 // noSubcommand is the error of a subcommand that does not exist.
