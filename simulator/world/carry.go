@@ -1,6 +1,8 @@
 package world
 
 import (
+	"time"
+
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh/step"
@@ -146,6 +148,7 @@ func (w *World) fetch(i int32, o *step.Output) {
 		want:   o.Body.Version,
 		choice: o.Body.Choice,
 		cached: o.Body.ForOthers,
+		until:  w.now.Add(bodyTimeout),
 	}
 	w.Count(i, l.remote, ControlSize)
 	ready := w.Spend(i, w.ready, w.cfg.Costs.Send)
@@ -158,23 +161,31 @@ func (w *World) fetch(i int32, o *step.Output) {
 	w.watchRequest(ref)
 }
 
-// watchRequest ends a request whose link dies before the answer arrives. It looks once per
-// idle timeout.
+// bodyTimeout is the time after which a host gives up a request that the peer has not begun to
+// answer, as in package transport.
+const bodyTimeout = 30 * time.Second
+
+// watchRequest ends a request whose link dies before the answer arrives, or that the peer leaves
+// without an answer. It looks once per idle timeout.
 func (w *World) watchRequest(ref uint64) {
 	w.At(w.now.Add(w.cfg.Idle), func() {
 		r, waits := w.requests[ref]
 		if !waits {
 			return
 		}
+		reason := step.ReasonLinkLost
 		if w.links[r.peer].alive {
-			w.watchRequest(ref)
-			return
+			if w.now < r.until {
+				w.watchRequest(ref)
+				return
+			}
+			reason = "no answer"
 		}
 		delete(w.requests, ref)
 		lost := step.Input{
 			Kind:    step.InFetched,
 			Body:    step.Body{Version: r.want, Choice: r.choice},
-			Failure: step.Failure{Reason: step.ReasonLinkLost, Fault: step.FaultPath},
+			Failure: step.Failure{Reason: reason, Fault: step.FaultPath},
 		}
 		w.input(w.now, r.asker, lost)
 	})
@@ -188,6 +199,8 @@ func (w *World) serve(i int32, o *step.Output) {
 	if !waits {
 		return // the asker has given up
 	}
+	r.until = step.Never
+	w.requests[ref] = r
 	reason := o.Reason
 	size := w.bodySize(r.want) + ManifestSize
 	switch {

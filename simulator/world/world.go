@@ -69,6 +69,8 @@ type request struct {
 	want  record.VersionKey
 
 	choice wire.FormChoice
+	// until is when the asker gives up, unless the peer has begun to answer by then.
+	until step.Time
 	// cached is true if the asker only relays and keeps the body in its cache.
 	cached bool
 }
