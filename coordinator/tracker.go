@@ -137,10 +137,12 @@ func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
 	if e == nil {
 		return
 	}
+	present := t.fleet.Present(s.Region)
 	drifting := t.drifting(p)
+	drifting.And(present)
 	s.Drifted = drifting.AndCardinality(e.Applied)
-	s.Applied = e.Applied.GetCardinality() - s.Drifted
-	s.Running = e.Running.GetCardinality() - drifting.AndCardinality(e.Running)
+	s.Applied = e.Applied.AndCardinality(present) - s.Drifted
+	s.Running = e.Running.AndCardinality(present) - drifting.AndCardinality(e.Running)
 	s.Failed = e.Failed.GetCardinality()
 	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000

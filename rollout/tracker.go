@@ -35,8 +35,9 @@ type ahead struct {
 // counted is the newest census of a coordinator.
 type counted struct {
 	*wire.Census
-	region string
-	at     time.Time
+	region  string
+	at      time.Time
+	present *roaring.Bitmap // attached agents
 }
 
 // headcount is the newest number of agents in the tree of a coordinator.
@@ -103,6 +104,29 @@ func (t *Tracker) passed(key record.PointerKey, entry *wire.AckEntry) {
 	a.agents.Or(entry.Applied)
 }
 
+// Present returns the indices of the agents that are attached in a region, by the newest
+// census of each coordinator. What other agents acknowledged is old news.
+func (t *Tracker) Present(region string) *roaring.Bitmap {
+	present := roaring.New()
+	for _, c := range t.census {
+		if c.region == region {
+			present.Or(c.present)
+		}
+	}
+	return present
+}
+
+// Heard returns the time of the oldest of the newest censuses of a region's coordinators; the
+// zero time if no coordinator counts.
+func (t *Tracker) Heard(region string) (at time.Time) {
+	for _, c := range t.census {
+		if c.region == region && (at.IsZero() || c.at.Before(at)) {
+			at = c.at
+		}
+	}
+	return at
+}
+
 // Acks returns the acknowledgements of a pointer, or nil.
 func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 	e := t.acks[p.Key()]
@@ -114,7 +138,11 @@ func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 
 // Counted takes the newest census of a coordinator.
 func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
-	t.census[coordinator] = counted{Census: c, region: region, at: at}
+	present, err := c.PresentAgents()
+	if err != nil {
+		present = roaring.New() // the decoder refuses such a census
+	}
+	t.census[coordinator] = counted{Census: c, region: region, at: at, present: present}
 	t.placed[coordinator] = headcount{region, int(c.Agents)}
 }
 
@@ -223,8 +251,9 @@ func (t *Tracker) Region(p record.Pointer, began uint64) Region {
 	if e == nil {
 		return r
 	}
-	r.Applied = int(roaring.AndNot(e.Applied, excused).GetCardinality())
-	r.Running = int(roaring.AndNot(e.Running, excused).GetCardinality())
+	counted := roaring.AndNot(t.Present(p.Region), excused)
+	r.Applied = int(e.Applied.AndCardinality(counted))
+	r.Running = int(e.Running.AndCardinality(counted))
 	r.Failed = int(roaring.AndNot(e.Failed, excused).GetCardinality())
 	if e.Latency.Count() > 0 {
 		r.Skew = time.Duration(e.Latency.Quantile(1)-e.Latency.Quantile(0)) * time.Microsecond

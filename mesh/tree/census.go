@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -25,6 +27,15 @@ func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate
 		Agents:    uint32(p.Placed()),
 		Labels:    p.countLabels(),
 		Audiences: p.countAudiences(),
+	}
+	present := roaring.New()
+	for index, a := range p.places {
+		if a.attached() {
+			present.Add(index)
+		}
+	}
+	if err := c.SetPresent(present); err != nil {
+		panic(err) // writing to memory does not fail
 	}
 	for _, key := range q.sorted() {
 		entry := q.cases[key].Quarantined

@@ -3,6 +3,8 @@ package wire
 import (
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/record"
 )
 
@@ -18,6 +20,9 @@ type Census struct {
 	Quarantined []Quarantined `cbor:"4,keyasint,omitempty"`
 	// Audiences counts the agents that do not subscribe to everything, by subscriptions.
 	Audiences []Audience `cbor:"5,keyasint,omitempty"`
+	// Present holds the indices of the attached agents, in the portable format of Roaring; see
+	// SetPresent and PresentAgents. Acknowledgements of other agents are old news.
+	Present []byte `cbor:"6,keyasint,omitempty"`
 }
 
 // WaveSize is the number of agents that a pointer with a candidate concerns.
@@ -54,6 +59,15 @@ type Audience struct {
 
 func (*Census) tag() byte { return 11 }
 
+// SetPresent sets Present. The error is one of encoding.
+func (m *Census) SetPresent(agents *roaring.Bitmap) (err error) {
+	m.Present, err = encodeBitmap(agents)
+	return err
+}
+
+// PresentAgents returns the indices in Present.
+func (m *Census) PresentAgents() (*roaring.Bitmap, error) { return decodeBitmap(m.Present) }
+
 func (m *Census) validate() error {
 	for _, list := range []struct {
 		what          string
@@ -88,7 +102,8 @@ func (m *Census) validate() error {
 			return err
 		}
 	}
-	return nil
+	_, err := m.PresentAgents()
+	return err
 }
 
 func (q *Quarantined) validate() error {

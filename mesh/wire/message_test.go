@@ -51,10 +51,20 @@ func testAck() *Ack {
 	return &Ack{Entries: []AckEntry{*many, *single}}
 }
 
+// indices returns a bitmap of some indices in the portable format.
+func indices(of ...uint32) []byte {
+	raw, err := encodeBitmap(roaring.BitmapOf(of...))
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
 // testCensus returns a census with an entry in each list.
 func testCensus() *Census {
 	return &Census{
 		Agents:      25,
+		Present:     indices(7, 9),
 		Labels:      map[string]uint32{"zone=a": 3},
 		Waves:       []WaveSize{{Config: "a", Position: 2, Agents: 3, InWave: 1}},
 		Quarantined: []Quarantined{{Index: 7, Name: "h", Config: "a", Position: 1, Reason: "exit status 1", Millis: 5, Audience: 2}},
@@ -199,6 +209,7 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Census{Quarantined: make([]Quarantined, MaxQuarantined+1)},
 		&Census{Audiences: make([]Audience, MaxAudiences+1)},
 		&Census{Audiences: []Audience{{Subscriptions: "a//b"}}},
+		&Census{Present: []byte("no bitmap")},
 		&Survey{Config: longName},
 		&Holdings{Held: make([]Holding, MaxHoldings+1)},
 		&Holdings{Region: longName},
