@@ -20,6 +20,7 @@ func (a *Agent) recover(advertise string) error {
 	a.node = mesh.NewNode(mesh.Config{
 		Self: a.cfg.Identity.Identity.Mesh(),
 		Description: wire.Description{
+			Instance:      rand.Uint64(),
 			Addr:          advertise,
 			Relay:         !a.cfg.Leaf,
 			Capacity:      uint32(a.cfg.MaxChildren),

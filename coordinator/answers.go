@@ -68,6 +68,7 @@ func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
 		Decided:   s.Decided,
 		Recovered: s.Recovered,
 		Exposed:   s.Exposed,
+		Waits:     s.Waits(seen),
 		Title:     s.Title(),
 	}
 	for name, r := range s.Regions {
@@ -113,6 +114,17 @@ func apiQuarantined(q rollout.Quarantined) api.Quarantined {
 }
 
 func apiAgent(p tree.AgentPlace) api.Agent { return api.Agent(p) }
+
+func apiHost(key hostKey, h *host) api.Host {
+	return api.Host{
+		Region:   key.region,
+		Name:     key.name,
+		Attached: h.via != "",
+		Via:      h.via,
+		Since:    h.Since,
+		HeardAt:  h.Heard,
+	}
+}
 
 func apiHolder(h holder) api.Holder {
 	return api.Holder{

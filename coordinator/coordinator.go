@@ -43,6 +43,10 @@ type Coordinator struct {
 	surveys  *surveys
 	lineage  *lineage
 	recovery *recovery
+
+	inventory *inventory
+	roster    *roster
+
 	rollouts *rollouts
 	server   *server
 	metrics  *coordinatorMetrics
@@ -94,6 +98,11 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 		c.follow()
 	}
 	c.assemble()
+	if c.Leads() {
+		if err := c.inventory.load(context.Background()); err != nil {
+			return nil, err
+		}
+	}
 	if err := c.openSockets(); err != nil {
 		return nil, err
 	}
@@ -105,6 +114,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	c.recovery.driver = c.driver
 	c.server.fleet.driver = c.driver
 	c.server.versions.driver = c.driver
+	c.roster.driver = c.driver
 	return c, nil
 }
 
@@ -153,17 +163,27 @@ func (c *Coordinator) assemble() {
 	policy := c.Policy()
 	self := c.cfg.Identity.Identity
 	started := time.Now()
+	c.inventory = newInventory(c.ledger, self.Name, c.Leads(), c.log)
+	c.roster = &roster{
+		self:      self,
+		inventory: c.inventory,
+		leader:    c.leader,
+		wake:      make(chan struct{}, 1),
+		log:       c.log,
+	}
 	holds := &holds{ledger: c.ledger, log: c.log}
 	plans := &plans{ledger: c.ledger, tracker: c.tracker, policy: policy}
 	sizes := &sizes{ledger: c.ledger, tracker: c.tracker, name: self.Name, log: c.log, started: started}
 	c.rollouts = &rollouts{
 		ledger:    c.ledger,
 		tracker:   c.tracker,
+		inventory: c.inventory,
 		holds:     holds,
 		sizes:     sizes,
 		metrics:   c.metrics,
 		log:       c.log,
 		censusAge: max(minCensusAge, censusIntervals*c.cfg.HeadInterval),
+		fresh:     max(minFresh, freshIntervals*c.cfg.HeadInterval),
 		started:   started,
 		wake:      make(chan struct{}, 1),
 		active:    map[string]*active{},
@@ -212,6 +232,9 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			holds:    holds,
 			tracker:  c.tracker,
 			policy:   policy,
+
+			inventory: c.inventory,
+			fresh:     c.rollouts.fresh,
 		},
 		rollouts: rolloutHandlers{
 			ledger:   c.ledger,
@@ -226,6 +249,9 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,
+
+			inventory: c.inventory,
+
 			self:    c.cfg.Identity.Identity,
 			leads:   c.Leads(),
 			version: c.cfg.Version,
@@ -382,6 +408,8 @@ func (c *Coordinator) Run(stop context.Context) error {
 		})
 	}
 	group.Go(func() { c.newBeat().run(ctx) })
+	group.Go(func() { c.roster.run(ctx) })
+	group.Go(func() { c.inventory.run(ctx) })
 	if c.pools.any() {
 		group.Go(func() { c.newSpreader().run(ctx) })
 	}

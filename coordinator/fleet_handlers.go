@@ -12,6 +12,7 @@ import (
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
+	"banyan/mesh/wire"
 	"banyan/rollout"
 	"banyan/transport"
 	"banyan/transport/identity"
@@ -23,6 +24,9 @@ type fleetHandlers struct {
 	ledger  *ledger.Ledger
 	tracker *tracker
 	driver  *transport.Driver
+
+	inventory *inventory
+
 	self    identity.Identity
 	leads   bool
 	version string // of the program
@@ -81,6 +85,40 @@ func (h *fleetHandlers) getAgents(r *http.Request, _ identity.Identity) (any, er
 		agents[i] = apiAgent(p)
 	}
 	return map[string]any{"agents": agents}, nil
+}
+
+// getInventory returns all hosts, attached or not.
+func (h *fleetHandlers) getInventory(*http.Request, identity.Identity) (any, error) {
+	return map[string]any{"hosts": h.inventory.list()}, nil
+}
+
+// deleteHost retires a host.
+func (h *fleetHandlers) deleteHost(r *http.Request, caller identity.Identity) (any, error) {
+	key, err := h.inventory.find(r.PathValue("host"), r.URL.Query().Get("region"))
+	if err != nil {
+		return nil, err
+	}
+	if err := h.inventory.retire(r.Context(), key, caller.Name); err != nil {
+		return nil, err
+	}
+	return api.Host{Region: key.region, Name: key.name}, nil
+}
+
+// putRoster takes the report of a coordinator on the hosts in its tree.
+func (h *fleetHandlers) putRoster(r *http.Request, caller identity.Identity) (any, error) {
+	if caller.Role != identity.RoleCoordinator {
+		return nil, &api.Error{Code: api.CodeForbidden, Message: "only a coordinator reports on the hosts of its tree"}
+	}
+	var in api.Roster
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	for _, m := range in.Hosts {
+		if m.Name == "" || len(m.Name) > wire.MaxAddress {
+			return nil, fmt.Errorf("%w: a host with a name of %d bytes", errRequest, len(m.Name))
+		}
+	}
+	return api.RosterTaken{Again: h.inventory.hear(caller.Name, caller.Region, in)}, nil
 }
 
 // getQuarantine returns the agents in quarantine.

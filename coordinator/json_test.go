@@ -168,5 +168,6 @@ func place() tree.AgentPlace {
 		Confined:      true,
 		Accuser:       "eu-agent-9",
 		Subscriptions: []string{},
+		Clones:        []string{"10.0.0.4:7400", "10.0.0.9:7400"},
 	}
 }

@@ -34,9 +34,26 @@ const (
 	// censusIntervals is the number of missed censuses after which a coordinator no longer
 	// counts, if that takes longer than minCensusAge. A census comes with each head.
 	censusIntervals = 5
+	// freshIntervals is the number of missed censuses after which a status no longer counts the
+	// hosts of a coordinator, if that takes longer than minFresh.
+	freshIntervals = 3
+	// minFresh is the minimum time without a census after which a status no longer counts the
+	// hosts of a coordinator.
+	minFresh = 5 * time.Second
 	// coverWait is the time to wait for a census of every region. A leader that has just
 	// started has heard of no coordinator yet.
 	coverWait = 10 * time.Second
+	// maxInventory is the maximum number of hosts in the inventory. One more is not listed.
+	maxInventory = 200_000
+	// maxCounts is the maximum number of counts of the inventory that are kept.
+	maxCounts = 10_000
+	// hostBatch is the maximum number of hosts of the inventory in one transaction.
+	hostBatch = 500
+	// rosterBatch is the maximum number of hosts that came, and that left, in one report of a
+	// coordinator.
+	rosterBatch = 40
+	// listedHosts is the maximum number of hosts that a status names.
+	listedHosts = 5
 	// maxRollouts is the maximum number of rollouts at once. A census has room for the
 	// sizes of that many waves.
 	maxRollouts = wire.MaxWaves
@@ -110,6 +127,12 @@ const (
 
 // Intervals of work in the background.
 const (
+	// rosterEvery is the time between two reports of the hosts in a tree, if none comes or leaves.
+	rosterEvery = 3 * time.Second
+	// rosterAge is the time without a report after which a coordinator's hosts count as gone.
+	rosterAge = 30 * time.Second
+	// inventoryEvery is the time between two writes of the inventory.
+	inventoryEvery = time.Second
 	// partialAge is the time for which a partial body is kept after its last shard came.
 	partialAge = 24 * time.Hour
 	// sizesEvery is the minimum time between two writes of the document of sizes.

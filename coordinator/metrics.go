@@ -17,6 +17,7 @@ type coordinatorMetrics struct {
 	set         *metrics.Set
 	shardBytes  *metrics.Counter
 	accused     *metrics.Counter
+	clones      *metrics.Counter
 	slow        *metrics.Counter
 	failed      *metrics.Counter
 	quarantines *metrics.Counter
@@ -43,6 +44,7 @@ func newMetrics() *coordinatorMetrics {
 		unreadable:  s.NewCounter("banyan_coordinator_unreadable_documents_total"),
 		stopped:     s.NewCounter("banyan_coordinator_stopped_writing_total"),
 		accused:     s.NewCounter("banyan_coordinator_accused_relays_total"),
+		clones:      s.NewCounter("banyan_coordinator_clones_total"),
 		request:     s.NewPrometheusHistogramExt("banyan_coordinator_request_seconds", requestBuckets),
 	}
 }

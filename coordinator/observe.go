@@ -49,10 +49,15 @@ func (c *Coordinator) observe(o step.Output) {
 	case step.OpPlaced:
 		c.agents.Store(int64(o.Count))
 		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
+		c.roster.signal()
 		c.censusSoon()
 	case step.OpCensus:
 		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
 		c.rollouts.signal()
+	case step.OpCloned:
+		c.metrics.clones.Inc()
+		c.log.Error("two hosts run with one identity; neither counts as applied: give one of them an identity of its own"+
+			" (banyan cert agent)", "agent", o.Name, "at", o.Reason)
 	case step.OpQuarantined:
 		c.metrics.quarantines.Inc()
 		c.log.Warn("agent quarantined", "agent", o.Name, "config", o.Body.Version.Config, "reason", o.Reason)

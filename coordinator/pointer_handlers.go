@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
@@ -22,6 +23,10 @@ type pointerHandlers struct {
 	holds    *holds
 	tracker  *tracker
 	policy   *record.Policy
+
+	inventory *inventory
+	// fresh is the time after which a census is old news.
+	fresh time.Duration
 }
 
 // pointers returns the pointers of config, by region, or versionstore.ErrNotFound if there
@@ -91,7 +96,13 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	default:
 		s.Wave = p.Pointer.Wave.String()
 	}
-	h.tracker.status(&s, p.Pointer)
+	h.tracker.status(&s, p.Pointer, time.Now().Add(-h.fresh))
+	count := h.inventory.count(s.Region, p.Pointer.Config)
+	s.Hosts = max(count.hosts, s.Agents)
+	s.Unheard = s.Hosts - s.Agents
+	for _, a := range count.unheard[:min(listedHosts, len(count.unheard), s.Unheard)] {
+		s.Absent = append(s.Absent, api.Absent{Name: a.name, HeardAt: a.heard})
+	}
 	return s
 }
 

@@ -130,5 +130,7 @@ func (h *rolloutHandlers) describe(ctx context.Context, s rollout.State) api.Rol
 			pointers[region] = p.Pointer
 		}
 	}
-	return apiRollout(s, h.rollouts.seen(s, pointers))
+	seen := h.rollouts.seen(s, pointers)
+	h.rollouts.nameWaiting(s.Config, pointers, seen)
+	return apiRollout(s, seen)
 }

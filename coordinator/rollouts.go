@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/coordinator/ledger"
 	"banyan/internal/diskspace"
 	"banyan/record"
@@ -24,11 +26,13 @@ import (
 type rollouts struct {
 	ledger    *ledger.Ledger
 	tracker   *tracker
+	inventory *inventory
 	holds     *holds
 	sizes     *sizes
 	metrics   *coordinatorMetrics
 	log       *slog.Logger
 	censusAge time.Duration
+	fresh     time.Duration // after which a census is old news for a status
 	started   time.Time     // origin of the drivers' clock
 	failures  failures      // of steps; used by the controller's goroutine only
 	wake      chan struct{} // holds a value after something changed
@@ -355,7 +359,49 @@ func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map
 			seen[region] = f.Region(p, s.Regions[region].Began)
 		}
 	})
+	for region, out := range seen {
+		out.Hosts = max(r.inventory.count(region, s.Config).hosts, out.Placed)
+		out.Unheard = out.Hosts - out.Placed
+		seen[region] = out
+	}
 	return seen
+}
+
+// nameWaiting fills in the names of the hosts that a rollout waits for: those that are not heard
+// of, and those that are attached and have not answered.
+func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer, seen map[string]rollout.Region) {
+	silent := map[string]*roaring.Bitmap{}
+	heard := map[string]time.Time{}
+	r.tracker.with(func(f *rollout.Tracker) {
+		for region, p := range pointers {
+			heard[region] = f.LastHeard(region)
+			silent[region] = f.Silent(p)
+		}
+	})
+	for region, out := range seen {
+		if time.Since(heard[region]) > r.fresh {
+			out.Waiting = []string{"the coordinator of " + region + ", " + lastHeard(heard[region])}
+			seen[region] = out
+			continue
+		}
+		for _, a := range r.inventory.count(region, config).unheard {
+			if len(out.Waiting) < listedHosts {
+				out.Waiting = append(out.Waiting, a.name+", "+lastHeard(a.heard))
+			}
+		}
+		for _, name := range r.inventory.names(region, silent[region], listedHosts-len(out.Waiting)) {
+			out.Waiting = append(out.Waiting, name+", attached")
+		}
+		seen[region] = out
+	}
+}
+
+// lastHeard says how long ago something was last heard of.
+func lastHeard(at time.Time) string {
+	if at.IsZero() {
+		return "never heard of"
+	}
+	return fmt.Sprintf("last heard %s ago", max(time.Since(at), 0).Round(time.Second))
 }
 
 // ask starts or stops to ask the gates of a config's rollout. Gates are asked while a wave

@@ -90,6 +90,9 @@ func (s *server) routes() http.Handler {
 
 	local("GET /v1/status", s.fleet.getStatus)
 	local("GET /v1/agents", s.fleet.getAgents)
+	leader("GET /v1/inventory", s.handle(s.fleet.getInventory))
+	write("DELETE /v1/inventory/{host}", s.fleet.deleteHost)
+	mux.Handle("PUT /v1/roster", s.toLeader(s.handle(s.fleet.putRoster)))
 	leader("GET /v1/quarantine", s.handle(s.fleet.getQuarantine))
 	leader("GET /v1/drift", s.handle(s.fleet.getDrift))
 	// Each coordinator releases the agents of its own tree.

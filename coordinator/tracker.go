@@ -128,10 +128,16 @@ func (t *tracker) drifting(p record.Pointer) *roaring.Bitmap {
 	return agents
 }
 
-// status fills in the counts for the pointer p.
-func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
+// status fills in the counts for the pointer p. If no coordinator of the region was heard of
+// since the time fresh, the region is unreachable, and none of its agents counts.
+func (t *tracker) status(s *api.RegionStatus, p record.Pointer, fresh time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	s.HeardAt = t.fleet.LastHeard(s.Region)
+	if s.HeardAt.Before(fresh) {
+		s.Unreachable = true
+		return
+	}
 	s.Agents = t.fleet.Sizes()[s.Region].Subscribers(p.Config)
 	e := t.fleet.Acks(p)
 	if e == nil {
@@ -143,7 +149,7 @@ func (t *tracker) status(s *api.RegionStatus, p record.Pointer) {
 	s.Drifted = drifting.AndCardinality(e.Applied)
 	s.Applied = e.Applied.AndCardinality(present) - s.Drifted
 	s.Running = e.Running.AndCardinality(present) - drifting.AndCardinality(e.Running)
-	s.Failed = e.Failed.GetCardinality()
+	s.Failed = e.Failed.AndCardinality(present)
 	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
 	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000
 	s.MinMs = float64(e.Latency.Quantile(0)) / 1000

@@ -52,8 +52,11 @@ func (r *root) deadline() step.Time {
 	return r.quarantine.Deadline()
 }
 
-// reportPlaced appends the number of agents that have a place.
+// reportPlaced appends the number of agents that have a place, and the clones that were noticed.
 func (r *root) reportPlaced(out step.Outputs) step.Outputs {
+	for _, c := range r.planner.TakeClones() {
+		out = append(out, step.Output{Op: step.OpCloned, Name: c.Agent, Reason: c.Addrs[0] + " and " + c.Addrs[1]})
+	}
 	return append(out, step.Output{Op: step.OpPlaced, Count: r.planner.Placed()})
 }
 

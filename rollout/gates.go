@@ -21,6 +21,10 @@ type Gates struct {
 	// leave while the wave is in progress: a version that takes hosts down must not pass.
 	// Default 10%.
 	MaxGone quantity.Percent `json:"maxGone,omitempty"`
+	// MaxUnheard is the share of a region's hosts in the inventory that need not be heard of when
+	// the version is staged and when a wave begins, rounded down. Nil means 10%, but one host
+	// at least, and never all hosts.
+	MaxUnheard *quantity.Percent `json:"maxUnheard,omitempty"`
 	// MaxSkew is the maximum time between a region's first and last apply; zero means no
 	// limit.
 	MaxSkew quantity.Duration `json:"maxSkew,omitempty"`
@@ -91,6 +95,14 @@ func (g Gates) complete() Gates {
 	g.Queries = queries
 	g.Webhooks = hooks
 	return g
+}
+
+// Tolerated returns the number of a region's hosts that need not be heard of.
+func (g Gates) Tolerated(hosts int) int {
+	if g.MaxUnheard != nil {
+		return int(float64(*g.MaxUnheard)*float64(hosts) + 1e-9)
+	}
+	return max(min(max(hosts/10, 1), hosts-1), 0)
 }
 
 // validate reports the first gate that can't be judged. where is the place of the gates in

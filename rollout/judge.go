@@ -143,6 +143,12 @@ func (j *judge) short() string {
 	return ""
 }
 
+// heard reports whether enough of a region's hosts in the inventory are in the tree.
+func (j *judge) heard(region string) bool {
+	seen := j.seen(region)
+	return seen.Unheard <= j.Gates().Tolerated(seen.Hosts)
+}
+
 // holds reports whether enough agents of the wave run the version in a region.
 func (j *judge) holds(g Gates, region string) bool {
 	seen := j.seen(region)
@@ -258,7 +264,7 @@ func (j *judge) passed() bool {
 func (j *judge) staged() bool {
 	for _, region := range j.group() {
 		seen := j.seen(region)
-		if !j.present(region) || seen.Applied < needed(j.Plan.Stage.Share, seen.Agents) {
+		if !j.present(region) || !j.heard(region) || seen.Applied < needed(j.Plan.Stage.Share, seen.Agents) {
 			return false
 		}
 	}
@@ -272,7 +278,8 @@ func (j *judge) applied() bool {
 		return true
 	}
 	for _, region := range j.group() {
-		if !j.holds(j.Gates(), region) {
+		begins := j.Part == Applying && j.Status == Running
+		if begins && !j.heard(region) || !j.holds(j.Gates(), region) {
 			return false
 		}
 	}
@@ -339,6 +346,9 @@ func (j *judge) countsOf(regions []string) string {
 		if seen.Known && missing > 0 && !j.present(region) {
 			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, expected, region)
 		}
+		if seen.Unheard > 0 {
+			gone += fmt.Sprintf("; %d of the %d hosts of %s are not heard of", seen.Unheard, seen.Hosts, region)
+		}
 		if j.Part == Staging && slices.Contains(j.group(), region) {
 			have += seen.Applied
 			all += seen.Agents
@@ -348,4 +358,27 @@ func (j *judge) countsOf(regions []string) string {
 		}
 	}
 	return fmt.Sprintf("%d of %d hosts%s", min(have, all), all, gone)
+}
+
+// Waits says for whom a rollout waits, given the view of its regions, and for how long it will:
+// "waiting for eu-host-7, last heard 2m0s ago; up to 4m30s more, then it is taken back". It returns
+// "" if the rollout does not wait for hosts.
+func (s *State) Waits(regions map[string]Region) string {
+	j := &judge{State: s, view: View{Regions: regions, Uptime: gathering}}
+	if s.Status != Running || s.Part != Staging && s.Part != Applying || j.passed() {
+		return ""
+	}
+	var names []string
+	for _, region := range j.group() {
+		names = append(names, j.seen(region).Waiting...)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	then := "taken back"
+	if s.Plan.OnFailure == FailPause {
+		then = "paused"
+	}
+	left := max(j.limit()-s.Spent, 0).Round(time.Second)
+	return fmt.Sprintf("waiting for %s; up to %s more, then it is %s", strings.Join(names, "; "), left, then)
 }

@@ -23,6 +23,7 @@ type Tracker struct {
 	ahead  map[record.PointerKey]*ahead
 	census map[string]counted   // by coordinator
 	placed map[string]headcount // by coordinator
+	heard  map[string]time.Time // of the newest census, by region
 }
 
 // ahead holds the agents of a region that run a pointer which is not the leader's and not an older
@@ -53,6 +54,7 @@ func NewTracker() *Tracker {
 		ahead:  map[record.PointerKey]*ahead{},
 		census: map[string]counted{},
 		placed: map[string]headcount{},
+		heard:  map[string]time.Time{},
 	}
 }
 
@@ -116,15 +118,16 @@ func (t *Tracker) Present(region string) *roaring.Bitmap {
 	return present
 }
 
-// Heard returns the time of the oldest of the newest censuses of a region's coordinators; the
-// zero time if no coordinator counts.
-func (t *Tracker) Heard(region string) (at time.Time) {
-	for _, c := range t.census {
-		if c.region == region && (at.IsZero() || c.at.Before(at)) {
-			at = c.at
-		}
+// LastHeard returns the time of the newest census of a region; the zero time if there was none.
+func (t *Tracker) LastHeard(region string) time.Time { return t.heard[region] }
+
+// Silent returns the agents that are attached in p's region and have not acknowledged p.
+func (t *Tracker) Silent(p record.Pointer) *roaring.Bitmap {
+	silent := t.Present(p.Region)
+	if e := t.Acks(p); e != nil {
+		silent.AndNot(e.Applied)
 	}
-	return at
+	return silent
 }
 
 // Acks returns the acknowledgements of a pointer, or nil.
@@ -138,6 +141,7 @@ func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 
 // Counted takes the newest census of a coordinator.
 func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
+	t.heard[region] = at
 	present, err := c.PresentAgents()
 	if err != nil {
 		present = roaring.New() // the decoder refuses such a census

@@ -46,6 +46,12 @@ type Region struct {
 	Skew time.Duration
 	// Reasons are the reasons of some failures.
 	Reasons []string
+	// Hosts is the number of subscribers in the inventory; 0 if there is no inventory.
+	Hosts int
+	// Unheard is the number of hosts in the inventory that are not in the tree.
+	Unheard int
+	// Waiting names some of the hosts that the rollout waits for. No decision depends on it.
+	Waiting []string
 }
 
 // Verdict is the judgment of a gate.

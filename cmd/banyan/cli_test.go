@@ -103,7 +103,7 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 }
 
 func TestSchemasHoldBackBadDrafts(t *testing.T) {
-	c := newCLI(t, 0)
+	c := newCLI(t, 2)
 	schema := file(t, "s.json", `{"type":"object","required":["limit"],"properties":{"limit":{"type":"integer"}}}`)
 	c.expect(0, nil, "schema", "set", "a", schema)
 	c.expect(0, []string{`"required"`}, "schema", "get", "a")

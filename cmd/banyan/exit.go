@@ -53,6 +53,9 @@ func withHint(err error, hint string) error { return hinted{err, hint} }
 // errTimedOut is wrapped by the error of a wait that ended without the awaited event.
 var errTimedOut = errors.New("timed out")
 
+// errNobody is wrapped by the error of a command that moved a pointer that no host follows.
+var errNobody = errors.New("not known")
+
 // failure is an error as the CLI reports it.
 type failure struct {
 	Code    string `json:"code"`
@@ -90,6 +93,8 @@ func describe(err error) failure {
 		f.Line = rejection.Line
 	case errors.Is(err, errTakenBack):
 		f.Code, f.exit = "taken_back", exitTakenBack
+	case errors.Is(err, errNobody):
+		f.Code, f.exit = "nobody", exitTimedOut
 	case errors.Is(err, errTimedOut), errors.Is(err, context.DeadlineExceeded):
 		f.Code, f.exit = "timed_out", exitTimedOut
 	case errors.Is(err, context.Canceled):

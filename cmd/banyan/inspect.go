@@ -87,18 +87,34 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		for _, c := range configs {
 			for _, r := range c.Regions {
 				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%d\n",
-					c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed)
+					c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed)
+			}
+		}
+		for _, c := range configs {
+			for _, r := range c.Regions {
+				if line := absence(r); line != "" {
+					fmt.Fprintf(w, "%s in %s: %s\n", c.Config, r.Region, line)
+				}
 			}
 		}
 	})
 }
 
 func newAgents(a *app) *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use:   "agents",
 		Short: "List the agents of the coordinator's region, and their places in the tree",
-		Args:  cobra.NoArgs,
+		Long: `List the agents of the coordinator's region, and their places in the tree. With --all, list the
+inventory: every host of every region that has ever attached, until it is retired.`,
+		Example: `  banyan agents
+  banyan agents --all
+  banyan agents retire eu-host-7`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all {
+				return a.inventory(cmd)
+			}
 			ask := func(ctx context.Context, c *api.Client) (map[string][]api.Agent, error) {
 				agents, err := c.Agents(ctx)
 				return named("agents", agents, err)
@@ -114,9 +130,64 @@ func newAgents(a *app) *cobra.Command {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n",
 						oneLine(g.Name), oneLine(g.Addr), oneLine(parent), g.Depth, g.Children, g.Attached, oneLine(scopes), g.Confined, cmp.Or(g.Accuser, "-"))
 				}
+				for _, g := range v["agents"] {
+					if len(g.Clones) > 0 {
+						fmt.Fprintf(w, "%s: %d hosts run with this identity, at %s; none counts as applied\n",
+							g.Name, len(g.Clones), strings.Join(g.Clones, " and "))
+					}
+				}
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "list the hosts of all regions, those that are not attached too")
+	cmd.AddCommand(newRetire(a))
+	return cmd
+}
+
+// inventory prints all hosts.
+func (a *app) inventory(cmd *cobra.Command) error {
+	ask := func(ctx context.Context, c *api.Client) (map[string][]api.Host, error) {
+		hosts, err := c.Hosts(ctx)
+		return named("hosts", hosts, err)
+	}
+	return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Host) {
+		fmt.Fprintln(w, "HOST\tREGION\tATTACHED TO\tLAST HEARD\tLISTED SINCE")
+		for _, h := range v["hosts"] {
+			heard := "never"
+			if !h.HeardAt.IsZero() {
+				heard = clock(h.HeardAt)
+			}
+			if h.Attached {
+				heard = "now"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, h.Region, cmp.Or(h.Via, "-"), heard, clock(h.Since))
+		}
+	})
+}
+
+func newRetire(a *app) *cobra.Command {
+	var region string
+	cmd := &cobra.Command{
+		Use:   "retire HOST",
+		Short: "Remove HOST, which is gone for good, from the inventory",
+		Long: `Remove HOST from the inventory, so that status and rollouts no longer count it. A host that is
+attached can't be retired, and a host that attaches again is listed again.`,
+		Example: "  banyan agents retire eu-host-7",
+		Args:    exactly("HOST"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.client()
+			if err != nil {
+				return err
+			}
+			h, err := client.Retire(cmd.Context(), args[0], region)
+			if err != nil {
+				return err
+			}
+			return a.print(h, func(w io.Writer) { fmt.Fprintf(w, "host %s of region %s retired\n", h.Name, h.Region) })
+		},
+	}
+	cmd.Flags().StringVar(&region, "region", "", "`REGION` of the host, if several regions have one with the name")
+	return cmd
 }
 
 func newHistory(a *app) *cobra.Command {

@@ -256,7 +256,7 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	out := rolledBack{RolledBack: back, Status: []api.RegionStatus{}}
 	var waitErr error
 	if len(epochs) > 0 {
-		out.Status, waitErr = a.waitApplied(ctx, client, config, epochs, wait)
+		out.Status, waitErr = a.waitApplied(ctx, client, config, awaited{epochs, rollout.Gates{}, wait})
 	}
 	err = a.print(out, func(w io.Writer) {
 		printRolledBack(w, back)
@@ -425,7 +425,11 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	}
 	out := published{Config: config, Version: version, Outcome: "live", Rollout: &r}
 	rest := max(p.wait-time.Since(began), time.Second)
-	regions, waitErr := a.waitApplied(ctx, client, config, epochs, rest)
+	gates := r.Plan.Gates
+	if n := len(r.Plan.Waves); n > 0 {
+		gates = *r.Plan.Waves[n-1].Gates
+	}
+	regions, waitErr := a.waitApplied(ctx, client, config, awaited{epochs, gates, rest})
 	if fate := a.fateOf(ctx, client, config, version, regions); fate != nil {
 		return fate
 	}
@@ -478,13 +482,30 @@ func (a *app) fateOf(
 	return replaced
 }
 
-// waitApplied polls until every agent of the regions in epochs has applied the epoch of its
-// region, or a newer epoch has replaced it.
+// awaited is what waitApplied waits for.
+type awaited struct {
+	epochs map[string]uint64 // by region
+	gates  rollout.Gates     // say how many hosts need not be heard of
+	wait   time.Duration     // maximum time; 0 for one look
+}
+
+// settled reports whether a region has done what is awaited: every agent in its tree has applied
+// the epoch, and enough of its hosts are in the tree; or a newer epoch has replaced it.
+func (w awaited) settled(r api.RegionStatus) bool {
+	if r.Epoch > w.epochs[r.Region] {
+		return true
+	}
+	heard := !r.Unreachable && r.Unheard <= w.gates.Tolerated(r.Hosts)
+	return heard && r.Applied >= uint64(r.Agents) && r.Failed == 0
+}
+
+// waitApplied polls until every region has settled. It returns an error if no host has applied
+// anything.
 func (a *app) waitApplied(
-	ctx context.Context, client *api.Client, config string, epochs map[string]uint64, wait time.Duration,
+	ctx context.Context, client *api.Client, config string, w awaited,
 ) ([]api.RegionStatus, error) {
 	defer a.progressDone()
-	deadline := time.Now().Add(wait)
+	deadline := time.Now().Add(w.wait)
 	for {
 		s, err := client.ConfigStatus(ctx, config)
 		if err != nil {
@@ -492,28 +513,30 @@ func (a *app) waitApplied(
 		}
 		var regions []api.RegionStatus
 		var applied uint64
-		agents := 0
+		hosts := 0
 		complete := true
 		for _, r := range s.Regions {
-			epoch, moved := epochs[r.Region]
-			if !moved {
+			if _, moved := w.epochs[r.Region]; !moved {
 				continue
 			}
 			regions = append(regions, r)
 			applied += r.Applied
-			agents += r.Agents
-			settled := r.Epoch > epoch || r.Applied >= uint64(r.Agents) && r.Failed == 0
-			complete = complete && settled
+			hosts += r.Hosts
+			complete = complete && w.settled(r)
 		}
-		if complete || wait == 0 {
+		switch {
+		case w.wait == 0:
 			return regions, nil
-		}
-		if time.Now().After(deadline) {
-			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s",
-				errTimedOut, applied, agents, config, wait.Round(time.Millisecond))
+		case complete && applied == 0 && len(regions) > 0 && !replaced(regions, w.epochs):
+			return regions, nobody(config, hosts)
+		case complete:
+			return regions, nil
+		case time.Now().After(deadline):
+			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s%s",
+				errTimedOut, applied, hosts, config, w.wait.Round(time.Millisecond), missing(regions))
 			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
 		}
-		a.progress("%d of %d hosts", applied, agents)
+		a.progress("%d of %d hosts%s", applied, hosts, missing(regions))
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -522,13 +545,78 @@ func (a *app) waitApplied(
 	}
 }
 
+// replaced reports whether a newer epoch has replaced that of a region.
+func replaced(regions []api.RegionStatus, epochs map[string]uint64) bool {
+	return slices.ContainsFunc(regions, func(r api.RegionStatus) bool { return r.Epoch > epochs[r.Region] })
+}
+
+// nobody returns the error of a pointer that moved and that no host follows.
+func nobody(config string, hosts int) error {
+	err := fmt.Errorf("%w: the pointer of %s moved, and no host is known to run it", errNobody, config)
+	if hosts == 0 {
+		return withHint(err, "no host that subscribes to it has ever attached; hosts take it up when they do")
+	}
+	return withHint(err, "hosts take it up when they are back; 'banyan agents --all' shows who is missing")
+}
+
+// missing names the hosts that nobody hears of: "; eu: 2 of 3 hosts not heard of (eu-1 since 15:44:01)".
+func missing(regions []api.RegionStatus) string {
+	text := ""
+	for _, r := range regions {
+		if line := absence(r); line != "" {
+			text += "; " + r.Region + ": " + line
+		}
+	}
+	return text
+}
+
+// absence describes the hosts of a region that nobody hears of; "" if there are none.
+func absence(r api.RegionStatus) string {
+	switch {
+	case r.Unreachable && r.HeardAt.IsZero():
+		return fmt.Sprintf("UNREACHABLE, no coordinator heard of: nothing is known of its %d hosts", r.Hosts)
+	case r.Unreachable:
+		return fmt.Sprintf("UNREACHABLE since %s: nothing is known of its %d hosts", clock(r.HeardAt), r.Hosts)
+	case r.Unheard == 0:
+		return ""
+	}
+	var names []string
+	for _, h := range r.Absent {
+		since := "ever"
+		if !h.HeardAt.IsZero() {
+			since = "since " + clock(h.HeardAt)
+		}
+		names = append(names, h.Name+" "+since)
+	}
+	text := fmt.Sprintf("%d of %d applied, %d not heard of", r.Applied, r.Hosts, r.Unheard)
+	if more := r.Unheard - len(names); len(names) > 0 && more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	if len(names) > 0 {
+		text += " (" + strings.Join(names, ", ") + ")"
+	}
+	return text
+}
+
+// clock formats a time in local time, with the date if it is not today.
+func clock(at time.Time) string {
+	at = at.Local()
+	if at.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format(time.DateTime)
+}
+
 func printRegions(w io.Writer, regions []api.RegionStatus) {
 	fmt.Fprintln(w, "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS")
 	for _, r := range regions {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%.1f\t%.1f\t%.1f\n",
-			r.Region, r.Epoch, r.Version, r.Applied, r.Agents, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
+			r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
 	}
 	for _, r := range regions {
+		if line := absence(r); line != "" {
+			fmt.Fprintf(w, "%s: %s\n", r.Region, line)
+		}
 		if r.Candidate != 0 {
 			fmt.Fprintf(w, "%s: version %d is on its way (%s), %d hosts run it\n", r.Region, r.Candidate, r.Wave, r.Running)
 		}

@@ -24,6 +24,9 @@ var errTakenBack = errors.New("taken back")
 // watchEvery is the time between two polls of a watched rollout.
 const watchEvery = 200 * time.Millisecond
 
+// sayAfter is the time after which a command says for whom a rollout waits.
+const sayAfter = 5 * time.Second
+
 func newRollout(a *app) *cobra.Command {
 	cmd := parent(&cobra.Command{
 		Use:   "rollout",
@@ -180,6 +183,9 @@ func printRollout(w io.Writer, r api.Rollout) {
 		fmt.Fprintf(w, ", %s of %s", r.Spent.Round(time.Second), time.Duration(r.Plan.Waves[r.Wave].Bake))
 	}
 	fmt.Fprintln(w)
+	if r.Waits != "" {
+		fmt.Fprintln(w, r.Waits)
+	}
 	if !r.Recovered.IsZero() {
 		fmt.Fprintf(w, "time from the decision until the last host was back: %s\n", r.Recovered.Sub(r.Decided).Round(time.Millisecond))
 	}
@@ -249,7 +255,9 @@ func (a *app) followRollout(
 	ctx context.Context, client *api.Client, config string, id uint64, limit time.Duration, show func(api.Rollout),
 ) (api.Rollout, error) {
 	defer a.progressDone()
-	deadline := time.Now().Add(limit)
+	began := time.Now()
+	deadline := began.Add(limit)
+	said := false
 	for {
 		r, err := client.Rollout(ctx, config)
 		if err != nil {
@@ -269,11 +277,15 @@ func (a *app) followRollout(
 			return r, nil
 		}
 		if limit > 0 && time.Now().After(deadline) {
-			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, limit, r.ID, config, r.Title),
+			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, limit, r.ID, config, progress(r)),
 				"the rollout goes on; to watch: banyan rollout status "+config+" --watch")
 		}
+		if !said && r.Waits != "" && time.Since(began) > sayAfter {
+			said = true
+			a.say("%s", progress(r))
+		}
 		if limit > 0 {
-			a.progress("%s", r.Title)
+			a.progress("%s", progress(r))
 		}
 		select {
 		case <-time.After(watchEvery):
@@ -281,6 +293,14 @@ func (a *app) followRollout(
 			return r, ctx.Err()
 		}
 	}
+}
+
+// progress describes a rollout, and for whom it waits: "running: staging: waiting for eu-host-7, …".
+func progress(r api.Rollout) string {
+	if r.Waits == "" {
+		return r.Title
+	}
+	return r.Title + ": " + r.Waits
 }
 
 // olderRollout returns a rollout that is not the newest of its config any more: it has ended.

@@ -118,12 +118,25 @@ type RegionStatus struct {
 	Candidate uint64 `json:"candidate,omitempty"`
 	// Wave describes the agents that run the candidate, or is "staged".
 	Wave string `json:"wave,omitempty"`
+	// Hosts is the number of hosts in the inventory that subscribe to the config.
+	Hosts int `json:"hosts"`
 	// Agents is the number of subscribers in the tree now.
 	Agents int `json:"agents"`
-	// Applied is the number of agents that acknowledged the epoch, and whose file was not found
+	// Unheard is the number of hosts that are not in the tree. It includes every host of a region
+	// that is unreachable.
+	Unheard int `json:"unheard"`
+	// Absent are some of the hosts that are not in the tree.
+	Absent []Absent `json:"absent,omitempty"`
+	// Unreachable is true if no coordinator of the region is heard of. Then nothing is known of
+	// its hosts, and none counts as applied.
+	Unreachable bool `json:"unreachable,omitempty"`
+	// HeardAt is when a coordinator of the region was last heard of; zero if none was since the
+	// start of the coordinator that answers.
+	HeardAt time.Time `json:"heard_at,omitzero"`
+	// Applied is the number of agents in the tree that acknowledged the epoch, and whose file was not found
 	// changed since.
 	Applied uint64 `json:"applied"`
-	// Drifted is the number of agents that acknowledged the epoch, and whose file was changed by
+	// Drifted is the number of agents in the tree that acknowledged the epoch, and whose file was changed by
 	// somebody else since.
 	Drifted uint64    `json:"drifted,omitempty"`
 	Failed  uint64    `json:"failed"`
@@ -135,6 +148,55 @@ type RegionStatus struct {
 	MovedAt time.Time `json:"moved_at"`
 	// Failures are some of the agents that failed or are delayed.
 	Failures []Failure `json:"failures,omitempty"`
+}
+
+// Absent is a host that is not in the tree.
+type Absent struct {
+	Name string `json:"name"`
+	// HeardAt is when the host was last heard of; zero if it has never attached.
+	HeardAt time.Time `json:"heard_at,omitzero"`
+}
+
+// Host is a host of the inventory: a person announced it, or it has attached once, and nobody has
+// retired it.
+type Host struct {
+	Region string `json:"region"`
+	Name   string `json:"name"`
+	// Attached is true if the host is in a tree now.
+	Attached bool `json:"attached"`
+	// Via is the coordinator of that tree.
+	Via string `json:"via,omitempty"`
+	// Since is when the host was announced or attached first.
+	Since time.Time `json:"since"`
+	// HeardAt is when the host was last heard of; zero if it has never attached.
+	HeardAt time.Time `json:"heard_at,omitzero"`
+}
+
+// Roster is the report of a coordinator on the hosts in its tree.
+type Roster struct {
+	// First is true in the first part of a report on all hosts. Other reports are on changes.
+	First bool `json:"first,omitempty"`
+	// Last is true in the last part of a report.
+	Last bool `json:"last,omitempty"`
+	// Total is the number of hosts in the tree.
+	Total int          `json:"total"`
+	Hosts []RosterHost `json:"hosts,omitempty"`
+	// Left are the hosts that are not in the tree any more.
+	Left []string `json:"left,omitempty"`
+}
+
+// RosterHost is a host in a coordinator's tree.
+type RosterHost struct {
+	Name  string `json:"name"`
+	Index uint32 `json:"index"`
+	// Subscriptions are the scopes of the configs that the host applies, as in the mesh.
+	Subscriptions string `json:"subscriptions,omitempty"`
+}
+
+// RosterTaken is the answer to Roster.
+type RosterTaken struct {
+	// Again is true if the coordinator must report on all hosts.
+	Again bool `json:"again"`
 }
 
 // ConfigStatus is the progress of every region with a config.
@@ -166,6 +228,9 @@ type Agent struct {
 	// Subscriptions are the scopes of the configs that the agent applies. A nil slice
 	// means every config; an empty slice means no config.
 	Subscriptions []string `json:"subscriptions,omitzero"`
+	// Clones are the addresses of the processes that run with the agent's identity, if several
+	// do. Then the agent does not count as applied.
+	Clones []string `json:"clones,omitempty"`
 }
 
 // Holder is an agent and the part of a version that it holds.

@@ -127,6 +127,29 @@ func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
 	return out.Agents, c.get(ctx, "/v1/agents", &out)
 }
 
+// Hosts returns the inventory, by region and name.
+func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
+	var out struct {
+		Hosts []Host `json:"hosts"`
+	}
+	return out.Hosts, c.get(ctx, "/v1/inventory", &out)
+}
+
+// Retire removes a host that is not attached from the inventory. region is needed only if
+// several regions have a host with the name.
+func (c *Client) Retire(ctx context.Context, name, region string) (out Host, err error) {
+	q := url.Values{"region": {region}}
+	path := "/v1/inventory/" + url.PathEscape(name) + "?" + q.Encode()
+	return out, c.do(ctx, http.MethodDelete, path, nil, 0, &out)
+}
+
+// PutRoster reports the hosts in a coordinator's tree to the leader.
+func (c *Client) PutRoster(ctx context.Context, in Roster) (again bool, err error) {
+	var out RosterTaken
+	err = c.putJSON(ctx, http.MethodPut, "/v1/roster", in, &out)
+	return out.Again, err
+}
+
 // Configs returns the names of the configs at or below prefix; "" means all.
 func (c *Client) Configs(ctx context.Context, prefix string) ([]string, error) {
 	var all []string

@@ -79,6 +79,9 @@ type Rollout struct {
 	Exposed int            `json:"exposed"`
 	Log     []RolloutEntry `json:"log"`
 
+	// Waits says for whom the rollout waits, and for how long it will; empty if it does not wait
+	// for hosts.
+	Waits string `json:"waits,omitempty"`
 	// Title is the progress in a few words.
 	Title string `json:"title"`
 	// Seen is the present state of the agents, by region; empty after the end.
@@ -136,6 +139,12 @@ type RolloutView struct {
 	Skew time.Duration `json:"Skew"`
 	// Reasons are the reasons of some failures.
 	Reasons []string `json:"Reasons"`
+	// Hosts is the number of subscribers in the inventory.
+	Hosts int `json:"Hosts"`
+	// Unheard is the number of hosts in the inventory that are not in the tree.
+	Unheard int `json:"Unheard"`
+	// Waiting names some of the hosts that the rollout waits for.
+	Waiting []string `json:"Waiting"`
 }
 
 // Plan is a stored plan.

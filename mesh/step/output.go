@@ -114,4 +114,6 @@ const (
 	OpDrifted
 	// OpHoldings reports what agents hold of a surveyed version. Message is a *wire.Holdings.
 	OpHoldings
+	// OpCloned reports two live instances of one identity. Name; Reason has the two addresses.
+	OpCloned
 )

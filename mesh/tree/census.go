@@ -23,6 +23,7 @@ type Candidate struct {
 // each candidate those in the wave. At most wire.MaxWaves candidates are counted, in
 // the given order.
 func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate) *wire.Census {
+	p.settleClones(now)
 	c := &wire.Census{
 		Agents:    uint32(p.Placed()),
 		Labels:    p.countLabels(),
@@ -30,7 +31,7 @@ func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate
 	}
 	present := roaring.New()
 	for index, a := range p.places {
-		if a.attached() {
+		if a.attached() && !a.cloned(now) { // nobody knows for which instance a clone speaks
 			present.Add(index)
 		}
 	}

@@ -37,6 +37,9 @@ const (
 	// MaxExpected is the number of epochs whose answers a quarantine waits for at a time.
 	MaxExpected = 100_000
 
+	// maxInstances is the number of replaced instances of an identity that are remembered.
+	maxInstances = 4
+
 	// circleSize is the largest number of members of a circle. A larger circle would
 	// spread duties wider, at the price of a link to each further member.
 	circleSize = 24

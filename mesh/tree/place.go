@@ -26,6 +26,10 @@ type place struct {
 	confined bool      // in quarantine
 	accuser  uint32    // index of the accusing agent, plus 1; 0 for none
 
+	// others are the instances of the agent's identity before the present one, the oldest first.
+	others   []instance
+	clonedAt step.Time // last sign of two live instances; 0 for none
+
 	offered bool // has an entry in Planner.rooms
 	listed  bool // has an entry in Planner.relays
 	gossips bool // in the gossip pool

@@ -46,6 +46,7 @@ type Planner struct {
 	// relays are considered as backups in turn. Some of them may not relay any more.
 	relays []*place
 	turn   int
+	clones []Clone // noticed since the last TakeClones
 	// suspects are the accused relays, the earliest first. A suspect gets no children.
 	// The list is short, so that lying agents can't take relay duty from every agent.
 	suspects []*place
@@ -108,6 +109,7 @@ func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, er
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
 		agent.countFlap(now)
+		p.meet(now, agent, join.Description)
 		p.describe(agent, join.Description)
 		return agent, nil
 	}
@@ -191,7 +193,11 @@ func (p *Planner) Leave(now step.Time, index, parent uint32) {
 
 func (p *Planner) leave(now step.Time, index uint32, parent *place) {
 	agent := p.places[index]
-	if agent == nil || agent.gone || agent.parent != parent {
+	if agent == nil {
+		return
+	}
+	if agent.gone || agent.parent != parent {
+		agent.parted(parent)
 		return
 	}
 	agent.gone = true
@@ -250,7 +256,9 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	if agent.name != m.Name || parent.isBelow(agent) {
 		return
 	}
+	p.meet(now, agent, m.Description)
 	p.describe(agent, m.Description)
+	agent.parted(parent) // a parent has one child of a name
 	if agent.parent == parent && !agent.gone {
 		return
 	}
@@ -309,6 +317,9 @@ type AgentPlace struct {
 	Accuser string
 	// Subscriptions are the scopes that the agent applies; absent for every config.
 	Subscriptions []string
+	// Clones are the addresses of the processes that run with the agent's identity, if several
+	// do; empty otherwise.
+	Clones []string
 }
 
 // Agents lists every agent that the planner knows, in no particular order.
@@ -327,6 +338,7 @@ func (p *Planner) Agents() []AgentPlace {
 			Attached:      attached && !a.gone,
 			Confined:      a.confined,
 			Subscriptions: a.Subscriptions.Scopes(),
+			Clones:        a.addrs(),
 		}
 		if a.parent != nil {
 			out.Parent = a.parent.name

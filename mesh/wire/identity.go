@@ -28,6 +28,9 @@ type Description struct {
 	Labels map[string]string `cbor:"6,keyasint,omitempty"`
 	// Subscriptions select the configs that the agent applies.
 	Subscriptions Subscriptions `cbor:"8,keyasint,omitempty"`
+	// Instance is a random number that each start of the agent's process draws; 0 if unknown. Two
+	// live instances of one identity are two hosts with the same keys.
+	Instance uint64 `cbor:"9,keyasint,omitempty"`
 }
 
 // ZoneLabel is the label whose value is the zone of an agent.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/record"
 )
 
@@ -32,6 +34,7 @@ func testDescription() Description {
 		Capacity:      4,
 		Labels:        map[string]string{ZoneLabel: "a"},
 		Subscriptions: "a b/c",
+		Instance:      1 << 60,
 	}
 }
 

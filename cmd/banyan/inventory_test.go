@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"banyan/agent"
+	"banyan/coordinator/api"
+	"banyan/internal/fleet"
+	"banyan/internal/fleet/fleettest"
+)
+
+// regionIs waits until the status of a region is as is says.
+func (c *cli) regionIs(what, config, region string, is func(api.RegionStatus) bool) {
+	c.t.Helper()
+	c.Until(what, func() bool {
+		s, err := c.Client.ConfigStatus(c.t.Context(), config)
+		if err != nil {
+			return false
+		}
+		for _, r := range s.Regions {
+			if r.Region == region {
+				return is(r)
+			}
+		}
+		return false
+	})
+}
+
+func unheard(n int) func(api.RegionStatus) bool {
+	return func(r api.RegionStatus) bool { return r.Unheard == n && len(r.Absent) == n }
+}
+
+// Status counts against the hosts that there are, and not against those that are up. A version
+// that reaches nobody is no success.
+func TestTruthStatusCountsTheInventory(t *testing.T) {
+	c := newCLI(t, 6)
+	body := func(n string) string { return file(t, "a.json", `{"n": `+n+`}`) }
+	c.expect(0, []string{"3/3"}, "publish", "a", body("1"))
+
+	// One host of eu is down, which a gate tolerates.
+	c.StopAgent(c.Agents[0])
+	c.regionIs("one host of eu is not heard of", "a", "eu", unheard(1))
+	c.expect(0, []string{"2/3", "eu: 2 of 3 applied, 1 not heard of (eu-agent-0000 since "}, "publish", "a", body("2"))
+	c.expect(0, []string{"2/3", "1 not heard of (eu-agent-0000 since "}, "status", "a")
+	if got := strings.Join(c.shown("a"), ""); got != `{"n": 1}`+strings.Repeat(`{"n": 2}`, 5) {
+		t.Errorf("the hosts show %s", got)
+	}
+
+	// Two of three are down, which the gate does not tolerate.
+	c.StopAgent(c.Agents[2])
+	c.regionIs("two hosts of eu are not heard of", "a", "eu", unheard(2))
+	c.expect(7, []string{"staging: waiting for eu-agent-0000, last heard ", "eu-agent-0002, last heard ", "more, then it is taken back"},
+		"publish", "a", body("3"), "--wait", "1s")
+	c.expect(0, []string{"waiting for eu-agent-0000"}, "rollout", "status", "a")
+	c.expect(0, nil, "rollout", "abort", "a")
+
+	// All are down.
+	c.StopAgent(c.Agents[4])
+	c.regionIs("no host of eu is heard of", "a", "eu", unheard(3))
+	c.expect(7, []string{"0/3", "0 of 3 applied, 3 not heard of"}, "publish", "a", body("4"), "--immediate", "--region", "eu", "--wait", "1s")
+	c.expect(0, []string{"0/3"}, "status", "a")
+
+	c.expect(0, []string{"eu-agent-0000", "us-agent-0001", "now"}, "agents", "--all")
+	c.expect(5, []string{"us-agent-0001 is attached to coordinator-us"}, "agents", "retire", "us-agent-0001")
+	c.expect(1, []string{`host "nobody" is not in the inventory`}, "agents", "retire", "nobody")
+	for _, name := range []string{"eu-agent-0000", "eu-agent-0002", "eu-agent-0004"} {
+		c.expect(0, []string{"host " + name + " of region eu retired"}, "agents", "retire", name)
+	}
+	c.expect(0, []string{"0/0"}, "status", "a")
+	c.expect(7, []string{"no host is known to run it", "has ever attached"}, "publish", "a", body("5"), "--immediate", "--region", "eu")
+}
+
+// The inventory outlives the leader.
+func TestTruthTheInventoryIsStored(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, []string{"1/1"}, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	c.StopAgent(c.Agents[0])
+	c.regionIs("the host of eu is not heard of", "a", "eu", unheard(1))
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	c.regionIs("the new leader misses the host of eu", "a", "eu", unheard(1))
+	c.regionIs("the new leader knows the host of us", "a", "us", func(r api.RegionStatus) bool { return r.Applied == 1 && r.Unheard == 0 })
+	c.expect(0, []string{"eu: 0 of 1 applied, 1 not heard of (eu-agent-0000 since "}, "status", "a")
+}
+
+// Nobody counts as applied on old news: a region whose coordinator is not heard of says so.
+func TestTruthARegionThatIsNotHeardOfSaysSo(t *testing.T) {
+	c := &cli{t, fleettest.Start(t, fleet.Config{Agents: 4, Publisher: "admin", HeadInterval: 1e8})}
+	c.expect(0, []string{"2/2"}, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	c.StopCoordinator(1)
+	c.regionIs("us is unreachable", "a", "us", func(r api.RegionStatus) bool { return r.Unreachable && r.Applied == 0 && !r.HeardAt.IsZero() })
+	c.expect(0, []string{"0/2", "us: UNREACHABLE since ", "nothing is known of its 2 hosts", "2/2"}, "status", "a")
+	c.expect(0, []string{"a in us: UNREACHABLE since "}, "status")
+	c.expect(7, []string{"us: UNREACHABLE since "}, "publish", "a", file(t, "b.json", `{"n": 2}`), "--immediate", "--wait", "1s")
+	c.expect(0, nil, "publish", "a", file(t, "c.json", `{"n": 3}`), "--region", "eu")
+	c.expect(7, []string{"staging: waiting for the coordinator of us, last heard "}, "publish", "a", file(t, "d.json", `{"n": 4}`), "--wait", "1s")
+}
+
+// clone runs a second process with the identity of agent 0, until the test or stop ends it.
+func (c *cli) clone() (stop func()) {
+	c.t.Helper()
+	cfg, err := c.AgentConfig(0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	dir := c.t.TempDir()
+	cfg.OutputDir = filepath.Join(dir, "configs")
+	cfg.StateDir = filepath.Join(dir, "state")
+	a, err := agent.Open(cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	stop = func() {
+		cancel()
+		<-ended
+	}
+	return stop
+}
+
+// Two hosts that run with one identity, as from one golden image, are noticed, and do not count.
+func TestTruthTwoHostsWithOneIdentityDoNotCount(t *testing.T) {
+	c := newCLI(t, 4)
+	c.expect(0, []string{"2/2"}, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	stop := c.clone()
+	defer stop()
+	c.Until("the clone is noticed", func() bool {
+		return strings.Contains(c.run("agents").stdout, "eu-agent-0000: 2 hosts run with this identity, at ")
+	})
+	c.regionIs("the identity does not count", "a", "eu", func(r api.RegionStatus) bool { return r.Applied <= 1 && r.Hosts == 2 })
+	c.expect(7, []string{"timed out"}, "publish", "a", file(t, "b.json", `{"n": 2}`), "--wait", "2s")
+	r, err := c.Client.Rollout(t.Context(), "a")
+	if err != nil || r.Status.Over() {
+		t.Errorf("the rollout is %s, %v", r.Title, err)
+	}
+}
