@@ -101,7 +101,8 @@ func (p *applier) run(ctx context.Context) {
 		index := p.index
 		p.queue = nil
 		p.mu.Unlock()
-		if batch = p.verified(batch); len(batch) > 0 {
+		batch = p.verified(batch)
+		if len(batch) > 0 {
 			p.apply(ctx, batch)
 		}
 		if index != p.saved {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"banyan/coordinator/api"
 	"banyan/draft"
@@ -20,7 +21,13 @@ type uploads struct {
 	blobs   versionstore.Blobs
 	library *library
 	maxBody int64 // in bytes
+
+	large sync.Mutex // held while a body over largeCheck is checked
 }
+
+// largeCheck is the size in bytes above which bodies are checked one at a time: the check of a
+// body takes many times the memory of the body.
+const largeCheck = 1 << 20
 
 // checkSize refuses a body or a form over the limit.
 func (u *uploads) checkSize(size int64) error {
@@ -42,6 +49,10 @@ func (u *uploads) check(ctx context.Context, m record.Manifest) error {
 	schema, err := u.store.Schema(ctx, m.Config)
 	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
 		return err
+	}
+	if m.BodySize > largeCheck {
+		u.large.Lock()
+		defer u.large.Unlock()
 	}
 	return draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) { return u.read(ctx, m) })
 }

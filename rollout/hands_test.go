@@ -65,3 +65,15 @@ func TestTruthAnUndoDoesWhatItSays(t *testing.T) {
 		t.Errorf("every region was moved since: %s, %+v, %v", undone.Status, moves, err)
 	}
 }
+
+// A second document of a plan would be ignored without a word.
+func TestTruthAPlanIsOneDocument(t *testing.T) {
+	if _, err := ParsePlan([]byte("waves: [{share: 10%}]\n---\nwaves: [{share: 100%}]\n")); !errors.Is(err, ErrPlan) {
+		t.Errorf("a plan of two documents: %v", err)
+	}
+	for _, text := range []string{"{}", "", "waves: [{share: 100%}]\n", "---\nwaves: [{share: 100%}]\n"} {
+		if _, err := ParsePlan([]byte(text)); err != nil && text != "" {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

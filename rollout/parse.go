@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"go.yaml.in/yaml/v3"
 
@@ -35,8 +36,12 @@ func ParsePlan(raw []byte) (Plan, error) {
 		return p, explain(err)
 	}
 	var tree any
-	if err := yaml.Unmarshal(raw, &tree); err != nil {
+	documents := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := documents.Decode(&tree); err != nil && !errors.Is(err, io.EOF) {
 		return p, invalid("%s", err)
+	}
+	if err := documents.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return p, invalid("more than one YAML document; a plan is one")
 	}
 	encoded, err := json.Marshal(labelsAsText(tree))
 	if err != nil {
