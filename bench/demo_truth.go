@@ -413,12 +413,16 @@ func (d *demoTruth) roll(config, body string) (r api.Rollout, err error) {
 	return r, d.waitApplied(config, len(d.Agents))
 }
 
-// move publishes a version and activates it at once, and waits until status counts n hosts.
+// move publishes a version and activates it at once, and waits until status counts n hosts, and
+// says of the others that they are not heard of.
 func (d *demoTruth) move(config, body string, n int) error {
 	if _, _, err := d.Publish(d.ctx, d.draft(config, body)); err != nil {
 		return err
 	}
-	return d.waitApplied(config, n)
+	return fleet.Poll(d.ctx, pollEvery, func() (bool, error) {
+		s, err := d.Client.ConfigStatus(d.ctx, config)
+		return err == nil && applied(s) == n && s.Regions[0].Unheard == d.cfg.Agents-n, err
+	})
 }
 
 // waitApplied waits until status counts n hosts as applied.
@@ -454,10 +458,14 @@ func (d *demoTruth) statement(config string) (DemoStatement, error) {
 		return DemoStatement{}, err
 	}
 	shown := d.show(config, string(body))
+	said := fmt.Sprintf("version %d applied on %d of %d hosts", version, applied(s), s.Regions[0].Hosts)
+	if n := s.Regions[0].Unheard; n > 0 {
+		said += fmt.Sprintf(", %d not heard of", n)
+	}
 	return DemoStatement{
-		Said:  fmt.Sprintf("version %d applied on %d hosts", version, applied(s)),
-		Found: fmt.Sprintf("%d of %d hosts show exactly its content", shown, len(d.Agents)),
-		True:  shown == applied(s),
+		Said:  said,
+		Found: fmt.Sprintf("%d of %d hosts show exactly its content", shown, d.cfg.Agents),
+		True:  shown == applied(s) && s.Regions[0].Hosts == d.cfg.Agents,
 	}, nil
 }
 
