@@ -165,7 +165,7 @@ func (j *judge) vacant() string {
 		seen := j.seen(region)
 		share := j.Plan.wave(j.Wave).Share
 		switch {
-		case !seen.Known || seen.Placed == 0:
+		case !j.present(region) || seen.Placed == 0: // nothing to say yet: hosts are being counted
 		case seen.Agents == 0:
 			return fmt.Sprintf("every host of %s is in quarantine for %s", region, j.Config)
 		case j.inWave(seen) == 0 && share == 0:
@@ -181,7 +181,7 @@ func (j *judge) vacant() string {
 func (j *judge) missing(region string) int {
 	seen := j.seen(region)
 	share := j.Plan.wave(j.Wave).Share
-	if !seen.Known || share == 0 || share == record.WholeFleet {
+	if !j.present(region) || share == 0 || share == record.WholeFleet {
 		return 0
 	}
 	want := needed(quantity.Percent(share)/record.WholeFleet, seen.Agents)

@@ -156,6 +156,15 @@ func TestTruthAWaveWithoutHostsDoesNotPass(t *testing.T) {
 	c.pass(time.Second)
 	c.is(Done, "")
 
+	// A leader that has just started has not counted the canary.
+	c = newTrial(t, "waves: [{labels: {canary: true}}, {share: 100%}]", map[string]int{"eu": 3})
+	c.state.Regions["eu"].Agents = 3
+	c.state.Plan.Stage.Skip = true
+	c.up = 0
+	c.hosts["eu"].gone = 2
+	c.pass(10 * time.Second)
+	c.is(Running, "")
+
 	c = newTrial(t, "waves: [{share: 100%}]", map[string]int{"eu": 3})
 	c.hosts["eu"].excused = 3
 	c.pass(time.Minute)
