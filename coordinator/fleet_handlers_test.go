@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/coordinator/api"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -84,7 +86,12 @@ func TestStatusHasTheAcknowledgements(t *testing.T) {
 	e.Failed.Add(3)
 	e.Failures = []wire.Failure{{Agent: 3, Name: "eu-agent-3", Reason: "disk full", Attempts: 2}}
 	e.Latency.Add(1000)
+	c := &wire.Census{Agents: 3}
+	if err := c.SetPresent(roaring.BitmapOf(1, 2, 3)); err != nil {
+		t.Fatal(err)
+	}
 	f.tracker.with(func(t *rollout.Tracker) {
+		t.Counted("another cell", "eu", c, time.Now())
 		t.Moved(moved[0].Pointer) // the watch of the store may not have come to it
 		t.Acked(e)
 	})
