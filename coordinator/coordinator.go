@@ -243,7 +243,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 		},
 		policies: policyHandlers{twoPersons: requests.twoPersons},
 		journal:  journalHandlers{ledger: c.ledger},
-		store:    storeHandlers{ledger: c.ledger, lineage: c.lineage, recovery: c.recovery},
+		store:    storeHandlers{recovery: c.recovery},
 		plans:    planHandlers{plans: plans},
 		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
 		fleet: fleetHandlers{

@@ -121,6 +121,8 @@ const (
 const (
 	// recoverWait is the time for which hosts are waited for, unless the request says otherwise.
 	recoverWait = 30 * time.Second
+	// keepWait is the same if the store's history is kept.
+	keepWait = 10 * time.Second
 	// maxHolders is the number of hosts that are asked for the versions of one config.
 	maxHolders = 16
 )

@@ -89,16 +89,52 @@ func (g *gathering) heardAll(child step.PeerID) {
 	}
 }
 
-// run recovers what the hosts have, and begins a new term. It waits for at most wait for the
-// children to send their pointers.
+// run recovers what the hosts have, and begins a new term.
 func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Recovered, error) {
-	wait := cmp.Or(time.Duration(in.Wait), recoverWait)
+	all := func(record.PointerKey) bool { return true }
+	out, err := r.collect(ctx, cmp.Or(time.Duration(in.Wait), recoverWait), all)
+	if err != nil {
+		return nil, err
+	}
+	if len(out.Failed) > 0 && !in.Partly {
+		out.Stopped = true // the next term would hide what was not recovered
+		return out, nil
+	}
+	act := ledger.Act{By: by, Why: in.Message}
+	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
+	return out, err
+}
+
+// keep keeps the history of the store, and begins a new term. A config that only hosts have does
+// not contradict the store, and is taken: nothing could take its pointer away from the hosts.
+func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Recovered, error) {
+	missing := func(key record.PointerKey) bool {
+		_, err := r.store.Pointer(ctx, key.Config, key.Region)
+		return errors.Is(err, versionstore.ErrNotFound)
+	}
+	out, err := r.collect(ctx, keepWait, missing)
+	if err != nil {
+		return nil, err
+	}
+	act := ledger.Act{By: by, Why: in.Message}
+	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
+	return out, err
+}
+
+// collect takes the pointers of the hosts for which wanted returns true. It waits for at most
+// wait for the children to send their pointers.
+func (r *recovery) collect(
+	ctx context.Context, wait time.Duration, wanted func(record.PointerKey) bool,
+) (*api.Recovered, error) {
 	g, err := r.gather(ctx, wait)
 	if err != nil {
 		return nil, err
 	}
 	out := &api.Recovered{Silent: len(g.waiting), Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
 	for _, key := range slices.SortedFunc(maps.Keys(g.pointers), compareKeys) {
+		if !wanted(key) {
+			continue
+		}
 		a := g.pointers[key]
 		line := api.RecoveredPointer{
 			Config:    key.Config,
@@ -117,13 +153,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 		r.log.Info("pointer recovered", "pointer", a.Pointer.String())
 		out.Recovered = append(out.Recovered, line)
 	}
-	if len(out.Failed) > 0 && !in.Partly {
-		out.Stopped = true // the next term would hide what was not recovered
-		return out, nil
-	}
-	act := ledger.Act{By: by, Why: in.Message}
-	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
-	return out, err
+	return out, nil
 }
 
 // gather asks every child for its pointers, and waits until all have answered.

@@ -5,17 +5,12 @@ import (
 	"net/http"
 
 	"banyan/coordinator/api"
-	"banyan/coordinator/ledger"
 	"banyan/record"
 	"banyan/transport/identity"
 )
 
 // storeHandlers answer requests about the history of the store.
-type storeHandlers struct {
-	ledger   *ledger.Ledger
-	lineage  *lineage
-	recovery *recovery
-}
+type storeHandlers struct{ recovery *recovery }
 
 // postTerm begins a new term: the history of the store goes on, and hosts that have another
 // history take this one.
@@ -27,12 +22,7 @@ func (h *storeHandlers) postTerm(r *http.Request, caller identity.Identity) (any
 	if err := checkMessage(in.Message); err != nil {
 		return nil, err
 	}
-	act := ledger.Act{By: caller.Name, Why: in.Message}
-	term, err := h.ledger.BeginTerm(r.Context(), act, h.lineage.next())
-	if err != nil {
-		return nil, err
-	}
-	return api.Term{Term: term}, nil
+	return h.recovery.keep(r.Context(), caller.Name, in)
 }
 
 // postRecover takes the history that the hosts have.

@@ -191,6 +191,10 @@ func (p *Policy) VerifyHead(raw []byte) (Head, error) {
 	if err := p.verifyActivation(kindHead, raw, &h, func() string { return h.Region }); err != nil {
 		return Head{}, fmt.Errorf("head: %w", err)
 	}
+	if h.Term == 0 || h.Term > MaxTerm {
+		return Head{}, fmt.Errorf("%w: head of region %s: term %d is not in 1 to %d",
+			ErrInvalid, h.Region, h.Term, uint64(MaxTerm))
+	}
 	return h, nil
 }
 

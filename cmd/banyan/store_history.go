@@ -23,14 +23,12 @@ func newStoreTerm(a *app) *cobra.Command {
 A leader whose store was restored from an older copy, or that ran beside another leader, stops
 writing when a host shows it a newer or another signed record. This command begins a new term:
 the leader writes again, and signs every pointer anew. Hosts take those, and drop what they
-had of the lost history. 'banyan store recover' keeps what the hosts have instead.`,
+had of the lost history. A config that only hosts have is taken from them. 'banyan store recover' keeps what the hosts have instead.`,
 		Example: `  banyan store new-term -m "the backup of 12:00 is what we want"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ask := func(ctx context.Context, c *api.Client) (api.Term, error) { return c.BeginTerm(ctx, in) }
-			return show(a, cmd, ask, func(w io.Writer, t api.Term) {
-				fmt.Fprintf(w, "term %d began: every pointer is signed anew\n", t.Term)
-			})
+			ask := func(ctx context.Context, c *api.Client) (api.Recovered, error) { return c.BeginTerm(ctx, in) }
+			return show(a, cmd, ask, printRecovered)
 		},
 	}
 	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the log: why")
@@ -92,6 +90,6 @@ func printRecovered(w io.Writer, out api.Recovered) {
 		fmt.Fprintf(w, "%d connected hosts did not send all of their pointers in time\n", out.Silent)
 	}
 	if out.Term != 0 {
-		fmt.Fprintf(w, "%d pointers recovered; term %d began\n", len(out.Recovered), out.Term)
+		fmt.Fprintf(w, "%d pointers recovered; term %d began, and every pointer is signed anew\n", len(out.Recovered), out.Term)
 	}
 }

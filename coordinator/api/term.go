@@ -12,11 +12,6 @@ type NewTerm struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Term is the answer to NewTerm.
-type Term struct {
-	Term uint64 `json:"term"`
-}
-
 // Recover is the request to take the history that the hosts have.
 type Recover struct {
 	// Wait is the time for which hosts are waited for; default 30 s.
@@ -27,7 +22,7 @@ type Recover struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Recovered is the answer to Recover.
+// Recovered is the answer to Recover, and to NewTerm: configs that only hosts had are recovered then.
 type Recovered struct {
 	// Term is the term that began; 0 if none began.
 	Term uint64 `json:"term"`
@@ -54,7 +49,7 @@ type RecoveredPointer struct {
 }
 
 // BeginTerm makes the leader begin a new term.
-func (c *Client) BeginTerm(ctx context.Context, in NewTerm) (out Term, err error) {
+func (c *Client) BeginTerm(ctx context.Context, in NewTerm) (out Recovered, err error) {
 	return out, c.putJSON(ctx, http.MethodPost, "/v1/store/term", in, &out)
 }
 

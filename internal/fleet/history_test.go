@@ -157,12 +157,18 @@ func TestTruthARestoredStoreTakesTheHistoryOfTheHosts(t *testing.T) {
 func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
 	r := newRestored(t, "eu")
 	r.publish("A")
+	r.Spread("only/on/hosts", []byte("made after the backup"))
 	r.restore()
 	r.waitStopped()
-	if term, err := r.Client.BeginTerm(t.Context(), api.NewTerm{Message: "12:00 is right"}); err != nil || term.Term != 2 {
-		t.Fatalf("term %+v, %v", term, err)
+	out, err := r.Client.BeginTerm(t.Context(), api.NewTerm{Message: "12:00 is right"})
+	if err != nil || out.Term != 2 || len(out.Recovered) != 1 || out.Recovered[0].Config != "only/on/hosts" {
+		t.Fatalf("new term: %+v, %v", out, err)
 	}
 	r.agree("one")
+	r.Until("the config that only hosts had to be counted", func() bool {
+		s, err := r.Client.ConfigStatus(t.Context(), "only/on/hosts")
+		return err == nil && len(s.Regions) == 1 && s.Regions[0].Applied == 3
+	})
 	r.publish("B")
 	if r.running() != 2 {
 		t.Errorf("version %d runs, want 2", r.running())
