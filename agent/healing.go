@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"banyan/mesh/wire"
@@ -19,7 +21,9 @@ func (b *bodies) heal(v record.VersionKey) bool {
 	dir := b.output.version(v)
 	m, _, err := dir.verify()
 	if err != nil {
-		if _, statErr := os.Lstat(dir.path); statErr == nil {
+		_, statErr := os.Lstat(dir.path)
+		damaged := errors.Is(err, record.ErrChecksum) || errors.Is(err, fs.ErrNotExist)
+		if statErr == nil && damaged { // any other error says nothing about the version
 			b.log.Warn("version on disk is damaged", "config", v.Config, "version", v.Version, "error", err)
 			b.lost(v)
 		}
@@ -49,10 +53,16 @@ func (b *bodies) healForm(dir versionDir, m record.Manifest, n uint8) bool {
 		f.Close()
 		return false
 	}
+	if !errors.Is(err, record.ErrChecksum) {
+		return false // no file, or an error that says nothing about the form
+	}
 	removed, removeErr := dir.removeForm(m, n)
-	if removed || removeErr != nil {
-		b.log.Warn("form on disk is damaged, and is deleted", "config", dir.key.Config, "version", dir.key.Version,
-			"form", n, "error", err, "not_deleted", removeErr)
+	log := b.log.With("config", dir.key.Config, "version", dir.key.Version, "form", n, "error", err)
+	switch {
+	case removeErr != nil:
+		log.Warn("form on disk is damaged, and can't be deleted", "because", removeErr)
+	case removed:
+		log.Warn("form on disk was damaged, and is deleted")
 	}
 	return removed
 }

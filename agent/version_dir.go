@@ -59,6 +59,9 @@ func (d versionDir) value() string { return filepath.Join(d.path, valueFile) }
 
 func (d versionDir) remove() error {
 	d.verified.forget(d.value())
+	for n := range record.MaxForms {
+		d.verified.forget(filepath.Join(d.path, "form"+strconv.Itoa(n)))
+	}
 	return os.RemoveAll(d.path)
 }
 

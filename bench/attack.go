@@ -216,6 +216,7 @@ func startLiar(ctx context.Context, f *fleet.Fleet, region string) (*liar, error
 		Self:        id.Mesh(),
 		Description: wire.Description{Relay: true},
 		HoldsAll:    true,
+		Verifier:    bundle.Policy, // for what the victim sends up
 		Root:        &mesh.RootConfig{Planner: tree.PlannerConfig{}},
 	})
 	l := &liar{ep: ep, client: f.Client}

@@ -23,7 +23,7 @@ import (
 // kindHost is the kind of the documents that hold the inventory, by region and name of a host.
 const kindHost = "host"
 
-// inventory lists the hosts of the fleet: those that a person announced or that have ever
+// inventory lists the hosts of the fleet: those that have ever
 // attached, until a person retires them. Coordinators report which hosts are in their trees
 // (see roster); the leader stores the list. Methods are safe for concurrent use.
 type inventory struct {
@@ -69,7 +69,7 @@ type host struct {
 // storedHost is the stored form of a host.
 type storedHost struct {
 	Subscriptions wire.Subscriptions `json:"subscriptions,omitempty"`
-	// Since is when the host was announced or attached first.
+	// Since is when the host attached first.
 	Since time.Time `json:"since"`
 	// Heard is when the host was last heard of: when it attached or left, in the store. It is zero
 	// if the host has never attached.
@@ -98,7 +98,7 @@ func newInventory(l *ledger.Ledger, name string, leads bool, log *slog.Logger) *
 
 // load reads the stored hosts. A host that can't be read is listed with what its name says.
 func (v *inventory) load(ctx context.Context) error {
-	documents, err := v.ledger.List(ctx, kindHost, "", 0)
+	documents, err := versionstore.ListAll(ctx, v.ledger, kindHost)
 	if err != nil {
 		return fmt.Errorf("inventory: %w", err)
 	}
@@ -222,19 +222,26 @@ func (v *inventory) expire(before time.Time) {
 // store stores what changed, at most hostBatch hosts in one transaction.
 func (v *inventory) store(ctx context.Context) {
 	for {
-		keys, writes := v.batch()
-		if len(keys) == 0 {
-			return
-		}
+		var keys []hostKey
 		err := v.ledger.Update(func(w *ledger.Writer) error {
+			var writes []versionstore.DocumentWrite
+			keys, writes = v.batch()
+			if len(keys) == 0 {
+				return nil
+			}
 			_, err := w.Commit(ctx, ledger.Act{By: v.name}, ledger.Changes{Documents: writes})
+			if err == nil {
+				v.stored(keys)
+			}
 			return err
 		})
 		if err != nil {
 			v.failed(ctx, keys, err)
 			return
 		}
-		v.stored(keys)
+		if len(keys) == 0 {
+			return
+		}
 	}
 }
 
@@ -243,9 +250,16 @@ func (v *inventory) batch() (keys []hostKey, writes []versionstore.DocumentWrite
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for key := range v.unstored {
+		if len(keys) == hostBatch {
+			break
+		}
 		h := v.hosts[key]
+		if h == nil { // retired
+			delete(v.unstored, key)
+			continue
+		}
 		raw, err := json.Marshal(h.storedHost)
-		if err != nil || len(keys) == hostBatch {
+		if err != nil {
 			break
 		}
 		keys = append(keys, key)
@@ -271,10 +285,24 @@ func (v *inventory) failed(ctx context.Context, keys []hostKey, err error) {
 	if ctx.Err() == nil {
 		v.log.Warn("inventory not stored; it is tried again", "error", err)
 	}
+	for _, key := range keys {
+		v.putBack(ctx, key)
+	}
+}
+
+// putBack stores a host again later. The sequence of its document is read anew: the write that
+// failed may have happened.
+func (v *inventory) putBack(ctx context.Context, key hostKey) {
+	d, err := v.ledger.Document(ctx, kindHost, key.document())
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, key := range keys {
-		v.unstored[key] = struct{}{}
+	h := v.hosts[key]
+	if h == nil {
+		return
+	}
+	v.unstored[key] = struct{}{}
+	if err == nil {
+		h.seq = d.Seq
 	}
 }
 
@@ -304,10 +332,14 @@ func (v *inventory) run(ctx context.Context) {
 func (v *inventory) retire(ctx context.Context, key hostKey, by string) error {
 	return v.ledger.Update(func(w *ledger.Writer) error {
 		v.mu.Lock()
-		h := v.hosts[key]
+		listed := v.hosts[key]
+		var h host
+		if listed != nil {
+			h = *listed
+		}
 		v.mu.Unlock()
 		switch {
-		case h == nil:
+		case listed == nil:
 			return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("host %s is not in the inventory of region %s", key.name, key.region)}
 		case h.via != "":
 			return &api.Error{
@@ -326,9 +358,14 @@ func (v *inventory) retire(ctx context.Context, key hostKey, by string) error {
 		}
 		v.mu.Lock()
 		defer v.mu.Unlock()
+		clear(v.counts)
+		if listed.via != "" { // the host attached meanwhile: it is listed again
+			listed.seq = 0
+			v.unstored[key] = struct{}{}
+			return nil
+		}
 		delete(v.hosts, key)
 		delete(v.unstored, key)
-		clear(v.counts)
 		return nil
 	})
 }

@@ -49,7 +49,7 @@ func (l *lineage) hear(ctx context.Context, o step.Output) {
 		l.log.Error("a host's record was not compared with the store", "error", err)
 		return
 	}
-	if why == "" || !l.ledger.Stop(why) {
+	if why == "" || !l.ledger.Stop(own, why) {
 		return
 	}
 	l.metrics.stopped.Inc()

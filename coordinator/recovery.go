@@ -101,7 +101,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 		return out, nil
 	}
 	act := ledger.Act{By: by, Why: in.Message}
-	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
+	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
 	return out, err
 }
 
@@ -117,7 +117,7 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 		return nil, err
 	}
 	act := ledger.Act{By: by, Why: in.Message}
-	out.Term, err = r.ledger.BeginTerm(ctx, act, r.lineage.next())
+	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
 	return out, err
 }
 
@@ -211,16 +211,29 @@ func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []ste
 		if ref.IsZero() {
 			continue
 		}
-		if err := r.takeVersion(ctx, ref.Of(p.Config), a.Revision, holders); err != nil {
+		if err := r.takeVersion(ctx, ref.Of(p.Config), holders); err != nil {
 			return err
 		}
 	}
-	return r.store.ImportPointer(ctx, p, a.Raw, a.Revision)
+	held, err := r.store.Pointer(ctx, p.Config, p.Region)
+	switch {
+	case err == nil && held.Pointer.Position() >= p.Position():
+		return fmt.Errorf("the store has another pointer of %s in region %s at %s: only one of the two can stay",
+			p.Config, p.Region, held.Pointer.Position())
+	case err != nil && !errors.Is(err, versionstore.ErrNotFound):
+		return err
+	}
+	// The revision of an announcement is not signed, so the store gives the pointer one of its own.
+	revision, err := r.store.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	return r.store.ImportPointer(ctx, p, a.Raw, revision+1)
 }
 
 // takeVersion fetches and imports a version, unless the store has the version. A version of the
 // same number with other content is not replaced.
-func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, revision uint64, holders []step.PeerID) error {
+func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, holders []step.PeerID) error {
 	held, err := r.store.Version(ctx, v.Config, v.Version)
 	switch {
 	case err == nil && held.Manifest.Digest() == v.Digest && r.blobs.Has(held.Manifest.Forms[0].SHA256):
@@ -233,7 +246,7 @@ func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, revisio
 	}
 	err = fmt.Errorf("no host that is connected to this coordinator has version %d of %s", v.Version, v.Config)
 	for _, peer := range holders {
-		fetched := r.fetch(ctx, peer, v, revision)
+		fetched := r.fetch(ctx, peer, v)
 		if fetched == nil {
 			return nil
 		}
@@ -243,7 +256,11 @@ func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, revisio
 }
 
 // fetch fetches the first form of a version from a child, and imports the version.
-func (r *recovery) fetch(ctx context.Context, peer step.PeerID, v record.VersionKey, revision uint64) error {
+func (r *recovery) fetch(ctx context.Context, peer step.PeerID, v record.VersionKey) error {
+	revision, err := r.store.Revision(ctx)
+	if err != nil {
+		return err
+	}
 	wish := body.Wish{Choice: wire.OnlyForm(0), FormOnly: true, Whole: true}
 	return r.driver.FetchFrom(ctx, peer, v, wish, func(o body.Offer) error {
 		verified, err := o.Verify(r.policy, v)

@@ -36,7 +36,7 @@ type regionBack struct {
 // does not depend on other regions.
 func decideBack(now record.Pointer, log activation.Log, in api.Rollback) regionBack {
 	d := regionBack{region: now.Region, now: now, from: now.Candidate, to: now.Baseline}
-	if now.Candidate.Version < now.Baseline.Version {
+	if now.Candidate.IsZero() || in.From == now.Baseline.Version {
 		d.from = now.Baseline
 	}
 	switch {

@@ -100,7 +100,7 @@ func (r *rollouts) run(ctx context.Context) error {
 // load keeps the stored rollouts that have not ended. A rollout that can't be read is set aside:
 // the others go on.
 func (r *rollouts) load(ctx context.Context) error {
-	documents, err := r.ledger.List(ctx, kindRollout, "", 0)
+	documents, err := versionstore.ListAll(ctx, r.ledger, kindRollout)
 	if err != nil {
 		return err
 	}

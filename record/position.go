@@ -13,9 +13,9 @@ const (
 )
 
 // Position orders the pointers of a key: first by term, then by epoch. The epoch counts the
-// changes of the pointer in one history of the store. The term counts the histories: it grows
-// when a store is restored from a backup, when a follower is promoted, and when the leader
-// changes. So a pointer of a history that was lost never passes for a pointer of the history
+// changes of the pointer in one history of the store. The term counts the histories: a person who
+// decides which history goes on, after a restore or beside another leader, begins the next term. So
+// a pointer of a history that was lost never passes for a pointer of the history
 // that replaced it, although both count the same epochs.
 //
 // The term is in the upper bits and the epoch in the lower 40, so that positions compare as

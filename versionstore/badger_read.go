@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -210,10 +211,20 @@ func (b badgerReader) Document(ctx context.Context, kind, name string) (d Docume
 
 // List implements Reader.
 func (b badgerReader) List(ctx context.Context, kind, prefix string, limit int) ([]Document, error) {
+	return b.list(ctx, kind, prefix, nil, limit)
+}
+
+// ListAfter implements Reader.
+func (b badgerReader) ListAfter(ctx context.Context, kind, after string, limit int) ([]Document, error) {
+	return b.list(ctx, kind, "", append([]byte(after), 0), limit)
+}
+
+// list lists documents whose names begin with prefix, from a position behind the prefix.
+func (b badgerReader) list(ctx context.Context, kind, prefix string, from []byte, limit int) ([]Document, error) {
 	var all []Document
 	head := pairKey(tagDocument, kind, "")
 	err := b.read(ctx, func(txn *badger.Txn) error {
-		return embeddb.Scan(txn, append(head, prefix...), nil, false, func(item *badger.Item) (bool, error) {
+		return embeddb.Scan(txn, slices.Concat(head, []byte(prefix)), from, false, func(item *badger.Item) (bool, error) {
 			name := string(item.Key()[len(head):])
 			r, err := rowOf(item)
 			switch {

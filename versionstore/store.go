@@ -70,8 +70,8 @@ func (e *ConflictError) Error() string {
 	return s
 }
 
-// FencedError means that the writer leads in a term that is over: the store was restored,
-// a follower was promoted, or another leader took over. The writer must stop writing.
+// FencedError means that the writer leads in a term that is over: the term of the store was raised.
+// The writer must stop writing.
 type FencedError struct {
 	Term    uint64 // of the writer
 	Current uint64 // of the store
@@ -131,8 +131,11 @@ type Reader interface {
 	// Document returns a document, or ErrNotFound.
 	Document(ctx context.Context, kind, name string) (Document, error)
 	// List returns at most limit documents of a kind whose names begin with prefix,
-	// ordered by name. A damaged document has no content, and Damaged is set.
+	// ordered by name; 0 means MaxPage, and ListAll returns more. A damaged document has no content, and Damaged is set.
 	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
+	// ListAfter returns at most limit documents of a kind whose names sort after the name after,
+	// ordered by name; 0 means MaxPage.
+	ListAfter(ctx context.Context, kind, after string, limit int) ([]Document, error)
 	// Revision returns the revision of the newest write. Revisions of a later term are higher
 	// than all revisions of the terms before: the first of term t follows (t-1)·2^40.
 	Revision(ctx context.Context) (uint64, error)

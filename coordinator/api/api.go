@@ -157,7 +157,7 @@ type Absent struct {
 	HeardAt time.Time `json:"heard_at,omitzero"`
 }
 
-// Host is a host of the inventory: a person announced it, or it has attached once, and nobody has
+// Host is a host of the inventory: it has attached once, and nobody has
 // retired it.
 type Host struct {
 	Region string `json:"region"`
@@ -166,7 +166,7 @@ type Host struct {
 	Attached bool `json:"attached"`
 	// Via is the coordinator of that tree.
 	Via string `json:"via,omitempty"`
-	// Since is when the host was announced or attached first.
+	// Since is when the host attached first.
 	Since time.Time `json:"since"`
 	// HeardAt is when the host was last heard of; zero if it has never attached.
 	HeardAt time.Time `json:"heard_at,omitzero"`

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"banyan/record"
+	"banyan/versionstore"
 )
 
 // reissueBatch is the number of pointers that are issued again in one transaction.
@@ -21,8 +23,13 @@ func (e *StoppedError) Error() string {
 }
 
 // Stop makes every further Update and SignHead fail with a *StoppedError, until the next term
-// begins. It reports whether the ledger was writing before.
-func (l *Ledger) Stop(why string) bool { return l.stopped.CompareAndSwap(nil, &StoppedError{Why: why}) }
+// begins. It reports whether the ledger was writing before. A reason that was found in an earlier
+// term than the present is ignored.
+func (l *Ledger) Stop(term uint64, why string) bool {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return term == l.term.Load() && l.stopped.CompareAndSwap(nil, &StoppedError{Why: why})
+}
 
 // Stopped returns why the ledger has stopped writing; nil if it has not.
 func (l *Ledger) Stopped() *StoppedError { return l.stopped.Load() }
@@ -53,9 +60,9 @@ func (l *Ledger) Reissue(ctx context.Context) error {
 
 // reissue signs and stores the pointers of earlier terms anew. The caller holds the write lock.
 func (l *Ledger) reissue(ctx context.Context, act Act) error {
-	stored, err := l.Pointers(ctx, "", 0)
-	if err != nil {
-		return err
+	stored, damaged := l.Pointers(ctx, "", 0)
+	if damaged != nil && !errors.Is(damaged, versionstore.ErrCorrupt) {
+		return damaged
 	}
 	var moves []record.Pointer
 	for _, s := range stored {
@@ -72,5 +79,5 @@ func (l *Ledger) reissue(ctx context.Context, act Act) error {
 			return err
 		}
 	}
-	return nil
+	return damaged // the pointers that can be read are issued
 }
