@@ -192,8 +192,11 @@ func TestTruthExpiredHoldsGo(t *testing.T) {
 		t.Errorf("%d holds are stored, %v", len(documents), err)
 	}
 	f.storeHolds(5, time.Now().Add(-time.Minute))
-	f.server.holds.holds.swept = time.Time{}
-	f.server.holds.holds.sweep(f.ctx)
+	holds := f.server.holds.holds
+	holds.mu.Lock()
+	holds.swept = time.Time{}
+	holds.mu.Unlock()
+	holds.sweep(f.ctx)
 	documents, err = f.ledger.List(f.ctx, kindHold, "", 0)
 	if err != nil || len(documents) != 1 {
 		t.Errorf("after the sweep %d holds are stored, %v", len(documents), err)

@@ -50,6 +50,7 @@ type gathering struct {
 	// versions first.
 	holders map[string][]step.PeerID
 	waiting map[step.PeerID]bool // children that have not sent all of their pointers
+	asked   int                  // number of children that were asked
 	done    chan struct{}        // closed when no child is waited for
 }
 
@@ -96,7 +97,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 	if err != nil {
 		return nil, err
 	}
-	if len(out.Failed) > 0 && !in.Partly {
+	if len(out.Failed)+out.Silent > 0 && !in.Partly {
 		out.Stopped = true // the next term would hide what was not recovered
 		return out, nil
 	}
@@ -113,6 +114,11 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 		return errors.Is(err, versionstore.ErrNotFound)
 	}
 	out, err := r.collect(ctx, keepWait, missing)
+	var nobody *api.Error
+	if errors.As(err, &nobody) && nobody.Code == api.CodeUnavailable {
+		out = &api.Recovered{Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
+		err = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -179,9 +185,7 @@ func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, 
 		defer r.mu.Unlock()
 		for _, child := range n.ChildLinks() {
 			g.waiting[child] = true
-		}
-		if len(g.waiting) == 0 {
-			close(g.done)
+			g.asked++
 		}
 		return []step.Input{{Kind: step.InRecover}}
 	})
@@ -193,6 +197,15 @@ func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, 
 	case <-time.After(wait):
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if g.asked == 0 && len(g.pointers) == 0 {
+		return nil, &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: "no host is connected to this leader: nothing was asked, and nothing was changed",
+			Hint:    "wait until hosts are connected again: banyan agents",
+		}
 	}
 	return g, nil
 }
