@@ -54,7 +54,8 @@ func open(t *testing.T, pool, name string, key []byte, seeds ...string) (*Pool, 
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+	// A lost packet is made up for by the exchange of state that members make every 30 s.
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it did not happen: %s", what)
 		}
