@@ -5,14 +5,13 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"banyan/internal/diskspace"
+	"banyan/internal/diskspace/disktest"
 )
 
 // smallDisk gives a host a disk of 48 MiB, and skips the test without the right to mount it.
@@ -22,11 +21,7 @@ func smallDisk(t *testing.T, h *host) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", dir).CombinedOutput()
-	if err != nil {
-		t.Skipf("no right to mount a small file system: %s", out)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	disktest.Mount(t, dir, "48m")
 	h.dir = dir
 }
 
@@ -34,19 +29,7 @@ func smallDisk(t *testing.T, h *host) {
 func fillDisk(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; {
-		if _, err := f.Write(make([]byte, size)); err != nil {
-			size /= 2
-		}
-	}
-	if free, err := diskspace.Free(dir); err != nil || free > 0 {
-		t.Fatalf("%d bytes are still free, %v", free, err)
-	}
+	disktest.Fill(t, dir, path)
 	return path
 }
 

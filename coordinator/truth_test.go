@@ -10,11 +10,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/internal/diskspace"
+	"banyan/internal/diskspace/disktest"
 	"banyan/internal/embeddb"
 	"banyan/record"
 	"banyan/rollout"
@@ -235,24 +234,21 @@ func TestTruthRequestsInProgressAreFinished(t *testing.T) {
 // says in few lines that the disk is full.
 func TestTruthALeaderOnAFullDisk(t *testing.T) {
 	disk := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", disk).CombinedOutput(); err != nil {
-		t.Skipf("no right to mount a small file system: %s", out)
-	}
-	t.Cleanup(func() { syscall.Unmount(disk, syscall.MNT_DETACH) })
+	disktest.Mount(t, disk, "160m")
 	dir := filepath.Join(disk, "data")
 	filler := filepath.Join(disk, "filler")
 	f := newFixture(t, func(c *Config) { c.DataDir = dir })
 	for range 2 {
 		f.rollOutNow("a", f.publish("a", `{"a":1}`))
 	}
-	fillUp(t, disk, filler)
+	disktest.Fill(t, disk, filler)
 	a := f.send(f.raw, "PUT", "/v1/bodies/"+record.Sum([]byte("x")).String(), strings.NewReader("x"))
 	if a.failed == nil || a.failed.Code != api.CodeUnavailable || !strings.Contains(a.failed.Message, "disk is full") {
 		t.Errorf("an upload to a full disk: %d %s", a.status, a.body)
 	}
 	f.rollOutNow("a", 1)
 	f.stop()
-	fillUp(t, disk, filler)
+	disktest.Fill(t, disk, filler)
 	f.start(dir, nil)
 	f.connect()
 	p, err := f.store.Pointer(f.ctx, "a", "eu")
@@ -276,24 +272,6 @@ func (f *fixture) rollOutNow(config string, version uint64) {
 		}
 		return err == nil
 	})
-}
-
-// fillUp appends to a file until no byte of the disk is free.
-func fillUp(t *testing.T, disk, path string) {
-	t.Helper()
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	for size := 1 << 20; size > 0; {
-		if _, err := file.Write(make([]byte, size)); err != nil {
-			size /= 2
-		}
-	}
-	if free, err := diskspace.Free(disk); err != nil || free > 0 {
-		t.Fatalf("%d bytes are free, %v", free, err)
-	}
 }
 
 // Twenty rollouts that fail at each step because the disk is full say so once in a while.

@@ -6,12 +6,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
+	"banyan/internal/diskspace/disktest"
 	"banyan/internal/embeddb"
 	"banyan/record"
 	"banyan/versionstore"
@@ -169,10 +168,7 @@ func TestFilesLeftByAKilledProcessAreNoDamage(t *testing.T) {
 // smallDisk mounts a tmpfs. The test is skipped without the right to mount.
 func smallDisk(t *testing.T, size string) string {
 	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("no right to mount a small file system: %s", out)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	disktest.Mount(t, dir, size)
 	return dir
 }
 
