@@ -110,3 +110,11 @@ func toAPIError(err error) *api.Error {
 	}
 	return &api.Error{Code: api.CodeInternal, Message: err.Error()}
 }
+
+// checkMessage refuses a message, the reason of an act, that is too long to be kept.
+func checkMessage(message string) error {
+	if len(message) > record.MaxMessage {
+		return fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(message), record.MaxMessage)
+	}
+	return nil
+}

@@ -179,9 +179,10 @@ func (v *inventory) left(coordinator string, key hostKey, at time.Time) {
 func (v *inventory) attached(coordinator string, key hostKey, m api.RosterHost, at time.Time) {
 	h := v.hosts[key]
 	if h == nil {
-		if h = v.add(key, at); h == nil {
-			return
-		}
+		h = v.add(key, at)
+	}
+	if h == nil {
+		return
 	}
 	scopes := wire.Subscriptions(m.Subscriptions)
 	if h.seq == 0 || h.Heard.IsZero() || h.Subscriptions != scopes {
@@ -340,7 +341,10 @@ func (v *inventory) retire(ctx context.Context, key hostKey, by string) error {
 		v.mu.Unlock()
 		switch {
 		case listed == nil:
-			return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("host %s is not in the inventory of region %s", key.name, key.region)}
+			return &api.Error{
+				Code:    api.CodeNotFound,
+				Message: fmt.Sprintf("host %s is not in the inventory of region %s", key.name, key.region),
+			}
 		case h.via != "":
 			return &api.Error{
 				Code:    api.CodeConflict,

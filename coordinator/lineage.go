@@ -36,6 +36,9 @@ func (l *lineage) hear(ctx context.Context, o step.Output) {
 		term = a.Pointer.Term
 	}
 	l.saw(term)
+	if l.ledger.Stopped() != nil {
+		return
+	}
 	own, err := l.ledger.Term(ctx)
 	var why string
 	switch {

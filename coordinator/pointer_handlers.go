@@ -258,8 +258,8 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 	if err := decodeRequest(r, &in); err != nil {
 		return nil, err
 	}
-	if len(in.Message) > record.MaxMessage {
-		return nil, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
+	if err := checkMessage(in.Message); err != nil {
+		return nil, err
 	}
 	if err := h.requests.checkRegions(in.Regions); err != nil {
 		return nil, err

@@ -93,17 +93,22 @@ func (g *gathering) heardAll(child step.PeerID) {
 // run recovers what the hosts have, and begins a new term.
 func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Recovered, error) {
 	all := func(record.PointerKey) bool { return true }
-	out, err := r.collect(ctx, cmp.Or(time.Duration(in.Wait), recoverWait), all)
+	out, heard, err := r.collect(ctx, cmp.Or(time.Duration(in.Wait), recoverWait), all)
 	if err != nil {
 		return nil, err
+	}
+	if !heard {
+		return nil, &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: "no host is connected to this leader: nothing was asked, and nothing was changed",
+			Hint:    "wait until hosts are connected again: banyan agents",
+		}
 	}
 	if len(out.Failed)+out.Silent > 0 && !in.Partly {
 		out.Stopped = true // the next term would hide what was not recovered
 		return out, nil
 	}
-	act := ledger.Act{By: by, Why: in.Message}
-	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
-	return out, err
+	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message})
 }
 
 // keep keeps the history of the store, and begins a new term. A config that only hosts have does
@@ -113,30 +118,29 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 		_, err := r.store.Pointer(ctx, key.Config, key.Region)
 		return errors.Is(err, versionstore.ErrNotFound)
 	}
-	out, err := r.collect(ctx, keepWait, missing)
-	var nobody *api.Error
-	if errors.As(err, &nobody) && nobody.Code == api.CodeUnavailable {
-		out = &api.Recovered{Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
-		err = nil
-	}
+	out, _, err := r.collect(ctx, keepWait, missing)
 	if err != nil {
 		return nil, err
 	}
-	act := ledger.Act{By: by, Why: in.Message}
+	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message})
+}
+
+// begin begins the new term after a collection, also if the caller has gone meanwhile.
+func (r *recovery) begin(ctx context.Context, out *api.Recovered, act ledger.Act) (_ *api.Recovered, err error) {
 	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
 	return out, err
 }
 
 // collect takes the pointers of the hosts for which wanted returns true. It waits for at most
-// wait for the children to send their pointers.
+// wait for the children to send their pointers. heard is false if there was no child.
 func (r *recovery) collect(
 	ctx context.Context, wait time.Duration, wanted func(record.PointerKey) bool,
-) (*api.Recovered, error) {
+) (out *api.Recovered, heard bool, err error) {
 	g, err := r.gather(ctx, wait)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	out := &api.Recovered{Silent: len(g.waiting), Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
+	out = &api.Recovered{Silent: len(g.waiting), Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
 	for _, key := range slices.SortedFunc(maps.Keys(g.pointers), compareKeys) {
 		if !wanted(key) {
 			continue
@@ -159,7 +163,7 @@ func (r *recovery) collect(
 		r.log.Info("pointer recovered", "pointer", a.Pointer.String())
 		out.Recovered = append(out.Recovered, line)
 	}
-	return out, nil
+	return out, g.asked > 0 || len(g.pointers) > 0, nil
 }
 
 // gather asks every child for its pointers, and waits until all have answered.
@@ -197,15 +201,6 @@ func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, 
 	case <-time.After(wait):
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if g.asked == 0 && len(g.pointers) == 0 {
-		return nil, &api.Error{
-			Code:    api.CodeUnavailable,
-			Message: "no host is connected to this leader: nothing was asked, and nothing was changed",
-			Hint:    "wait until hosts are connected again: banyan agents",
-		}
 	}
 	return g, nil
 }

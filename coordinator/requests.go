@@ -83,8 +83,8 @@ func (r *requests) start(
 // and the regions. It may wait for the censuses of the regions.
 func (r *requests) plan(ctx context.Context, config string, in api.StartRollout, by string) (launch, error) {
 	l := launch{config: config, in: in, by: by}
-	if len(in.Message) > record.MaxMessage {
-		return l, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
+	if err := checkMessage(in.Message); err != nil {
+		return l, err
 	}
 	plan, err := r.plans.forRollout(ctx, config, in)
 	if err != nil {

@@ -62,8 +62,8 @@ func (h *rolloutHandlers) postRequest(r *http.Request, caller identity.Identity)
 	if !slices.Contains(personal, what) {
 		return nil, fmt.Errorf("%w: request %q of a rollout; use one of %v", errRequest, what, personal)
 	}
-	if len(in.Message) > record.MaxMessage {
-		return nil, fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(in.Message), record.MaxMessage)
+	if err := checkMessage(in.Message); err != nil {
+		return nil, err
 	}
 	request := rollout.Request{What: what, By: caller.Name, Message: in.Message, Full: in.Full}
 	s, err := h.requests.ask(r.Context(), config, request, in.IfRollout)

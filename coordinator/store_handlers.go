@@ -1,11 +1,9 @@
 package coordinator
 
 import (
-	"fmt"
 	"net/http"
 
 	"banyan/coordinator/api"
-	"banyan/record"
 	"banyan/transport/identity"
 )
 
@@ -35,11 +33,4 @@ func (h *storeHandlers) postRecover(r *http.Request, caller identity.Identity) (
 		return nil, err
 	}
 	return h.recovery.run(r.Context(), caller.Name, in)
-}
-
-func checkMessage(message string) error {
-	if len(message) > record.MaxMessage {
-		return fmt.Errorf("%w: a message of %d bytes, the limit is %d", errRequest, len(message), record.MaxMessage)
-	}
-	return nil
 }

@@ -245,7 +245,9 @@ func lineInYAML(n *yaml.Node, location []string) int {
 		if next == nil {
 			return line
 		}
-		n, line, location = next, at, location[1:]
+		n = next
+		line = at
+		location = location[1:]
 	}
 }
 

@@ -92,9 +92,9 @@ func (n *Node) onHeadFromBelow(now step.Time, from step.PeerID, m *wire.SignedHe
 		out = append(out, step.Output{Op: step.OpRecovered, Peer: from, Head: head})
 	}
 	known := n.pointers.revisions[head.Region]
-	differs := head.Revision == known && head.State != n.pointers.state(head.Region)
+	contradicts := head.Revision == known && head.State != n.pointers.state(head.Region)
 	switch {
-	case head.Revision < known || head.Revision == known && !differs:
+	case head.Revision <= known && !contradicts:
 		return out
 	case n.cfg.leads():
 		return append(out, step.Output{Op: step.OpBehind, Peer: from, Head: head})
@@ -122,7 +122,7 @@ func (n *Node) onPointerFromBelow(
 	evidence.Verified(pointer)
 	held := n.pointers.configs[pointer.Key()]
 	newer := held == nil || pointer.Position() > held.latest.Pointer.Position()
-	contradicts := held != nil && pointer.Position() == held.latest.Pointer.Position() && evidence.Digest != held.latest.Digest
+	contradicts := !newer && pointer.Position() == held.latest.Pointer.Position() && evidence.Digest != held.latest.Digest
 	if n.root != nil && n.root.recovering {
 		out = n.askForMore(from, evidence.Revision, out)
 	}

@@ -128,7 +128,8 @@ inventory: every host of every region that has ever attached, until it is retire
 						scopes = cmp.Or(strings.Join(g.Subscriptions, ","), "nothing")
 					}
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%v\t%s\t%v\t%s\n",
-						oneLine(g.Name), oneLine(g.Addr), oneLine(parent), g.Depth, g.Children, g.Attached, oneLine(scopes), g.Confined, cmp.Or(g.Accuser, "-"))
+						oneLine(g.Name), oneLine(g.Addr), oneLine(parent), g.Depth, g.Children, g.Attached,
+						oneLine(scopes), g.Confined, cmp.Or(g.Accuser, "-"))
 				}
 				for _, g := range v["agents"] {
 					if len(g.Clones) > 0 {
