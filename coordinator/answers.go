@@ -119,8 +119,8 @@ func apiHost(key hostKey, h *host) api.Host {
 	return api.Host{
 		Region:   key.region,
 		Name:     key.name,
-		Attached: h.via != "",
-		Via:      h.via,
+		Attached: h.attached,
+		Via:      h.Via,
 		Since:    h.Since,
 		HeardAt:  h.Heard,
 	}

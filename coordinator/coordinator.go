@@ -251,6 +251,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			tracker: c.tracker,
 
 			inventory: c.inventory,
+			policy:    policy,
 
 			self:    c.cfg.Identity.Identity,
 			leads:   c.Leads(),

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
@@ -13,6 +14,7 @@ import (
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport"
 	"banyan/transport/identity"
@@ -26,6 +28,7 @@ type fleetHandlers struct {
 	driver  *transport.Driver
 
 	inventory *inventory
+	policy    *record.Policy
 
 	self    identity.Identity
 	leads   bool
@@ -89,7 +92,38 @@ func (h *fleetHandlers) getAgents(r *http.Request, _ identity.Identity) (any, er
 
 // getInventory returns all hosts, attached or not.
 func (h *fleetHandlers) getInventory(*http.Request, identity.Identity) (any, error) {
-	return map[string]any{"hosts": h.inventory.list()}, nil
+	return map[string]any{"hosts": h.inventory.list(time.Now().Add(-rosterFresh))}, nil
+}
+
+// postInventory lists hosts that were issued an identity and have not attached yet.
+func (h *fleetHandlers) postInventory(r *http.Request, caller identity.Identity) (any, error) {
+	var in api.ExpectHosts
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	if len(in.Hosts) == 0 {
+		return nil, fmt.Errorf("%w: no host is named", errRequest)
+	}
+	var keys []hostKey
+	for _, expected := range in.Hosts {
+		id := identity.Identity{Role: identity.RoleAgent, Region: expected.Region, Name: expected.Name}
+		if err := id.Validate(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errRequest, err)
+		}
+		if known := h.policy.Regions(); !slices.Contains(known, expected.Region) {
+			return nil, unknownRegion(expected.Region, known)
+		}
+		keys = append(keys, hostKey{expected.Region, expected.Name})
+	}
+	added, err := h.inventory.expect(r.Context(), keys, caller.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := api.ExpectHosts{Hosts: []api.ExpectedHost{}}
+	for _, key := range added {
+		out.Hosts = append(out.Hosts, api.ExpectedHost{Region: key.region, Name: key.name})
+	}
+	return out, nil
 }
 
 // deleteHost retires a host.

@@ -2,13 +2,9 @@ package coordinator
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,21 +12,20 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
+	"banyan/internal/episode"
 	"banyan/mesh/wire"
-	"banyan/versionstore"
 )
 
-// kindHost is the kind of the documents that hold the inventory, by region and name of a host.
-const kindHost = "host"
-
-// inventory lists the hosts of the fleet: those that have ever
-// attached, until a person retires them. Coordinators report which hosts are in their trees
-// (see roster); the leader stores the list. Methods are safe for concurrent use.
+// inventory lists the hosts of the fleet: those that were issued an identity, if the leader was
+// told, and those that have ever attached, until a person retires them. Coordinators report which
+// hosts are in their trees (see roster); the leader stores the list. Methods are safe for
+// concurrent use.
 type inventory struct {
 	ledger *ledger.Ledger
 	name   string // of this coordinator, as the writer
 	leads  bool
 	log    *slog.Logger
+	failed episode.Set[string] // failures to store
 
 	mu       sync.Mutex
 	hosts    map[hostKey]*host
@@ -38,6 +33,7 @@ type inventory struct {
 	unstored map[hostKey]struct{}
 	counts   map[hostKey]hostCount // by region and config; emptied by each change
 	full     bool                  // a host was left out, which was logged
+	reported time.Time             // when the times of reports were stored last
 }
 
 // hostCount is the number of hosts of a region that subscribe to a config, and the hosts among
@@ -61,25 +57,28 @@ func (k hostKey) document() string { return k.region + " " + k.name }
 type host struct {
 	storedHost
 	seq uint64 // of the stored document; 0 if there is none
-	// via is the coordinator whose tree has the host; "" if the host is in no tree.
-	via   string
-	index uint32 // in that tree
+	// attached is true if the host is in the tree of the coordinator Via.
+	attached bool
+	index    uint32 // in that tree
 }
 
 // storedHost is the stored form of a host.
 type storedHost struct {
 	Subscriptions wire.Subscriptions `json:"subscriptions,omitempty"`
-	// Since is when the host attached first.
+	// Since is when the host was listed: when its identity was issued, or when it attached first.
 	Since time.Time `json:"since"`
-	// Heard is when the host was last heard of: when it attached or left, in the store. It is zero
-	// if the host has never attached.
+	// Heard is when the host attached or left last. It is zero if the host has never attached.
 	Heard time.Time `json:"heard,omitzero"`
+	// Via is the coordinator that reported the host last; "" if that coordinator has reported that
+	// the host left. The host was heard of whenever that coordinator reported.
+	Via string `json:"via,omitempty"`
 }
 
 // report is what a coordinator has told of its tree.
 type report struct {
 	region string
 	hosts  map[string]struct{}
+	whole  bool      // all hosts were told
 	at     time.Time // of the newest report
 }
 
@@ -96,31 +95,6 @@ func newInventory(l *ledger.Ledger, name string, leads bool, log *slog.Logger) *
 	}
 }
 
-// load reads the stored hosts. A host that can't be read is listed with what its name says.
-func (v *inventory) load(ctx context.Context) error {
-	documents, err := versionstore.ListAll(ctx, v.ledger, kindHost)
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, d := range documents {
-		region, name, ok := strings.Cut(d.Name, " ")
-		if !ok {
-			continue
-		}
-		h := &host{seq: d.Seq, storedHost: storedHost{Since: d.At}}
-		if d.Damaged == nil {
-			err = json.Unmarshal(d.Raw, &h.storedHost)
-		}
-		if d.Damaged != nil || err != nil {
-			v.log.Warn("host in the inventory can't be read; it stays listed", "host", name, "of", region)
-		}
-		v.hosts[hostKey{region, name}] = h
-	}
-	return nil
-}
-
 // hear takes a report of a coordinator. It reports whether the coordinator must tell of all its
 // hosts again: some of its reports were lost, or this coordinator started after them.
 func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool) {
@@ -128,11 +102,10 @@ func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool)
 	defer v.mu.Unlock()
 	now := time.Now()
 	r := v.reports[coordinator]
-	if r == nil && !in.First {
+	if r == nil && (!in.First || len(v.reports) >= maxReporters) {
 		return true
 	}
-	if r == nil || in.First {
-		v.forget(coordinator, now)
+	if in.First {
 		r = &report{region: region, hosts: map[string]struct{}{}}
 		v.reports[coordinator] = r
 	}
@@ -148,31 +121,52 @@ func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool)
 		v.attached(coordinator, hostKey{region, m.Name}, m, now)
 		r.hosts[m.Name] = struct{}{}
 	}
-	return in.Last && len(r.hosts) != in.Total
+	if in.Last && len(r.hosts) != in.Total {
+		return true
+	}
+	if in.Last && !r.whole {
+		r.whole = true
+		v.sweep(coordinator, r)
+	}
+	return false
 }
 
-// forget takes the hosts of a coordinator for gone. The caller holds mu.
-func (v *inventory) forget(coordinator string, at time.Time) {
-	r := v.reports[coordinator]
-	if r == nil {
-		return
+// sweep notes that the hosts that a coordinator had, and does not name in a report of all its
+// hosts, are not in its tree any more. The caller holds mu.
+func (v *inventory) sweep(coordinator string, r *report) {
+	for key, h := range v.hosts {
+		if _, named := r.hosts[key.name]; h.Via == coordinator && (key.region != r.region || !named) {
+			v.left(coordinator, key, h.Heard)
+		}
+	}
+}
+
+// forget takes the hosts of a coordinator that does not report for gone. The hosts stay stored
+// with this coordinator, which may report them again. The caller holds mu.
+func (v *inventory) forget(coordinator string) {
+	at := v.reports[coordinator].at
+	for _, h := range v.hosts {
+		if h.Via == coordinator && h.attached {
+			h.attached = false
+			h.Heard = at
+		}
 	}
 	clear(v.counts)
-	for name := range r.hosts {
-		v.left(coordinator, hostKey{r.region, name}, at)
-	}
 	delete(v.reports, coordinator)
 }
 
-// left notes that a host is not in a coordinator's tree any more. The caller holds mu.
+// left notes that a host is not in a coordinator's tree any more, and when the host was last
+// heard of. The caller holds mu.
 func (v *inventory) left(coordinator string, key hostKey, at time.Time) {
 	h := v.hosts[key]
-	if h == nil || h.via != coordinator {
+	if h == nil || h.Via != coordinator {
 		return
 	}
-	h.via = ""
+	h.attached = false
+	h.Via = ""
 	h.Heard = at
 	v.unstored[key] = struct{}{}
+	clear(v.counts)
 }
 
 // attached notes that a host is in a coordinator's tree. The caller holds mu.
@@ -185,12 +179,13 @@ func (v *inventory) attached(coordinator string, key hostKey, m api.RosterHost, 
 		return
 	}
 	scopes := wire.Subscriptions(m.Subscriptions)
-	if h.seq == 0 || h.Heard.IsZero() || h.Subscriptions != scopes {
+	if h.seq == 0 || h.Via != coordinator || h.Subscriptions != scopes {
 		v.unstored[key] = struct{}{}
 	}
 	h.Subscriptions = scopes
 	h.Heard = at
-	h.via = coordinator
+	h.Via = coordinator
+	h.attached = true
 	h.index = m.Index
 }
 
@@ -215,199 +210,24 @@ func (v *inventory) expire(before time.Time) {
 	defer v.mu.Unlock()
 	for coordinator, r := range v.reports {
 		if r.at.Before(before) {
-			v.forget(coordinator, r.at)
+			v.forget(coordinator)
 		}
 	}
 }
 
-// store stores what changed, at most hostBatch hosts in one transaction.
-func (v *inventory) store(ctx context.Context) {
-	for {
-		var keys []hostKey
-		err := v.ledger.Update(func(w *ledger.Writer) error {
-			var writes []versionstore.DocumentWrite
-			keys, writes = v.batch()
-			if len(keys) == 0 {
-				return nil
-			}
-			_, err := w.Commit(ctx, ledger.Act{By: v.name}, ledger.Changes{Documents: writes})
-			if err == nil {
-				v.stored(keys)
-			}
-			return err
-		})
-		if err != nil {
-			v.failed(ctx, keys, err)
-			return
-		}
-		if len(keys) == 0 {
-			return
-		}
-	}
-}
-
-// batch takes hosts out of unstored, and returns them with their writes.
-func (v *inventory) batch() (keys []hostKey, writes []versionstore.DocumentWrite) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for key := range v.unstored {
-		if len(keys) == hostBatch {
-			break
-		}
-		h := v.hosts[key]
-		if h == nil { // retired
-			delete(v.unstored, key)
-			continue
-		}
-		raw, err := json.Marshal(h.storedHost)
-		if err != nil {
-			break
-		}
-		keys = append(keys, key)
-		writes = append(writes, versionstore.DocumentWrite{Kind: kindHost, Name: key.document(), Raw: raw, IfSeq: h.seq})
-		delete(v.unstored, key)
-	}
-	return keys, writes
-}
-
-// stored notes that a batch is stored. A host that was retired meanwhile is not listed.
-func (v *inventory) stored(keys []hostKey) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, key := range keys {
-		if h := v.hosts[key]; h != nil {
-			h.seq++
-		}
-	}
-}
-
-// failed puts a batch back.
-func (v *inventory) failed(ctx context.Context, keys []hostKey, err error) {
-	if ctx.Err() == nil {
-		v.log.Warn("inventory not stored; it is tried again", "error", err)
-	}
-	for _, key := range keys {
-		v.putBack(ctx, key)
-	}
-}
-
-// putBack stores a host again later. The sequence of its document is read anew: the write that
-// failed may have happened.
-func (v *inventory) putBack(ctx context.Context, key hostKey) {
-	d, err := v.ledger.Document(ctx, kindHost, key.document())
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	h := v.hosts[key]
-	if h == nil {
-		return
-	}
-	v.unstored[key] = struct{}{}
-	if err == nil {
-		h.seq = d.Seq
-	}
-}
-
-// run stores the inventory and drops silent coordinators until ctx ends. Then it stores when the
-// hosts were last heard of.
-func (v *inventory) run(ctx context.Context) {
-	ticker := time.NewTicker(inventoryEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			v.expire(time.Now())
-			if v.leads {
-				v.store(context.WithoutCancel(ctx))
-			}
-			return
-		}
-		v.expire(time.Now().Add(-rosterAge))
-		if v.leads {
-			v.store(ctx)
-		}
-	}
-}
-
-// retire removes a host that is in no tree, or returns an error that says why not.
-func (v *inventory) retire(ctx context.Context, key hostKey, by string) error {
-	return v.ledger.Update(func(w *ledger.Writer) error {
-		v.mu.Lock()
-		listed := v.hosts[key]
-		var h host
-		if listed != nil {
-			h = *listed
-		}
-		v.mu.Unlock()
-		switch {
-		case listed == nil:
-			return &api.Error{
-				Code:    api.CodeNotFound,
-				Message: fmt.Sprintf("host %s is not in the inventory of region %s", key.name, key.region),
-			}
-		case h.via != "":
-			return &api.Error{
-				Code:    api.CodeConflict,
-				Message: fmt.Sprintf("host %s is attached to %s; nothing was changed", key.name, h.via),
-				Hint:    "stop its agent first: a host that attaches is listed again",
-			}
-		}
-		act := ledger.Act{By: by, What: fmt.Sprintf("retired host %s of region %s", key.name, key.region)}
-		var writes []versionstore.DocumentWrite
-		if h.seq != 0 {
-			writes = append(writes, versionstore.DocumentWrite{Kind: kindHost, Name: key.document(), IfSeq: h.seq})
-		}
-		if _, err := w.Commit(ctx, act, ledger.Changes{Documents: writes}); err != nil {
-			return err
-		}
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		clear(v.counts)
-		if listed.via != "" { // the host attached meanwhile: it is listed again
-			listed.seq = 0
-			v.unstored[key] = struct{}{}
-			return nil
-		}
-		delete(v.hosts, key)
-		delete(v.unstored, key)
-		return nil
-	})
-}
-
-// find returns the host with a name. region is needed only if several regions have such a host.
-func (v *inventory) find(name, region string) (hostKey, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var found []hostKey
-	for key := range v.hosts {
-		if key.name == name && (region == "" || key.region == region) {
-			found = append(found, key)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return hostKey{}, &api.Error{
-			Code:    api.CodeNotFound,
-			Message: fmt.Sprintf("host %q is not in the inventory", name),
-			Hint:    "'banyan agents --all' lists it",
-		}
-	case 1:
-		return found[0], nil
-	}
-	return hostKey{}, &api.Error{
-		Code:    api.CodeConflict,
-		Message: fmt.Sprintf("%d regions have a host %q", len(found), name),
-		Hint:    "choose with --region",
-	}
-}
-
-// list returns all hosts, by region and name.
-func (v *inventory) list() []api.Host {
+// list returns all hosts, by region and name. A host whose coordinator has not reported since
+// fresh was heard of when that coordinator reported last.
+func (v *inventory) list(fresh time.Time) []api.Host {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	all := make([]api.Host, 0, len(v.hosts))
 	for key, h := range v.hosts {
-		all = append(all, apiHost(key, h))
+		out := apiHost(key, h)
+		if h.attached {
+			out.HeardAt = v.reports[h.Via].at
+			out.Unreachable = out.HeardAt.Before(fresh)
+		}
+		all = append(all, out)
 	}
 	slices.SortFunc(all, func(a, b api.Host) int {
 		return cmp.Or(cmp.Compare(a.Region, b.Region), cmp.Compare(a.Name, b.Name))
@@ -429,7 +249,7 @@ func (v *inventory) count(region, config string) (c hostCount) {
 			continue
 		}
 		c.hosts++
-		if h.via == "" {
+		if !h.attached {
 			c.unheard = append(c.unheard, absent{key.name, h.Heard})
 		}
 	}
@@ -452,7 +272,7 @@ func (v *inventory) names(region string, indices *roaring.Bitmap, limit int) []s
 	defer v.mu.Unlock()
 	names := map[string]struct{}{}
 	for key, h := range v.hosts {
-		if key.region == region && h.via != "" && indices.Contains(h.index) {
+		if key.region == region && h.attached && indices.Contains(h.index) {
 			names[key.name] = struct{}{}
 		}
 	}

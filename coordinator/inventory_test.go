@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
+	"banyan/internal/embeddb"
+	"banyan/versionstore"
 )
 
 // roll returns n hosts.
@@ -65,4 +68,59 @@ func TestTruthTheInventoryFollowsTheTrees(t *testing.T) {
 	is("one moved, the others left", 90, 89)
 	v.expire(time.Now().Add(time.Hour))
 	is("both coordinators are silent", 90, 90)
+}
+
+// A host that was attached until the leader ended was last heard of then, and not when it
+// attached. Its next absence counts from then, too.
+func TestTruthWhenAHostWasLastHeardOfIsStored(t *testing.T) {
+	store, err := versionstore.OpenBadger(t.TempDir(), embeddb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	log := slog.New(slog.DiscardHandler)
+	l, err := ledger.New(t.Context(), ledger.Config{Store: store, Metrics: newMetrics().set, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := func(v *inventory) api.Host {
+		t.Helper()
+		for _, h := range v.list(time.Time{}) {
+			if h.Name == "h0" {
+				return h
+			}
+		}
+		t.Fatal("h0 is not listed")
+		return api.Host{}
+	}
+	open := func() *inventory {
+		t.Helper()
+		v := newInventory(l, "leader", true, log)
+		if err := v.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	report := func(v *inventory, hosts ...api.RosterHost) time.Time {
+		v.hear("us-1", "us", api.Roster{First: true, Last: true, Total: len(hosts), Hosts: hosts})
+		v.store(t.Context(), time.Now())
+		return v.reports["us-1"].at
+	}
+	h0, h1 := api.RosterHost{Name: "h0"}, api.RosterHost{Name: "h1", Index: 1}
+
+	v := open()
+	report(v, h0, h1)
+	heard := report(v, h0, h1) // which stores no host: nothing changed
+	v = open()
+	if h := host(v); h.Attached || !h.HeardAt.Equal(heard) {
+		t.Errorf("after a restart: %+v, want the time of the last report, %s", h, heard)
+	}
+	report(v, h1)
+	if h := host(v); h.Attached || h.Via != "" || !h.HeardAt.Equal(heard) {
+		t.Errorf("its coordinator reports without it: %+v, want %s", h, heard)
+	}
+	report(v, h1)
+	if h := host(open()); !h.HeardAt.Equal(heard) {
+		t.Errorf("after another restart: %+v, want %s", h, heard)
+	}
 }

@@ -52,6 +52,8 @@ const (
 	// rosterBatch is the maximum number of hosts that came, and that left, in one report of a
 	// coordinator.
 	rosterBatch = 40
+	// maxReporters is the maximum number of coordinators whose reports are kept.
+	maxReporters = 1000
 	// listedHosts is the maximum number of hosts that a status names.
 	listedHosts = 5
 	// maxRollouts is the maximum number of rollouts at once. A census has room for the
@@ -133,6 +135,11 @@ const (
 	rosterEvery = 3 * time.Second
 	// rosterAge is the time without a report after which a coordinator's hosts count as gone.
 	rosterAge = 30 * time.Second
+	// rosterFresh is the time without a report after which a listing no longer says that a
+	// coordinator's hosts are attached now.
+	rosterFresh = 3 * rosterEvery
+	// reportedEvery is the time between two writes of the times of the reports.
+	reportedEvery = time.Minute
 	// inventoryEvery is the time between two writes of the inventory.
 	inventoryEvery = time.Second
 	// partialAge is the time for which a partial body is kept after its last shard came.

@@ -91,6 +91,7 @@ func (s *server) routes() http.Handler {
 	local("GET /v1/status", s.fleet.getStatus)
 	local("GET /v1/agents", s.fleet.getAgents)
 	leader("GET /v1/inventory", s.handle(s.fleet.getInventory))
+	write("POST /v1/inventory", s.fleet.postInventory)
 	write("DELETE /v1/inventory/{host}", s.fleet.deleteHost)
 	mux.Handle("PUT /v1/roster", s.toLeader(s.handle(s.fleet.putRoster)))
 	leader("GET /v1/quarantine", s.handle(s.fleet.getQuarantine))

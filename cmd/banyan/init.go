@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"banyan/coordinator/api"
 	"banyan/transport/identity"
 )
 
@@ -72,12 +75,13 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 	var (
 		region, out string
 		hosts       []string
+		offline     bool
 	)
 	cmd := &cobra.Command{
 		Use:   string(role) + " NAME",
 		Short: bundleFor[role],
 		Args:  exactly("NAME"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if region == "" {
 				return usagef("--region is required: the region that the holder belongs to")
 			}
@@ -88,14 +92,52 @@ func newCertRole(a *app, role identity.Role) *cobra.Command {
 			if err := (&identity.Home{Dir: a.home}).Issue(out, id, hosts...); err != nil {
 				return err
 			}
-			return a.print(map[string]string{"identity": id.String(), "dir": out}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s\t%s\n", id, out)
-			})
+			issued := issuedIdentity{Identity: id.String(), Dir: out}
+			if role == identity.RoleAgent && !offline {
+				issued.Expected = a.expectIssued(cmd.Context(), id)
+			}
+			return a.print(issued, func(w io.Writer) { fmt.Fprintf(w, "%s\t%s\n", id, out) })
 		},
 	}
 	cmd.Flags().StringVar(&region, "region", "", "`REGION` that the holder belongs to")
 	cmd.Flags().StringVar(&out, "out", "", "`DIR` to write the bundle to (default HOME/"+string(role)+"s/NAME)")
 	cmd.Flags().StringSliceVar(&hosts, "host", nil,
 		"`NAME` or IP address that the certificate covers too; may be repeated")
+	if role == identity.RoleAgent {
+		cmd.Long = `Create the keys and certificate that host NAME runs with, and list the host in the inventory of
+the coordinator, so that status counts it even if it never comes up.
+
+If the coordinator can't be reached, say 'banyan agents expect NAME' where it can.`
+		cmd.Example = "  banyan cert agent eu-host-7 --region eu"
+		cmd.Flags().BoolVar(&offline, "offline", false, "do not tell the coordinator")
+	}
 	return cmd
+}
+
+// issuedIdentity is the output of cert.
+type issuedIdentity struct {
+	Identity string `json:"identity"`
+	Dir      string `json:"dir"`
+	// Expected is true if the host is in the inventory of the coordinator.
+	Expected bool `json:"expected,omitempty"`
+}
+
+// expectTimeout is the maximum time to tell the coordinator of an issued identity.
+const expectTimeout = 5 * time.Second
+
+// expectIssued lists a host that was issued an identity in the inventory. If that fails it says
+// what to do, and returns false: the identity is issued all the same.
+func (a *app) expectIssued(ctx context.Context, id identity.Identity) bool {
+	client, _, err := a.client()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, expectTimeout)
+		defer cancel()
+		in := api.ExpectHosts{Hosts: []api.ExpectedHost{{Region: id.Region, Name: id.Name}}}
+		_, err = client.Expect(ctx, in)
+	}
+	if err != nil {
+		a.say("note: host %s is not in the inventory until it attaches, because the coordinator was not told: %s; to tell it: "+
+			"banyan agents expect %s --region %s", id.Name, err, id.Name, id.Region)
+	}
+	return err == nil
 }

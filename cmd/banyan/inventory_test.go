@@ -140,3 +140,49 @@ func TestTruthTwoHostsWithOneIdentityDoNotCount(t *testing.T) {
 		t.Errorf("the rollout is %s, %v", r.Title, err)
 	}
 }
+
+// A host that was issued an identity counts, whether or not it ever comes up.
+func TestTruthAnIssuedIdentityCountsBeforeItsHostComesUp(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, []string{"1/1"}, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	r := c.expect(0, []string{"banyan://agent/eu/late"}, "cert", "agent", "late", "--region", "eu", "--out", filepath.Join(t.TempDir(), "late"))
+	if r.stderr != "" {
+		t.Errorf("cert says %s", r.stderr)
+	}
+	c.expect(0, []string{"eu: 1 of 2 applied, 1 not heard of (late ever)"}, "status", "a")
+	c.expect(0, []string{"late", "never"}, "agents", "--all")
+	c.expect(0, []string{"host h1 of region eu is expected", "1 of 2 hosts were listed already"},
+		"agents", "expect", "late", "h1", "--region", "eu")
+	c.expect(0, []string{"admin", "expects host h1 of region eu"}, "log")
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	c.regionIs("the new leader expects both hosts", "a", "eu", func(r api.RegionStatus) bool { return r.Hosts == 3 && r.Unheard == 2 })
+
+	c.expect(0, nil, "agents", "retire", "late")
+	c.expect(0, nil, "agents", "retire", "h1")
+	c.regionIs("retired hosts do not count", "a", "eu", func(r api.RegionStatus) bool { return r.Hosts == 1 && r.Applied == 1 })
+	c.expect(3, []string{`region "mars" is not in the trust policy`}, "agents", "expect", "h2", "--region", "mars")
+	c.expect(3, []string{`name "a/b"`}, "agents", "expect", "a/b", "--region", "eu")
+	c.expect(2, []string{"--region is required"}, "agents", "expect", "h2")
+
+	// Without a coordinator the identity is issued all the same.
+	out := filepath.Join(t.TempDir(), "later")
+	c.expect(0, []string{"host later is not in the inventory until it attaches", "banyan agents expect later --region eu"},
+		"cert", "agent", "later", "--region", "eu", "--out", out, "--coordinator", "127.0.0.1:1")
+	r = c.expect(0, nil, "cert", "agent", "lastly", "--region", "eu", "--out", filepath.Join(t.TempDir(), "l"), "--offline")
+	if r.stderr != "" {
+		t.Errorf("cert --offline says %s", r.stderr)
+	}
+}
+
+// Nothing is known of the hosts of a coordinator that is gone: they are not attached "now".
+func TestTruthTheInventoryDoesNotSayNowOnOldNews(t *testing.T) {
+	c := newCLI(t, 2)
+	c.Until("both hosts are listed", func() bool { return strings.Count(c.run("agents", "--all").stdout, "now") == 2 })
+	c.StopCoordinator(1)
+	c.Until("the host of us was last heard of at a time", func() bool {
+		out := c.run("agents", "--all").stdout
+		return strings.Count(out, "now") == 1 && strings.Contains(out, "coordinator-us (UNREACHABLE)")
+	})
+}

@@ -63,6 +63,14 @@ var outputs = []struct {
 	{"agents", struct {
 		Agents []api.Agent `json:"agents"`
 	}{}},
+	{"agents --all", struct {
+		Hosts []api.Host `json:"hosts"`
+	}{}},
+	{"agents expect", struct {
+		Hosts []api.ExpectedHost `json:"hosts"`
+	}{}},
+	{"agents retire", api.Host{}},
+	{"cert agent", issuedIdentity{}},
 	{"quarantine", struct {
 		Agents []api.Quarantined `json:"agents"`
 	}{}},
@@ -84,6 +92,7 @@ var like = map[string][]string{
 	"freeze":          {"lock"},
 	"unlock":          {"freeze --lift", "plan put", "plan delete", "plan default", "quarantine --release"},
 	"rollout history": {"rollout status"},
+	"cert agent":      {"cert coordinator", "cert client"},
 }
 
 // Every command has one shape of JSON, whatever its outcome: that of docs/json.md.
@@ -147,6 +156,11 @@ func TestTruthEveryCommandHasOneShapeOfJSON(t *testing.T) {
 	ask("schema set", "schema", "set", "a", file(t, "s.json", `{}`))
 	ask("schema set", "schema", "remove", "a")
 	ask("agents", "agents")
+	ask("agents --all", "agents", "--all")
+	ask("agents expect", "agents", "expect", "late", "--region", "eu")
+	ask("agents retire", "agents", "retire", "late")
+	ask("cert agent", "cert", "agent", "next", "--region", "eu")
+	ask("cert agent", "cert", "client", "bob", "--region", "eu")
 	ask("log", "log", "--limit", "1")
 	ask("drift", "drift")
 	ask("quarantine", "quarantine")

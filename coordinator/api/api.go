@@ -157,19 +157,33 @@ type Absent struct {
 	HeardAt time.Time `json:"heard_at,omitzero"`
 }
 
-// Host is a host of the inventory: it has attached once, and nobody has
+// Host is a host of the inventory: it was issued an identity or has attached once, and nobody has
 // retired it.
 type Host struct {
 	Region string `json:"region"`
 	Name   string `json:"name"`
 	// Attached is true if the host is in a tree now.
 	Attached bool `json:"attached"`
-	// Via is the coordinator of that tree.
+	// Via is the coordinator that reported the host last.
 	Via string `json:"via,omitempty"`
-	// Since is when the host attached first.
+	// Unreachable is true if that coordinator has not reported lately: the host was attached at
+	// HeardAt, and nothing is known of it since.
+	Unreachable bool `json:"unreachable,omitempty"`
+	// Since is when the host was listed: when its identity was issued, or when it attached first.
 	Since time.Time `json:"since"`
 	// HeardAt is when the host was last heard of; zero if it has never attached.
 	HeardAt time.Time `json:"heard_at,omitzero"`
+}
+
+// ExpectHosts asks to list hosts that have not attached yet.
+type ExpectHosts struct {
+	Hosts []ExpectedHost `json:"hosts"`
+}
+
+// ExpectedHost is a host that was issued an identity.
+type ExpectedHost struct {
+	Region string `json:"region"`
+	Name   string `json:"name"`
 }
 
 // Roster is the report of a coordinator on the hosts in its tree.

@@ -135,6 +135,14 @@ func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
 	return out.Hosts, c.get(ctx, "/v1/inventory", &out)
 }
 
+// Expect lists hosts in the inventory before they attach. It returns those that were not listed
+// before.
+func (c *Client) Expect(ctx context.Context, in ExpectHosts) ([]ExpectedHost, error) {
+	var out ExpectHosts
+	err := c.putJSON(ctx, http.MethodPost, "/v1/inventory", in, &out)
+	return out.Hosts, err
+}
+
 // Retire removes a host that is not attached from the inventory. region is needed only if
 // several regions have a host with the name.
 func (c *Client) Retire(ctx context.Context, name, region string) (out Host, err error) {

@@ -1,12 +1,14 @@
 package identity
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"banyan/internal/usage"
@@ -34,41 +36,72 @@ var ErrExists = errors.New("already initialized")
 // InitHome makes the keys, the trust policy and the bundles of a fleet. publisher is the name
 // of the first publisher, who may sign for every config. hosts are DNS names or IP addresses
 // for which the certificates of the coordinators are valid too.
-func InitHome(dir string, regions []string, publisher string, hosts ...string) (*Home, error) {
-	h := &Home{dir}
-	if len(regions) == 0 {
-		return nil, usage.Errorf("at least one region is required")
-	}
-	for _, r := range regions {
-		if err := record.ValidateRegion(r); err != nil {
-			return nil, err
-		}
+//
+// After an error nothing is left in dir, unless dir had files before.
+func InitHome(dir string, regions []string, publisher string, hosts ...string) (h *Home, err error) {
+	h = &Home{dir}
+	if err := checkInit(regions, publisher); err != nil {
+		return nil, err
 	}
 	if _, err := os.Stat(h.path("root.key")); err == nil {
 		return nil, fmt.Errorf("%s: %w; its keys are not overwritten; choose another directory", dir, ErrExists)
 	}
-	for _, d := range []string{dir, h.path("publishers"), h.path("activation")} {
+	before, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err := h.init(regions, publisher, hosts); err != nil {
+		if len(before) == 0 {
+			os.RemoveAll(dir)
+		}
+		return nil, err
+	}
+	return h, nil
+}
+
+// checkInit checks the names in the arguments of InitHome.
+func checkInit(regions []string, publisher string) error {
+	if len(regions) == 0 {
+		return usage.Errorf("at least one region is required")
+	}
+	for i, r := range regions {
+		if err := record.ValidateRegion(r); err != nil {
+			return err
+		}
+		if slices.Contains(regions[:i], r) {
+			return usage.Errorf("region %s is named twice", r)
+		}
+	}
+	if err := (Identity{RoleClient, regions[0], publisher}).Validate(); err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	return nil
+}
+
+// init makes the files of a home.
+func (h *Home) init(regions []string, publisher string, hosts []string) error {
+	for _, d := range []string{h.Dir, h.path("publishers"), h.path("activation")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := h.makeTrust(regions, publisher); err != nil {
-		return nil, err
+		return err
 	}
 	authority, err := NewAuthority()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := authority.Save(dir); err != nil {
-		return nil, err
+	if err := authority.Save(h.Dir); err != nil {
+		return err
 	}
 	for _, region := range regions {
 		id := Identity{RoleCoordinator, region, "coordinator-" + region}
 		if err := h.Issue(h.CoordinatorDir(region), id, hosts...); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return h, h.Issue(h.ClientDir(), Identity{RoleClient, regions[0], publisher})
+	return h.Issue(h.ClientDir(), Identity{RoleClient, regions[0], publisher})
 }
 
 // makeTrust makes the signing keys, the trust policy that lists them, and the gossip key.
@@ -139,12 +172,16 @@ func (h *Home) CoordinatorDir(region string) string { return h.path("coordinator
 func (h *Home) ClientDir() string { return h.path("client") }
 
 // Issue makes a bundle for id in dir: a certificate, and copies of the trust policy, the root
-// key and the gossip key. It does not overwrite a bundle. A client gets no gossip key.
+// key and the gossip key. It does not overwrite a bundle. A client gets no gossip key. The trust
+// policy must have the region of id.
 func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 	authority, err := OpenAuthority(h.Dir)
 	if err != nil {
 		return fmt.Errorf("open the fleet's authority: %w; run 'banyan init' first, or name the directory with --home",
 			err)
+	}
+	if err := h.checkRegion(id.Region); err != nil {
+		return err
 	}
 	if err := authority.Issue(dir, id, hosts...); err != nil {
 		if errors.Is(err, fs.ErrExist) {
@@ -166,6 +203,27 @@ func (h *Home) Issue(dir string, id Identity, hosts ...string) error {
 		return nil // a fleet that an older version has made
 	}
 	return err
+}
+
+// checkRegion refuses a region that the trust policy does not have: nothing would ever reach a
+// host there.
+func (h *Home) checkRegion(region string) error {
+	root, err := record.LoadPublic(h.path(RootFile))
+	if err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(h.path(PolicyFile))
+	if err != nil {
+		return err
+	}
+	policy, err := record.OpenPolicy(raw, []ed25519.PublicKey{root}, time.Now())
+	if err != nil {
+		return fmt.Errorf("%s: %w", h.path(PolicyFile), err)
+	}
+	if known := policy.Regions(); !slices.Contains(known, region) {
+		return fmt.Errorf("%w: region %q is not in the trust policy, which has %v", ErrIdentity, region, known)
+	}
+	return nil
 }
 
 // copyTo copies a file of the home to dir.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -390,5 +391,41 @@ func checkOf(t *testing.T, cert *x509.Certificate) {
 	again, err := Of(&x509.Certificate{URIs: []*url.URL{id.uri()}})
 	if err != nil || again != id {
 		t.Fatalf("%+v is written as %s and read as %+v: %v", id, id, again, err)
+	}
+}
+
+// An init that fails leaves nothing behind, so that the next one can use the directory.
+func TestTruthAFailedInitLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "home")
+	for what, try := range map[string]func() error{
+		"a region twice":       func() error { return last(InitHome(dir, []string{"a", "a"}, "admin")) },
+		"a publisher's path":   func() error { return last(InitHome(dir, []string{"a"}, "../x")) },
+		"an impossible host":   func() error { return last(InitHome(dir, []string{"a"}, "admin", "h\u00f6st")) },
+		"a region with spaces": func() error { return last(InitHome(dir, []string{"a", "b c"}, "admin")) },
+	} {
+		if err := try(); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: something is left of the directory: %v", what, err)
+		}
+	}
+	if _, err := InitHome(dir, []string{"a"}, "admin"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func last[T any](_ T, err error) error { return err }
+
+// Nothing would ever reach a host of a region that the trust policy does not have.
+func TestTruthABundleIsOfARegionThatThereIs(t *testing.T) {
+	h := newHome(t, "eu", "us")
+	dir := filepath.Join(t.TempDir(), "bundle")
+	err := h.Issue(dir, Identity{RoleAgent, "mars", "m1"})
+	if !errors.Is(err, ErrIdentity) || !strings.Contains(err.Error(), `region "mars" is not in the trust policy, which has [eu us]`) {
+		t.Errorf("region mars: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something was written: %v", err)
 	}
 }
