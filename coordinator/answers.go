@@ -178,6 +178,7 @@ func apiActivation(e activation.Entry) api.Activation {
 		Version:  e.Version,
 		Epoch:    e.Epoch,
 		Whole:    e.Reach == activation.Whole,
+		Ran:      e.Ran,
 		Since:    e.Since,
 		Until:    e.Until,
 		Outcome:  string(e.Outcome),

@@ -128,7 +128,13 @@ func (c *Coordinator) openStores() (err error) {
 	if err != nil {
 		return err
 	}
-	c.ledger, err = ledger.New(context.Background(), ledger.Config{Store: c.store, Keys: keys, Metrics: c.metrics.set, Log: c.log})
+	c.ledger, err = ledger.New(context.Background(), ledger.Config{
+		Store:   c.store,
+		Keys:    keys,
+		Ran:     c.tracker.ran,
+		Metrics: c.metrics.set,
+		Log:     c.log,
+	})
 	if err != nil {
 		return err
 	}
@@ -180,6 +186,7 @@ func (c *Coordinator) assemble() {
 		inventory: c.inventory,
 		holds:     holds,
 		sizes:     sizes,
+		runs:      newRuns(c.ledger, c.tracker, c.log),
 		metrics:   c.metrics,
 		log:       c.log,
 		censusAge: max(minCensusAge, censusIntervals*c.cfg.HeadInterval),

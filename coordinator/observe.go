@@ -44,6 +44,7 @@ func (c *Coordinator) observe(o step.Output) {
 		entries := o.Message.(*wire.Ack).Entries
 		for i := range entries {
 			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
+			c.rollouts.runs.acked(entries[i].Key())
 		}
 		c.rollouts.signal()
 	case step.OpPlaced:

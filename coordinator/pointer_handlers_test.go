@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"banyan/coordinator/api"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
 )
@@ -68,11 +69,28 @@ func TestConcurrentMovesTakeOneEpochEach(t *testing.T) {
 	}
 }
 
+// activate makes a version live, and lets a host acknowledge it.
 func (f *fixture) activate(config string, version uint64) {
 	f.t.Helper()
 	if _, err := f.alice.Activate(f.ctx, config, api.Activate{Version: version}); err != nil {
 		f.t.Fatal(err)
 	}
+	f.acknowledge(config)
+}
+
+// acknowledge lets a host acknowledge the pointer of config.
+func (f *fixture) acknowledge(config string) {
+	f.t.Helper()
+	p, err := f.ledger.Pointer(f.ctx, config, "eu")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	e := wire.NewAckEntry(p.Pointer.Key(), p.Pointer.Position(), p.Pointer.Digest())
+	e.Applied.Add(1)
+	f.tracker.with(func(t *rollout.Tracker) {
+		t.Moved(p.Pointer) // the watch of the store may not have come to it
+		t.Acked(e)
+	})
 }
 
 // back rolls a config back and returns what happened in the only region.
@@ -220,6 +238,37 @@ func TestARollbackAbortsARolloutInProgress(t *testing.T) {
 	}
 }
 
+// A version that was live while no host was there did not run: it is no target of a rollback.
+func TestTruthAVersionThatNoHostAcknowledgedDidNotRun(t *testing.T) {
+	dir := t.TempDir()
+	f := newFixture(t, func(c *Config) { c.DataDir = dir })
+	for n := range 4 {
+		f.publish("a", fmt.Sprintf(`{"n": %d}`, n+1))
+	}
+	f.activate("a", 1)
+	f.rollouts.runs.acked(record.PointerKey{Config: "a", Region: "eu"})
+	f.rollouts.signal()
+	f.eventually("the note that a host runs version 1", func() bool {
+		all, err := f.alice.Activations(f.ctx, "a")
+		return err == nil && all.Regions["eu"][0].Ran
+	})
+	f.stop()
+	f.start(dir, nil) // and nobody acknowledges version 1 again
+	f.connect()
+	for _, version := range []uint64{2, 3} {
+		if _, err := f.alice.Activate(f.ctx, "a", api.Activate{Version: version}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.activate("a", 4)
+	_, err := f.alice.Rollback(f.ctx, "a", api.Rollback{To: 3})
+	f.refuses("a version that no host ran", err, api.CodeRejected)
+	got := f.back("a", api.Rollback{})
+	if got.From != 4 || got.To != 1 || len(got.Skipped) != 2 || !strings.Contains(got.Skipped[0].Text, "before a host") {
+		t.Errorf("rollback: %+v", got)
+	}
+}
+
 // A rollout that waits for a second person has moved nothing. A rollback takes back what runs,
 // and the rollout still needs its approval.
 func TestTruthARollbackLooksPastARolloutThatWaits(t *testing.T) {
@@ -246,6 +295,7 @@ func TestTruthAnUndoWithNothingToUndoIsRefused(t *testing.T) {
 	f := newFixture(t, nil)
 	f.rollOut("a", f.publish("a", `{"n": 1}`), "")
 	f.reaches("a", "the end of the first rollout", isDone)
+	f.acknowledge("a")
 	f.rollOut("a", f.publish("a", `{"n": 2}`), "")
 	f.reaches("a", "the end of the second rollout", func(r api.Rollout) bool { return r.ID == 2 && isDone(r) })
 	f.back("a", api.Rollback{})

@@ -28,14 +28,19 @@ type regionBack struct {
 	why     string
 	ran     *activation.Entry
 	skipped []activation.Entry
+	// elsewhere reports whether a version ran well in another region.
+	elsewhere func(record.Ref) bool
 	// refused is the reason for which the region can't go back; nil otherwise.
 	refused *api.Error
 }
 
-// decideBack decides where a region goes back to. log says what ran in the region. A decision
-// does not depend on other regions.
-func decideBack(now record.Pointer, log activation.Log, in api.Rollback) regionBack {
-	d := regionBack{region: now.Region, now: now, from: now.Candidate, to: now.Baseline}
+// decideBack decides where a region goes back to. log says what ran in the region. elsewhere
+// reports whether a version ran well in another region; it counts for a region in which no host
+// ran anything before.
+func decideBack(
+	now record.Pointer, log activation.Log, elsewhere func(record.Ref) bool, in api.Rollback,
+) regionBack {
+	d := regionBack{region: now.Region, now: now, from: now.Candidate, to: now.Baseline, elsewhere: elsewhere}
 	if now.Candidate.IsZero() || in.From == now.Baseline.Version {
 		d.from = now.Baseline
 	}
@@ -81,8 +86,10 @@ func (d *regionBack) named(log activation.Log, to uint64) {
 	switch {
 	case tried && last.Bad():
 		d.refuse(fmt.Sprintf("version %d was %s at %s%s", to, last, clock(last.Until), because(last.EndedWhy)), hint)
-	case !tried || !last.Well():
+	case !tried || !last.Live():
 		d.refuse(fmt.Sprintf("version %d was never live there", to), hint)
+	case !last.Ran && !d.elsewhere(last.Ref()):
+		d.refuse(fmt.Sprintf("no host is known to have run version %d", to), hint)
 	default:
 		d.to = last.Ref()
 		d.moves = true
@@ -106,9 +113,13 @@ func (d *regionBack) before(log activation.Log, insist bool) {
 		return
 	}
 	to, skipped, ok := log.Before()
+	if !ok {
+		to, skipped, ok = log.BeforeAs(d.elsewhere)
+	}
 	d.skipped = skipped
 	if !ok {
-		d.refuse(fmt.Sprintf("version %d runs there, and no version ran well before it", d.now.Baseline.Version),
+		d.refuse(fmt.Sprintf("version %d is live there, and no version before it is known to have run well on a host",
+			d.now.Baseline.Version),
 			"publish a version that is right, or pause with 'banyan freeze'")
 		return
 	}
@@ -258,18 +269,26 @@ func (r *requests) decideBacks(
 	if err := r.checkRegions(regions); err != nil {
 		return nil, err
 	}
+	logs, err := r.activations(ctx, config, regions)
+	if err != nil {
+		return nil, err
+	}
+	ran := func(version record.Ref) bool {
+		for _, log := range logs {
+			if log.RanWell(version) {
+				return true
+			}
+		}
+		return false
+	}
 	var decisions []regionBack
 	var refused *api.Error
 	able := 0
 	for _, region := range regions {
-		log, err := r.ledger.Activations(ctx, config, region)
-		if err != nil {
-			return nil, err
-		}
 		now := pointers[region]
 		now.Config = config
 		now.Region = region
-		d := decideBack(now, log, in)
+		d := decideBack(now, logs[region], ran, in)
 		decisions = append(decisions, d)
 		if d.refused == nil {
 			able++
@@ -281,6 +300,21 @@ func (r *requests) decideBacks(
 		return nil, refused
 	}
 	return decisions, nil
+}
+
+// activations returns what ran of config, by region. Only the logs of needed must be readable.
+func (r *requests) activations(
+	ctx context.Context, config string, needed []string,
+) (map[string]activation.Log, error) {
+	logs := map[string]activation.Log{}
+	for _, region := range r.policy.Regions() {
+		log, err := r.ledger.Activations(ctx, config, region)
+		if err != nil && slices.Contains(needed, region) {
+			return nil, err
+		}
+		logs[region] = log
+	}
+	return logs, nil
 }
 
 // commitBacks commits the decisions about the regions of a rollback.

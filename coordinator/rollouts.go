@@ -29,6 +29,7 @@ type rollouts struct {
 	inventory *inventory
 	holds     *holds
 	sizes     *sizes
+	runs      *runs
 	metrics   *coordinatorMetrics
 	log       *slog.Logger
 	censusAge time.Duration
@@ -152,6 +153,7 @@ func (r *rollouts) look(ctx context.Context) {
 		}
 		r.report(config, err)
 	}
+	r.runs.note(ctx)
 	r.sizes.remember(ctx)
 	r.holds.sweep(ctx)
 }

@@ -66,6 +66,10 @@ func TestTruthEachRegionGoesBackToWhatRanThere(t *testing.T) {
 	}
 	move(one, "eu")
 	move(two, "us")
+	f.Until("the acknowledgements", func() bool {
+		s, err := f.Client.ConfigStatus(t.Context(), "a")
+		return err == nil && s.Regions[0].Applied == 2 && s.Regions[1].Applied == 2
+	})
 	move(three)
 	// The second time, eu and us have come back from version 3 and stay.
 	for round := range 2 {

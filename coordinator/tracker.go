@@ -51,6 +51,12 @@ func (t *tracker) with(fn func(f *rollout.Tracker)) {
 // moved starts to count acknowledgements for the pointer's epoch.
 func (t *tracker) moved(p record.Pointer) { t.with(func(f *rollout.Tracker) { f.Moved(p) }) }
 
+// ran returns the versions that p names and that hosts have acknowledged to run.
+func (t *tracker) ran(p record.Pointer) (versions []record.Ref) {
+	t.with(func(f *rollout.Tracker) { versions = f.Ran(p) })
+	return versions
+}
+
 // sizes returns the number of agents, and their subscriptions, by region.
 func (t *tracker) sizes() (sizes map[string]rollout.Size) {
 	t.with(func(f *rollout.Tracker) { sizes = f.Sizes() })

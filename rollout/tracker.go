@@ -139,6 +139,23 @@ func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 	return e
 }
 
+// Ran returns the versions that p names and that at least one host has acknowledged to run. While a
+// candidate is staged, an acknowledgement says nothing about the baseline.
+func (t *Tracker) Ran(p record.Pointer) []record.Ref {
+	e := t.Acks(p)
+	if e == nil || p.Phase == record.PhaseStage {
+		return nil
+	}
+	var ran []record.Ref
+	if !p.Baseline.IsZero() && e.Applied.GetCardinality() > e.Running.GetCardinality() {
+		ran = append(ran, p.Baseline)
+	}
+	if !e.Running.IsEmpty() {
+		ran = append(ran, p.Candidate)
+	}
+	return ran
+}
+
 // Counted takes the newest census of a coordinator.
 func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
 	t.heard[region] = at

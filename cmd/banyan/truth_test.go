@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -205,6 +206,34 @@ func TestTruthRollbackByTheCommandLine(t *testing.T) {
 		t.Errorf("log as JSON: %+v, %v", log, err)
 	}
 	c.expect(2, []string{"--since"}, "log", "--since", "yesterday")
+}
+
+// Versions that were live while every host was away did not run. A rollback passes them over, also
+// after the leader has started anew.
+func TestTruthARollbackGoesToWhatHostsRan(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	c.shows("a", `{"n": 1}`)
+	away := slices.Clone(c.Agents)
+	for _, a := range away {
+		c.StopAgent(a)
+	}
+	for _, body := range []string{`{"n": 2}`, `{"n": 3}`, `{"n": 4}`} {
+		c.expect(7, nil, "publish", "a", file(t, "b.json", body), "--immediate", "--wait", "1ms")
+	}
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range away {
+		if _, err := c.StartAgent(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Agents = c.Agents[len(away):]
+	c.WaitShown("a", `{"n": 4}`)
+	c.expect(0, []string{"back from version 4 to version 1", "skipped 3: replaced by version 4 before a host was known to run it"},
+		"rollback", "a", "--wait", "1m")
+	c.shows("a", `{"n": 1}`)
 }
 
 // Two persons: a stored setting.

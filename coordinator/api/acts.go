@@ -13,8 +13,10 @@ type Activation struct {
 	Version uint64 `json:"version"`
 	// Epoch is the first epoch of the pointer that named the version.
 	Epoch uint64 `json:"epoch"`
-	// Whole is true if the whole region ran the version.
-	Whole bool      `json:"whole"`
+	// Whole is true if the version was live in the whole region.
+	Whole bool `json:"whole"`
+	// Ran is true if at least one host acknowledged that it runs the version.
+	Ran   bool      `json:"ran"`
 	Since time.Time `json:"since"`
 	// Until is the time at which the pointer stopped naming the version; zero while it runs.
 	Until time.Time `json:"until,omitzero"`
@@ -44,7 +46,8 @@ func (c *Client) Activations(ctx context.Context, config string) (a Activations,
 // Rollback is the request to take a config back.
 type Rollback struct {
 	// To is the version to go back to. The version must have run well in every region of the
-	// request. 0 means the version that ran last and well, in each region.
+	// request: it was live there, at least one host acknowledged it, and nobody took it back. 0
+	// means the version that ran last and well, in each region.
 	To uint64 `json:"to,omitempty"`
 	// From is the version to leave. A region that runs another version stays as it is. 0 means
 	// the version that runs, unless the region came back from a version already.
@@ -87,7 +90,7 @@ type RegionBack struct {
 	Why   string `json:"why,omitempty"`
 	// Ran is the time for which the version To ran before.
 	Ran *Activation `json:"ran,omitempty"`
-	// Skipped are versions that were tried after To and taken back.
+	// Skipped are versions that were tried after To and taken back, or that no host ran.
 	Skipped []Activation `json:"skipped,omitempty"`
 }
 

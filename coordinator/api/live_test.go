@@ -292,7 +292,7 @@ func TestTheClientReachesEveryRoute(t *testing.T) {
 		{"Activate", func() error { return second(l.Activate(l.ctx, "a", api.Activate{Version: 2})) }},
 		{"Pointers", func() error { return second(l.Pointers(l.ctx, "a")) }},
 		{"ConfigStatus", func() error { return second(l.ConfigStatus(l.ctx, "a")) }},
-		{"Rollback", func() error { return second(l.Rollback(l.ctx, "a", api.Rollback{})) }},
+		{"Rollback", func() error { return second(l.Rollback(l.ctx, "a", api.Rollback{To: 2})) }},
 		{"Activations", func() error { return second(l.Activations(l.ctx, "a")) }},
 		{"SetTwoPersons", func() error {
 			return second(l.SetTwoPersons(l.ctx, api.SetTwoPersons{Prefix: "b", On: true}))

@@ -41,6 +41,49 @@ func (l *Ledger) activations(ctx context.Context, config, region string) (activa
 // name.
 func activationsName(config, region string) string { return config + " " + region }
 
+// NoteRan stores in the activation log of a region which versions of the pointer hosts have
+// acknowledged to run, if the log says less. A log that can't be read stays as it is.
+func (l *Ledger) NoteRan(ctx context.Context, key record.PointerKey) error {
+	return l.Update(func(w *Writer) error {
+		p, err := l.Pointer(ctx, key.Config, key.Region)
+		if errors.Is(err, versionstore.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		log, seq, err := l.activations(ctx, key.Config, key.Region)
+		if isUnreadable(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		log, changed := log.Acknowledged(p.Pointer, l.ran(p.Pointer))
+		if !changed {
+			return nil
+		}
+		write, err := writeOf(key, log, seq)
+		if err != nil {
+			return err
+		}
+		// Nobody asked for this write, so the journal has no entry for it.
+		_, err = w.Commit(ctx, Act{By: "leader"}, Changes{Documents: []versionstore.DocumentWrite{write}})
+		return err
+	})
+}
+
+// writeOf returns the write of an activation log over the document with sequence seq.
+func writeOf(key record.PointerKey, log activation.Log, seq uint64) (versionstore.DocumentWrite, error) {
+	raw, err := log.Encode()
+	return versionstore.DocumentWrite{
+		Kind:  kindActivations,
+		Name:  activationsName(key.Config, key.Region),
+		Raw:   raw,
+		IfSeq: seq,
+	}, err
+}
+
 // logMoves returns the writes of the activation logs for moves at time now. A log that can't be
 // read is begun anew, because it must not stop a pointer from moving.
 func (l *Ledger) logMoves(
@@ -63,16 +106,12 @@ func (l *Ledger) logMoves(
 		if err != nil {
 			return nil, err
 		}
-		raw, err := log.Moved(before.Pointer, p, now, cause).Encode()
+		log = log.Moved(before.Pointer, p, l.ran(before.Pointer), now, cause)
+		write, err := writeOf(p.Key(), log, seq)
 		if err != nil {
 			return nil, err
 		}
-		writes = append(writes, versionstore.DocumentWrite{
-			Kind:  kindActivations,
-			Name:  activationsName(p.Config, p.Region),
-			Raw:   raw,
-			IfSeq: seq,
-		})
+		writes = append(writes, write)
 	}
 	return writes, nil
 }

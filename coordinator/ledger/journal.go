@@ -100,8 +100,10 @@ func (l *Ledger) journal(ctx context.Context, act Act, now time.Time) ([]version
 	return append(writes, versionstore.DocumentWrite{Kind: kindJournal, Name: stale, IfSeq: d.Seq}), nil
 }
 
-// lastEntry returns the number of the newest entry. Only another process with the same store
-// can have added entries since the last commit; they follow each other without a gap.
+// lastEntry returns the number of the newest entry; 0 if there is none. The ledger remembers the
+// number of the entry that it read or wrote last. Another process that writes to the same store may
+// have added entries after that one. Numbers have no gap, so lastEntry looks for the next number
+// until there is no such entry.
 func (l *Ledger) lastEntry(ctx context.Context) (uint64, error) {
 	if l.journaled == 0 {
 		documents, err := l.List(ctx, kindJournal, "", 0)

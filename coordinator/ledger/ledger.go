@@ -21,11 +21,14 @@ import (
 // ErrNoKey means that the ledger has no activation key for a region.
 var ErrNoKey = errors.New("no activation key for the region")
 
-// Config is the configuration of a ledger. Every field is required.
+// Config is the configuration of a ledger. Every field but Ran is required.
 type Config struct {
 	Store versionstore.Store
 	// Keys are the activation keys by region; empty for a coordinator that follows.
 	Keys map[string]record.Key
+	// Ran returns the versions that a pointer names and that hosts have acknowledged to run. nil
+	// means that nothing is known of hosts.
+	Ran func(record.Pointer) []record.Ref
 	// Metrics is the set to which the ledger adds counters.
 	Metrics *metrics.Set
 	Log     *slog.Logger
@@ -37,6 +40,7 @@ type Ledger struct {
 	versionstore.Reader
 	store versionstore.Store
 	keys  map[string]record.Key
+	ran   func(record.Pointer) []record.Ref
 	term  atomic.Uint64 // in which the ledger writes
 	log   *slog.Logger
 
@@ -59,9 +63,13 @@ func New(ctx context.Context, cfg Config) (*Ledger, error) {
 		Reader:   cfg.Store,
 		store:    cfg.Store,
 		keys:     cfg.Keys,
+		ran:      cfg.Ran,
 		log:      cfg.Log,
 		versions: cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
 		moves:    cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
+	}
+	if l.ran == nil {
+		l.ran = func(record.Pointer) []record.Ref { return nil }
 	}
 	l.term.Store(term)
 	return l, nil

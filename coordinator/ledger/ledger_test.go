@@ -45,6 +45,7 @@ func newFixtureOver(t *testing.T, store versionstore.Store) *fixture {
 	l := mustNew(t, ledger.Config{
 		Store:   store,
 		Keys:    map[string]record.Key{"eu": record.KeyFromSeed([32]byte{1}), "us": record.KeyFromSeed([32]byte{2})},
+		Ran:     func(p record.Pointer) []record.Ref { return []record.Ref{p.Baseline} },
 		Metrics: set,
 		Log:     slog.New(slog.DiscardHandler),
 	})

@@ -20,20 +20,20 @@ const (
 	Replaced Outcome = "replaced"
 	// TakenBack means that a gate, or a person, took the version back during its rollout.
 	TakenBack Outcome = "taken_back"
-	// RolledBack means that a person took the version back after the whole region ran it.
+	// RolledBack means that a person took the version back after it was live in the whole region.
 	RolledBack Outcome = "rolled_back"
 )
 
-// Reach says how much of a region a version reached. Values grow.
+// Reach says how much of a region was told to run a version. Values grow.
 type Reach uint8
 
 // The reaches.
 const (
-	// Staged means that the hosts of the region fetched the version, and none ran it.
+	// Staged means that the hosts of the region were told to fetch the version.
 	Staged Reach = 1
-	// Wave means that a part of the region ran the version.
+	// Wave means that a part of the region was told to run the version.
 	Wave Reach = 2
-	// Whole means that the version was the region's baseline.
+	// Whole means that the version was the region's baseline: every host was told to run it.
 	Whole Reach = 3
 )
 
@@ -57,6 +57,10 @@ type Entry struct {
 	// Epoch is the first epoch of the pointer that named the version.
 	Epoch uint64 `json:"epoch"`
 	Reach Reach  `json:"reach"`
+	// Ran is true if at least one host of the region has acknowledged that it runs the version.
+	// A version that was live while no host was there, or that every host refused, did not run. A
+	// version that ran well before counts as run when it is brought live again.
+	Ran bool `json:"ran,omitempty"`
 	// Since is the time at which the first hosts were told to run the version; to fetch the
 	// version, if Reach is Staged.
 	Since time.Time `json:"since"`
@@ -80,8 +84,13 @@ type Entry struct {
 // Ref names the version by number and content.
 func (e Entry) Ref() record.Ref { return record.Ref{Version: e.Version, Digest: e.Manifest} }
 
-// Well reports whether the whole region ran the version and nobody took the version back.
-func (e Entry) Well() bool { return e.Reach == Whole && !e.Bad() }
+// Well reports whether the version ran: it was live in the whole region, a host acknowledged it,
+// and nobody took it back.
+func (e Entry) Well() bool { return e.Live() && e.Ran }
+
+// Live reports whether the version was live in the whole region and nobody took it back. Hosts may
+// not have run it.
+func (e Entry) Live() bool { return e.Reach == Whole && !e.Bad() }
 
 // Bad reports whether the version was taken back.
 func (e Entry) Bad() bool { return e.Outcome == TakenBack || e.Outcome == RolledBack }
@@ -97,6 +106,8 @@ func (e Entry) String() string {
 		return "taken back by its gate"
 	case e.Outcome == TakenBack:
 		return "taken back by " + e.EndedBy
+	case e.Live() && !e.Ran:
+		return fmt.Sprintf("replaced by version %d before a host was known to run it", e.Next)
 	case e.Next != 0:
 		return fmt.Sprintf("replaced by version %d", e.Next)
 	}
@@ -123,22 +134,11 @@ func Decode(raw []byte) (l Log, err error) {
 func (l Log) Encode() ([]byte, error) { return json.Marshal(l) }
 
 // Moved returns the log after a move of the pointer from before to p. before is the zero Pointer
-// if there was no pointer. If the log does not know the version that before names, as after a
-// move by a program that kept no log, Moved adds that version first.
-func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
+// if there was no pointer. ran are the versions of before that hosts have acknowledged to run.
+func (l Log) Moved(before, p record.Pointer, ran []record.Ref, at time.Time, c Cause) Log {
 	c.By = clip(c.By)
 	c.Why = clip(c.Why)
-	next := Log{Entries: slices.Clone(l.Entries)}
-	if _, known := next.Current(); !known && !before.Baseline.IsZero() {
-		next.Entries = append(next.Entries, Entry{
-			Version:  before.Baseline.Version,
-			Manifest: before.Baseline.Digest,
-			Epoch:    before.Epoch,
-			Reach:    Whole,
-			Since:    time.UnixMicro(before.TimeMicros),
-			Outcome:  Running,
-		})
-	}
+	next, _ := l.Acknowledged(before, ran)
 	named := reaches(p)
 	for i := range next.Entries {
 		e := &next.Entries[i]
@@ -164,6 +164,7 @@ func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
 			Manifest: version.Digest,
 			Epoch:    p.Epoch,
 			Reach:    reach,
+			Ran:      l.RanWell(version),
 			Since:    at,
 			Outcome:  Running,
 			By:       c.By,
@@ -172,6 +173,39 @@ func (l Log) Moved(before, p record.Pointer, at time.Time, c Cause) Log {
 		})
 	}
 	next.evict()
+	return next
+}
+
+// Acknowledged returns the log after hosts acknowledged that they run some versions of the region's
+// pointer p. changed reports whether the log said less before.
+func (l Log) Acknowledged(p record.Pointer, ran []record.Ref) (next Log, changed bool) {
+	next = l.adopt(p)
+	for i := range next.Entries {
+		e := &next.Entries[i]
+		if e.Outcome == Running && !e.Ran && slices.Contains(ran, e.Ref()) {
+			e.Ran = true
+			changed = true
+		}
+	}
+	return next, changed
+}
+
+// adopt returns a copy of the log to which the baseline of the region's pointer p was added, if the
+// log has no baseline. A log has none after its config was recovered from the hosts, and after the
+// stored log could not be read.
+func (l Log) adopt(p record.Pointer) Log {
+	next := Log{Entries: slices.Clone(l.Entries)}
+	if _, known := next.Current(); known || p.Baseline.IsZero() {
+		return next
+	}
+	next.Entries = append(next.Entries, Entry{
+		Version:  p.Baseline.Version,
+		Manifest: p.Baseline.Digest,
+		Epoch:    p.Epoch,
+		Reach:    Whole,
+		Since:    time.UnixMicro(p.TimeMicros),
+		Outcome:  Running,
+	})
 	return next
 }
 
@@ -242,14 +276,23 @@ func (l Log) Last(version uint64) (Entry, bool) {
 }
 
 // RanWell reports whether the newest time of a version in the region ended, or goes on, well.
-func (l Log) RanWell(version uint64) bool {
-	e, ok := l.Last(version)
-	return ok && e.Well()
+func (l Log) RanWell(version record.Ref) bool {
+	e, ok := l.Last(version.Version)
+	return ok && e.Ref() == version && e.Well()
 }
 
-// Before returns the version that ran last and well before the current one, and the bad
-// versions that ran or were tried since, newest first. ok is false if there is no such version.
-func (l Log) Before() (to Entry, skipped []Entry, ok bool) {
+// Before returns the version that ran last and well before the current one, and the versions since
+// that are bad, or that no host is known to have run, newest first. ok is false if there is no such
+// version.
+func (l Log) Before() (to Entry, skipped []Entry, ok bool) { return l.before(Entry.Well) }
+
+// BeforeAs is Before for a region in which no host ran a version: it returns the version that was
+// live last, is not bad, and ran in another region. elsewhere reports whether a version did.
+func (l Log) BeforeAs(elsewhere func(record.Ref) bool) (to Entry, skipped []Entry, ok bool) {
+	return l.before(func(e Entry) bool { return e.Live() && elsewhere(e.Ref()) })
+}
+
+func (l Log) before(suits func(Entry) bool) (to Entry, skipped []Entry, ok bool) {
 	current, _ := l.Current()
 	seen := map[uint64]bool{current.Version: true}
 	for _, e := range slices.Backward(l.Entries) {
@@ -258,9 +301,9 @@ func (l Log) Before() (to Entry, skipped []Entry, ok bool) {
 		}
 		seen[e.Version] = true
 		switch {
-		case e.Well():
+		case suits(e):
 			return e, skipped, true
-		case e.Bad():
+		case e.Bad(), e.Live():
 			skipped = append(skipped, e)
 		}
 	}
@@ -302,7 +345,8 @@ type class uint8
 const (
 	well class = iota
 	bad
-	// passing entries are of versions that were replaced before the whole region ran them.
+	// passing entries are of versions that were replaced before they were live in the whole region,
+	// or before a host ran them.
 	passing
 )
 

@@ -15,10 +15,20 @@ type history struct {
 	t   *testing.T
 	p   record.Pointer
 	log Log
+	// away is true if no host acknowledges anything.
+	away bool
 }
 
 // ref names a version whose content is made from n.
 func ref(n uint64) record.Ref { return record.Ref{Version: n, Digest: record.Digest{byte(n)}} }
+
+// ran returns the versions that hosts acknowledge.
+func (h *history) ran() []record.Ref {
+	if h.away {
+		return nil
+	}
+	return []record.Ref{h.p.Baseline, h.p.Candidate}
+}
 
 func (h *history) move(p record.Pointer, c Cause) {
 	h.t.Helper()
@@ -28,8 +38,9 @@ func (h *history) move(p record.Pointer, c Cause) {
 	if p.Phase == 0 {
 		p.Phase = record.PhaseActive
 	}
-	h.log = h.log.Moved(h.p, p, time.Unix(int64(p.Epoch), 0), c)
+	h.log = h.log.Moved(h.p, p, h.ran(), time.Unix(int64(p.Epoch), 0), c)
 	h.p = p
+	h.log, _ = h.log.Acknowledged(h.p, h.ran())
 }
 
 // live makes a version the baseline, without a rollout.
@@ -93,11 +104,61 @@ func TestTruthVersionsTakenBackAreNoDefault(t *testing.T) {
 	h.before(1)
 }
 
+// A version that was live while no host was there did not run.
+func TestTruthAVersionThatNoHostRanIsNoDefault(t *testing.T) {
+	h := history{t: t}
+	h.live(1)
+	h.live(2)
+	h.away = true
+	h.live(3)
+	h.live(4)
+	h.before(2, 3)
+	h.away = false
+	h.live(5) // hosts came, and ran version 4
+	h.before(4)
+	three, _ := h.log.Last(3)
+	if three.Well() || !three.Live() || three.String() != "replaced by version 4 before a host was known to run it" {
+		t.Errorf("version 3: %s, %+v", three, three)
+	}
+	elsewhere := func(version record.Ref) bool { return version == ref(3) }
+	if to, _, ok := h.log.BeforeAs(elsewhere); !ok || to.Version != 3 {
+		t.Errorf("as in another region: %+v, %v", to, ok)
+	}
+}
+
+// Hosts that acknowledge the version are noted once, and after a leader has started anew.
+func TestTruthAnAcknowledgementIsNoted(t *testing.T) {
+	h := history{t: t, away: true}
+	h.live(1)
+	ran := []record.Ref{ref(1), ref(9)}
+	log, changed := h.log.Acknowledged(h.p, ran)
+	if one, _ := log.Last(1); !changed || !one.Well() {
+		t.Errorf("version 1: %+v, changed %v", one, changed)
+	}
+	if _, changed := log.Acknowledged(h.p, ran); changed {
+		t.Error("noted twice")
+	}
+	raw, err := log.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.log, err = Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.live(2)
+	h.before(1)
+	log, changed = Log{}.Acknowledged(h.p, []record.Ref{ref(2)})
+	if two, _ := log.Last(2); !changed || !two.Well() {
+		t.Errorf("version 2 in a log that was lost: %+v, changed %v", two, changed)
+	}
+}
+
 func TestTruthAVersionThatRunsAgainIsCleared(t *testing.T) {
 	h := history{t: t}
 	h.live(1)
 	h.try(2, Gate)
-	if h.log.RanWell(2) || !h.log.RanWell(1) || h.log.RanWell(9) {
+	if h.log.RanWell(ref(2)) || !h.log.RanWell(ref(1)) || h.log.RanWell(ref(9)) {
 		t.Error("version 1 ran well, and no other")
 	}
 	h.live(2)
@@ -163,7 +224,7 @@ func TestTruthAnEvictedFailureLeavesNoGoodName(t *testing.T) {
 	for v := range uint64(2 * MaxEntries) {
 		h.try(v+4, Gate)
 	}
-	if h.log.RanWell(1) {
+	if h.log.RanWell(ref(1)) {
 		t.Error("version 1 failed last")
 	}
 }
@@ -201,7 +262,7 @@ func TestALogIsSmall(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	p := record.Pointer{Epoch: 1, Baseline: ref(1)}
-	raw, _ := Log{}.Moved(record.Pointer{}, p, time.Unix(1, 0), Cause{By: "alice"}).Encode()
+	raw, _ := Log{}.Moved(record.Pointer{}, p, nil, time.Unix(1, 0), Cause{By: "alice"}).Encode()
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		l, err := Decode(raw)
@@ -211,6 +272,6 @@ func FuzzDecode(f *testing.F) {
 		l.Before()
 		l.Back()
 		l.Ran()
-		l.Moved(record.Pointer{Baseline: ref(1), Epoch: 1}, record.Pointer{Baseline: ref(2), Epoch: 2}, time.Unix(1, 0), Cause{})
+		l.Moved(record.Pointer{Baseline: ref(1), Epoch: 1}, record.Pointer{Baseline: ref(2), Epoch: 2}, nil, time.Unix(1, 0), Cause{})
 	})
 }
