@@ -7,6 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -43,6 +46,9 @@ func ParsePlan(raw []byte) (Plan, error) {
 	if err := documents.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return p, invalid("more than one YAML document; a plan is one")
 	}
+	if err := refuseZeros("", tree); err != nil {
+		return p, err
+	}
 	encoded, err := json.Marshal(labelsAsText(tree))
 	if err != nil {
 		return p, invalid("%s", err)
@@ -60,6 +66,37 @@ func explain(err error) error {
 		return err
 	}
 	return invalid("%s", rejection.At())
+}
+
+// moreThanZero are the fields in which a zero would silently become the default.
+var moreThanZero = []string{"timeout", "minSuccess", "maxGone", "maxSkew", "every", "limit"}
+
+// refuseZeros refuses a zero in the fields moreThanZero, and in the share of the stage.
+func refuseZeros(where string, tree any) error {
+	switch node := tree.(type) {
+	case []any:
+		for i, element := range node {
+			if err := refuseZeros(fmt.Sprintf("%s[%d]", where, i), element); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(node)) {
+			if name == "labels" {
+				continue
+			}
+			at := strings.TrimPrefix(where+"."+name, ".")
+			text, isText := node[name].(string)
+			bounded := slices.Contains(moreThanZero, name) || at == "stage.share"
+			if bounded && isText && !strings.ContainsAny(text, "123456789") {
+				return invalid("%s is %s; it must be more than 0, or left out for the default", at, text)
+			}
+			if err := refuseZeros(at, node[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // labelsAsText turns the values of labels into text. YAML reads "canary: true" as a

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -254,6 +255,27 @@ func TestTruthNotANumberIsUnknown(t *testing.T) {
 	} {
 		if got := (Query{Condition: c.condition}).Judge(c.values); got != c.want {
 			t.Errorf("%v %s: %d, want %d", c.values, c.condition, got, c.want)
+		}
+	}
+}
+
+// A zero in a plan does not silently become the default.
+func TestTruthAZeroInAPlanIsNotTheDefault(t *testing.T) {
+	for text, want := range map[string]string{
+		"stage: {timeout: 0s}":                                   "stage.timeout is 0s; it must be more than 0",
+		"stage: {share: 0%}":                                     "stage.share is 0%",
+		"gates: {maxGone: 0.0%}":                                 "gates.maxGone is 0.0%",
+		"waves: [{share: 100%, gates: {minSuccess: 0%}}]":        "waves[0].gates.minSuccess is 0%",
+		"gates: {webhooks: [{url: 'http://a', every: 0s}]}":      "gates.webhooks[0].every is 0s",
+		"waves: [{share: 100%, bake: 0s, gates: {maxSkew: 0s}}]": "waves[0].gates.maxSkew is 0s",
+	} {
+		if _, err := ParsePlan([]byte(text)); !errors.Is(err, ErrPlan) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	for _, text := range []string{"waves: [{labels: {timeout: '0'}, bake: 0s}, {share: 100%}]", "gates: {maxUnheard: 0%, maxFailures: 0}"} {
+		if _, err := ParsePlan([]byte(text)); err != nil {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

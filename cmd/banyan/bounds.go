@@ -1,8 +1,59 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/spf13/pflag"
+
 	"banyan/internal/quantity"
 )
+
+// errTooSmall is wrapped by the error for a value of a flag that is too small.
+var errTooSmall = errors.New("too small")
+
+// positive refuses zero and less as the value of flags. A flag that is not given keeps its
+// default, which may be zero: without the check, a zero that is given would silently become the
+// default.
+func positive(f *pflag.FlagSet, names ...string) { bound(f, "it must be more than 0", true, names) }
+
+// notNegative refuses less than zero as the value of flags.
+func notNegative(f *pflag.FlagSet, names ...string) {
+	bound(f, "the smallest possible value is 0", false, names)
+}
+
+func bound(f *pflag.FlagSet, rule string, positive bool, names []string) {
+	for _, name := range names {
+		flag := f.Lookup(name)
+		flag.Value = bounded{flag.Value, rule, positive}
+	}
+}
+
+// bounded is the value of a flag that must not be negative, or must be more than zero.
+type bounded struct {
+	pflag.Value
+	rule     string
+	positive bool
+}
+
+func (b bounded) Set(s string) error {
+	if err := b.Value.Set(s); err != nil {
+		return err
+	}
+	if strings.HasPrefix(b.String(), "-") || b.positive && b.zero() {
+		return fmt.Errorf("%s is %w; %s", s, errTooSmall, b.rule)
+	}
+	return nil
+}
+
+func (b bounded) zero() bool {
+	if text, ok := b.Value.(*textValue); ok {
+		return reflect.ValueOf(text.TextUnmarshaler).Elem().IsZero()
+	}
+	return !strings.ContainsAny(b.String(), "123456789")
+}
 
 // number is a flag's value that has a smallest value.
 type number interface {

@@ -126,6 +126,7 @@ func newHistory(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 20, "list at most `N` versions")
+	positive(cmd.Flags(), "limit")
 	return cmd
 }
 
@@ -248,6 +249,7 @@ func newGet(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.get(cmd.Context(), args[0], c, out) },
 	}
 	cmd.Flags().Uint64Var(&c.number, "version", 0, "version `N` to print (default the running version)")
+	positive(cmd.Flags(), "version")
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` to write instead of standard output")
 	c.flags(cmd)
 	return cmd

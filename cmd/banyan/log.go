@@ -30,9 +30,6 @@ configs under PREFIX. The coordinator keeps the last 10,000 entries.`,
 			if len(args) == 1 {
 				q.Prefix = args[0]
 			}
-			if q.Limit < 1 {
-				return usagef("--limit is %d; it must be at least 1", q.Limit)
-			}
 			at, err := parseSince(since, time.Now())
 			if err != nil {
 				return err
@@ -45,6 +42,7 @@ configs under PREFIX. The coordinator keeps the last 10,000 entries.`,
 	f.StringVar(&q.By, "by", "", "list only what `NAME` did, a person or gate")
 	f.StringVar(&since, "since", "", "list only what was done since `TIME`: 24h, or 2026-03-01T12:00:00Z")
 	f.IntVar(&q.Limit, "limit", 100, "list at most `N` entries")
+	positive(f, "limit")
 	return cmd
 }
 

@@ -24,13 +24,17 @@ type planFlags struct {
 	changed               func(flag string) bool
 	waves                 []string
 	stageShare, success   quantity.Percent
+	gone, unheard         quantity.Percent
 	maxFailures           int
 	skew, timeout, staged time.Duration
 	onFailure             string
 }
 
 // planShape lists the flags that state a plan.
-var planShape = []string{"wave", "stage-share", "stage-timeout", "min-success", "max-failures", "max-skew", "wave-timeout", "on-failure"}
+var planShape = []string{
+	"wave", "stage-share", "stage-timeout", "min-success", "max-failures",
+	"max-gone", "max-unheard", "max-skew", "wave-timeout", "on-failure",
+}
 
 func (p *planFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -49,12 +53,19 @@ func (p *planFlags) flags(cmd *cobra.Command) {
 		"share of a wave's hosts in each region that must run the version (default 99%)")
 	f.IntVar(&p.maxFailures, "max-failures", 0,
 		"at most `N` hosts may fail (default as many as --min-success allows)")
+	textVar(f, &p.gone, "max-gone", "0%",
+		"share of a region's hosts, and of its hosts in the wave, that may leave during the wave (default 10%)")
+	textVar(f, &p.unheard, "max-unheard", "0%",
+		"share of a region's hosts in the inventory that need not be heard of; 0% means that every host must be "+
+			"(default 10%, at least one host, never all)")
 	f.DurationVar(&p.skew, "max-skew", 0,
 		"longest `TIME` between a region's first and last host (default no limit)")
 	f.DurationVar(&p.timeout, "wave-timeout", 0,
 		"`TIME` for the hosts of a wave to apply the version (default 2m)")
 	f.StringVar(&p.onFailure, "on-failure", "",
 		"`ACTION` when a gate fails: rollback or pause (default rollback)")
+	positive(f, "stage-share", "stage-timeout", "min-success", "max-gone", "max-skew", "wave-timeout")
+	notNegative(f, "max-failures")
 }
 
 // given reports whether a flag of the plan was given.
@@ -116,12 +127,16 @@ func (p *planFlags) plan() (rollout.Plan, error) {
 		Stage:     rollout.Stage{Share: p.stageShare, Timeout: quantity.Duration(p.staged)},
 		Gates: rollout.Gates{
 			MinSuccess: p.success,
+			MaxGone:    p.gone,
 			MaxSkew:    quantity.Duration(p.skew),
 			Timeout:    quantity.Duration(p.timeout),
 		},
 	}
 	if p.changed("max-failures") {
 		plan.Gates.MaxFailures = &p.maxFailures
+	}
+	if p.changed("max-unheard") {
+		plan.Gates.MaxUnheard = &p.unheard
 	}
 	for _, text := range p.waves {
 		wave, err := parseWave(text)
@@ -130,7 +145,7 @@ func (p *planFlags) plan() (rollout.Plan, error) {
 		}
 		plan.Waves = append(plan.Waves, wave)
 	}
-	return plan, plan.Validate()
+	return plan, nil
 }
 
 // parseWave parses the value of --wave.

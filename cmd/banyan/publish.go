@@ -21,6 +21,7 @@ import (
 func waitFlag(cmd *cobra.Command, wait *time.Duration) {
 	cmd.Flags().DurationVar(wait, "wait", 30*time.Second,
 		"`TIME` to wait until every agent has applied; 0 for not at all")
+	notNegative(cmd.Flags(), "wait")
 }
 
 // A publication is what the flags of banyan publish say.
@@ -66,6 +67,7 @@ while the command waited, 6 it was taken back, 7 not yet known when the wait end
 	f.StringVar(&p.draft.ContentType, "type", "",
 		"content `TYPE` (default by the file's name, else that of the newest version, else by the content)")
 	f.Uint64Var(&p.draft.Parent, "parent", 0, "fail if the newest version is not `N`")
+	positive(f, "parent")
 	f.BoolVar(&p.noActivate, "no-activate", false, "store the version only; no host runs it")
 	f.BoolVar(&p.draft.Force, "force", false, "store and roll out a version even if its content is unchanged")
 	p.plan.flags(cmd)
@@ -224,6 +226,7 @@ needs no second person; a lock stops it. Any other version is brought live by a 
 	f := cmd.Flags()
 	f.Uint64Var(&in.To, "to", 0, "version `N` to return to (default the version that ran last and well)")
 	f.Uint64Var(&in.From, "from", 0, "version `N` to leave; regions that run another version stay as they are")
+	positive(f, "to", "from")
 	f.StringSliceVar(&in.Regions, "region", nil, "`REGION` to roll back; may be repeated (default all)")
 	f.StringVarP(&in.Message, "message", "m", "", "`TEXT` for the history: why")
 	waitFlag(cmd, &wait)

@@ -340,6 +340,7 @@ func newRolloutRequest(a *app, what, short string) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the history: why")
 	cmd.Flags().Uint64Var(&in.IfRollout, "rollout", 0, "fail if the newest rollout is not number `N`")
+	positive(cmd.Flags(), "rollout")
 	if what == rollout.Promote {
 		cmd.Flags().BoolVar(&in.Full, "full", false, "skip all later waves, gates and bake times too")
 	}

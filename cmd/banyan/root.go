@@ -389,7 +389,7 @@ func flagError(err error) error {
 	}
 	f := invalid.GetFlag()
 	kind, known := wanted[f.Value.Type()]
-	if !known {
+	if !known || errors.Is(err, errTooSmall) {
 		return usagef("--%s: %w", f.Name, errors.Unwrap(err))
 	}
 	return usagef("--%s takes %s, not %q", f.Name, kind, invalid.GetValue())

@@ -68,12 +68,14 @@ once for each region). The other coordinators follow the leader (--leader and
 	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "",
 		"`IP` address at which other members reach both pools (default the bound address)")
 	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit,
-		"largest body in `BYTES` that is pushed behind its announcement; negative for none")
+		"largest body in `BYTES` that is pushed behind its announcement; 0 or less for none")
 	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval,
 		"`TIME` between signed heads, which prove that hosts are up to date")
 	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
+	positive(f, "fanout", "head-interval", "disk-reserve")
+	notNegative(f, "max-depth", "cell")
 	return cmd
 }
 
@@ -85,8 +87,8 @@ func (a *app) runCoordinator(ctx context.Context, cfg coordinator.Config, keyFil
 	if a.identityDir == "" {
 		return usagef("--identity is required: the bundle of this coordinator")
 	}
-	if err := moreThanZero("head-interval", cfg.HeadInterval); err != nil {
-		return err
+	if cfg.PushLimit == 0 {
+		cfg.PushLimit = -1 // in the Config, 0 is the default
 	}
 	if cfg.Identity, err = identity.Load(a.identityDir); err != nil {
 		return err
@@ -173,7 +175,9 @@ func newAgent(a *app) *cobra.Command {
 		"shell `COMMAND` that must succeed before a version becomes visible")
 	f.StringVar(&reload, "reload-command", "", "shell `COMMAND` to run after a version became visible")
 	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval,
-		"`TIME` between two checks of files for manual changes (negative = never)")
+		"`TIME` between two checks of files for manual changes (0 or negative = never)")
+	positive(f, "keep", "disk-reserve")
+	notNegative(f, "max-children")
 	return cmd
 }
 
@@ -181,6 +185,9 @@ func newAgent(a *app) *cobra.Command {
 func (a *app) runAgent(ctx context.Context, cfg agent.Config) (err error) {
 	if cfg.Log, err = a.logger(); err != nil {
 		return err
+	}
+	if cfg.DriftInterval == 0 {
+		cfg.DriftInterval = -1 // in the Config, 0 is the default
 	}
 	if len(cfg.Coordinators) == 0 {
 		err := usagef("--join is required: the address of a coordinator, host:7400")

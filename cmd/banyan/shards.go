@@ -71,6 +71,7 @@ func newShards(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.Uint64Var(&number, "version", 0, "version `N` to show (default the version stored last)")
 	f.DurationVar(&wait, "wait", 3*time.Second, "`TIME` to wait for the answers of agents, at most 30s")
+	positive(f, "version", "wait")
 	f.BoolVar(&all, "all", false, "list agents that have the whole version too")
 	return cmd
 }

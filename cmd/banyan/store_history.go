@@ -71,6 +71,7 @@ can't be recovered. If something can't be recovered, the leader goes on not to w
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", wait, "`TIME` for which hosts are waited for")
+	positive(cmd.Flags(), "wait")
 	cmd.Flags().BoolVar(&in.Partly, "partly", false, "begin the new term even if something can't be recovered")
 	cmd.Flags().StringVarP(&in.Message, "message", "m", "", "`TEXT` for the log: why")
 	return cmd
