@@ -41,6 +41,18 @@ func apiPointers(states []versionstore.PointerState) *api.Activated {
 	return out
 }
 
+// apiRefusal returns why a ledger refuses writes.
+func apiRefusal(l *ledger.Ledger) (out api.Refusal) {
+	if stopped := l.Stopped(); stopped != nil {
+		out.Stopped = stopped.Why
+		return out
+	}
+	if waiting := l.Waiting(); waiting != nil {
+		out.Waiting = waiting.Error()
+	}
+	return out
+}
+
 // apiRollout returns the answer for a rollout; seen holds the view of its regions.
 func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
 	out := api.Rollout{

@@ -63,6 +63,10 @@ type Config struct {
 	MaxDepth int
 	// HeadInterval is the time between two heads; default 3 s.
 	HeadInterval time.Duration
+	// HostWait is the maximum time after the start for which a leader does not write while it has
+	// heard of no host of a region whose hosts have attached before; default 20 s. Negative means that
+	// the leader does not wait.
+	HostWait time.Duration
 	// PushLimit is the maximum size of a body that is pushed behind its announcement, in
 	// bytes; default 16 KiB, at most wire.MaxPush. Negative means that nothing is pushed.
 	PushLimit int64
@@ -115,6 +119,7 @@ func (c *Config) complete() error {
 	setDefault(&c.API, ":7401")
 	setDefault(&c.Fanout, tree.DefaultFanout)
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
+	setDefault(&c.HostWait, DefaultHostWait)
 	setDefault(&c.PushLimit, DefaultPushLimit)
 	if c.Cell < 0 || c.Cell >= tree.MaxCells {
 		return usage.Errorf("cell %d; 0 to %d are possible", c.Cell, tree.MaxCells-1)

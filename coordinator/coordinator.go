@@ -46,6 +46,7 @@ type Coordinator struct {
 
 	inventory *inventory
 	roster    *roster
+	muster    *muster
 
 	rollouts *rollouts
 	server   *server
@@ -102,6 +103,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 		if err := c.inventory.load(context.Background()); err != nil {
 			return nil, err
 		}
+		c.muster.begin(c.inventory.everHeard(), c.cfg.HostWait)
 	}
 	if err := c.openSockets(); err != nil {
 		return nil, err
@@ -115,6 +117,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	c.server.fleet.driver = c.driver
 	c.server.versions.driver = c.driver
 	c.roster.driver = c.driver
+	c.muster.driver = c.driver
 	return c, nil
 }
 
@@ -177,6 +180,7 @@ func (c *Coordinator) assemble() {
 		wake:      make(chan struct{}, 1),
 		log:       c.log,
 	}
+	c.muster = newMuster(c.ledger, c.log)
 	holds := &holds{ledger: c.ledger, log: c.log}
 	plans := &plans{ledger: c.ledger, tracker: c.tracker, policy: policy}
 	sizes := &sizes{ledger: c.ledger, tracker: c.tracker, name: self.Name, log: c.log, started: started}
@@ -401,16 +405,14 @@ func (c *Coordinator) Run(stop context.Context) error {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}
 	if c.Leads() {
-		if err := c.ledger.Reissue(ctx); err != nil {
-			c.log.Error("pointers of an earlier term not issued anew", "error", err)
-		}
+		group.Go(func() { c.muster.run(ctx) })
 		group.Go(func() {
 			if err := c.newFeed().run(ctx); err != nil {
 				cancel(err)
 			}
 		})
 		group.Go(func() {
-			if err := c.rollouts.run(ctx); err != nil {
+			if err := c.goOn(ctx); err != nil {
 				cancel(err)
 			}
 		})
@@ -428,6 +430,18 @@ func (c *Coordinator) Run(stop context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// goOn goes on with what the leader was at before it stopped: pointers that a new term has not
+// issued yet, and rollouts.
+func (c *Coordinator) goOn(ctx context.Context) error {
+	if !c.muster.await(ctx) {
+		return nil
+	}
+	if err := c.ledger.Reissue(ctx); err != nil {
+		c.log.Error("pointers of an earlier term not issued anew", "error", err)
+	}
+	return c.rollouts.run(ctx)
 }
 
 func (c *Coordinator) newFeed() *feed {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
@@ -31,6 +33,9 @@ var statusOf = map[string]int{
 // fail answers a request with an error.
 func fail(w http.ResponseWriter, e *api.Error) {
 	w.Header().Set("Content-Type", "application/json")
+	if e.Wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.Wait.Seconds()))))
+	}
 	w.WriteHeader(statusOf[e.Code])
 	json.NewEncoder(w).Encode(map[string]any{"error": e})
 }
@@ -76,6 +81,7 @@ func toAPIError(err error) *api.Error {
 		rejection *draft.Rejection
 		tooLong   *http.MaxBytesError
 		stopped   *ledger.StoppedError
+		waiting   *ledger.WaitingError
 	)
 	switch {
 	case errors.As(err, &ready):
@@ -92,6 +98,13 @@ func toAPIError(err error) *api.Error {
 			Message: err.Error(),
 			Hint: "'banyan store recover' takes the history of the hosts, 'banyan store new-term' keeps the history " +
 				"of this store",
+		}
+	case errors.As(err, &waiting):
+		return &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: err.Error(),
+			Hint:    "wait; 'banyan store new-term' ends the wait if this store is the right one",
+			Wait:    waiting.Left(),
 		}
 	case errors.As(err, &rejection):
 		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Line: rejection.Line}

@@ -46,10 +46,6 @@ func (h *fleetHandlers) getStatus(r *http.Request, _ identity.Identity) (any, er
 	if err != nil {
 		return nil, err
 	}
-	why := ""
-	if stopped := h.ledger.Stopped(); stopped != nil {
-		why = stopped.Why
-	}
 	agents := map[string]int{}
 	for region, size := range h.tracker.sizes() {
 		agents[region] = size.Agents
@@ -69,7 +65,7 @@ func (h *fleetHandlers) getStatus(r *http.Request, _ identity.Identity) (any, er
 		Attached: attached,
 		Revision: revision,
 		Term:     term,
-		Stopped:  why,
+		Refusal:  apiRefusal(h.ledger),
 		Agents:   agents,
 		Version:  h.version,
 	}, nil

@@ -263,6 +263,19 @@ func (v *inventory) count(region, config string) (c hostCount) {
 	return c
 }
 
+// everHeard returns the number of hosts in each region that have ever attached.
+func (v *inventory) everHeard() map[string]int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	hosts := map[string]int{}
+	for key, h := range v.hosts {
+		if !h.Heard.IsZero() {
+			hosts[key.region]++
+		}
+	}
+	return hosts
+}
+
 // names returns the names of some agents of a region by their indices, sorted; at most limit.
 func (v *inventory) names(region string, indices *roaring.Bitmap, limit int) []string {
 	if indices.IsEmpty() {

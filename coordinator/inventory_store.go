@@ -112,7 +112,7 @@ func (v *inventory) run(ctx context.Context) {
 
 // store stores what changed, and the times of the reports if they were stored before due.
 func (v *inventory) store(ctx context.Context, due time.Time) {
-	if !v.leads || v.ledger.Stopped() != nil {
+	if !v.leads || v.ledger.Refusal() != nil {
 		return
 	}
 	err := v.storeHosts(ctx)

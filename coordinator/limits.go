@@ -119,6 +119,17 @@ const (
 	flushTimeout = 2 * time.Second
 )
 
+// The wait of a leader that has just started for its hosts.
+const (
+	// DefaultHostWait is the default maximum time for which a leader waits for its hosts. A host
+	// tries to connect every 15 s at the least, and a connection may take some seconds.
+	DefaultHostWait = 20 * time.Second
+	// musterEvery is the time between two looks for hosts.
+	musterEvery = 50 * time.Millisecond
+	// objectionWait is the time that a host has to show newer records after it was attached.
+	objectionWait = 500 * time.Millisecond
+)
+
 // Recovery of a lost history.
 const (
 	// recoverWait is the time for which hosts are waited for, unless the request says otherwise.

@@ -74,7 +74,12 @@ func (h *pointerHandlers) getStatus(r *http.Request, _ identity.Identity) (any, 
 	if err != nil {
 		return nil, err
 	}
-	out := api.ConfigStatus{Config: config, Last: last.Manifest.Version, Regions: []api.RegionStatus{}}
+	out := api.ConfigStatus{
+		Config:  config,
+		Last:    last.Manifest.Version,
+		Regions: []api.RegionStatus{},
+		Refusal: apiRefusal(h.ledger),
+	}
 	for _, p := range states {
 		out.Regions = append(out.Regions, h.regionStatus(p))
 	}

@@ -132,5 +132,9 @@ func (h *rolloutHandlers) describe(ctx context.Context, s rollout.State) api.Rol
 	}
 	seen := h.rollouts.seen(s, pointers)
 	h.rollouts.nameWaiting(s.Config, pointers, seen)
-	return apiRollout(s, seen)
+	out := apiRollout(s, seen)
+	if err := h.ledger.Refusal(); err != nil {
+		out.Title = "stands still: " + err.Error()
+	}
+	return out
 }

@@ -65,7 +65,7 @@ func (s storedSize) size() rollout.Size {
 // remember stores the present sizes, if sizesEvery has passed and they changed. It must not
 // be called concurrently.
 func (s *sizes) remember(ctx context.Context) {
-	if time.Since(s.written) < sizesEvery || time.Since(s.started) < sizesEvery || s.ledger.Stopped() != nil {
+	if time.Since(s.written) < sizesEvery || time.Since(s.started) < sizesEvery || s.ledger.Refusal() != nil {
 		return
 	}
 	s.written = time.Now()

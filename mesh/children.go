@@ -18,6 +18,7 @@ type child struct {
 	region string
 	role   wire.Role
 	member wire.Member // the child's description of itself
+	seen   uint64      // revision of the region that the child had when it attached
 
 	// behind: the child is sent the missed pointers only, until the child has caught up.
 	behind bool
@@ -139,7 +140,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
 	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
-	n.children = append(n.children, child{peer: from, region: who.Region, role: who.Role, member: member})
+	n.children = append(n.children, child{peer: from, region: who.Region, role: who.Role, member: member, seen: m.Since})
 	out = send(from, &wire.Attached{Path: n.up.pathOfChildren()}, out)
 	n.circles.change(now)
 	if who.Role == wire.RoleAgent {

@@ -43,13 +43,21 @@ func (n *Node) raise(now step.Time, m wire.Message, out step.Outputs) step.Outpu
 	return send(n.up.parent, m, out)
 }
 
-// objectToHead sends the newest head that agreed up, if the parent's head is of an older store.
+// objectToHead sends evidence up if the parent's head, which disagrees with the node's pointers, is
+// of an older store: the newest head that agreed, or the pointer with the newest revision.
 func (n *Node) objectToHead(now step.Time, from step.PeerID, head record.Head, out step.Outputs) step.Outputs {
-	e := &n.evidence
-	if from != n.up.parent || e.signed == nil || e.confirmed.Revision <= head.Revision {
+	if from != n.up.parent {
 		return out
 	}
-	return n.raise(now, e.signed, out)
+	e := &n.evidence
+	if e.signed != nil && e.confirmed.Revision > head.Revision {
+		return n.raise(now, e.signed, out)
+	}
+	newest := n.pointers.newest(head.Region)
+	if newest == nil || newest.Revision < head.Revision {
+		return out
+	}
+	return n.raise(now, announcementOnly(newest), out)
 }
 
 // objectToPointer sends the node's own pointer up, if the parent sent an older or a contradicting

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"banyan/mesh/step"
 	"banyan/mesh/swarm"
@@ -358,6 +359,13 @@ func (n *Node) ChildLinks() []step.PeerID {
 		links[i] = n.children[i].peer
 	}
 	return links
+}
+
+// Meets reports whether a child of region is attached whose revision was not newer than the
+// node's. The children of a leader with an old copy of the store have newer revisions.
+func (n *Node) Meets(region string) bool {
+	known := n.pointers.revisions[region]
+	return slices.ContainsFunc(n.children, func(c child) bool { return c.region == region && c.seen <= known })
 }
 
 // Attached reports whether the node has a parent, or needs none.

@@ -204,6 +204,15 @@ func (p *pointers) state(region string) record.State {
 	return record.State{}
 }
 
+// newest returns the pointer of a region with the highest revision; nil if there is none.
+func (p *pointers) newest(region string) *wire.Announcement {
+	l := p.ledgers[region]
+	if l == nil || len(l.list) == 0 {
+		return nil
+	}
+	return l.list[len(l.list)-1]
+}
+
 // progress returns the node's progress, for the shadows.
 func (p *pointers) progress() wire.Notice {
 	return wire.Notice{Revision: p.revisions[p.cfg.Self.Region], HeadMicros: p.head.TimeMicros}

@@ -42,6 +42,7 @@ func newStatus(a *app) *cobra.Command {
 				}
 				return a.print(s, func(w io.Writer) {
 					fmt.Fprintf(w, "%s, last version %d\n", s.Config, s.Last)
+					printRefusal(w, s.Refusal)
 					printRegions(w, s.Regions)
 				})
 			}
@@ -80,9 +81,7 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		}
 		fmt.Fprintf(w, "coordinator %s of region %s %s, term %d, revision %d, %s\n",
 			s.Name, s.Region, role, s.Term, s.Revision, s.Version)
-		if s.Stopped != "" {
-			fmt.Fprintf(w, "STOPPED WRITING: %s\n", s.Stopped)
-		}
+		printRefusal(w, s.Refusal)
 		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
 		for _, c := range configs {
 			for _, r := range c.Regions {
@@ -98,6 +97,16 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 			}
 		}
 	})
+}
+
+// printRefusal prints why the leader refuses writes.
+func printRefusal(w io.Writer, r api.Refusal) {
+	if r.Stopped != "" {
+		fmt.Fprintf(w, "STOPPED WRITING: %s\n", oneLine(r.Stopped))
+	}
+	if r.Waiting != "" {
+		fmt.Fprintf(w, "NOT WRITING YET: %s\n", oneLine(r.Waiting))
+	}
 }
 
 func newHistory(a *app) *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -287,7 +288,12 @@ func (a *app) client() (*api.Client, *identity.Bundle, error) {
 	if err != nil {
 		return nil, nil, withHint(err, "name the fleet's directory with --home, or a client's bundle with --identity; 'banyan init' creates both")
 	}
-	return api.NewClient(a.coordinator, bundle), bundle, nil
+	client := api.NewClient(a.coordinator, bundle)
+	var said sync.Once
+	client.Waiting = func(why *api.Error) {
+		said.Do(func() { a.say("waiting: %s", why.Message) })
+	}
+	return client, bundle, nil
 }
 
 // readArgument reads the file that an argument names, "-" for standard input, of at most limit

@@ -219,6 +219,7 @@ type ConfigStatus struct {
 	// Last is the newest version, whether or not a region runs it.
 	Last    uint64         `json:"last_version"`
 	Regions []RegionStatus `json:"regions"`
+	Refusal
 }
 
 // Agent is one agent of the coordinator's region.
@@ -281,6 +282,15 @@ type Holders struct {
 	Holders []Holder         `json:"holders"`
 }
 
+// Refusal says why a leader refuses writes. It is empty if the leader writes.
+type Refusal struct {
+	// Stopped says why the leader has stopped writing: hosts have another history than its store.
+	Stopped string `json:"stopped,omitempty"`
+	// Waiting says why the leader does not write yet: it has just started, and has not heard of
+	// its hosts.
+	Waiting string `json:"waiting,omitempty"`
+}
+
 // CoordinatorStatus is how a coordinator describes itself.
 type CoordinatorStatus struct {
 	Name   string `json:"name"`
@@ -291,8 +301,7 @@ type CoordinatorStatus struct {
 	Revision uint64 `json:"revision"`
 	// Term is the term of the store.
 	Term uint64 `json:"term"`
-	// Stopped says why a leader has stopped writing; empty if it writes.
-	Stopped string `json:"stopped,omitempty"`
+	Refusal
 	// Agents is the number of agents by region, as far as this coordinator knows.
 	Agents map[string]int `json:"agents"`
 	// Version is the version of the program.
@@ -351,6 +360,9 @@ type Error struct {
 	Hint string `json:"hint,omitempty"`
 	// Line is the line of a rejected draft, from 1; 0 if the error has no place.
 	Line int `json:"line,omitempty"`
+	// Wait is the time after which the request may succeed; 0 if nobody can say. It travels as
+	// the header Retry-After.
+	Wait time.Duration `json:"-"`
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -20,9 +20,17 @@ import (
 // maxResponse is the maximum size of a JSON answer that a client reads, in bytes.
 const maxResponse = 64 << 20
 
+// repeatEvery is the maximum time between two attempts of a request that the leader does not take yet.
+const repeatEvery = 250 * time.Millisecond
+
 // Client sends requests to the control API of one coordinator. Methods are safe for
-// concurrent use.
+// concurrent use. A request to a leader that waits for its hosts is repeated until the leader
+// takes it, as long as the request's context allows.
 type Client struct {
+	// Waiting is called, unless it is nil, before a request is repeated. It must be set before the
+	// first request.
+	Waiting func(why *Error)
+
 	base string
 	http *http.Client
 }
@@ -78,8 +86,43 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	return c.roundTrip(request)
 }
 
-// roundTrip sends a request. A status of 300 or more becomes an *Error.
+// roundTrip sends a request, and repeats it while the answer says when the request may succeed.
+// A status of 300 or more becomes an *Error.
 func (c *Client) roundTrip(request *http.Request) (*http.Response, error) {
+	for {
+		response, err := c.once(request)
+		var failure *Error
+		if !errors.As(err, &failure) || failure.Wait == 0 {
+			return response, err
+		}
+		if c.Waiting != nil {
+			c.Waiting(failure)
+		}
+		select {
+		case <-time.After(min(failure.Wait, repeatEvery)):
+		case <-request.Context().Done():
+			return nil, failure
+		}
+		request, err = again(request)
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// again returns a request to send once more.
+func again(sent *http.Request) (*http.Request, error) {
+	request := sent.Clone(sent.Context())
+	if sent.GetBody == nil {
+		return request, nil
+	}
+	body, err := sent.GetBody()
+	request.Body = body
+	return request, err
+}
+
+// once sends a request.
+func (c *Client) once(request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
 		if ctx := request.Context(); ctx.Err() != nil {
@@ -98,6 +141,10 @@ func (c *Client) roundTrip(request *http.Request) (*http.Response, error) {
 	if json.Unmarshal(raw, &failure) != nil || failure.Error == nil {
 		message := fmt.Sprintf("%s %s: %s", request.Method, request.URL.Path, response.Status)
 		return nil, &Error{Code: CodeInternal, Message: message}
+	}
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	if err == nil && seconds > 0 {
+		failure.Error.Wait = time.Duration(seconds) * time.Second
 	}
 	return nil, failure.Error
 }

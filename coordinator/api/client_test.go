@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -106,5 +107,37 @@ func TestConfigsAreReadPageByPage(t *testing.T) {
 	got, err := c.Configs(t.Context(), "")
 	if err != nil || strings.Join(got, " ") != "a b c" {
 		t.Errorf("configs %v, %v", got, err)
+	}
+}
+
+// A leader that waits for its hosts answers with the time after which it may write. The client says
+// so, and sends the whole request again.
+func TestTruthAClientWaitsUntilTheLeaderWrites(t *testing.T) {
+	left := 2
+	var bodies []string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, _ := io.ReadAll(r.Body)
+		bodies = append(bodies, string(raw))
+		if left == 0 {
+			io.WriteString(w, `{"pointers": []}`)
+			return
+		}
+		left--
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, `{"error": {"code": "unavailable", "message": "no host was heard of"}}`)
+	}))
+	defer server.Close()
+	said := 0
+	c := &Client{base: server.URL, http: server.Client(), Waiting: func(why *Error) {
+		if why.Message == "no host was heard of" {
+			said++
+		}
+	}}
+	if _, err := c.Activate(t.Context(), "a", Activate{Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if len(bodies) != 3 || bodies[0] == "" || bodies[1] != bodies[0] || bodies[2] != bodies[0] || said != 2 {
+		t.Errorf("requests %q, said %d times", bodies, said)
 	}
 }

@@ -49,6 +49,7 @@ type Ledger struct {
 
 	writing   sync.Mutex // held during an update
 	stopped   atomic.Pointer[StoppedError]
+	waiting   atomic.Pointer[WaitingError]
 	journaled uint64 // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
@@ -152,14 +153,13 @@ func (l *Ledger) RemoveDocument(ctx context.Context, act Act, kind, name string)
 	})
 }
 
-// Update calls fn with the write lock held and returns the error of fn, or a *StoppedError if the
-// ledger has stopped writing. fn must not call Update,
-// ReplaceDocument or RemoveDocument, and must not keep the Writer.
+// Update calls fn with the write lock held and returns the error of fn, or the error of Refusal.
+// fn must not call Update, ReplaceDocument or RemoveDocument, and must not keep the Writer.
 func (l *Ledger) Update(fn func(w *Writer) error) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	if stopped := l.Stopped(); stopped != nil {
-		return stopped
+	if err := l.Refusal(); err != nil {
+		return err
 	}
 	w := &Writer{ledger: l}
 	defer func() { w.ledger = nil }()

@@ -46,6 +46,7 @@ func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64
 	}
 	l.term.Store(term)
 	l.stopped.Store(nil)
+	l.waiting.Store(nil)
 	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
 	act.What = fmt.Sprintf("term %d begins", term)
 	return term, l.reissue(ctx, act)

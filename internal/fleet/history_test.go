@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/coordinator"
 	"banyan/coordinator/api"
 	"banyan/draft"
 	"banyan/fec"
@@ -149,6 +151,74 @@ func TestTruthARestoredStoreTakesTheHistoryOfTheHosts(t *testing.T) {
 	r.publish("B")
 	if r.running() != 3 {
 		t.Errorf("version %d runs after the recovery, want 3", r.running())
+	}
+}
+
+// A restored leader does not write before it has heard of a host: only hosts know that the store is
+// an old copy. A request waits, and says for whom.
+func TestTruthARestoredLeaderWaitsForItsHosts(t *testing.T) {
+	r := newRestored(t, "eu")
+	r.Config.OnCoordinator = func(_ string, c *coordinator.Config) { c.HostWait = time.Hour }
+	r.publish("A")
+	r.stopAgents()
+	r.restore()
+	s, err := r.Client.ConfigStatus(t.Context(), "a")
+	if err != nil || !strings.Contains(s.Waiting, "none of its 3 hosts in eu") || s.Stopped != "" {
+		t.Errorf("status of a leader without hosts: %+v, %v", s, err)
+	}
+	waited := false
+	r.Client.Waiting = func(*api.Error) { waited = true }
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	d := api.Draft{Config: "a", Body: []byte("B"), ContentType: draft.TypeText}
+	if _, _, err := r.Publish(ctx, d); !waited || err == nil {
+		t.Errorf("a publish while nobody was heard of: %v; waited: %v", err, waited)
+	}
+	r.startAgents()
+	r.waitStopped()
+	r.shows("A")
+	if s, err = r.Client.ConfigStatus(t.Context(), "a"); err != nil || s.Last != 1 || s.Stopped == "" {
+		t.Errorf("after the hosts came: %+v, %v; nothing may have been written", s, err)
+	}
+}
+
+// A fleet whose hosts are all down is usable: the wait ends, and a person can end it before.
+func TestTruthALeaderWhoseHostsAreDownWritesInTheEnd(t *testing.T) {
+	r := newRestored(t, "eu")
+	wait := time.Hour
+	r.Config.OnCoordinator = func(_ string, c *coordinator.Config) { c.HostWait = wait }
+	r.stopAgents()
+	r.with(func() {})
+	if _, err := r.Client.BeginTerm(t.Context(), api.NewTerm{}); err != nil {
+		t.Fatal(err)
+	}
+	r.Announce("a", []byte("A"))
+	wait = time.Second
+	r.with(func() {})
+	r.Announce("a", []byte("B"))
+	s, err := r.Client.ConfigStatus(t.Context(), "a")
+	if err != nil || s.Waiting != "" || s.Regions[0].Applied != 0 || s.Regions[0].Hosts != 3 {
+		t.Errorf("status without hosts: %+v, %v", s, err)
+	}
+	r.startAgents()
+	r.agree("B")
+}
+
+// stopAgents stops every host.
+func (r *restored) stopAgents() {
+	for _, a := range r.Agents {
+		r.StopAgent(a)
+	}
+	r.Agents = nil
+}
+
+// startAgents starts every host again.
+func (r *restored) startAgents() {
+	r.t.Helper()
+	for i := range 3 * len(r.Config.Regions) {
+		if _, err := r.StartAgent(i); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 

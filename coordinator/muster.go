@@ -1,0 +1,113 @@
+package coordinator
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"banyan/coordinator/ledger"
+	"banyan/mesh"
+	"banyan/transport"
+)
+
+// muster keeps a leader that has just started from writing until it has heard of a host of each
+// region. Its store may be an old copy, which only the hosts know: a host with newer records shows
+// them as soon as it is attached, and then the leader stops writing (see lineage). The wait is
+// bounded, because a fleet whose hosts are all down must be usable. A leader without hosts in the
+// inventory does not wait.
+type muster struct {
+	ledger *ledger.Ledger
+	driver *transport.Driver
+	log    *slog.Logger
+	until  time.Time
+	hosts  map[string]int // by region that no host was heard of; used by run after begin
+	done   chan struct{}  // closed at the end of the wait
+}
+
+func newMuster(l *ledger.Ledger, log *slog.Logger) *muster {
+	return &muster{ledger: l, log: log, done: make(chan struct{})}
+}
+
+// begin begins the wait for hosts, which are counted by region. It lasts for at most limit.
+func (m *muster) begin(hosts map[string]int, limit time.Duration) {
+	m.hosts = hosts
+	m.until = time.Now().Add(limit)
+	if len(hosts) > 0 && limit > 0 {
+		m.wait()
+	}
+}
+
+// wait makes the ledger say for whom the leader waits.
+func (m *muster) wait() {
+	e := &ledger.WaitingError{Until: m.until, Regions: slices.Sorted(maps.Keys(m.hosts))}
+	for _, n := range m.hosts {
+		e.Hosts += n
+	}
+	m.ledger.Wait(e)
+}
+
+// run waits, and then lets the ledger write.
+func (m *muster) run(ctx context.Context) {
+	defer close(m.done)
+	defer m.ledger.Proceed()
+	ticker := time.NewTicker(musterEvery)
+	defer ticker.Stop()
+	for m.ledger.Waiting() != nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		m.look(ctx)
+		if len(m.hosts) == 0 {
+			sleep(ctx, objectionWait)
+			return
+		}
+		if time.Now().After(m.until) {
+			m.log.Warn("no host was heard of since the start: this leader writes without having compared its store with theirs",
+				"regions", slices.Sorted(maps.Keys(m.hosts)))
+			return
+		}
+	}
+}
+
+// look strikes out the regions of which a host is attached.
+func (m *muster) look(ctx context.Context) {
+	var met []string
+	waiting := slices.Collect(maps.Keys(m.hosts))
+	running := m.driver.Do(ctx, func(n *mesh.Node) {
+		for _, region := range waiting {
+			if n.Meets(region) {
+				met = append(met, region)
+			}
+		}
+	})
+	if !running || len(met) == 0 {
+		return
+	}
+	for _, region := range met {
+		delete(m.hosts, region)
+	}
+	if len(m.hosts) > 0 {
+		m.wait()
+	}
+}
+
+// await waits for the end of the wait, and reports whether ctx has not ended before.
+func (m *muster) await(ctx context.Context) bool {
+	select {
+	case <-m.done:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
