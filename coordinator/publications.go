@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type published struct {
 	unchanged bool
 	// state is the rollout; its ID is 0 if there is none.
 	state rollout.State
+	// epochs are the epochs of the pointers that make an unchanged version live, by region.
+	epochs map[string]uint64
 }
 
 // check makes the checks of a publication of the content in, and stores nothing.
@@ -50,13 +53,21 @@ func (r *requests) check(ctx context.Context, config string, in api.Check, by st
 		} else {
 			_, err = r.prepareLaunch(ctx, l)
 		}
-		content := record.Manifest{ContentType: in.ContentType, BodySize: in.BodySize, BodySHA256: in.BodySHA256}
-		same, s, found := r.unchanged(ctx, config, content, l.regions, in.Start != nil)
-		if found {
-			out = api.Checked{Unchanged: true, Version: same.Manifest.Version, Rollout: s.ID}
-			return nil
+		if !in.IfChanged {
+			return err
 		}
-		return err
+		content := record.Manifest{ContentType: in.ContentType, BodySize: in.BodySize, BodySHA256: in.BodySHA256}
+		same, differs := r.unchanged(ctx, l, content, in.Start != nil)
+		if !same.unchanged {
+			return cmp.Or(err, differs)
+		}
+		out = api.Checked{
+			Unchanged: true,
+			Version:   same.version.Manifest.Version,
+			Rollout:   same.state.ID,
+			Epochs:    same.epochs,
+		}
+		return nil
 	})
 	return out, err
 }
@@ -66,10 +77,9 @@ func (r *requests) publish(ctx context.Context, p publication) (out published, e
 	m := p.added.Manifest
 	err = r.ledger.Update(func(w *ledger.Writer) error {
 		if p.ifChanged {
-			same, s, found := r.unchanged(ctx, p.config, m, p.regions, p.starts)
-			if found {
-				out = published{version: same, unchanged: true, state: s}
-				return nil
+			out, err = r.unchanged(ctx, p.launch, m, p.starts)
+			if err != nil || out.unchanged {
+				return err
 			}
 		}
 		if p.starts {
@@ -105,43 +115,77 @@ func (r *requests) store(ctx context.Context, w *ledger.Writer, p publication) e
 	return err
 }
 
-// unchanged returns the version that already is what a publication of the content m would lead
-// to: every region runs it, or a rollout in progress brings it, or, if the publication starts no
-// rollout, it is the newest version.
+// unchanged returns what a publication of the content m would lead to, if it is there already: the
+// content is live in every region, or a rollout in progress brings it, or, if the publication starts
+// no rollout, the newest version has it. It returns an error if a rollout in progress brings the
+// content by another plan than the request asks for.
 func (r *requests) unchanged(
-	ctx context.Context,
-	config string,
-	m record.Manifest,
-	regions []string,
-	starts bool,
-) (same versionstore.Version, s rollout.State, found bool) {
+	ctx context.Context, l launch, m record.Manifest, starts bool,
+) (out published, err error) {
 	is := func(version uint64) bool {
-		v, err := r.ledger.Version(ctx, config, version)
-		same = v
+		v, err := r.ledger.Version(ctx, l.config, version)
+		out.version = v
 		stored := v.Manifest
 		return err == nil && stored.BodySHA256 == m.BodySHA256 && stored.BodySize == m.BodySize &&
 			stored.ContentType == m.ContentType
 	}
 	if !starts {
-		return same, s, is(0)
+		out.unchanged = is(0)
+		return out, nil
 	}
-	s, _, err := newestRollout(ctx, r.ledger, config)
+	s, _, err := newestRollout(ctx, r.ledger, l.config)
 	under := err == nil && !s.Status.Over() && s.Status != rollout.Returning
-	if under && is(s.Version) && covers(s, regions) {
-		return same, s, true
-	}
-	pointers, err := r.ledger.PointersOf(ctx, config, slices.Values(regions))
-	if err != nil || under {
-		return same, rollout.State{}, false
-	}
-	var running record.Ref
-	for _, p := range pointers {
-		if p.Baseline.IsZero() || !p.Candidate.IsZero() || !running.IsZero() && p.Baseline != running {
-			return same, rollout.State{}, false
+	if under {
+		if !is(s.Version) || !covers(s, l.regions) {
+			return out, nil
 		}
-		running = p.Baseline
+		out.unchanged = !l.asksForPlan() || s.Follows(l.plan)
+		out.state = s
+		if !out.unchanged {
+			err = otherPlan(s)
+		}
+		return out, err
 	}
-	return same, rollout.State{}, !running.IsZero() && is(running.Version)
+	pointers, err := r.ledger.PointersOf(ctx, l.config, slices.Values(l.regions))
+	if err != nil {
+		return out, nil
+	}
+	version, epochs := liveEverywhere(pointers)
+	if version.IsZero() || !is(version.Version) {
+		return out, nil
+	}
+	out.unchanged = true
+	out.epochs = epochs
+	return out, nil
+}
+
+// liveEverywhere returns the version that every pointer makes live, without another on its way, and
+// the epochs of the pointers; the zero Ref if there is none.
+func liveEverywhere(pointers map[string]record.Pointer) (live record.Ref, epochs map[string]uint64) {
+	epochs = map[string]uint64{}
+	for region, p := range pointers {
+		other := !live.IsZero() && p.Baseline != live
+		if p.Baseline.IsZero() || !p.Candidate.IsZero() || other {
+			return record.Ref{}, nil
+		}
+		live = p.Baseline
+		epochs[region] = p.Epoch
+	}
+	return live, epochs
+}
+
+// otherPlan is the error of a publication whose content a rollout brings by another plan.
+func otherPlan(s rollout.State) error {
+	hint := fmt.Sprintf("'banyan rollout abort %s', then publish again with the plan", s.Config)
+	if s.Status != rollout.Waiting {
+		hint = fmt.Sprintf("to skip its waves and gates: banyan rollout promote %s --full; or %s", s.Config, hint)
+	}
+	return &api.Error{
+		Code: api.CodeConflict,
+		Message: fmt.Sprintf("rollout %d of version %d, started by %s, brings the same content by another plan (%s)",
+			s.ID, s.Version, s.By, s.Title()),
+		Hint: hint,
+	}
 }
 
 // covers reports whether a rollout brings its version to all regions.

@@ -52,6 +52,9 @@ type launch struct {
 	added *versionstore.SignedManifest
 }
 
+// asksForPlan reports whether the request names a plan. Otherwise the default plan applies.
+func (l launch) asksForPlan() bool { return l.in.Immediate || l.in.Plan != "" || l.in.PlanName != "" }
+
 // start checks a request to start a rollout of a stored version, ends the rollout in progress,
 // and commits the new rollout with the first moves.
 func (r *requests) start(

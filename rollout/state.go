@@ -1,6 +1,8 @@
 package rollout
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -184,6 +186,21 @@ func Start(
 	}
 	s.note(at, fmt.Sprintf("rollout %d of %s version %d started by %s", id, config, version.Version, by))
 	return s, nil
+}
+
+// Follows reports whether the rollout has the plan p. The name of p does not matter, nor do the
+// regions of the rollout if p has none.
+func (s *State) Follows(p Plan) bool {
+	own := s.Plan
+	p = p.complete()
+	p.Name = own.Name
+	p.About = own.About
+	if len(p.Regions) == 0 {
+		own.Regions = nil
+	}
+	a, ownErr := json.Marshal(own)
+	b, err := json.Marshal(p)
+	return ownErr == nil && err == nil && bytes.Equal(a, b)
 }
 
 // ref names the version of the rollout.

@@ -70,7 +70,7 @@ func TestTruthStatusCountsTheInventory(t *testing.T) {
 		c.expect(0, []string{"host " + name + " of region eu retired"}, "agents", "retire", name)
 	}
 	c.expect(0, []string{"0/0"}, "status", "a")
-	c.expect(7, []string{"no host is known to run it", "has ever attached"}, "publish", "a", body("5"), "--immediate", "--region", "eu")
+	c.expect(7, []string{"no host is known to run what the pointer of a says", "has ever attached"}, "publish", "a", body("5"), "--immediate", "--region", "eu")
 }
 
 // The inventory outlives the leader.

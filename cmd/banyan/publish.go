@@ -47,8 +47,10 @@ regions at once. A rollout with a bake time goes on by itself; --wait says how l
 wait for its end.
 
 All checks come first, and the version is stored together with the start of its rollout: after
-an error nothing is stored. If every region runs the same content already, nothing is stored
-and no host reloads, unless --force is given.
+an error nothing is stored. If the same content is live in every region already, nothing is
+stored and no host reloads, unless --force is given; the command waits for the hosts all the
+same. If a rollout brings the same content by another plan than the one that is asked for, the
+command fails and says how to go on.
 
 The exit code is the fate of this version: 0 every host runs it, 5 another version took over
 while the command waited, 6 it was taken back, 7 not yet known when the wait ended.`,
@@ -124,14 +126,17 @@ func (a *app) publish(ctx context.Context, config, file string, p publication) e
 	if err != nil {
 		return nothingStored(p.explain(err))
 	}
-	if p.noActivate || stored.Unchanged && stored.Rollout == nil {
-		out := published{Config: config, Version: stored.Manifest.Version, Outcome: "stored", Regions: []api.RegionStatus{}}
-		if stored.Unchanged {
-			out.Outcome = "unchanged"
-		}
-		return a.print(out, func(w io.Writer) { printStored(w, stored) })
+	switch {
+	case stored.Rollout != nil:
+		return a.goLive(ctx, client, stored, p)
+	case stored.Unchanged && len(stored.Epochs) > 0 && p.wait > 0:
+		return a.stayLive(ctx, client, stored, p.wait)
 	}
-	return a.goLive(ctx, client, stored, p)
+	out := published{Config: config, Version: stored.Manifest.Version, Outcome: "stored", Regions: []api.RegionStatus{}}
+	if stored.Unchanged {
+		out.Outcome = "unchanged"
+	}
+	return a.print(out, func(w io.Writer) { printStored(w, stored) })
 }
 
 // explain adds a hint to the rejection of a draft whose content type was not given.
@@ -210,7 +215,7 @@ Versions that a gate or a person took back are skipped. A rollout under way is t
 rollback is a new epoch that names an old version: hosts that have that version on disk fetch
 nothing.
 
-Said twice, the command does nothing the second time. To go back further, name the version to
+Said twice, the command moves nothing the second time, and waits for the hosts again. To go back further, name the version to
 leave with --from, or the version to return to with --to.
 
 A rollback only returns to a version that ran well in the region. So it passes a freeze and
@@ -236,11 +241,11 @@ needs no second person; a lock stops it. Any other version is brought live by a 
 // rolledBack is the output of rollback.
 type rolledBack struct {
 	api.RolledBack
-	// Status is the progress of the regions that moved.
+	// Status is the progress of the regions.
 	Status []api.RegionStatus `json:"status"`
 }
 
-// rollback takes a config back, and waits until every agent has applied the pointers that moved.
+// rollback takes a config back, and waits until every agent has applied the pointers.
 func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait time.Duration) error {
 	client, _, err := a.client()
 	if err != nil {
@@ -250,11 +255,10 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	if err != nil {
 		return err
 	}
+	// A region that did not move is where a rollback brought it before. Its hosts may not be there.
 	epochs := map[string]uint64{}
-	for i, region := range back.Regions {
-		if region.Moved && i < len(back.Pointers) {
-			epochs[region.Region] = back.Pointers[i].Epoch
-		}
+	for _, p := range back.Pointers {
+		epochs[p.Region] = p.Epoch
 	}
 	out := rolledBack{RolledBack: back, Status: []api.RegionStatus{}}
 	var waitErr error
@@ -428,20 +432,51 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	}
 	out := published{Config: config, Version: version, Outcome: "live", Rollout: &r}
 	rest := max(p.wait-time.Since(began), time.Second)
-	gates := r.Plan.Gates
-	if n := len(r.Plan.Waves); n > 0 {
-		gates = *r.Plan.Waves[n-1].Gates
+	return a.awaitHosts(ctx, client, out, awaited{epochs, lastGates(r), rest}, func(w io.Writer) {
+		fmt.Fprintf(w, "%s version %d published\n", config, version)
+	})
+}
+
+// stayLive waits until the hosts run a version that was live before it was published again: its
+// pointers say so, and hosts may be away or behind.
+func (a *app) stayLive(ctx context.Context, client *api.Client, stored api.Published, wait time.Duration) error {
+	r, err := client.Rollout(ctx, stored.Config)
+	if err != nil && !api.IsCode(err, api.CodeNotFound) {
+		return err
 	}
-	regions, waitErr := a.waitApplied(ctx, client, config, awaited{epochs, gates, rest})
-	if fate := a.fateOf(ctx, client, config, version, regions); fate != nil {
+	var gates rollout.Gates
+	if r.Version == stored.Manifest.Version {
+		gates = lastGates(r)
+	}
+	out := published{Config: stored.Config, Version: stored.Manifest.Version, Outcome: "unchanged"}
+	return a.awaitHosts(ctx, client, out, awaited{stored.Epochs, gates, wait}, func(w io.Writer) {
+		printStored(w, stored)
+	})
+}
+
+// lastGates returns the gates of the last wave of a rollout.
+func lastGates(r api.Rollout) rollout.Gates {
+	if n := len(r.Plan.Waves); n > 0 {
+		return *r.Plan.Waves[n-1].Gates
+	}
+	return r.Plan.Gates
+}
+
+// awaitHosts waits until the hosts run the version of out, and prints out below a headline. The
+// error is the fate of the version.
+func (a *app) awaitHosts(
+	ctx context.Context, client *api.Client, out published, w awaited, headline func(io.Writer),
+) error {
+	regions, waitErr := a.waitApplied(ctx, client, out.Config, w)
+	if fate := a.fateOf(ctx, client, out.Config, out.Version, regions); fate != nil {
 		return fate
 	}
 	out.Regions = regions
-	if waitErr != nil {
+	if waitErr != nil && out.Outcome == "live" {
 		out.Outcome = "ended"
 	}
-	err = a.print(out, func(w io.Writer) {
-		fmt.Fprintf(w, "%s version %d published\n", config, version)
+	err := a.print(out, func(w io.Writer) {
+		headline(w)
 		printRegions(w, regions)
 	})
 	if err != nil {
@@ -555,7 +590,7 @@ func replaced(regions []api.RegionStatus, epochs map[string]uint64) bool {
 
 // nobody returns the error of a pointer that moved and that no host follows.
 func nobody(config string, hosts int) error {
-	err := fmt.Errorf("%w: the pointer of %s moved, and no host is known to run it", errNobody, config)
+	err := fmt.Errorf("%w: no host is known to run what the pointer of %s says", errNobody, config)
 	if hosts == 0 {
 		return withHint(err, "no host that subscribes to it has ever attached; hosts take it up when they do")
 	}

@@ -236,6 +236,64 @@ func TestTruthARollbackGoesToWhatHostsRan(t *testing.T) {
 	c.shows("a", `{"n": 1}`)
 }
 
+// A publication or a rollback that is said twice moves no pointer, and tells of the hosts what it
+// would tell the first time.
+func TestTruthSaidTwiceTellsTheFateOfTheHosts(t *testing.T) {
+	c := newCLI(t, 4)
+	one := file(t, "a.json", `{"n": 1}`)
+	two := file(t, "b.json", `{"n": 2}`)
+	c.expect(0, nil, "publish", "a", one)
+	for _, i := range []int{0, 2} {
+		c.StopAgent(c.Agents[i])
+	}
+	c.regionIs("no host of eu is heard of", "a", "eu", unheard(2))
+	missing := "eu: 0 of 2 applied, 2 not heard of"
+	for range 2 {
+		c.expect(7, []string{missing}, "publish", "a", two, "--immediate", "--wait", "1s")
+	}
+	r := c.expect(7, []string{"a unchanged: version 2", missing, "0/2"}, "publish", "a", two, "--wait", "1s")
+	c.expect(0, []string{"a unchanged"}, "publish", "a", two, "--wait", "0")
+	c.expect(7, []string{missing}, "rollback", "a", "--wait", "1s")
+	c.expect(7, []string{"nothing changed: already back", missing}, "rollback", "a", "--wait", "1s")
+	c.expect(7, []string{"nothing changed: version 1 runs, not 2", missing}, "rollback", "a", "--from", "2", "--wait", "1s")
+	if strings.Contains(r.stdout, "published") {
+		t.Errorf("nothing was published:\n%s", r.stdout)
+	}
+	for _, i := range []int{0, 2} {
+		if _, err := c.StartAgent(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Agents = c.Agents[:4]
+	c.expect(0, []string{"nothing changed: already back", "2/2"}, "rollback", "a", "--wait", "1m")
+	c.expect(0, []string{"a unchanged: version 1", "2/2"}, "publish", "a", one, "--wait", "1m")
+	c.shows("a", `{"n": 1}`)
+}
+
+// A rollout that brings the same content does not stand in for another plan that was asked for.
+func TestTruthAnotherPlanForTheSameContentIsNotIgnored(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	next := file(t, "b.json", `{"n": 2}`)
+	bakes := []string{"publish", "a", next, "--wave", "50%:1h", "--wave", "100%"}
+	c.expect(0, []string{"version 2 published"}, bakes...)
+	c.expect(0, []string{"a unchanged: rollout 2 of version 2"}, bakes...)
+	c.expect(0, []string{"a unchanged: rollout 2 of version 2"}, "publish", "a", next, "--wait", "0")
+	for _, plan := range [][]string{{"--immediate"}, {"--wave", "10%:1h", "--wave", "100%"}} {
+		c.expect(5, []string{
+			"rollout 2 of version 2, started by admin, brings the same content by another plan",
+			"banyan rollout promote a --full", "nothing was stored",
+		}, append([]string{"publish", "a", next}, plan...)...)
+	}
+	c.expect(0, nil, "rollout", "promote", "a", "--full")
+	c.expect(0, nil, "publish", "a", next, "--wait", "1m")
+	c.shows("a", `{"n": 2}`)
+	c.expect(0, []string{"a unchanged: version 2"}, "publish", "a", next, "--immediate")
+	if n := c.versions("a"); n != 2 {
+		t.Errorf("%d versions are stored", n)
+	}
+}
+
 // Two persons: a stored setting.
 func TestTruthTwoPersonsIsAStoredSetting(t *testing.T) {
 	c := newCLI(t, 2)

@@ -49,6 +49,8 @@ type Published struct {
 	Unchanged bool `json:"unchanged,omitempty"`
 	// Rollout is the rollout of the version; nil if there is none.
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// Epochs are those of Checked.
+	Epochs map[string]uint64 `json:"epochs,omitempty"`
 }
 
 // Check is the request to make the checks of a publication.
@@ -58,17 +60,22 @@ type Check struct {
 	ContentType string        `json:"content_type"`
 	BodySize    int64         `json:"body_size"`
 	BodySHA256  record.Digest `json:"body_sha256"`
+	// IfChanged asks whether the content is already there, as Checked.Unchanged says.
+	IfChanged bool `json:"if_changed,omitempty"`
 }
 
 // Checked is the answer to Check.
 type Checked struct {
-	// Unchanged is true if the content is already there: every region of the rollout runs it,
+	// Unchanged is true if the content is already there: it is live in every region of the rollout,
 	// a rollout in progress brings it, or, without a rollout, it is the newest version.
 	Unchanged bool `json:"unchanged,omitempty"`
 	// Version is the version with the same content; 0 if Unchanged is false.
 	Version uint64 `json:"version,omitempty"`
 	// Rollout is the rollout in progress that brings Version; 0 if there is none.
 	Rollout uint64 `json:"rollout,omitempty"`
+	// Epochs are the epochs of the pointers that make Version live, by region, if every region of
+	// the request runs it. Hosts may not have applied them yet.
+	Epochs map[string]uint64 `json:"epochs,omitempty"`
 }
 
 // Activate is the request that moves the pointers of a config.

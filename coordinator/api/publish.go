@@ -132,7 +132,7 @@ func (d *Draft) check(last Version, schema []byte) error {
 // checkDraft asks the coordinator for the checks of a publication. If the content is there
 // already, it returns the version and the rollout with the content.
 func (c *Client) checkDraft(ctx context.Context, d Draft, start *StartRollout) (Published, error) {
-	in := Check{Start: start, ContentType: d.ContentType}
+	in := Check{Start: start, ContentType: d.ContentType, IfChanged: !d.Force}
 	f, err := os.Open(d.File)
 	if err != nil {
 		return Published{}, err
@@ -145,14 +145,14 @@ func (c *Client) checkDraft(ctx context.Context, d Draft, start *StartRollout) (
 	}
 	in.BodySHA256 = record.Digest(sum.Sum(nil))
 	checked, err := c.Check(ctx, d.Config, in)
-	if err != nil || !checked.Unchanged || d.Force {
+	if err != nil || !checked.Unchanged {
 		return Published{}, err
 	}
 	v, err := c.Version(ctx, d.Config, checked.Version)
 	if err != nil {
 		return Published{}, err
 	}
-	out := Published{Version: v, Unchanged: true}
+	out := Published{Version: v, Unchanged: true, Epochs: checked.Epochs}
 	if checked.Rollout == 0 {
 		return out, nil
 	}
