@@ -245,6 +245,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			policy:   policy,
 
 			inventory: c.inventory,
+			leads:     c.Leads(),
 			fresh:     c.rollouts.fresh,
 		},
 		rollouts: rolloutHandlers{

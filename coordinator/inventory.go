@@ -276,16 +276,17 @@ func (v *inventory) everHeard() map[string]int {
 	return hosts
 }
 
-// names returns the names of some agents of a region by their indices, sorted; at most limit.
-func (v *inventory) names(region string, indices *roaring.Bitmap, limit int) []string {
-	if indices.IsEmpty() {
+// names returns the names of those agents of a region with the given indices that subscribe to
+// config, sorted; at most limit.
+func (v *inventory) names(region, config string, indices *roaring.Bitmap, limit int) []string {
+	if indices.IsEmpty() || limit <= 0 {
 		return nil
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	names := map[string]struct{}{}
 	for key, h := range v.hosts {
-		if key.region == region && h.attached && indices.Contains(h.index) {
+		if key.region == region && h.attached && indices.Contains(h.index) && h.Subscriptions.Include(config) {
 			names[key.name] = struct{}{}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func (v *inventory) expect(ctx context.Context, keys []hostKey, by string) (adde
 		for _, key := range added {
 			writes = append(writes, versionstore.DocumentWrite{Kind: kindHost, Name: key.document(), Raw: raw})
 		}
-		act := ledger.Act{By: by, What: "expects " + hostNames(added)}
+		act := ledger.Act{By: by, What: "expects " + namesOf(added)}
 		if _, err := w.Commit(ctx, act, ledger.Changes{Documents: writes}); err != nil {
 			return err
 		}
@@ -74,8 +75,8 @@ func (v *inventory) expected(keys []hostKey, as storedHost) {
 	}
 }
 
-// hostNames names hosts for the journal, at most listedHosts of them.
-func hostNames(keys []hostKey) string {
+// namesOf names hosts for the journal, at most listedHosts of them.
+func namesOf(keys []hostKey) string {
 	var names []string
 	for _, key := range keys[:min(listedHosts, len(keys))] {
 		names = append(names, fmt.Sprintf("host %s of region %s", key.name, key.region))
@@ -143,11 +144,15 @@ func (v *inventory) find(name, region string) (hostKey, error) {
 	}
 	switch len(found) {
 	case 0:
-		return hostKey{}, &api.Error{
+		e := &api.Error{
 			Code:    api.CodeNotFound,
 			Message: fmt.Sprintf("host %q is not in the inventory", name),
 			Hint:    "'banyan agents --all' lists it",
 		}
+		if near := nearest(name, v.hostNames()); near != "" {
+			e.Hint = "did you mean " + near + "?"
+		}
+		return hostKey{}, e
 	case 1:
 		return found[0], nil
 	}
@@ -156,4 +161,14 @@ func (v *inventory) find(name, region string) (hostKey, error) {
 		Message: fmt.Sprintf("%d regions have a host %q", len(found), name),
 		Hint:    "choose with --region",
 	}
+}
+
+// hostNames returns the names of all hosts, sorted. The caller holds mu.
+func (v *inventory) hostNames() []string {
+	var names []string
+	for key := range v.hosts {
+		names = append(names, key.name)
+	}
+	slices.Sort(names)
+	return names
 }

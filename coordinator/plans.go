@@ -78,6 +78,9 @@ func (p *plans) defaultOf(ctx context.Context, config string) (rollout.Plan, err
 // named returns a stored plan.
 func (p *plans) named(ctx context.Context, name string) (rollout.Plan, error) {
 	d, err := p.ledger.Document(ctx, kindPlan, name)
+	if isNotFound(err) {
+		return rollout.Plan{}, noPlan(name)
+	}
 	if err != nil {
 		return rollout.Plan{}, err
 	}
@@ -141,7 +144,20 @@ func (p *plans) remove(ctx context.Context, name, by string) error {
 		}
 	}
 	act := ledger.Act{By: by, What: "plan " + name + " deleted"}
-	return p.ledger.RemoveDocument(ctx, act, kindPlan, name)
+	err = p.ledger.RemoveDocument(ctx, act, kindPlan, name)
+	if isNotFound(err) {
+		return noPlan(name)
+	}
+	return err
+}
+
+// noPlan returns the error for a plan that is not stored.
+func noPlan(name string) error {
+	return &api.Error{
+		Code:    api.CodeNotFound,
+		Message: fmt.Sprintf("there is no plan %q", name),
+		Hint:    "'banyan plan list' lists the stored plans",
+	}
 }
 
 // setDefault makes a stored plan the default of a prefix. An empty name removes the default.
@@ -156,7 +172,11 @@ func (p *plans) setDefault(ctx context.Context, in api.PlanDefault, by string) e
 		act.Config = in.Prefix
 	}
 	if in.Plan == "" {
-		return p.ledger.RemoveDocument(ctx, act, kindDefault, in.Prefix)
+		err := p.ledger.RemoveDocument(ctx, act, kindDefault, in.Prefix)
+		if isNotFound(err) {
+			return notFoundf("%s has no default plan", in.Prefix)
+		}
+		return err
 	}
 	if _, err := p.named(ctx, in.Plan); err != nil {
 		return err

@@ -25,6 +25,7 @@ type pointerHandlers struct {
 	policy   *record.Policy
 
 	inventory *inventory
+	leads     bool
 	// fresh is the time after which a census is old news.
 	fresh time.Duration
 }
@@ -77,6 +78,7 @@ func (h *pointerHandlers) getStatus(r *http.Request, _ identity.Identity) (any, 
 	out := api.ConfigStatus{
 		Config:  config,
 		Last:    last.Manifest.Version,
+		Alone:   !h.leads,
 		Regions: []api.RegionStatus{},
 		Refusal: apiRefusal(h.ledger),
 	}
@@ -101,12 +103,15 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	default:
 		s.Wave = p.Pointer.Wave.String()
 	}
-	h.tracker.status(&s, p.Pointer, time.Now().Add(-h.fresh))
+	silent := h.tracker.status(&s, p.Pointer, time.Now().Add(-h.fresh))
 	count := h.inventory.count(s.Region, p.Pointer.Config)
 	s.Hosts = max(count.hosts, s.Agents)
 	s.Unheard = s.Hosts - s.Agents
 	for _, a := range count.unheard[:min(listedHosts, len(count.unheard), s.Unheard)] {
 		s.Absent = append(s.Absent, api.Absent{Name: a.name, HeardAt: a.heard})
+	}
+	if answered := s.Applied + s.Drifted + s.Failed; answered < uint64(s.Agents) {
+		s.Silent = h.inventory.names(s.Region, p.Pointer.Config, silent, listedHosts)
 	}
 	return s
 }

@@ -32,6 +32,9 @@ func newestRollout(
 	config string,
 ) (s rollout.State, seq uint64, err error) {
 	d, err := store.Document(ctx, kindRollout, config)
+	if isNotFound(err) {
+		return s, 0, notFoundf("there was no rollout of %s yet", config)
+	}
 	if err != nil {
 		return s, 0, err
 	}

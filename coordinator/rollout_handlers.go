@@ -101,6 +101,9 @@ func (h *rolloutHandlers) getHistory(r *http.Request, _ identity.Identity) (any,
 	if err != nil {
 		return nil, err
 	}
+	if _, err := h.ledger.Version(r.Context(), config, 0); err != nil {
+		return nil, err
+	}
 	states, err := rolloutsOf(r.Context(), h.ledger, config)
 	if err != nil {
 		return nil, err

@@ -391,7 +391,7 @@ func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer
 				out.Waiting = append(out.Waiting, a.name+", "+lastHeard(a.heard))
 			}
 		}
-		for _, name := range r.inventory.names(region, silent[region], listedHosts-len(out.Waiting)) {
+		for _, name := range r.inventory.names(region, config, silent[region], listedHosts-len(out.Waiting)) {
 			out.Waiting = append(out.Waiting, name+", attached")
 		}
 		seen[region] = out

@@ -196,7 +196,7 @@ func (s *server) handle(h handlerFunc) http.Handler {
 		log := s.log.With("method", r.Method, "path", r.URL.Path, "caller", caller.String())
 		answer, err := h(r, caller)
 		if err != nil {
-			e := toAPIError(err)
+			e := explainMissing(r.Context(), s.versions.ledger, r.PathValue("config"), toAPIError(err))
 			log.Info("request failed", "code", e.Code, "error", err)
 			fail(w, e)
 			return

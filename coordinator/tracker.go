@@ -135,20 +135,23 @@ func (t *tracker) drifting(p record.Pointer) *roaring.Bitmap {
 }
 
 // status fills in the counts for the pointer p. If no coordinator of the region was heard of
-// since the time fresh, the region is unreachable, and none of its agents counts.
-func (t *tracker) status(s *api.RegionStatus, p record.Pointer, fresh time.Time) {
+// since the time fresh, the region is unreachable, and none of its agents counts. status returns the
+// attached agents that have neither acknowledged p nor failed.
+func (t *tracker) status(s *api.RegionStatus, p record.Pointer, fresh time.Time) (silent *roaring.Bitmap) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.HeardAt = t.fleet.LastHeard(s.Region)
 	if s.HeardAt.Before(fresh) {
 		s.Unreachable = true
-		return
+		return roaring.New()
 	}
+	silent = t.fleet.Silent(p)
 	s.Agents = t.fleet.Sizes()[s.Region].Subscribers(p.Config)
 	e := t.fleet.Acks(p)
 	if e == nil {
-		return
+		return silent
 	}
+	silent.AndNot(e.Failed)
 	present := t.fleet.Present(s.Region)
 	drifting := t.drifting(p)
 	drifting.And(present)
@@ -161,4 +164,5 @@ func (t *tracker) status(s *api.RegionStatus, p record.Pointer, fresh time.Time)
 	s.MinMs = float64(e.Latency.Quantile(0)) / 1000
 	s.MaxMs = float64(e.Latency.Quantile(1)) / 1000
 	s.Failures = apiFailures(e)
+	return silent
 }

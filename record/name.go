@@ -36,11 +36,12 @@ func validateSegment(s string) error {
 		return fmt.Errorf("part %q has %d bytes, the limit is %d", s, len(s), MaxSegment)
 	case slices.Contains(reservedSegments, s):
 		return fmt.Errorf("part %q is reserved", s)
-	case !isAlphanumeric(s[0]):
-		return fmt.Errorf("part %q starts with %q; use a letter or digit", s, s[0])
 	}
-	for i := range len(s) {
-		if c := s[i]; !isAlphanumeric(c) && c != '.' && c != '_' && c != '-' {
+	for i, c := range s {
+		switch {
+		case i == 0 && !isAlphanumeric(c):
+			return fmt.Errorf("part %q starts with %q; use a letter or digit", s, c)
+		case !isAlphanumeric(c) && c != '.' && c != '_' && c != '-':
 			return fmt.Errorf("part %q has the character %q; use letters, digits, '.', '_' and '-'", s, c)
 		}
 	}
@@ -56,8 +57,8 @@ func ValidateRegion(name string) error {
 	if name[0] < 'a' || name[0] > 'z' {
 		return fmt.Errorf("%w: region name %q must start with a lower-case letter", ErrInvalid, name)
 	}
-	for i := range len(name) {
-		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
 			return fmt.Errorf("%w: region name %q has the character %q; use lower-case letters, digits and '-'",
 				ErrInvalid, name, c)
 		}
@@ -65,7 +66,7 @@ func ValidateRegion(name string) error {
 	return nil
 }
 
-func isAlphanumeric(c byte) bool {
+func isAlphanumeric(c rune) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 

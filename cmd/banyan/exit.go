@@ -102,7 +102,9 @@ func describe(err error) failure {
 		f.Message = "interrupted"
 	case errors.Is(err, api.ErrUnreachable):
 		f.Code, f.exit = "unreachable", exitUnreachable
-		if strings.Contains(err.Error(), "certificate") {
+		if errors.Is(err, api.ErrLeaderUnreachable) {
+			f.Hint = "nothing can be changed without the leader: start it, and try again; hosts keep what they run"
+		} else if strings.Contains(err.Error(), "certificate") {
 			f.Hint = "the two sides do not trust each other's certificate: check --identity, and that both come from one 'banyan init'"
 		} else if f.Hint == "" {
 			f.Hint = "check --coordinator, and that the coordinator runs"

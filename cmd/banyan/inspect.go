@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func newStatus(a *app) *cobra.Command {
 				return a.print(s, func(w io.Writer) {
 					fmt.Fprintf(w, "%s, last version %d\n", s.Config, s.Last)
 					printRefusal(w, s.Refusal)
+					if s.Alone {
+						fmt.Fprintln(w, "answered without the leader, which can't be reached: other regions are not known")
+					}
 					printRegions(w, s.Regions)
 				})
 			}
@@ -82,6 +86,9 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		fmt.Fprintf(w, "coordinator %s of region %s %s, term %d, revision %d, %s\n",
 			s.Name, s.Region, role, s.Term, s.Revision, s.Version)
 		printRefusal(w, s.Refusal)
+		if slices.ContainsFunc(configs, func(c api.ConfigStatus) bool { return c.Alone }) {
+			fmt.Fprintln(w, "answered without the leader, which can't be reached: other regions are not known")
+		}
 		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
 		for _, c := range configs {
 			for _, r := range c.Regions {

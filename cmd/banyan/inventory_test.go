@@ -186,3 +186,77 @@ func TestTruthTheInventoryDoesNotSayNowOnOldNews(t *testing.T) {
 		return strings.Count(out, "now") == 1 && strings.Contains(out, "coordinator-us (UNREACHABLE)")
 	})
 }
+
+// Who waits for a version learns which hosts are missing, and why.
+func TestTruthATimeOutNamesTheHosts(t *testing.T) {
+	cfg := fleet.Config{Agents: 4, Publisher: "admin"}
+	cfg.OnAgent = func(i int, a *agent.Config) {
+		if i != 0 {
+			return
+		}
+		hooks, err := agent.NewHooks(agent.Rule{Config: "*", Check: &agent.Check{Command: []string{"/bin/sh", "-c", `grep -q 1 "$BANYAN_PATH" || exit 7`}}})
+		if err != nil {
+			t.Error(err)
+		}
+		a.Hooks = hooks
+	}
+	c := &cli{t, fleettest.Start(t, cfg)}
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	r := c.expect(7, []string{"timed out: 3 of 4 hosts have applied a after", "eu: eu-agent-0000 fails (check: exit status 7"},
+		"publish", "a", file(t, "a.json", `{"n": 2}`), "--immediate", "--wait", "2s")
+	if !strings.Contains(r.stderr, "error: timed out") {
+		t.Errorf("not the final line: %s", r.stderr)
+	}
+	if got := strings.Join(c.shown("a"), ""); got != `{"n": 1}`+strings.Repeat(`{"n": 2}`, 3) {
+		t.Errorf("the hosts show %s", got)
+	}
+	c.expect(7, []string{"failing: eu-agent-0000: check: exit status 7"},
+		"publish", "b", file(t, "b.json", `{"n": 2}`), "--wave", "100%", "--stage-timeout", "1m", "--on-failure", "pause", "--wait", "2s")
+}
+
+// An attached host that has not answered is named, if it is to answer.
+func TestTruthStatusNamesTheHostsThatHaveNotAnswered(t *testing.T) {
+	r := api.RegionStatus{Region: "eu", Hosts: 9, Agents: 9, Applied: 4, Failed: 1,
+		Silent:   []string{"h1", "h2", "h3", "h4"},
+		Failures: []api.Failure{{Agent: "h9", Reason: "disk full", Delayed: true}},
+	}
+	if got, want := missing([]api.RegionStatus{r}), "; eu: h9 is delayed (disk full), no answer yet from h1, h2, h3"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A follower whose leader is dead says that it is the leader who does not answer.
+func TestTruthAFollowerSaysThatItsLeaderIsDead(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, []string{"1/1"}, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	follower := c.Coordinators[1].APIAddr()
+	leader := c.Coordinators[0].APIAddr()
+	c.StopCoordinator(0)
+	c.expect(4, []string{"no answer from leader " + leader, "the coordinator at " + follower, "nothing can be changed without the leader"},
+		"publish", "a", file(t, "b.json", `{"n": 2}`), "--coordinator", follower)
+	c.Until("the follower answers by itself", func() bool { return c.run("status", "a", "--coordinator", follower).code == 0 })
+	c.expect(0, []string{"answered without the leader", "us"}, "status", "a", "--coordinator", follower)
+}
+
+// What is not there is named as people name it, with what was meant.
+func TestTruthWhatIsNotThereIsNamed(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "web/flags", file(t, "a.json", `{"n": 1}`))
+	for _, command := range []string{"status CONFIG", "get CONFIG", "history CONFIG", "diff CONFIG", "rollback CONFIG", "shards CONFIG", "rollout status CONFIG", "rollout history CONFIG", "rollout start CONFIG", "rollout pause CONFIG", "approve CONFIG"} {
+		for config, hint := range map[string]string{"web/flasg": "did you mean web/flags?", "flags": "did you mean web/flags?", "no/such/thing": ""} {
+			args := strings.Fields(strings.ReplaceAll(command, "CONFIG", config))
+			r := c.expect(1, []string{`there is no config "` + config + `"`, hint}, args...)
+			if hint == "" && strings.Contains(r.stderr, "did you mean") {
+				t.Errorf("%s: %s", command, r.stderr)
+			}
+		}
+	}
+	c.expect(0, nil, "publish", "web/new", file(t, "b.json", `{"n": 1}`), "--no-activate")
+	c.expect(1, []string{"there was no rollout of web/new yet"}, "rollout", "status", "web/new")
+	c.expect(1, []string{`there is no plan "x"`, "plan list"}, "plan", "delete", "x")
+	c.expect(1, []string{`there is no plan "x"`, "plan list"}, "plan", "default", "web", "x")
+	c.expect(1, []string{"web has no default plan"}, "plan", "default", "web")
+	c.expect(1, []string{"web/flags is not locked"}, "unlock", "web/flags")
+	c.expect(1, []string{"did you mean eu-agent-0000?"}, "agents", "retire", "eu-agent-0O00")
+	c.expect(3, []string{"has the character 'ä'"}, "publish", "wäb", file(t, "c.json", "{}"))
+}

@@ -571,7 +571,7 @@ func (a *app) waitApplied(
 			return regions, nil
 		case time.Now().After(deadline):
 			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s%s",
-				errTimedOut, applied, hosts, config, w.wait.Round(time.Millisecond), missing(regions))
+				errTimedOut, applied, hosts, config, rounded(w.wait), missing(regions))
 			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
 		}
 		a.progress("%d of %d hosts%s", applied, hosts, missing(regions))
@@ -595,17 +595,6 @@ func nobody(config string, hosts int) error {
 		return withHint(err, "no host that subscribes to it has ever attached; hosts take it up when they do")
 	}
 	return withHint(err, "hosts take it up when they are back; 'banyan agents --all' shows who is missing")
-}
-
-// missing names the hosts that nobody hears of: "; eu: 2 of 3 hosts not heard of (eu-1 since 15:44:01)".
-func missing(regions []api.RegionStatus) string {
-	text := ""
-	for _, r := range regions {
-		if line := absence(r); line != "" {
-			text += "; " + r.Region + ": " + line
-		}
-	}
-	return text
 }
 
 // absence describes the hosts of a region that nobody hears of; "" if there are none.
@@ -653,6 +642,9 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 	}
 	for _, r := range regions {
 		if line := absence(r); line != "" {
+			fmt.Fprintf(w, "%s: %s\n", r.Region, line)
+		}
+		if line := unanswered(r); line != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.Region, line)
 		}
 		if r.Candidate != 0 {

@@ -277,7 +277,7 @@ func (a *app) followRollout(
 			return r, nil
 		}
 		if limit > 0 && time.Now().After(deadline) {
-			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, limit, r.ID, config, progress(r)),
+			return r, withHint(fmt.Errorf("%w after %s: rollout %d of %s is %s", errTimedOut, rounded(limit), r.ID, config, progress(r)),
 				"the rollout goes on; to watch: banyan rollout status "+config+" --watch")
 		}
 		if !said && r.Waits != "" && time.Since(began) > sayAfter {
@@ -295,12 +295,21 @@ func (a *app) followRollout(
 	}
 }
 
-// progress describes a rollout, and for whom it waits: "running: staging: waiting for eu-host-7, …".
+// progress describes a rollout, for whom it waits, and which hosts fail: "running: staging:
+// waiting for eu-host-7, …".
 func progress(r api.Rollout) string {
-	if r.Waits == "" {
-		return r.Title
+	text := r.Title
+	if r.Waits != "" {
+		text += ": " + r.Waits
 	}
-	return r.Title + ": " + r.Waits
+	var failing []string
+	for _, region := range slices.Sorted(maps.Keys(r.Seen)) {
+		failing = append(failing, r.Seen[region].Reasons...)
+	}
+	if len(failing) > 0 {
+		text += "; failing: " + strings.Join(failing[:min(namedHosts, len(failing))], ", ")
+	}
+	return text
 }
 
 // olderRollout returns a rollout that is not the newest of its config any more: it has ended.

@@ -59,7 +59,7 @@ func TestTruthARefusedPublicationStoresNothing(t *testing.T) {
 	}{
 		{2, "neither a share", []string{"--wave", "foo"}},
 		{2, "must be 100%", []string{"--wave", "5%"}},
-		{1, "plan none: not found; nothing was stored", []string{"--plan-name", "none"}},
+		{1, `there is no plan "none"; nothing was stored`, []string{"--plan-name", "none"}},
 		{3, `region "mars" is not in the trust policy, which has [eu us]; nothing was stored`, []string{"--region", "mars"}},
 		{3, "no agent carries the label canary=yes; nothing was stored", []string{"--wave", "canary=yes:1m", "--wave", "100%"}},
 		{3, "sale; nothing was stored", nil},

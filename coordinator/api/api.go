@@ -16,6 +16,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"banyan/record"
@@ -153,6 +154,8 @@ type RegionStatus struct {
 	P99Ms   float64   `json:"p99_ms"`
 	MaxMs   float64   `json:"max_ms"`
 	MovedAt time.Time `json:"moved_at"`
+	// Silent are some of the hosts in the tree that have not acknowledged the pointer yet.
+	Silent []string `json:"silent,omitempty"`
 	// Failures are some of the agents that failed or are delayed.
 	Failures []Failure `json:"failures,omitempty"`
 }
@@ -224,7 +227,10 @@ type RosterTaken struct {
 type ConfigStatus struct {
 	Config string `json:"config"`
 	// Last is the newest version, whether or not a region runs it.
-	Last    uint64         `json:"last_version"`
+	Last uint64 `json:"last_version"`
+	// Alone is true if a coordinator answers that can't reach its leader. It knows its own region
+	// only, and of that what it was sent last.
+	Alone   bool           `json:"alone,omitempty"`
 	Regions []RegionStatus `json:"regions"`
 	Refusal
 }
@@ -376,6 +382,10 @@ func (e *Error) Error() string { return e.Message }
 
 // ErrUnreachable means that no coordinator answered.
 var ErrUnreachable = errors.New("coordinator unreachable")
+
+// ErrLeaderUnreachable means that a coordinator sent a request on to its leader, and the leader did
+// not answer. It wraps ErrUnreachable.
+var ErrLeaderUnreachable = fmt.Errorf("%w: no answer from leader", ErrUnreachable)
 
 // IsCode reports whether err is or wraps an *Error with the given code.
 func IsCode(err error, code string) bool {

@@ -128,7 +128,7 @@ func (c *Client) once(request *http.Request) (*http.Response, error) {
 		if ctx := request.Context(); ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, c.unreachable(err)
 	}
 	if response.StatusCode < 300 {
 		return response, nil
@@ -147,6 +147,20 @@ func (c *Client) once(request *http.Request) (*http.Response, error) {
 		failure.Error.Wait = time.Duration(seconds) * time.Second
 	}
 	return nil, failure.Error
+}
+
+// unreachable returns the error of a request without an answer. If the coordinator sent the
+// request on to its leader, the error names the leader.
+func (c *Client) unreachable(err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		at, parseErr := url.Parse(failed.URL)
+		if parseErr == nil && "https://"+at.Host != c.base {
+			return fmt.Errorf("%w %s, to which the coordinator at %s sends such requests: %w",
+				ErrLeaderUnreachable, at.Host, strings.TrimPrefix(c.base, "https://"), failed.Err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 func (c *Client) get(ctx context.Context, path string, out any) error {
