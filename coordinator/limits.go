@@ -3,6 +3,7 @@ package coordinator
 import (
 	"time"
 
+	"banyan/mesh"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -136,6 +137,8 @@ const (
 	recoverWait = 30 * time.Second
 	// keepWait is the same if the store's history is kept.
 	keepWait = 10 * time.Second
+	// maxRecovered is the maximum number of pointers that are recovered at once.
+	maxRecovered = mesh.MaxConfigs
 	// maxHolders is the number of hosts that are asked for the versions of one config.
 	maxHolders = 16
 )

@@ -37,7 +37,9 @@ func (c *Coordinator) observe(o step.Output) {
 	case step.OpBehind:
 		c.hearEvidence(o)
 	case step.OpRecovered:
-		c.recovery.hear(o)
+		c.recovery.hear(o.Peer, o.Pointer.Announcement)
+	case step.OpSentAll:
+		c.recovery.heardAll(o.Peer)
 	case step.OpAccepted:
 		c.tracker.moved(o.Pointer.Announcement.Pointer)
 	case step.OpAcked:

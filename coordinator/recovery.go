@@ -24,7 +24,7 @@ import (
 
 // recovery gives a store the history back that it lost, from the hosts:
 //
-//	InRecover ──► every child sends its pointers ──► OpRecovered: the newer ones are collected
+//	InRecover ──► every child sends its pointers ──► OpRecovered: the newer ones are collected; OpSentAll
 //	  for each version that they name and that the store lacks: fetch it from a child that has it
 //	  import the versions, then the pointers ──► a new term begins
 //
@@ -51,36 +51,53 @@ type gathering struct {
 	holders map[string][]step.PeerID
 	waiting map[step.PeerID]bool // children that have not sent all of their pointers
 	asked   int                  // number of children that were asked
+	leftOut int                  // number of pointers that were not collected, over maxRecovered
 	done    chan struct{}        // closed when no child is waited for
 }
 
-// hear takes what a child sent. It runs in the driver's goroutine.
-func (r *recovery) hear(o step.Output) {
+func newGathering() *gathering {
+	return &gathering{
+		pointers: map[record.PointerKey]*wire.Announcement{},
+		holders:  map[string][]step.PeerID{},
+		waiting:  map[step.PeerID]bool{},
+		done:     make(chan struct{}),
+	}
+}
+
+// hear takes a pointer that a child sent. It runs in the driver's goroutine.
+func (r *recovery) hear(child step.PeerID, a *wire.Announcement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	g := r.running
-	if g == nil {
-		return
+	if r.running != nil {
+		r.running.add(child, a)
 	}
-	a := o.Pointer.Announcement
-	if a == nil { // the child has sent all of its pointers
-		g.heardAll(o.Peer)
-		return
+}
+
+// heardAll notes that a child has sent all of its pointers. It runs in the driver's goroutine.
+func (r *recovery) heardAll(child step.PeerID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running != nil {
+		r.running.ended(child)
 	}
+}
+
+func (g *gathering) add(child step.PeerID, a *wire.Announcement) {
 	key := a.Pointer.Key()
 	held := g.pointers[key]
-	if held == nil && len(g.pointers) >= mesh.MaxConfigs {
+	if held == nil && len(g.pointers) >= maxRecovered {
+		g.leftOut++
 		return
 	}
 	if held == nil || a.Pointer.Position() > held.Pointer.Position() {
 		g.pointers[key] = a
 	}
-	if holders := g.holders[key.Config]; len(holders) < maxHolders && !slices.Contains(holders, o.Peer) {
-		g.holders[key.Config] = append(holders, o.Peer)
+	if holders := g.holders[key.Config]; len(holders) < maxHolders && !slices.Contains(holders, child) {
+		g.holders[key.Config] = append(holders, child)
 	}
 }
 
-func (g *gathering) heardAll(child step.PeerID) {
+func (g *gathering) ended(child step.PeerID) {
 	if !g.waiting[child] {
 		return
 	}
@@ -104,7 +121,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 			Hint:    "wait until hosts are connected again: banyan agents",
 		}
 	}
-	if len(out.Failed)+out.Silent > 0 && !in.Partly {
+	if len(out.Failed)+out.Silent+out.LeftOut > 0 && !in.Partly {
 		out.Stopped = true // the next term would hide what was not recovered
 		return out, nil
 	}
@@ -140,7 +157,12 @@ func (r *recovery) collect(
 	if err != nil {
 		return nil, false, err
 	}
-	out = &api.Recovered{Silent: len(g.waiting), Recovered: []api.RecoveredPointer{}, Failed: []api.RecoveredPointer{}}
+	out = &api.Recovered{
+		Silent:    len(g.waiting),
+		LeftOut:   g.leftOut,
+		Recovered: []api.RecoveredPointer{},
+		Failed:    []api.RecoveredPointer{},
+	}
 	for _, key := range slices.SortedFunc(maps.Keys(g.pointers), compareKeys) {
 		if !wanted(key) {
 			continue
@@ -168,12 +190,7 @@ func (r *recovery) collect(
 
 // gather asks every child for its pointers, and waits until all have answered.
 func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, error) {
-	g := &gathering{
-		pointers: map[record.PointerKey]*wire.Announcement{},
-		holders:  map[string][]step.PeerID{},
-		waiting:  map[step.PeerID]bool{},
-		done:     make(chan struct{}),
-	}
+	g := newGathering()
 	r.mu.Lock()
 	busy := r.running != nil
 	if !busy {

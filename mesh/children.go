@@ -102,8 +102,12 @@ func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out step.Outputs) st
 	if c := n.children.find(from); c != nil {
 		return c.catchUp(&n.pointers, m.Since, out)
 	}
-	if n.shadows.has(from) || n.swarm.ExchangesWith(n.peers[from]) {
-		out, _, _ = n.pointers.sendPage(from, n.cfg.Self.Region, m.Since, out)
+	if !n.shadows.has(from) && !n.swarm.ExchangesWith(n.peers[from]) {
+		return out
+	}
+	out, last, more := n.pointers.sendPage(from, n.cfg.Self.Region, m.Since, out)
+	if m.Paged {
+		return send(from, &wire.Page{Last: last, More: more}, out)
 	}
 	return out
 }
@@ -147,7 +151,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 		out = n.enroll(now, from, member, out)
 	}
 	if n.root != nil && n.root.recovering {
-		out = send(from, &wire.CatchUp{}, out)
+		out = n.askForPage(from, 0, out)
 	}
 	return n.children[len(n.children)-1].catchUp(&n.pointers, m.Since, out)
 }

@@ -15,8 +15,11 @@ import (
 // Evidence is signed, so a peer can't make it up. Relays verify evidence, and pass on what is newer
 // than their own.
 //
-// A leader that recovers a lost history asks its children for all of their pointers with CatchUp,
-// and reports each newer one with OpRecovered.
+// A leader that recovers a lost history asks its children for all of their pointers, page by page:
+//
+//	CatchUp ──► a page of pointers, Page ──► CatchUp ──► … ──► the last Page: OpSentAll
+//
+// It reports each pointer that is newer than its own with OpRecovered.
 
 // evidence limits how often a node sends evidence up.
 type evidence struct {
@@ -96,9 +99,6 @@ func (n *Node) onHeadFromBelow(now step.Time, from step.PeerID, m *wire.SignedHe
 	if head.Region != c.region {
 		return refuse(from, "wrong_region", out)
 	}
-	if n.root != nil && n.root.recovering {
-		out = append(out, step.Output{Op: step.OpRecovered, Peer: from, Head: head})
-	}
 	known := n.pointers.revisions[head.Region]
 	contradicts := head.Revision == known && head.State != n.pointers.state(head.Region)
 	switch {
@@ -131,9 +131,6 @@ func (n *Node) onPointerFromBelow(
 	held := n.pointers.configs[pointer.Key()]
 	newer := held == nil || pointer.Position() > held.latest.Pointer.Position()
 	contradicts := !newer && pointer.Position() == held.latest.Pointer.Position() && evidence.Digest != held.latest.Digest
-	if n.root != nil && n.root.recovering {
-		out = n.askForMore(from, evidence.Revision, out)
-	}
 	if !newer && !contradicts {
 		return out
 	}
@@ -158,21 +155,37 @@ func (n *Node) onPointerFromBelow(
 // child for all of its pointers.
 func (n *Node) recover(on bool, out step.Outputs) step.Outputs {
 	n.root.recovering = on
-	n.root.asked = map[step.PeerID]int{}
+	n.root.asked = map[step.PeerID]uint64{}
 	if !on {
 		return out
 	}
 	for i := range n.children {
-		out = send(n.children[i].peer, &wire.CatchUp{}, out)
+		out = n.askForPage(n.children[i].peer, 0, out)
 	}
 	return out
 }
 
-// askForMore asks a child for the next page of its pointers after each full page.
-func (n *Node) askForMore(from step.PeerID, revision uint64, out step.Outputs) step.Outputs {
-	n.root.asked[from]++
-	if n.root.asked[from]%catchUpPage != 0 {
+// askForPage asks a child for the page of its pointers after a revision.
+func (n *Node) askForPage(child step.PeerID, since uint64, out step.Outputs) step.Outputs {
+	n.root.asked[child] = since
+	return send(child, &wire.CatchUp{Since: since, Paged: true}, out)
+}
+
+// onPage handles the end of a page that the root asked a child for.
+func (n *Node) onPage(from step.PeerID, m *wire.Page, out step.Outputs) step.Outputs {
+	if n.root == nil || !n.root.recovering {
 		return out
 	}
-	return send(from, &wire.CatchUp{Since: revision}, out)
+	since, asked := n.root.asked[from]
+	switch {
+	case !asked:
+		return refuse(from, "unasked_page", out)
+	case m.More && m.Last > since:
+		return n.askForPage(from, m.Last, out)
+	}
+	delete(n.root.asked, from)
+	if m.More {
+		return refuse(from, "page_without_progress", out)
+	}
+	return append(out, step.Output{Op: step.OpSentAll, Peer: from})
 }

@@ -249,6 +249,8 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step
 		return n.onHead(now, from, m, out)
 	case *wire.CatchUp:
 		return n.onCatchUp(from, m, out)
+	case *wire.Page:
+		return n.onPage(from, m, out)
 	case *wire.Push:
 		return n.onPush(now, from, m, out)
 	case *wire.Stored:

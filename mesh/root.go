@@ -26,8 +26,8 @@ type root struct {
 	admission  tree.Admission
 	gossip     []string
 
-	recovering bool                // the children are asked for all of their pointers
-	asked      map[step.PeerID]int // number of pointers that each child sent meanwhile
+	recovering bool                   // the children are asked for all of their pointers
+	asked      map[step.PeerID]uint64 // revision after which each child was asked for a page
 }
 
 // newRoot returns nil if cfg is nil.

@@ -239,7 +239,10 @@ var commands = map[string]func(*scenario, arguments) string{
 		return &wire.Notice{Revision: a.number("revision"), HeadMicros: int64(a.number("head"))}
 	}),
 	"catch-up": message(func(a arguments) wire.Message {
-		return &wire.CatchUp{Since: a.number("since")}
+		return &wire.CatchUp{Since: a.number("since"), Paged: a.number("paged") > 0}
+	}),
+	"page": message(func(a arguments) wire.Message {
+		return &wire.Page{Last: a.number("last"), More: a.number("more") > 0}
 	}),
 	"announce":        message(func(a arguments) wire.Message { return a.announcement("pointer") }),
 	"announce-forged": message(func(a arguments) wire.Message { return a.announcement("forged") }),

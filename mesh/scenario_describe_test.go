@@ -62,6 +62,8 @@ func (s *scenario) describe(o step.Output) string {
 		return "behind " + describeEvidence(o)
 	case step.OpRecovered:
 		return "recovered from " + to + ": " + describeEvidence(o)
+	case step.OpSentAll:
+		return "all pointers came from " + to
 	case step.OpPlaced:
 		return fmt.Sprintf("agents placed: %d", o.Count)
 	case step.OpQuarantined:
@@ -154,7 +156,15 @@ func describeMessage(m wire.Message) string {
 	case *wire.Decline:
 		return fmt.Sprintf("declined %s version %d, shards %s", m.Key.Config, m.Key.Version, describeShards(m.Shards))
 	case *wire.CatchUp:
+		if m.Paged {
+			return fmt.Sprintf("catch up since %d, one page", m.Since)
+		}
 		return fmt.Sprintf("catch up since %d", m.Since)
+	case *wire.Page:
+		if m.More {
+			return fmt.Sprintf("page up to %d, and more", m.Last)
+		}
+		return fmt.Sprintf("page up to %d, the last", m.Last)
 	case *wire.Adopted:
 		var names []string
 		for _, a := range m.Members {

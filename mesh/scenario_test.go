@@ -26,6 +26,12 @@ func TestTruthAFaultOfAHostIsNotTheVersions(t *testing.T) {
 	runScenario(t, "testdata/scenarios/delayed.txt")
 }
 
+// A recovery waits for the last page of each child: evidence that a child sends meanwhile does not
+// stand for its pointers.
+func TestTruthARecoveryEndsWithTheLastPage(t *testing.T) {
+	runScenario(t, "testdata/scenarios/evidence_root.txt")
+}
+
 func runScenario(t *testing.T, path string) {
 	s := &scenario{t: t, ids: map[string]step.PeerID{}, names: map[step.PeerID]string{}, said: map[string]*wire.Announcement{}}
 	datadriven.RunTest(t, path, s.command)

@@ -90,6 +90,10 @@ func printRecovered(w io.Writer, out api.Recovered) {
 	if out.Silent > 0 {
 		fmt.Fprintf(w, "%d connected hosts did not send all of their pointers in time\n", out.Silent)
 	}
+	if out.LeftOut > 0 {
+		fmt.Fprintf(w, "%d pointers from hosts were left out: there are more than one recovery takes; "+
+			"run 'banyan store recover' once more with --partly\n", out.LeftOut)
+	}
 	if out.Term != 0 {
 		fmt.Fprintf(w, "%d pointers recovered; term %d began, and every pointer is signed anew\n", len(out.Recovered), out.Term)
 	}

@@ -32,7 +32,10 @@ type Recovered struct {
 	Failed []RecoveredPointer `json:"failed"`
 	// Silent is the number of connected hosts that did not send all of their pointers in time.
 	Silent int `json:"silent"`
-	// Stopped is true if the leader still does not write, because of Failed.
+	// LeftOut is the number of pointers that were over the limit of one recovery. A pointer that
+	// several hosts sent counts each time.
+	LeftOut int `json:"left_out"`
+	// Stopped is true if the leader still does not write, because of Failed, Silent or LeftOut.
 	Stopped bool `json:"stopped"`
 }
 

@@ -90,9 +90,11 @@ const (
 	// contradicts it. Peer; Pointer.Announcement or Head.
 	OpBehind
 	// OpRecovered reports, between InRecover and InRecovered, a pointer from below that is newer
-	// than the leader's own or contradicts it, or, as Head, that a child has sent all of its
-	// pointers. Peer; Pointer.Announcement or Head.
+	// than the leader's own or contradicts it. Peer, Pointer.Announcement.
 	OpRecovered
+	// OpSentAll reports, between InRecover and InRecovered, that a child has sent all of its
+	// pointers. Peer.
+	OpSentAll
 	// OpSlow reports a child that does not keep up. Peer.
 	OpSlow
 	// OpGossip asks the agent to join the gossip pool. Addrs.

@@ -69,11 +69,25 @@ func (m *SignedHead) validate() error { return checkLength("head: bytes", len(m.
 // CatchUp asks a node for the pointers that changed after the revision Since.
 type CatchUp struct {
 	Since uint64 `cbor:"1,keyasint"`
+	// Paged asks for one page of them, and a Page after it.
+	Paged bool `cbor:"2,keyasint,omitempty"`
 }
 
 func (*CatchUp) tag() byte { return 8 }
 
 func (*CatchUp) validate() error { return nil }
+
+// Page ends a page of pointers that a CatchUp asked for.
+type Page struct {
+	// Last is the revision of the last pointer of the page; 0 if the page is empty.
+	Last uint64 `cbor:"1,keyasint"`
+	// More is true if pointers with higher revisions follow.
+	More bool `cbor:"2,keyasint,omitempty"`
+}
+
+func (*Page) tag() byte { return 27 }
+
+func (*Page) validate() error { return nil }
 
 // Shadow asks a node to act as the sender's backup: to send a Notice when there is news.
 type Shadow struct {

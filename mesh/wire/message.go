@@ -55,6 +55,7 @@ var decoders = [...]func(data []byte) (Message, error){
 	24: decodeDecline,
 	25: decode[Survey],
 	26: decode[Holdings],
+	27: decode[Page],
 }
 
 // ErrMalformed is wrapped by every error about bytes that are not a valid message.
