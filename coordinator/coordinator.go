@@ -345,7 +345,7 @@ func (c *Coordinator) MetricsAddr() string {
 // node gets everything from the watch of the store.
 func (c *Coordinator) makeNode() error {
 	ctx := context.Background()
-	first, err := c.store.ReserveIndices(ctx, c.region, indexBlock)
+	indices, err := c.takeIndices(ctx)
 	if err != nil {
 		return err
 	}
@@ -364,8 +364,8 @@ func (c *Coordinator) makeNode() error {
 			Planner: tree.PlannerConfig{
 				Fanout:     c.cfg.Fanout,
 				MaxDepth:   c.cfg.MaxDepth,
-				FirstIndex: first + uint32(c.cfg.Cell)<<tree.CellBits,
-				MaxAgents:  indexBlock,
+				FirstIndex: indices.First,
+				Indices:    indices.Count,
 			},
 			Gossip: c.pools.regionAddrs(),
 		},

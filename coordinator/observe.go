@@ -1,10 +1,13 @@
 package coordinator
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	"banyan/body"
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/rollout"
 	"banyan/transport"
@@ -54,6 +57,8 @@ func (c *Coordinator) observe(o step.Output) {
 		c.tracker.with(func(f *rollout.Tracker) { f.Placed(c.cfg.Identity.Identity.Name, c.region, o.Count) })
 		c.roster.signal()
 		c.censusSoon()
+	case step.OpReserve:
+		go c.reserveIndices()
 	case step.OpCensus:
 		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
 		c.rollouts.signal()
@@ -104,6 +109,29 @@ func (c *Coordinator) hearEvidence(o step.Output) {
 		defer c.hearing.Store(false)
 		c.lineage.hear(c.ctx, o)
 	}()
+}
+
+// reserveIndices reserves the next block of agent indices, outside of the driver's goroutine.
+func (c *Coordinator) reserveIndices() {
+	indices, err := c.takeIndices(c.ctx)
+	if err != nil && c.ctx.Err() == nil {
+		c.log.Error("agents that join can't be given an index", "err", err)
+	}
+	c.driver.Input(c.ctx, step.Input{Kind: step.InReserved, Indices: indices})
+}
+
+// takeIndices reserves a block of agent indices. The coordinators of a region have cells of
+// their own.
+func (c *Coordinator) takeIndices(ctx context.Context) (step.Indices, error) {
+	first, err := c.store.ReserveIndices(ctx, c.region, indexBlock)
+	if err != nil {
+		return step.Indices{}, err
+	}
+	if first > 1<<tree.CellBits-indexBlock {
+		return step.Indices{}, fmt.Errorf("the %d agent indices of cell %d of region %s are used up",
+			1<<tree.CellBits, c.cfg.Cell, c.region)
+	}
+	return step.Indices{First: first + uint32(c.cfg.Cell)<<tree.CellBits, Count: indexBlock}, nil
 }
 
 // censusSoon has the node count the region's agents and send the census to the leader.

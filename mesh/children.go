@@ -148,6 +148,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	out = send(from, &wire.Attached{Path: n.up.pathOfChildren()}, out)
 	n.circles.change(now)
 	if who.Role == wire.RoleAgent {
+		n.families.schedule(now)
 		out = n.enroll(now, from, member, out)
 	}
 	if n.root != nil && n.root.recovering {

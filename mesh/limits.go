@@ -6,6 +6,9 @@ import (
 	"banyan/mesh/step"
 )
 
+// busyDelay is the time after which an agent asks again for a place when there is none.
+const busyDelay = time.Second
+
 // Limits of what a node keeps.
 const (
 	// MaxConfigs is the number of (config, region) pairs that a node tracks.
@@ -65,10 +68,15 @@ const (
 // evidencePause is the shortest time between two messages of evidence from a node.
 const evidencePause = step.Time(time.Second)
 
+// familyPeriod is the time between two lists of a relay's children.
+const familyPeriod = step.Time(30 * time.Second)
+
 // Delays that gather several changes into one message.
 const (
 	// ackDelay gathers acknowledgements, and reports for the planner.
 	ackDelay = step.Time(25 * time.Millisecond)
+	// familyDelay gathers the lists of children from below.
+	familyDelay = step.Time(time.Second)
 	// noticeDelay gathers news for the nodes that the node is the backup of.
 	noticeDelay = step.Time(50 * time.Millisecond)
 	// circleDelay gathers changes of the tree before the circles change.

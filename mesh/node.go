@@ -80,6 +80,7 @@ type Node struct {
 	shadows  shadows
 	circles  circles
 	reports  reports
+	families families
 	survey   survey
 
 	pointers pointers
@@ -102,6 +103,7 @@ func NewNode(cfg Config) *Node {
 		survey:  survey{flushAt: step.Never},
 	}
 	jitter := jitter{rand.New(rand.NewPCG(cfg.Seed, 0x62616e79616e))}
+	n.families = newFamilies(jitter)
 	n.up = newUpstream(&n.cfg, n.peers, &n.pointers, jitter, n.attachment)
 	n.pointers = newPointers(&n.cfg)
 	n.swarm = swarm.New(swarm.Config{
@@ -154,7 +156,8 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 		return n.reportDrift(in, out)
 	case step.InHint:
 		n.up.onHint(now, in.Revision)
-	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey, step.InRecover, step.InRecovered:
+	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey, step.InRecover, step.InRecovered,
+		step.InReserved:
 		if n.root != nil {
 			return n.stepRoot(now, in, out)
 		}
@@ -228,6 +231,8 @@ func (n *Node) stepRoot(now step.Time, in step.Input, out step.Outputs) step.Out
 		return n.takeCensus(now, out)
 	case step.InRelease:
 		return n.root.report(n.root.quarantine.Release(in.Name), out)
+	case step.InReserved:
+		n.root.reserved(in.Indices)
 	case step.InDoubt:
 		n.root.planner.Doubt(now, in.Name)
 	case step.InRecover:
@@ -294,6 +299,8 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 		return n.onGone(now, from, m, out)
 	case *wire.Adopted:
 		return n.onAdopted(now, from, m, out)
+	case *wire.Families:
+		return n.onFamilies(now, from, m, out)
 	case *wire.RollCall:
 		return n.onRollCall(now, from, m, out)
 	case *wire.Accusation:
@@ -312,7 +319,7 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 
 // Deadline returns when the node wants the next InTick; step.Never for none.
 func (n *Node) Deadline() step.Time {
-	return min(n.up.deadline(), n.acks.flushAt, n.settler.retries.wakeAt, n.reports.flushAt, n.shadows.flushAt,
+	return min(n.up.deadline(), n.acks.flushAt, n.settler.retries.wakeAt, n.reports.flushAt, n.families.deadline(), n.shadows.flushAt,
 		n.circles.flushAt, n.root.deadline(), n.survey.flushAt, n.swarm.Deadline())
 }
 
@@ -332,6 +339,9 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 	}
 	if now >= n.reports.flushAt {
 		out = n.reports.flush(&n.up, out)
+	}
+	if now >= n.families.deadline() {
+		out = n.tickFamilies(now, out)
 	}
 	if now >= n.shadows.flushAt {
 		out = n.shadows.flush(n.pointers.progress(), out)

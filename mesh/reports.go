@@ -114,20 +114,27 @@ func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out step.Ou
 	return n.root.reportPlaced(out)
 }
 
-// onRollCall reports all children, and has them report theirs.
+// onRollCall reports the node's children if the node is asked, and passes the question on to them.
 func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out step.Outputs) step.Outputs {
-	if !n.up.isParent(from) {
+	if !n.up.isParent(from) || n.root != nil {
 		return out
 	}
+	own := n.up.index - 1
+	asked := len(m.Of) == 0 || slices.Contains(m.Of, own)
+	others := len(m.Of) == 0 || slices.ContainsFunc(m.Of, func(index uint32) bool { return index != own })
 	for i := range n.children {
 		c := &n.children[i]
 		if c.role != wire.RoleAgent {
 			continue
 		}
-		member := c.member
-		member.Children = 0 // the child reports its own children
-		n.reports.add(now, member)
-		out = send(c.peer, m, out)
+		if asked {
+			member := c.member
+			member.Children = 0 // the child reports its own children
+			n.reports.add(now, member)
+		}
+		if others {
+			out = send(c.peer, m, out)
+		}
 	}
 	return out
 }

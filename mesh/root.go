@@ -5,6 +5,7 @@ import (
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
+	"errors"
 )
 
 // RootConfig configures what only a coordinator's node has. The zero value is usable.
@@ -25,6 +26,7 @@ type root struct {
 	quarantine *tree.Quarantine
 	admission  tree.Admission
 	gossip     []string
+	reserving  bool // the driver reserves more agent indices
 
 	recovering bool                   // the children are asked for all of their pointers
 	asked      map[step.PeerID]uint64 // revision after which each child was asked for a page
@@ -58,6 +60,32 @@ func (r *root) reportPlaced(out step.Outputs) step.Outputs {
 		out = append(out, step.Output{Op: step.OpCloned, Name: c.Agent, Reason: c.Addrs[0] + " and " + c.Addrs[1]})
 	}
 	return append(out, step.Output{Op: step.OpPlaced, Count: r.planner.Placed()})
+}
+
+// reportCorrected is like reportPlaced if the planner's picture has changed since before, a value of
+// Planner.Changes.
+func (r *root) reportCorrected(before uint64, out step.Outputs) step.Outputs {
+	if r.planner.Changes() == before {
+		return out
+	}
+	return r.reportPlaced(out)
+}
+
+// reserve asks for agent indices before they run out.
+func (r *root) reserve(out step.Outputs) step.Outputs {
+	if r.reserving || !r.planner.NeedsIndices() {
+		return out
+	}
+	r.reserving = true
+	return append(out, step.Output{Op: step.OpReserve})
+}
+
+// reserved takes the indices that the driver reserved. Without any, the next join asks again.
+func (r *root) reserved(x step.Indices) {
+	r.reserving = false
+	if x.Count > 0 {
+		r.planner.Reserved(x.First, x.Count)
+	}
 }
 
 // report appends what changed in the quarantine.
@@ -153,6 +181,10 @@ func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Ou
 		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Name: m.Accuse})
 	}
 	placement, err := n.root.planner.Join(now, who.Name, m)
+	out = n.root.reserve(out)
+	if errors.Is(err, tree.ErrBusy) {
+		return send(from, &wire.Rejected{Reason: err.Error(), After: uint32(busyDelay.Milliseconds())}, out)
+	}
 	if err != nil {
 		return send(from, &wire.Rejected{Reason: err.Error()}, out)
 	}

@@ -278,7 +278,20 @@ var commands = map[string]func(*scenario, arguments) string{
 	"accusation": message(func(a arguments) wire.Message {
 		return &wire.Accusation{Accuser: a.index("accuser"), Name: a.text("name", "")}
 	}),
-	"roll-call": message(func(arguments) wire.Message { return &wire.RollCall{} }),
+	"roll-call": message(func(a arguments) wire.Message {
+		m := &wire.RollCall{}
+		for _, i := range a.numbers("of") {
+			m.Of = append(m.Of, uint32(i))
+		}
+		return m
+	}),
+	"family": message(func(a arguments) wire.Message {
+		f := wire.Family{Parent: a.index("parent")}
+		for _, i := range a.numbers("children") {
+			f.Children = append(f.Children, uint32(i))
+		}
+		return &wire.Families{Families: []wire.Family{f}}
+	}),
 	"news-census": message(func(a arguments) wire.Message {
 		return &wire.Census{Agents: a.index("agents")}
 	}),

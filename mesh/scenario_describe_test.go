@@ -186,7 +186,12 @@ func describeMessage(m wire.Message) string {
 	case *wire.Shadow:
 		return "be my backup"
 	case *wire.RollCall:
+		if len(m.Of) > 0 {
+			return fmt.Sprintf("roll call of %v", m.Of)
+		}
 		return "roll call"
+	case *wire.Families:
+		return fmt.Sprintf("families %v", m.Families)
 	case *wire.Notice:
 		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
 	case *wire.Accusation:

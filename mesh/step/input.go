@@ -24,6 +24,8 @@ type Input struct {
 	Revision uint64
 	// Name is the name of an agent.
 	Name string
+	// Indices are agent indices that were reserved.
+	Indices Indices
 	// Drift is the state of the file of Body.Version.
 	Drift wire.DriftState
 }
@@ -111,12 +113,20 @@ const (
 	// InSurvey: the coordinator asks all agents what they hold of a version.
 	// Body.Version; Body.Request is the number of the survey, which OpHoldings repeats.
 	InSurvey
+	// InReserved: an OpReserve ended. Indices; none if it failed.
+	InReserved
 	// InRecover: the leader's store has lost writes. The children are asked for all of their
 	// pointers until InRecovered comes.
 	InRecover
 	// InRecovered: the recovery has ended.
 	InRecovered
 )
+
+// Indices are agent indices that no agent has.
+type Indices struct {
+	First uint32
+	Count int
+}
 
 // Link is what is known of a link, or of an attempt to dial.
 type Link struct {

@@ -104,6 +104,8 @@ const (
 	OpAcked
 	// OpPlaced reports the number of agents that have a place in the root's tree. Count.
 	OpPlaced
+	// OpReserve asks for agent indices for the planner to give out; see InReserved.
+	OpReserve
 	// OpCensus reports a census of the coordinator Name. Name, Region, Count; Message is a *wire.Census.
 	OpCensus
 	// OpAccused reports an agent that left the parent called Name for a fault. Peer, Name.

@@ -33,31 +33,19 @@ func (p *Planner) chooseBackups(agent *place, avoid []string) []*place {
 }
 
 func (p *Planner) fitsAsBackup(c, agent *place, avoid []string) bool {
-	if p.places[c.index] != c || !p.mayHaveChild(c, agent) || c == agent.parent {
+	if !p.mayHaveChild(c, agent) || c == agent.parent || c.flappy(p.now) {
 		return false
 	}
-	if slices.Contains(agent.backups, c) || slices.Contains(avoid, c.name) || c.shadows >= 2*c.slots {
-		return false
-	}
-	_, attached := p.depth(c)
-	return attached
+	return !slices.Contains(agent.backups, c) && !slices.Contains(avoid, c.name) && c.shadows < 2*c.slots
 }
 
 // sharesFate reports whether c is likely to fail together with the agent's parent: c is
 // in the same branch or, for the first backup, in the parent's zone.
 func (p *Planner) sharesFate(c, agent *place) bool {
-	if p.branch(c) == p.branch(agent) {
+	if c.branch == agent.branch {
 		return true
 	}
 	first := len(agent.backups) == 0
 	severalZones := len(p.rooms.zones) > 2 // the root has a zone without a name
 	return first && severalZones && agent.parent != &p.root && c.zone() == agent.parent.zone()
-}
-
-// branch returns the child of the root that c hangs below. Two branches do not fail together.
-func (p *Planner) branch(c *place) *place {
-	for c != nil && c != &p.root && c.parent != &p.root {
-		c = c.parent
-	}
-	return c
 }

@@ -23,61 +23,92 @@ type Candidate struct {
 // each candidate those in the wave. At most wire.MaxWaves candidates are counted, in
 // the given order.
 func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate) *wire.Census {
+	p.expire(now)
 	p.settleClones(now)
 	c := &wire.Census{
 		Agents:    uint32(p.Placed()),
 		Labels:    p.countLabels(),
 		Audiences: p.countAudiences(),
 	}
-	present := roaring.New()
-	for index, a := range p.places {
-		if a.attached() && !a.cloned(now) { // nobody knows for which instance a clone speaks
-			present.Add(index)
-		}
-	}
-	if err := c.SetPresent(present); err != nil {
+	if err := c.SetPresent(p.countable(now)); err != nil {
 		panic(err) // writing to memory does not fail
 	}
 	for _, key := range q.sorted() {
 		entry := q.cases[key].Quarantined
-		c.SetAudience(&entry, p.places[key.index].Subscriptions)
+		if agent := p.places[key.index]; agent != nil {
+			c.SetAudience(&entry, agent.Subscriptions)
+		}
 		entry.Millis = uint64((now - q.cases[key].since) / 1e6)
 		c.Quarantined = append(c.Quarantined, entry)
 	}
-	for _, candidate := range candidates[:min(len(candidates), wire.MaxWaves)] {
-		c.Waves = append(c.Waves, waveSize(p, q, candidate))
-	}
+	c.Waves = p.countWaves(q, candidates[:min(len(candidates), wire.MaxWaves)])
 	return c
 }
 
-// waveSize counts the agents that a pointer with a candidate concerns.
-func waveSize(p *Planner, q *Quarantine, candidate Candidate) wire.WaveSize {
-	pointer := candidate.Pointer
-	size := wire.WaveSize{Config: pointer.Config, Position: pointer.Position()}
-	for _, a := range p.places {
-		subscribed := a.attached() && a.Subscriptions.Include(pointer.Config)
-		if !subscribed || q.excuses(a.index, pointer.Config, candidate.Since) {
-			continue
+// countable returns the indices of the agents whose acknowledgements count: nobody knows for
+// which instance a clone speaks.
+func (p *Planner) countable(now step.Time) *roaring.Bitmap {
+	present := p.tally.present
+	for _, c := range p.doubles {
+		if c.cloned(now) && present == p.tally.present {
+			present = present.Clone()
 		}
-		size.Agents++
-		if pointer.Wave.Covers(pointer.Config, a.name, a.Labels) {
-			size.InWave++
+		if c.cloned(now) {
+			present.Remove(c.index)
 		}
 	}
-	return size
+	return present
+}
+
+// countWaves counts the agents that each pointer with a candidate concerns. A pointer that was not
+// counted before costs a look at every agent; after that the tally follows.
+func (p *Planner) countWaves(q *Quarantine, candidates []Candidate) []wire.WaveSize {
+	for _, w := range p.tally.waves {
+		w.asked = false
+	}
+	var sizes []wire.WaveSize
+	for _, candidate := range candidates {
+		w := p.wave(candidate.Pointer)
+		w.asked = true
+		excused := wave{pointer: candidate.Pointer}
+		q.countExcused(candidate, &excused)
+		sizes = append(sizes, wire.WaveSize{
+			Config:   candidate.Pointer.Config,
+			Position: candidate.Pointer.Position(),
+			Agents:   uint32(w.agents - excused.agents),
+			InWave:   uint32(w.inWave - excused.inWave),
+		})
+	}
+	for key, w := range p.tally.waves {
+		if !w.asked {
+			delete(p.tally.waves, key)
+		}
+	}
+	return sizes
+}
+
+// wave returns the counts for a pointer.
+func (p *Planner) wave(pointer *record.Pointer) *wave {
+	key := waveKey{pointer.Config, pointer.Position()}
+	w := p.tally.waves[key]
+	if w == nil {
+		w = &wave{pointer: pointer}
+		for _, c := range p.places {
+			if c.attached() {
+				w.count(c, 1)
+			}
+		}
+		p.tally.waves[key] = w
+	}
+	return w
 }
 
 // countLabels counts attached agents by label, "key=value". It returns the
 // wire.MaxCensusLabels most frequent labels.
 func (p *Planner) countLabels() map[string]uint32 {
-	counts := map[string]uint32{}
-	for _, a := range p.places {
-		if !a.attached() {
-			continue
-		}
-		for key, value := range a.Labels {
-			counts[key+"="+value]++
-		}
+	counts := make(map[string]uint32, len(p.tally.labels))
+	for l, n := range p.tally.labels {
+		counts[l.key+"="+l.value] = n
 	}
 	return mostFrequent(counts, wire.MaxCensusLabels)
 }
@@ -87,11 +118,9 @@ func (p *Planner) countLabels() map[string]uint32 {
 // subscriptions, whose agents then count as subscribers of everything: a rollout waits
 // in vain for some agents rather than for too few.
 func (p *Planner) countAudiences() []wire.Audience {
-	counts := map[string]uint32{}
-	for _, a := range p.places {
-		if a.attached() && a.Subscriptions != "" {
-			counts[string(a.Subscriptions)]++
-		}
+	counts := make(map[string]uint32, len(p.tally.audiences))
+	for s, n := range p.tally.audiences {
+		counts[string(s)] = n
 	}
 	var all []wire.Audience
 	for s, n := range mostFrequent(counts, wire.MaxAudiences) {

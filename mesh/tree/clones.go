@@ -41,6 +41,7 @@ func (p *Planner) meet(now step.Time, agent *place, d wire.Description) {
 		agent.others = slices.Delete(agent.others, back, back+1)
 		if agent.clonedAt == 0 {
 			p.clones = append(p.clones, Clone{Agent: agent.name, Addrs: [2]string{agent.Addr, d.Addr}})
+			p.doubles = append(p.doubles, agent)
 		}
 		agent.clonedAt = max(now, 1)
 	}
@@ -73,16 +74,18 @@ func (c *place) cloned(now step.Time) bool {
 
 // live reports whether the instance is a child of a node that is in the tree.
 func (i instance) live() bool {
-	return i.parent != nil && (i.parent.parent == nil && i.parent.name == "" || i.parent.attached())
+	return i.parent != nil && i.parent.attached()
 }
 
 // settleClones forgets clones of which one instance is gone.
 func (p *Planner) settleClones(now step.Time) {
-	for _, c := range p.places {
-		if c.clonedAt != 0 && !c.cloned(now) {
-			c.clonedAt = 0
+	p.doubles = slices.DeleteFunc(p.doubles, func(c *place) bool {
+		if c.cloned(now) {
+			return false
 		}
-	}
+		c.clonedAt = 0
+		return true
+	})
 }
 
 // TakeClones returns the clones that were noticed since the last call.

@@ -50,6 +50,7 @@ func TestTruthTwoInstancesOfOneIdentityAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.AdoptRoot(0, wire.Member{Index: relay.Index, Name: "relay", Description: described(9, "r:1")})
 	join(1, "a:1")
 	join(2, "b:1") // a restart, as far as is known
 	if got := p.TakeClones(); len(got) != 0 || clones(p) != nil || present(t, p, q) != 2 {

@@ -11,6 +11,8 @@ const (
 	DefaultFanout = 16
 	// DefaultMaxAgents is the default number of agents under a coordinator.
 	DefaultMaxAgents = 1 << 17
+	// fewIndices is the number of agent indices below which more are reserved.
+	fewIndices = 512
 	// DefaultGrace is the time for which the place of a gone agent is kept.
 	DefaultGrace = 30 * time.Second
 
@@ -46,11 +48,24 @@ const (
 )
 
 const (
-	// A stay shorter than flapStay is a flap. An agent with maxFlaps flaps in a row does
-	// not relay until the agent has stayed for steadyStay.
-	flapStay   = step.Time(time.Minute)
-	steadyStay = step.Time(10 * time.Minute)
-	maxFlaps   = 3
+	// forgetAfter is the time after which an agent that is not attached loses its place.
+	forgetAfter = step.Time(time.Hour)
+	// confirmTime is the time within which the parent of an agent that joined must report the
+	// agent as its child.
+	confirmTime = step.Time(45 * time.Second)
+	// settleTime is the time for which a change of the tree is not corrected by a roster: the
+	// roster may be older than the change.
+	settleTime = step.Time(20 * time.Second)
+
+	// A stay shorter than flapStay is a flap. An agent with maxFlaps flaps gets children only
+	// if no other agent has room. A flap is forgiven after flapDecay.
+	flapStay  = step.Time(time.Minute)
+	maxFlaps  = 3
+	flapDecay = step.Time(5 * time.Minute)
+	// If more than one agent in flapShare flaps within a flapStay, and more than minFlappers, the
+	// fault is in the network, and further flaps of that time are not counted.
+	flapShare   = 16
+	minFlappers = 8
 
 	// doubtTime is the time for which an agent gets no children after another node could
 	// not reach the agent: the report that the agent is dead may still be on its way.

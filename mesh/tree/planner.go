@@ -18,10 +18,14 @@ type PlannerConfig struct {
 	// MaxDepth is the largest number of hops between the root and an agent; 0 means no
 	// limit. The root takes an agent that would be deeper, beyond the root's fan-out.
 	MaxDepth int
-	// FirstIndex is the first agent index to give out. Lower indices belong to agents
-	// that joined an earlier incarnation of this coordinator.
+	// FirstIndex is the first of Indices agent indices to give out; see Planner.Reserved.
+	// Lower indices of the cell belong to agents that joined an earlier incarnation of this
+	// coordinator.
 	FirstIndex uint32
-	// MaxAgents is the largest number of agents in the tree; 0 means DefaultMaxAgents.
+	// Indices is the number of indices to give out; 0 means DefaultMaxAgents.
+	Indices int
+	// MaxAgents is the largest number of agents in the tree, with those that left within
+	// forgetAfter; 0 means DefaultMaxAgents.
 	MaxAgents int
 	// Grace is the time for which the place of a gone agent is kept; 0 means DefaultGrace.
 	Grace time.Duration
@@ -32,28 +36,44 @@ type PlannerConfig struct {
 // agents first. The planner moves no agent that has a place: a join moves the joining
 // agent, and a leave moves the children of the agent that left.
 type Planner struct {
-	cfg    PlannerConfig
-	next   uint32 // next index to give out
-	places map[uint32]*place
-	byName map[string]uint32
-	root   place
-	placed int       // agents that have a parent and have not left
-	gossip int       // agents in the gossip pool
-	now    step.Time // of the present Join
-	rooms  rooms
-	// leavers are the gone agents with a kept place, the earliest first.
-	leavers []*place
-	// relays are considered as backups in turn. Some of them may not relay any more.
-	relays []*place
-	turn   int
-	clones []Clone // noticed since the last TakeClones
+	cfg     PlannerConfig
+	indices indices
+	places  map[uint32]*place
+	byName  map[string]uint32
+	root    place
+	gossip  int       // agents in the gossip pool
+	now     step.Time // of the present Join
+	rooms   rooms
+	tally   tally
+	// lapsing are places that lost their path to the root, the earliest first; forgetting are
+	// those of them whose grace time has ended.
+	lapsing    []absence
+	forgetting []absence
+	// unconfirmed are the agents that joined, the earliest first.
+	unconfirmed []unconfirmed
+	// relays are the attached relays. They are considered as backups in turn.
+	relays  []*place
+	turn    int
+	flaps   flaps
+	clones  []Clone  // noticed since the last TakeClones
+	doubles []*place // agents with clones
 	// suspects are the accused relays, the earliest first. A suspect gets no children.
 	// The list is short, so that lying agents can't take relay duty from every agent.
 	suspects []*place
 }
 
-// ErrFull is wrapped by the error of a Join when the tree takes no more agents.
-var ErrFull = errors.New("the tree is full")
+// unconfirmed is an agent that joined, and whose parent has yet to report the agent.
+type unconfirmed struct {
+	place *place
+	since step.Time
+}
+
+var (
+	// ErrFull is wrapped by the error of a Join when the tree takes no more agents.
+	ErrFull = errors.New("the tree is full")
+	// ErrBusy is wrapped by the error of a Join that may succeed some moments later.
+	ErrBusy = errors.New("there is no place at the moment")
+)
 
 // NewPlanner returns a planner of an empty tree.
 func NewPlanner(cfg PlannerConfig) *Planner {
@@ -63,24 +83,29 @@ func NewPlanner(cfg PlannerConfig) *Planner {
 	if cfg.MaxAgents <= 0 {
 		cfg.MaxAgents = DefaultMaxAgents
 	}
+	if cfg.Indices <= 0 {
+		cfg.Indices = DefaultMaxAgents
+	}
 	if cfg.Grace <= 0 {
 		cfg.Grace = DefaultGrace
 	}
 	p := &Planner{
 		cfg:    cfg,
-		next:   cfg.FirstIndex,
 		places: map[uint32]*place{},
 		byName: map[string]uint32{},
+		tally:  newTally(),
 	}
+	p.Reserved(cfg.FirstIndex, cfg.Indices)
 	p.root.Relay = true
+	p.root.branch = &p.root
 	p.root.slots = cfg.Fanout
 	p.offer(&p.root)
 	return p
 }
 
 // Join gives the agent called name a place. An agent joining again keeps its index
-// and its children and, within the grace time, its parent, unless the agent asks to
-// avoid that parent. The error wraps ErrFull.
+// and, if the same process joins, its children. Within the grace time the agent keeps its
+// parent too, unless the agent asks to avoid that parent. The error wraps ErrFull or ErrBusy.
 func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placement, error) {
 	p.now = now
 	p.expire(now)
@@ -91,12 +116,17 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 	p.suspect(agent, join.Accuse)
 	p.Doubt(now, join.Avoid...)
 	parent := agent.parent
-	p.detach(agent)
+	p.detach(now, agent)
 	if parent == nil || slices.Contains(join.Avoid, parent.name) || !p.mayHaveChild(parent, agent) {
 		parent = p.findParent(agent, join.Avoid)
 	}
-	p.attach(agent, parent)
+	if parent == &p.root && parent.children >= wire.MaxChildren {
+		return wire.Placement{}, fmt.Errorf("%w: no relay has room, and the root has %d children", ErrBusy, parent.children)
+	}
 	agent.since = now
+	agent.confirmed = false
+	p.unconfirmed = append(p.unconfirmed, unconfirmed{agent, now})
+	p.attach(now, agent, parent)
 	placement := wire.Placement{Index: agent.index, Parent: parent.location()}
 	for _, b := range p.chooseBackups(agent, join.Avoid) {
 		placement.Backups = append(placement.Backups, b.location())
@@ -108,23 +138,23 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
-		agent.countFlap(now)
-		p.meet(now, agent, join.Description)
+		p.countFlap(now, agent)
+		p.replace(now, agent, join.Description)
 		p.describe(agent, join.Description)
 		return agent, nil
 	}
 	if len(p.places) >= p.cfg.MaxAgents {
 		return nil, fmt.Errorf("%w: it has %d agents", ErrFull, len(p.places))
 	}
-	agent := &place{index: p.next, name: name, since: now}
-	if held := join.Index; held > 0 && p.mayKeepIndex(held-1) {
-		agent.index = held - 1
-	} else {
-		if p.next-p.cfg.FirstIndex >= uint32(p.cfg.MaxAgents) {
-			return nil, fmt.Errorf("%w: its %d indices are used up", ErrFull, p.cfg.MaxAgents)
+	index := join.Index - 1
+	if join.Index == 0 || !p.mayKeepIndex(index) {
+		var err error
+		index, err = p.indices.take()
+		if err != nil {
+			return nil, err
 		}
-		p.next++
 	}
+	agent := &place{index: index, name: name, since: now}
 	p.places[agent.index] = agent
 	p.byName[name] = agent.index
 	p.describe(agent, join.Description)
@@ -132,49 +162,60 @@ func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, er
 }
 
 // mayKeepIndex reports whether a joining agent may keep an index that the agent already
-// has. Such an index was given out by an earlier incarnation of this coordinator, or by
-// another cell, so this planner gives the index to no other agent.
+// has: no other agent has the index, and this planner will give the index to no other.
 func (p *Planner) mayKeepIndex(index uint32) bool {
-	if p.places[index] != nil {
-		return false
+	return p.places[index] == nil && p.indices.given(index)
+}
+
+// replace notes the instance that a description of an agent comes from. The children of
+// a process that ended are its children no longer.
+func (p *Planner) replace(now step.Time, agent *place, d wire.Description) {
+	replaced := agent.Instance != 0 && d.Instance != 0 && agent.Instance != d.Instance
+	p.meet(now, agent, d)
+	if replaced {
+		p.orphan(now, agent)
 	}
-	return index < p.cfg.FirstIndex || cellOf(index) != cellOf(p.cfg.FirstIndex)
 }
 
 // describe stores the description of an agent.
 func (p *Planner) describe(agent *place, d wire.Description) {
+	attached := agent.attached()
+	if attached {
+		p.tally.remove(agent)
+		p.unlistRelay(agent)
+	}
 	agent.Description = d
 	agent.slots = p.cfg.Fanout
 	if d.Capacity > 0 {
 		agent.slots = min(int(d.Capacity), wire.MaxChildren)
 	}
-	p.offer(agent)
-	if agent.eligible() && !agent.listed {
-		agent.listed = true
-		p.relays = append(p.relays, agent)
+	if attached {
+		p.tally.add(agent)
+		p.listRelay(agent)
+		p.offer(agent)
 	}
 }
 
-func (p *Planner) attach(agent, parent *place) {
-	agent.parent = parent
+// attach makes an agent without a parent a child of parent.
+func (p *Planner) attach(now step.Time, agent, parent *place) {
+	agent.link(parent)
 	agent.gone = false
-	parent.children++
-	p.placed++
-	p.offer(agent)
+	agent.changed = now
+	if parent.attached() {
+		p.connect(agent)
+	}
 }
 
-// detach takes an agent off its parent.
-func (p *Planner) detach(agent *place) {
+// detach takes an agent off its parent, if the agent has one.
+func (p *Planner) detach(now step.Time, agent *place) {
 	parent := agent.parent
 	if parent == nil {
 		return
 	}
-	if !agent.gone {
-		p.placed--
-	}
-	agent.parent = nil
+	p.disconnect(now, agent)
+	agent.unlink()
 	agent.gone = false
-	parent.children--
+	agent.changed = now
 	p.offer(parent)
 }
 
@@ -200,22 +241,15 @@ func (p *Planner) leave(now step.Time, index uint32, parent *place) {
 		agent.parted(parent)
 		return
 	}
-	agent.gone = true
-	agent.leftAt = now
-	p.placed--
-	p.leavers = append(p.leavers, agent)
+	p.lose(now, agent)
 	p.expire(now)
 }
 
-// expire gives back the places whose grace time has ended.
-func (p *Planner) expire(now step.Time) {
-	for len(p.leavers) > 0 && now >= p.leavers[0].leftAt.Add(p.cfg.Grace) {
-		agent := p.leavers[0]
-		p.leavers = p.leavers[1:]
-		if agent.gone && now >= agent.leftAt.Add(p.cfg.Grace) {
-			p.detach(agent)
-		}
-	}
+// lose notes that an agent has left its parent. The place is kept for the grace time.
+func (p *Planner) lose(now step.Time, agent *place) {
+	p.disconnect(now, agent)
+	agent.gone = true
+	agent.changed = now
 }
 
 // Doubt reports agents that another node could not reach, or left. A doubted agent gets
@@ -249,21 +283,20 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 		agent = &place{index: m.Index, name: m.Name, since: now}
 		p.places[m.Index] = agent
 		p.byName[m.Name] = m.Index
-		if m.Index >= p.next && m.Index-p.cfg.FirstIndex < uint32(p.cfg.MaxAgents) {
-			p.next = m.Index + 1
-		}
+		p.indices.skip(m.Index)
 	}
 	if agent.name != m.Name || parent.isBelow(agent) {
 		return
 	}
-	p.meet(now, agent, m.Description)
+	p.replace(now, agent, m.Description)
 	p.describe(agent, m.Description)
 	agent.parted(parent) // a parent has one child of a name
+	agent.confirmed = true
 	if agent.parent == parent && !agent.gone {
 		return
 	}
-	p.detach(agent)
-	p.attach(agent, parent)
+	p.detach(now, agent)
+	p.attach(now, agent, parent)
 }
 
 // AdmitToGossip reports whether the agent with the given index, which must have a place,
@@ -271,12 +304,19 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 // in the pool, and keep it.
 func (p *Planner) AdmitToGossip(index uint32) bool {
 	c := p.places[index]
-	depth, _ := p.depth(c)
-	if !c.gossips && c.eligible() && depth <= gossipDepth && p.gossip < MaxGossip {
+	if !c.gossips && c.eligible() && c.attached() && c.hops <= gossipDepth && p.gossip < MaxGossip {
 		c.gossips = true
 		p.gossip++
 	}
 	return c.gossips
+}
+
+// retireFromGossip frees the place in the pool of an agent that is gone.
+func (p *Planner) retireFromGossip(c *place) {
+	if c.gossips {
+		c.gossips = false
+		p.gossip--
+	}
 }
 
 // Children returns the number of children that the planner knows of an agent.
@@ -287,8 +327,11 @@ func (p *Planner) Children(index uint32) int {
 	return 0
 }
 
-// Placed returns the number of agents that have a parent and have not left.
-func (p *Planner) Placed() int { return p.placed }
+// Changes returns the number of times that an agent became attached, or ceased to be.
+func (p *Planner) Changes() uint64 { return p.tally.changes }
+
+// Placed returns the number of agents that have a path to the root.
+func (p *Planner) Placed() int { return p.tally.agents }
 
 // Name returns the name of the agent with the given index; "" if unknown.
 func (p *Planner) Name(index uint32) string {
@@ -307,7 +350,7 @@ type AgentPlace struct {
 	Labels map[string]string
 	// Parent is the name of the parent; "" for the coordinator.
 	Parent string
-	// Depth is the number of hops from the coordinator.
+	// Depth is the number of hops from the coordinator, or was when the agent was attached last.
 	Depth    int
 	Children int
 	// Attached is false for an agent that left and has not come back.
@@ -326,16 +369,15 @@ type AgentPlace struct {
 func (p *Planner) Agents() []AgentPlace {
 	agents := make([]AgentPlace, 0, len(p.places))
 	for _, a := range p.places {
-		depth, attached := p.depth(a)
 		out := AgentPlace{
 			Index:         a.index,
 			Name:          a.name,
 			Addr:          a.Addr,
 			Relay:         a.Relay,
 			Labels:        a.Labels,
-			Depth:         depth,
+			Depth:         a.hops,
 			Children:      a.children,
-			Attached:      attached && !a.gone,
+			Attached:      a.attached(),
 			Confined:      a.confined,
 			Subscriptions: a.Subscriptions.Scopes(),
 			Clones:        a.addrs(),

@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -41,7 +42,12 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 				delete(m.parent, name)
 				continue
 			}
-			join := &wire.Join{Description: wire.Description{Addr: name, Relay: rapid.IntRange(0, 3).Draw(t, "relay") > 0}}
+			join := &wire.Join{Description: wire.Description{
+				Addr:          name,
+				Relay:         rapid.IntRange(0, 3).Draw(t, "relay") > 0,
+				Labels:        map[string]string{"rack": fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "rack"))},
+				Subscriptions: wire.Subscriptions(rapid.SampledFrom([]string{"", "a/", "b/"}).Draw(t, "subscriptions")),
+			}}
 			if m.present[name] {
 				join.Avoid = []string{m.parent[name]}
 			}
@@ -56,10 +62,47 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			m.parent[name], m.present[name] = placed.Parent.Name, true
 			m.check(t, name, fanout, placed.Parent.Name)
 		}
-		if p.Placed() != len(m.parent) {
-			t.Errorf("the planner counts %d placed, %d are", p.Placed(), len(m.parent))
+		if p.Placed() != m.attached() {
+			t.Errorf("the planner counts %d placed, %d are", p.Placed(), m.attached())
 		}
+		checkTally(t, p)
 	})
+}
+
+// attached returns the number of agents with a path to the root.
+func (m *model) attached() (n int) {
+	for name := range m.parent {
+		at, ok := name, true
+		for ok && at != "" {
+			at, ok = m.parent[at]
+		}
+		if ok {
+			n++
+		}
+	}
+	return n
+}
+
+// checkTally compares the counts that follow each change with a count of all agents.
+func checkTally(t *rapid.T, p *Planner) {
+	want := newTally()
+	for _, c := range p.places {
+		path := c
+		for path != &p.root && path != nil && !path.gone {
+			path = path.parent
+		}
+		if path == &p.root {
+			want.add(c)
+		}
+	}
+	got := &p.tally
+	if got.agents != want.agents || !got.present.Equals(want.present) ||
+		!maps.Equal(got.labels, want.labels) || !maps.Equal(got.audiences, want.audiences) {
+		t.Errorf("the tally has %v, a count %v", got, want)
+	}
+	if len(p.relays) > want.agents {
+		t.Errorf("%d relays of %d attached agents", len(p.relays), want.agents)
+	}
 }
 
 func (m *model) check(t *rapid.T, name string, fanout int, parent string) {
@@ -154,13 +197,18 @@ func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 	}
 }
 
-// fill places n agents in three zones.
+// fill places n agents in three zones. Their parents report them.
 func fill(t testing.TB, p *Planner, n int) {
 	t.Helper()
 	for i := range n {
-		if _, err := p.Join(step.Time(i)*step.Time(time.Millisecond), fmt.Sprint(i), &wire.Join{Description: wire.Description{Addr: fmt.Sprint(i), Relay: true, Labels: map[string]string{wire.ZoneLabel: fmt.Sprint(i % 3)}}}); err != nil {
+		now := step.Time(i) * step.Time(time.Millisecond)
+		d := relay(fmt.Sprint(i))
+		d.Labels = map[string]string{wire.ZoneLabel: fmt.Sprint(i % 3)}
+		placed, err := p.Join(now, fmt.Sprint(i), &wire.Join{Description: d})
+		if err != nil {
 			t.Fatal(err)
 		}
+		confirm(p, now, placed.Index)
 	}
 }
 
@@ -191,8 +239,8 @@ func TestChurnMovesFewOthers(t *testing.T) {
 		c := p.places[index]
 		p.leave(now, index, c.parent)
 	}
-	now += step.Time(time.Hour)
-	// Orphans ask for another place; so does everyone who left, an hour later.
+	now += step.Time(10 * time.Second)
+	// Orphans ask for another place; so does everyone who left, 10 seconds later.
 	for index := range uint32(agents) {
 		c := p.places[index]
 		switch {
@@ -223,8 +271,7 @@ func TestNobodyIsDeeperThanTheLimit(t *testing.T) {
 	fill(t, p, 100)
 	deepest, atRoot := 0, 0
 	for _, c := range p.places {
-		depth, _ := p.depth(c)
-		deepest = max(deepest, depth)
+		deepest = max(deepest, c.hops)
 		if c.parent == &p.root {
 			atRoot++
 		}
@@ -247,7 +294,7 @@ func TestBackupsAreNeverBelowWhoHasThemAndElsewhere(t *testing.T) {
 		}
 		if len(c.backups) > 0 && c.parent != &p.root {
 			with++
-			if p.branch(c.backups[0]) != p.branch(c) {
+			if c.backups[0].branch != c.branch {
 				far++
 			}
 		}
@@ -268,8 +315,7 @@ func TestAgentsHangInTheirOwnZone(t *testing.T) {
 		if c.parent == &p.root || c.parent.zone() == c.zone() {
 			own++
 		}
-		depth, _ := p.depth(c)
-		deepest = max(deepest, depth)
+		deepest = max(deepest, c.hops)
 	}
 	if own < 2900 || deepest > 4 {
 		t.Errorf("%d of 3000 agents hang in their own zone, %d hops deep", own, deepest)
@@ -298,30 +344,268 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 	}
 }
 
-func TestOneThatFlapsRelaysNoMore(t *testing.T) {
-	p := NewPlanner(PlannerConfig{Fanout: 4, Grace: time.Millisecond})
+// relay returns the description of an agent that relays.
+func relay(addr string) wire.Description { return wire.Description{Addr: addr, Relay: true} }
+
+// join has an agent join, and its parent report it.
+func join(t testing.TB, p *Planner, now step.Time, name string, avoid ...string) wire.Placement {
+	t.Helper()
+	placed, err := p.Join(now, name, &wire.Join{Avoid: avoid, Description: relay(name)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	confirm(p, now, placed.Index)
+	return placed
+}
+
+func confirm(p *Planner, now step.Time, index uint32) {
+	c := p.places[index]
+	p.adopt(now, wire.Member{Index: index, Name: c.name, Description: c.Description}, c.parent)
+}
+
+func TestOneThatFlapsGetsChildrenLast(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 1, Grace: time.Millisecond})
 	now := step.Time(0)
 	for range maxFlaps + 1 {
-		if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
-			t.Fatal(err)
-		}
+		join(t, p, now, "flappy")
 		now += step.Time(time.Second)
 		p.LeaveRoot(now, 0)
 	}
-	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil {
+	join(t, p, now, "flappy")
+	now += step.Time(time.Second)
+	if first := join(t, p, now, "first"); first.Parent.Name != "flappy" {
+		t.Errorf("without other room the first agent is placed under %q", first.Parent.Name)
+	}
+	steady := join(t, p, now, "second", "flappy")
+	if next := join(t, p, now, "next"); next.Parent.Name == "flappy" {
+		t.Error("an agent was placed under one that stays for a second each time")
+	}
+	_ = steady
+	if !p.places[0].flappy(now) || p.places[0].flappy(now+step.Time(maxFlaps)*flapDecay) {
+		t.Error("flaps do not count, or for ever")
+	}
+}
+
+// A dial that fails is not a stay, and many that flap together have a common cause.
+func TestOnlyStaysOfFewCountAsFlaps(t *testing.T) {
+	const agents = 400
+	p := NewPlanner(PlannerConfig{Fanout: 16, Grace: time.Millisecond})
+	now := step.Time(0)
+	for range 5 {
+		for i := range agents {
+			if _, err := p.Join(now, fmt.Sprint(i), &wire.Join{Description: relay("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now += step.Time(time.Second)
+	}
+	flappers := func() (n int) {
+		for _, c := range p.places {
+			if c.flappy(now) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := flappers(); n != 0 {
+		t.Errorf("%d agents that were never attached count as flapping", n)
+	}
+	for range 2 * maxFlaps {
+		for i := range agents {
+			join(t, p, now, fmt.Sprint(i))
+		}
+		now += step.Time(6 * time.Second)
+		for i := range agents {
+			if c := p.places[uint32(i)]; c.parent == &p.root {
+				p.LeaveRoot(now, c.index)
+			}
+		}
+	}
+	if n := flappers(); n > agents/flapShare {
+		t.Errorf("of %d agents that flap together %d are to blame", agents, n)
+	}
+}
+
+// Hosts that go dark together with their relay do not count, and come back.
+func TestAgentsBelowAGoneRelayDoNotCount(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2})
+	names := []string{"a", "b", "a1", "b1", "a2", "b2", "a11"}
+	for _, name := range names {
+		join(t, p, 0, name)
+	}
+	below := func(top string) (n int) {
+		p.places[p.byName[top]].walk(func(*place) bool { n++; return true })
+		return n
+	}
+	lost := below("a")
+	if lost < 3 {
+		t.Fatalf("a has %d agents in its branch", lost)
+	}
+	now := step.Time(time.Minute)
+	p.LeaveRoot(now, 0)
+	if p.Placed() != len(names)-lost {
+		t.Errorf("with a and the agents below dark, %d of %d count", p.Placed(), len(names))
+	}
+	if late := join(t, p, now, "late"); p.places[p.byName[late.Parent.Name]].branch == p.places[0] {
+		t.Errorf("a new agent was placed under %s, which is dark", late.Parent.Name)
+	}
+	join(t, p, now+step.Time(time.Second), "a")
+	if p.Placed() != len(names)+1 {
+		t.Errorf("a came back with its children, and %d of %d count", p.Placed(), len(names)+1)
+	}
+	p.LeaveRoot(now+step.Time(2*time.Second), 0)
+	now += step.Time(time.Hour)
+	if c := TakeCensus(now, p, NewQuarantine(p), nil); int(c.Agents) != len(names)+1-lost || below("a") != 1 {
+		t.Errorf("%d agents count, and a has %d places below", c.Agents, below("a")-1)
+	}
+}
+
+// The process of a relay was replaced: its children went elsewhere, or died with it.
+func TestARestartedRelayHasNoChildren(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 1})
+	start := func(instance uint64) {
+		d := relay("a")
+		d.Instance = instance
+		if _, err := p.Join(0, "a", &wire.Join{Description: d}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(1)
+	join(t, p, 0, "child")
+	start(1)
+	if p.Placed() != 2 {
+		t.Errorf("the same process joins again, and %d of 2 count", p.Placed())
+	}
+	start(2)
+	if p.Placed() != 1 {
+		t.Errorf("another process has the identity of a, and %d count", p.Placed())
+	}
+}
+
+// An agent that joined and never came to its parent does not count for ever.
+func TestAPlaceThatIsNotTakenIsGivenBack(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 1})
+	join(t, p, 0, "a")
+	if _, err := p.Join(0, "b", &wire.Join{Description: relay("b")}); err != nil {
 		t.Fatal(err)
 	}
-	if p.places[0].eligible() {
-		t.Error("one that stays for a second each time may still have children")
+	if c := TakeCensus(confirmTime, p, NewQuarantine(p), nil); c.Agents != 1 {
+		t.Errorf("%d agents count", c.Agents)
 	}
-	now += steadyStay
-	if _, err := p.Join(now, "flappy", &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}); err != nil || !p.places[0].eligible() {
-		t.Errorf("after a long stay it may not (%v)", err)
+}
+
+func TestRostersCorrectThePictureBothWays(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2})
+	for _, name := range []string{"a", "b", "x", "y"} {
+		join(t, p, 0, name)
+	}
+	a, b := p.places[0], p.places[1]
+	x, y := p.places[2], p.places[3]
+	if x.parent != a || y.parent != b {
+		t.Fatalf("x is under %s, y under %s", x.parent.name, y.parent.name)
+	}
+	// Old lists change nothing.
+	p.Reconcile(settleTime-1, 0, nil)
+	p.Reconcile(settleTime-1, 1, []uint32{2, 3})
+	if x.parent != a || x.gone || p.Placed() != 4 {
+		t.Errorf("a list from before a change was believed")
+	}
+	// The report that x left was lost, and so was the report that y moved to a.
+	p.Reconcile(settleTime, 0, []uint32{3})
+	p.Reconcile(settleTime, 1, []uint32{})
+	if !x.gone || y.parent != a || p.Placed() != 3 {
+		t.Errorf("x gone: %v; y is under %v; %d count", x.gone, y.parent.name, p.Placed())
+	}
+	// x came back.
+	p.Reconcile(3*settleTime, 1, []uint32{2})
+	if x.parent != b || x.gone || p.Placed() != 4 {
+		t.Errorf("x is gone: %v; %d count", x.gone, p.Placed())
+	}
+	if p.Reconcile(3*settleTime, 1, []uint32{2}) || !p.Reconcile(3*settleTime, 1, []uint32{2, 99}) {
+		t.Error("an unknown agent is not noticed, or known agents are")
+	}
+	p.ReconcileRoot(9*settleTime, []uint32{0})
+	if !b.gone || p.Placed() != 2 {
+		t.Errorf("b is gone: %v; %d count", b.gone, p.Placed())
+	}
+	// A list with an ancestor is a lie, or old.
+	p.Reconcile(20*settleTime, 3, []uint32{0})
+	if a.parent != &p.root {
+		t.Error("a cycle was believed")
+	}
+}
+
+// Places are freed: hosts that come and go, each with a name of its own, fill the tree for no longer
+// than an hour.
+func TestPlacesOfForgottenAgentsAreFreed(t *testing.T) {
+	p := NewPlanner(PlannerConfig{MaxAgents: 100, Indices: 10_000})
+	now := step.Time(0)
+	for i := range 5000 {
+		now += step.Time(time.Minute)
+		placed := join(t, p, now, fmt.Sprint("host-", i))
+		p.AdmitToGossip(placed.Index)
+		p.leave(now+step.Time(time.Second), placed.Index, p.places[placed.Index].parent)
+	}
+	if len(p.places) > 62 || len(p.byName) != len(p.places) || p.gossip > 62 || len(p.relays) > 62 {
+		t.Errorf("%d places, %d names, %d in the pool of gossip, %d relays", len(p.places), len(p.byName), p.gossip, len(p.relays))
+	}
+	placed, err := p.Join(now, "host-7", &wire.Join{Index: 8, Description: relay("x")})
+	if err != nil || placed.Index != 7 {
+		t.Errorf("a forgotten host came back and has index %d, not 7: %v", placed.Index, err)
+	}
+}
+
+func TestIndicesAreReservedBlockByBlock(t *testing.T) {
+	p := NewPlanner(PlannerConfig{FirstIndex: 100, Indices: 2})
+	if !p.NeedsIndices() {
+		t.Error("two indices are enough")
+	}
+	join(t, p, 0, "a")
+	join(t, p, 0, "b")
+	if _, err := p.Join(0, "c", &wire.Join{Description: relay("c")}); !errors.Is(err, ErrBusy) {
+		t.Errorf("without an index to give: %v", err)
+	}
+	p.Reserved(500, 2000)
+	if c := join(t, p, 0, "c"); c.Index != 500 || p.NeedsIndices() {
+		t.Errorf("c has index %d", c.Index)
+	}
+	for index, kept := range map[uint32]bool{99: true, 300: true, 501: false, 600: false, 9999: false} {
+		if p.mayKeepIndex(index) != kept {
+			t.Errorf("index %d may be kept: %v", index, !kept)
+		}
+	}
+}
+
+func TestBranchesGrowAlike(t *testing.T) {
+	const agents, fanout = 10_000, 16
+	p := NewPlanner(PlannerConfig{Fanout: fanout})
+	for i := range agents {
+		join(t, p, step.Time(i)*step.Time(time.Millisecond), fmt.Sprint(i))
+	}
+	largest, branches := 0, 0
+	for c := p.root.firstChild; c != nil; c = c.next {
+		largest = max(largest, c.size)
+		branches++
+	}
+	if mean := agents / branches; largest > mean+fanout {
+		t.Errorf("the largest of %d branches has %d agents, the mean is %d", branches, largest, mean)
+	}
+}
+
+func TestTheRootTakesNoMoreThanItHolds(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 16})
+	for i := range wire.MaxChildren {
+		if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Join(0, "one more", &wire.Join{}); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more than the root takes: %v", err)
 	}
 }
 
 func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
-	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100})
+	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100, Indices: 1000})
 	// Agents of an earlier incarnation are told of from the root on.
 	p.AdoptRoot(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Addr: "a", Relay: true}})
 	p.Adopt(0, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, 1)

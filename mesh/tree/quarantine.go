@@ -192,7 +192,7 @@ func (q *Quarantine) Wake(now step.Time) []Change {
 		}
 	}
 	for _, key := range q.sorted() {
-		if c := q.planner.places[key.index]; c == nil || !c.attached() {
+		if c := q.planner.places[key.index]; c == nil || c.parent == nil || c.gone {
 			changes = q.release(key, changes)
 		}
 	}
@@ -211,7 +211,7 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 			silent = append(silent, index)
 		}
 	}
-	if len(silent) > max(minSilent, q.planner.placed/silentShare) {
+	if len(silent) > max(minSilent, q.planner.Placed()/silentShare) {
 		return changes
 	}
 	slices.Sort(silent)
@@ -224,13 +224,13 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 	return changes
 }
 
-// excuses reports whether an agent is left out of the counts of a rollout of config that
-// began with the given position: the agent is in quarantine for an earlier pointer of config.
-func (q *Quarantine) excuses(index uint32, config string, began record.Position) bool {
-	c := q.planner.places[index]
-	if c == nil || !c.confined {
-		return false
+// countExcused counts the attached agents that are left out of the counts of a rollout: those in
+// quarantine for an earlier pointer of the config.
+func (q *Quarantine) countExcused(candidate Candidate, w *wave) {
+	for key, held := range q.cases {
+		c := q.planner.places[key.index]
+		if c != nil && c.attached() && held.Excuses(candidate.Pointer.Config, candidate.Since) {
+			w.count(c, 1)
+		}
 	}
-	held := q.cases[caseKey{index, config}]
-	return held != nil && held.Excuses(config, began)
 }

@@ -76,13 +76,47 @@ func (*Gone) tag() byte { return 9 }
 
 func (m *Gone) validate() error { return checkLength("agents gone", len(m.Agents), MaxChildren) }
 
-// RollCall asks a subtree to report all of its agents to the planner. A coordinator
-// sends RollCall when the planner knows fewer agents than the subtree has.
-type RollCall struct{}
+// RollCall asks agents of a subtree to report their children to the planner. A coordinator
+// sends RollCall when the planner does not know all agents of the subtree.
+type RollCall struct {
+	// Of are the indices of the agents that are asked; absent for every agent. At most
+	// MaxFamilies.
+	Of []uint32 `cbor:"1,keyasint,omitempty"`
+}
 
 func (*RollCall) tag() byte { return 14 }
 
-func (*RollCall) validate() error { return nil }
+func (m *RollCall) validate() error { return checkLength("roll call: agents", len(m.Of), MaxFamilies) }
+
+// Families reports to the planner which agents are whose children. A relay with children sends
+// its own list from time to time, together with lists from below. Adopted and Gone, which
+// report single changes, can be lost with a link; Families makes up for that.
+type Families struct {
+	// Families are the lists; at most MaxFamilies.
+	Families []Family `cbor:"1,keyasint"`
+}
+
+// Family lists the children of an agent.
+type Family struct {
+	// Parent is the index of the agent.
+	Parent uint32 `cbor:"1,keyasint"`
+	// Children are the indices of the agent's children; at most MaxChildren.
+	Children []uint32 `cbor:"2,keyasint,omitempty"`
+}
+
+func (*Families) tag() byte { return 28 }
+
+func (m *Families) validate() error {
+	if err := checkLength("families", len(m.Families), MaxFamilies); err != nil {
+		return err
+	}
+	for _, f := range m.Families {
+		if err := checkLength("family: children", len(f.Children), MaxChildren); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Accusation reports to the planner that an agent left its parent for a fault: withheld
 // announcements, damaged bodies, or a loop.

@@ -14,6 +14,9 @@ const (
 	MaxPath = 64
 	// MaxMembers is the number of agents in one Adopted.
 	MaxMembers = 128
+	// MaxFamilies is the number of lists in one Families. A message with as many lists of
+	// MaxChildren is within MaxMessage.
+	MaxFamilies = 48
 	// MaxCircles is the number of circles in one Circles.
 	MaxCircles = 64
 	// MaxAvoid is the number of parents that a Join may ask to avoid.

@@ -56,6 +56,7 @@ var decoders = [...]func(data []byte) (Message, error){
 	25: decode[Survey],
 	26: decode[Holdings],
 	27: decode[Page],
+	28: decode[Families],
 }
 
 // ErrMalformed is wrapped by every error about bytes that are not a valid message.

@@ -102,6 +102,8 @@ func testMessages() []Message {
 		&Push{Config: "a", Version: 3, Manifest: []byte{1}, Body: []byte("body")},
 		&Adopted{Parent: 4, Members: []Member{{Index: 9, Name: "n", Description: testDescription(), Children: 2}}},
 		&RollCall{},
+		&RollCall{Of: []uint32{3, 70000}},
+		&Families{Families: []Family{{Parent: 4, Children: []uint32{9, 70000}}, {Parent: 9}}},
 		&Shadow{Index: 4},
 		&Notice{Revision: 9, HeadMicros: 10},
 		&Accusation{Accuser: 3, Name: "x"},

@@ -77,19 +77,22 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 		}
 		return cfg
 	}
-	places := max(w.cfg.Agents[h.region]+1, tree.DefaultMaxAgents)
 	cfg.Root = &mesh.RootConfig{Planner: tree.PlannerConfig{
 		Fanout:     w.cfg.Fanout,
-		MaxAgents:  places,
+		MaxAgents:  max(w.cfg.Agents[h.region]+1, tree.DefaultMaxAgents),
 		FirstIndex: h.disk.index,
+		Indices:    indexBlock,
 	}}
-	h.disk.index += uint32(places)
+	h.disk.index += indexBlock
 	cfg.HoldsAll = w.IsLeader(i)
 	if !w.IsLeader(i) {
 		cfg.Seeds = []string{address(0)}
 	}
 	return cfg
 }
+
+// indexBlock is the number of agent indices that a coordinator reserves at a time.
+const indexBlock = 1024
 
 // restore gives the node of host i the contents of the disk, and the leader's node the
 // contents of the store.

@@ -44,6 +44,8 @@ func (w *World) carryOut(i int32, o *step.Output) {
 		w.tellLeader(i, o)
 	case step.OpBehind:
 		w.behind(i, o)
+	case step.OpReserve:
+		w.reserveIndices(i)
 	case step.OpCensus, step.OpDrifted:
 		w.tellLeader(i, o)
 	case step.OpAccepted:
@@ -57,6 +59,14 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	if w.trace != nil {
 		w.traceOutput(i, o)
 	}
+}
+
+// reserveIndices gives the planner of coordinator i more agent indices, after a write to its store.
+func (w *World) reserveIndices(i int32) {
+	h := &w.hosts[i]
+	indices := step.Indices{First: h.disk.index, Count: indexBlock}
+	h.disk.index += indexBlock
+	w.input(w.ready+step.Time(w.cfg.Costs.Store), i, step.Input{Kind: step.InReserved, Indices: indices})
 }
 
 // behind makes a leader stop writing if a host has shown a record of another history. A record of

@@ -1,0 +1,112 @@
+package mesh
+
+import (
+	"slices"
+
+	"banyan/mesh/step"
+	"banyan/mesh/wire"
+)
+
+// families holds the lists of children that go to the planner: the node's own, every
+// familyPeriod while the node has children, and those from below, which wait here for others.
+type families struct {
+	waiting []wire.Family
+	flushAt step.Time
+	ownAt   step.Time // when the node lists its own children
+	jitter  jitter
+}
+
+func newFamilies(j jitter) families {
+	return families{flushAt: step.Never, ownAt: step.Never, jitter: j}
+}
+
+func (f *families) deadline() step.Time { return min(f.flushAt, f.ownAt) }
+
+// schedule notes that the node has children to list.
+func (f *families) schedule(now step.Time) {
+	if f.ownAt == step.Never {
+		f.ownAt = now + f.jitter.around(familyPeriod)
+	}
+}
+
+// add has a list wait for others.
+func (f *families) add(now step.Time, list wire.Family) {
+	f.waiting = append(f.waiting, list)
+	f.flushAt = min(f.flushAt, now+familyDelay)
+	if len(f.waiting) >= wire.MaxFamilies {
+		f.flushAt = now
+	}
+}
+
+// flush sends the lists toward the planner. Without a parent they are dropped: the next
+// lists follow soon enough.
+func (f *families) flush(u *upstream, out step.Outputs) step.Outputs {
+	for chunk := range slices.Chunk(f.waiting, wire.MaxFamilies) {
+		if u.attached() {
+			out = send(u.parent, &wire.Families{Families: slices.Clone(chunk)}, out)
+		}
+	}
+	f.waiting = nil
+	f.flushAt = step.Never
+	return out
+}
+
+// tickFamilies lists the node's own children, and sends the lists that wait. Adopted agents that
+// are yet to be reported go first.
+func (n *Node) tickFamilies(now step.Time, out step.Outputs) step.Outputs {
+	if now >= n.families.ownAt {
+		n.families.ownAt = step.Never
+		out = n.listChildren(now, out)
+	}
+	if now >= n.families.flushAt {
+		out = n.reports.flush(&n.up, out)
+		out = n.families.flush(&n.up, out)
+	}
+	return out
+}
+
+// listChildren lists the node's own children: once more after the last child left, so that the
+// planner hears of it for sure.
+func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
+	var own []uint32
+	for i := range n.children {
+		if n.children[i].role == wire.RoleAgent {
+			own = append(own, n.children[i].member.Index)
+		}
+	}
+	if len(own) > 0 {
+		n.families.schedule(now)
+	}
+	if n.root != nil {
+		before := n.root.planner.Changes()
+		n.root.planner.ReconcileRoot(now, own)
+		return n.root.reportCorrected(before, out)
+	}
+	n.families.add(now, wire.Family{Parent: n.up.index - 1, Children: own})
+	return out
+}
+
+// onFamilies handles lists of children from below. The root corrects the planner's picture.
+func (n *Node) onFamilies(now step.Time, from step.PeerID, m *wire.Families, out step.Outputs) step.Outputs {
+	c := n.children.find(from)
+	if c == nil || c.role != wire.RoleAgent {
+		return out
+	}
+	if n.root == nil {
+		for _, list := range m.Families {
+			n.families.add(now, list)
+		}
+		return out
+	}
+	before := n.root.planner.Changes()
+	var ask []uint32
+	for _, list := range m.Families {
+		if n.root.planner.Reconcile(now, list.Parent, list.Children) {
+			ask = append(ask, list.Parent)
+		}
+	}
+	if len(ask) > 0 {
+		out = send(from, &wire.RollCall{Of: ask}, out)
+	}
+	return n.root.reportCorrected(before, out)
+}
