@@ -34,6 +34,7 @@ func New(seed uint64) *History {
 	h.addRelayOnly(rand.New(rand.NewPCG(seed, 0x73756273)))
 	h.addHistories(rand.New(rand.NewPCG(seed, 0x7465726d)))
 	h.addDamage(rand.New(rand.NewPCG(seed, 0x64616d67)))
+	h.addDarkness(rand.New(rand.NewPCG(seed, 0x6461726b)))
 	return h.History
 }
 
@@ -144,6 +145,21 @@ func (h generator) addDamage(r *rand.Rand) {
 		}
 		h.Faults = append(h.Faults, f)
 	}
+}
+
+// addDarkness lets a zone of an eighth of the fleets go dark early, until the quiet phase.
+func (h generator) addDarkness(r *rand.Rand) {
+	if r.IntN(8) > 0 {
+		return
+	}
+	region := h.Config.Network.Matrix.Regions[r.IntN(len(h.Config.Agents))]
+	at := time.Duration(r.Int64N(int64(hostilePhase / 6)))
+	h.Faults = append(h.Faults, world.Fault{
+		At:     at,
+		For:    hostilePhase + noticed - at,
+		Kind:   world.FaultCrash,
+		Target: fmt.Sprintf("zone:%s/%d", region, r.IntN(3)),
+	})
 }
 
 // agentFault returns a fault of one agent that ends before the quiet phase.

@@ -133,6 +133,7 @@ func (h *History) watch(w *world.World, start step.Time, r *referee) {
 				}
 			}
 			r.judgeClaims(h.quiet(at))
+			r.judgeGhosts()
 		})
 	}
 }

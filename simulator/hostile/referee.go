@@ -1,9 +1,13 @@
 package hostile
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/simulator/world"
@@ -19,8 +23,10 @@ type referee struct {
 	// newest holds the position that was committed last in each history of the store.
 	newest map[historyKey]record.Position
 	// last holds the position that each host applied last. It outlives restarts and disks.
-	last       map[effectKey]record.Position
-	truth      truth
+	last  map[effectKey]record.Position
+	truth truth
+	// downSince holds the agents that were down at the last look, with the time of the first.
+	downSince  map[int32]step.Time
 	violations []string
 }
 
@@ -47,6 +53,7 @@ func newReferee(w *world.World) *referee {
 		newest:    map[historyKey]record.Position{},
 		last:      map[effectKey]record.Position{},
 		truth:     newTruth(w),
+		downSince: map[int32]step.Time{},
 	}
 	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied, Leader: r.truth.hears})
 	return r
@@ -121,6 +128,69 @@ func (r *referee) atRest() {
 	}
 	for _, a := range w.Pointers() {
 		r.judgeAcks(a)
+	}
+	for i := range int32(w.Regions()) {
+		r.judgePicture(i)
+	}
+}
+
+// judgePicture compares the planner's picture of a coordinator's tree with the tree.
+func (r *referee) judgePicture(coordinator int32) {
+	w := r.w
+	parents := map[string]string{}
+	for i := range w.Agents() {
+		parent, ok := w.Parent(i)
+		if w.Host(i).Region() == w.Host(coordinator).Region() && ok && rooted(w, i) {
+			parents[w.Host(i).Name()] = w.Host(parent).Name()
+		}
+	}
+	root := w.Host(coordinator).Name()
+	for _, a := range w.Host(coordinator).Node().Planner().Agents() {
+		parent := cmp.Or(a.Parent, root)
+		switch {
+		case len(a.Clones) > 0: // nobody knows which instance is meant
+		case !a.Attached:
+			continue
+		case parents[a.Name] != parent:
+			r.violate("the tree: the planner of %s has %s under %q, and it is under %q", root, a.Name, parent, parents[a.Name])
+		}
+		delete(parents, a.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(parents)) {
+		r.violate("the tree: the planner of %s does not know %s, which is under %q", root, name, parents[name])
+	}
+}
+
+// ghostTime is the time, beyond the idle time-out of links, after which a planner must have
+// noticed that a host is gone, whatever died with it.
+const ghostTime = step.Time(75 * time.Second)
+
+// judgeGhosts checks that no planner counts hosts that have been down for a long time.
+func (r *referee) judgeGhosts() {
+	w := r.w
+	for i := range w.Agents() {
+		if !w.Host(i).Down() {
+			delete(r.downSince, i)
+		} else if _, known := r.downSince[i]; !known {
+			r.downSince[i] = w.Now()
+		}
+	}
+	for c := range int32(w.Regions()) {
+		if w.Host(c).Down() {
+			continue
+		}
+		attached := map[string]bool{}
+		for _, a := range w.Host(c).Node().Planner().Agents() {
+			attached[a.Name] = a.Attached
+		}
+		for i := range w.Agents() {
+			since, down := r.downSince[i]
+			gone := down && w.Now()-since > ghostTime.Add(w.Config().Idle)
+			if gone && w.Host(i).Region() == w.Host(c).Region() && attached[w.Host(i).Name()] {
+				r.violate("the tree: the planner of %s counts %s, which has been down for %s",
+					w.Host(c).Name(), w.Host(i).Name(), time.Duration(w.Now()-since))
+			}
+		}
 	}
 }
 
