@@ -9,18 +9,22 @@ import (
 	"banyan/record"
 )
 
-// acks merges the acknowledgements of a subtree on their way up.
+// acks merges the acknowledgements of a subtree on their way up. They leave page by page, and each
+// page waits until the page before has left, so that the acknowledgements of many configs do not
+// fill the queue of the link.
 type acks struct {
-	states  map[record.PointerKey]*ackState
-	dirty   []*ackState // states with a pending entry
-	flushAt step.Time
+	states   map[record.PointerKey]*ackState
+	dirty    []*ackState // states with a pending entry
+	sorted   bool        // dirty is in order
+	draining bool        // a page is on its way to the parent
+	flushAt  step.Time
 }
 
 // ackState holds the acknowledgements of the newest pointer of a config. An entry that
 // arrived is kept as it is, and is copied only when another entry is merged into it: most
 // agents have no other entry than their own.
 type ackState struct {
-	total   tally // since the pointer came
+	total   tally // since the pointer came, without latencies
 	pending tally // not sent to the parent yet
 }
 
@@ -68,11 +72,11 @@ func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 		s.total = tally{}
 		if s.pending.entry != nil {
 			s.pending = tally{entry: entry} // s is in dirty already
-			s.total.merge(entry)
+			s.total.merge(entry.WithoutLatency())
 			return
 		}
 	}
-	s.total.merge(entry)
+	s.total.merge(entry.WithoutLatency())
 	a.mark(now, s, entry)
 }
 
@@ -80,42 +84,61 @@ func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 func (a *acks) mark(now step.Time, s *ackState, entry *wire.AckEntry) {
 	if s.pending.entry == nil {
 		a.dirty = append(a.dirty, s)
+		a.sorted = false
 	}
 	s.pending.merge(entry)
-	if a.flushAt == step.Never {
+	a.flushSoon(now)
+}
+
+// flushSoon has what is pending sent, unless a page that has to leave first is on its way.
+func (a *acks) flushSoon(now step.Time) {
+	if a.flushAt == step.Never && !a.draining {
 		a.flushAt = now + ackDelay
 	}
 }
 
-// flush returns the pending entries as messages, ordered by config and region.
-func (a *acks) flush() []*wire.Ack {
-	a.flushAt = step.Never
-	entries := make([]wire.AckEntry, 0, len(a.dirty))
+// page takes the first pending entries, ordered by config and region: as many as fit into a
+// message of ackPage bytes, and at least one. An entry that no message can hold is cut.
+func (a *acks) page() []wire.AckEntry {
+	if !a.sorted {
+		slices.SortFunc(a.dirty, func(x, y *ackState) int {
+			return cmp.Or(
+				cmp.Compare(x.pending.entry.Config, y.pending.entry.Config),
+				cmp.Compare(x.pending.entry.Region, y.pending.entry.Region))
+		})
+		a.sorted = true
+	}
+	var entries []wire.AckEntry
+	size := 0
 	for _, s := range a.dirty {
+		size += s.pending.entry.MaxSize()
+		if len(entries) > 0 && (size > ackPage || len(entries) == wire.MaxAckEntries) {
+			break
+		}
 		entries = append(entries, *s.pending.entry)
 		s.pending = tally{}
 	}
-	a.dirty = a.dirty[:0]
-	slices.SortFunc(entries, func(x, y wire.AckEntry) int {
-		return cmp.Or(cmp.Compare(x.Config, y.Config), cmp.Compare(x.Region, y.Region))
-	})
-	var messages []*wire.Ack
-	for chunk := range slices.Chunk(entries, wire.MaxAckEntries) {
-		messages = append(messages, &wire.Ack{Entries: chunk})
-	}
-	return messages
+	a.dirty = slices.Delete(a.dirty, 0, len(entries))
+	return entries
 }
 
 // resend makes every entry pending again: a new parent, or a coordinator that started
-// again, knows nothing of what the parent before was told.
+// again, knows nothing of what the parent before was told. Latencies that were sent before are
+// not sent again, because they would count twice.
 func (a *acks) resend(now step.Time) {
+	a.draining = false
+	a.sorted = false
 	for _, s := range a.states {
-		if s.pending.entry == nil {
-			a.dirty = append(a.dirty, s)
+		if s.pending.entry != nil {
+			s.pending.merge(s.total.entry)
+			continue
 		}
+		a.dirty = append(a.dirty, s)
 		s.pending = tally{entry: s.total.entry}
 		s.total.owned = false
-		a.flushAt = now + ackDelay
+	}
+	if len(a.dirty) > 0 {
+		a.flushSoon(now)
 	}
 }
 
@@ -146,15 +169,28 @@ func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outp
 	return out
 }
 
-// flushAcks sends the pending acknowledgements to the parent. Without a parent they wait
+// flushAcks sends a page of the pending acknowledgements to the parent. Without a parent they wait
 // until the node attaches.
 func (n *Node) flushAcks(out step.Outputs) step.Outputs {
-	if !n.up.attached() {
-		n.acks.flushAt = step.Never
+	n.acks.flushAt = step.Never
+	if !n.up.attached() || len(n.acks.dirty) == 0 {
 		return out
 	}
-	for _, m := range n.acks.flush() {
-		out = send(n.up.parent, m, out)
+	for _, entries := range wire.SplitAcks(n.acks.page()) {
+		out = send(n.up.parent, &wire.Ack{Entries: entries}, out)
 	}
-	return out
+	if len(n.acks.dirty) == 0 {
+		return out
+	}
+	n.acks.draining = true
+	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: n.up.parent})
+}
+
+// acksDrained sends the next page after the page before has left.
+func (n *Node) acksDrained(peer step.PeerID, out step.Outputs) step.Outputs {
+	if !n.acks.draining || peer != n.up.parent {
+		return out
+	}
+	n.acks.draining = false
+	return n.flushAcks(out)
 }

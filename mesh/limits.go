@@ -17,6 +17,9 @@ const (
 	maxShadows = 1024
 	// maxUpward is the number of reports that wait while a node has no parent.
 	maxUpward = 256
+	// ackPage is the size in bytes of the acknowledgements that are sent to the parent before the
+	// next ones wait for these to leave.
+	ackPage = 64 << 10
 	// catchUpPage is the number of announcements that are sent to a child before the next
 	// announcements wait for these to leave.
 	catchUpPage = 128

@@ -194,6 +194,7 @@ func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Out
 	case step.InCongested:
 		return n.children.congested(in.Peer, &n.pointers, out)
 	case step.InDrained:
+		out = n.acksDrained(in.Peer, out)
 		return n.children.drained(in.Peer, &n.pointers, out)
 	}
 	return out

@@ -67,6 +67,10 @@ func (t *settler) finish(now step.Time, key record.PointerKey, s *configState, o
 	if s.stages(staged.Ref()) && !t.swarm.Has(staged) {
 		return t.swarm.Fetch(now, staged, out)
 	}
+	if t.cfg.Self.Role == wire.RoleAgent && t.up.index == 0 {
+		t.pointers.restored = append(t.pointers.restored, key) // acknowledged when the node has an index
+		return out
+	}
 	s.acknowledged = s.latest.Digest
 	t.acknowledge(now, s, step.Failure{}, s.latency)
 	return out

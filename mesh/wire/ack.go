@@ -89,6 +89,90 @@ func (e *AckEntry) AddFailure(f Failure) {
 	}
 }
 
+// WithoutLatency returns the entry without latencies, and otherwise the same outcomes.
+func (e *AckEntry) WithoutLatency() *AckEntry {
+	if e.Latency.Count() == 0 {
+		return e
+	}
+	bare := *e
+	bare.Latency = Latencies{}
+	return &bare
+}
+
+// MaxSize returns a size in bytes that the encoded entry does not exceed.
+func (e *AckEntry) MaxSize() int {
+	size := ackOverhead + len(e.Config) + len(e.Region)
+	for _, b := range []*roaring.Bitmap{e.Applied, e.Running, e.Failed} {
+		size += int(b.GetSerializedSizeInBytes())
+	}
+	if e.Latency.Count() > 0 {
+		size += len(e.Latency.append(nil))
+	}
+	for _, f := range e.Failures {
+		size += failureOverhead + len(f.Name) + len(f.Reason)
+	}
+	return size
+}
+
+// Bounds on what keys, numbers and lengths add to an entry, and to a failure.
+const (
+	ackOverhead     = 128
+	failureOverhead = 32
+)
+
+// SplitAcks returns the entries in groups that fit into one message each. The agents of an entry
+// that is too large for a message are shared out to several entries, which merge into the
+// same. Reasons that do not fit are dropped first.
+func SplitAcks(entries []AckEntry) [][]AckEntry {
+	var groups [][]AckEntry
+	size := MaxMessage
+	add := func(e AckEntry, max int) {
+		if size+max > MaxMessage-ackOverhead || len(groups[len(groups)-1]) == MaxAckEntries {
+			groups = append(groups, nil)
+			size = 0
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], e)
+		size += max
+	}
+	for _, e := range entries {
+		if max := e.MaxSize(); max <= MaxMessage-ackOverhead {
+			add(e, max)
+			continue
+		}
+		e.Failures = nil
+		for _, part := range e.split() {
+			add(part, part.MaxSize())
+		}
+	}
+	return groups
+}
+
+// split shares the agents of an entry out, by index, until every part fits into a message.
+func (e *AckEntry) split() []AckEntry {
+	all := roaring.Or(e.Applied, e.Failed)
+	if e.MaxSize() <= MaxMessage-ackOverhead || all.GetCardinality() < 2 {
+		return []AckEntry{*e}
+	}
+	middle, err := all.Select(uint32(all.GetCardinality() / 2))
+	if err != nil {
+		panic(err) // the set has that many elements
+	}
+	low := roaring.New()
+	low.AddRange(0, uint64(middle))
+	lower := NewAckEntry(e.Key(), e.Position, e.Pointer)
+	upper := NewAckEntry(e.Key(), e.Position, e.Pointer)
+	lower.Latency = e.Latency
+	for _, set := range []struct{ from, lower, upper *roaring.Bitmap }{
+		{e.Applied, lower.Applied, upper.Applied},
+		{e.Running, lower.Running, upper.Running},
+		{e.Failed, lower.Failed, upper.Failed},
+	} {
+		set.lower.Or(roaring.And(set.from, low))
+		set.upper.Or(roaring.AndNot(set.from, low))
+	}
+	return append(lower.split(), upper.split()...)
+}
+
 func (*Ack) tag() byte { return 10 }
 
 func (m *Ack) validate() error {
