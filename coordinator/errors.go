@@ -54,6 +54,7 @@ var coded = []struct {
 }{
 	{record.ErrTooLarge, api.CodeTooLarge, ""},
 	{versionstore.ErrNotFound, api.CodeNotFound, ""},
+	{versionstore.ErrUnknown, api.CodeUnavailable, hintUnknown},
 	{record.ErrUnknownKey, api.CodeRejected, hintTrust},
 	{record.ErrScope, api.CodeRejected, hintTrust},
 	{record.ErrSignature, api.CodeRejected, hintTrust},
@@ -68,8 +69,10 @@ var coded = []struct {
 }
 
 const (
-	hintTrust = "the trust policy says which keys may sign what"
-	hintPlan  = "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"
+	hintTrust   = "the trust policy says which keys may sign what"
+	hintUnknown = "the request may be done: look with 'banyan log' and 'banyan status' before you repeat it"
+
+	hintPlan = "'banyan rollout lint FILE' checks a plan; 'banyan rollout schema' prints its JSON Schema"
 )
 
 // toAPIError returns the error that the caller gets for err: a code, a message, and a hint if

@@ -95,11 +95,15 @@ func (b *Badger) writeAt(
 	if errors.Is(err, errUnchanged) {
 		return revision, nil
 	}
-	if err != nil {
+	unknown := errors.Is(err, embeddb.ErrUnknown)
+	if err != nil && !unknown {
 		return 0, corrupt(err)
 	}
 	close(b.changed)
 	b.changed = make(chan struct{})
+	if unknown {
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
 	return revision, nil
 }
 

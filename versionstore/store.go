@@ -27,6 +27,8 @@ var (
 	ErrName = errors.New("invalid document name")
 	// ErrCorrupt means that the bytes read are not the bytes written.
 	ErrCorrupt = errors.New("store is corrupt")
+	// ErrUnknown is wrapped if a write may have happened. The caller reads to know.
+	ErrUnknown = errors.New("outcome unknown")
 	// ErrLost means that the store lacks writes that were acknowledged.
 	ErrLost = errors.New("store has lost writes")
 )

@@ -209,6 +209,27 @@ func TestTruthMissingFilesAreReported(t *testing.T) {
 	}
 }
 
+// A damaged mark is a loss that nobody can count. The error says what to do, and that works.
+func TestTruthADamagedMarkSaysWhatToDo(t *testing.T) {
+	for what, mark := range map[string][]byte{"damaged": make([]byte, 4112), "cut": []byte("x"), "empty": nil} {
+		dir := killed(t, 3)
+		if err := os.WriteFile(filepath.Join(dir, "MARK"), mark, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := versionsIn(t, dir)
+		if !errors.Is(err, versionstore.ErrLost) || !strings.Contains(err.Error(), "MARK is damaged") ||
+			!strings.Contains(err.Error(), "accept-loss") {
+			t.Errorf("%s: %v; want ErrLost, the file and what to do", what, err)
+		}
+		if _, err := versionstore.AcceptLoss(dir, embeddb.Options{MemTable: 1 << 20}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := versionsIn(t, dir); n != 3 || err != nil {
+			t.Errorf("%s: after accept-loss: %d versions, %v", what, n, err)
+		}
+	}
+}
+
 // A body that a crash left renamed and unsynced is synced before Put says that it is stored.
 func TestTruthPutSyncsABodyThatIsThere(t *testing.T) {
 	dir := t.TempDir()

@@ -40,7 +40,7 @@ func (l *Ledger) Stopped() *StoppedError { return l.stopped.Load() }
 func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	term, err := l.store.RaiseTerm(ctx, atLeast)
+	term, err := l.raiseTerm(ctx, atLeast)
 	if err != nil {
 		return 0, err
 	}
@@ -50,6 +50,19 @@ func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64
 	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
 	act.What = fmt.Sprintf("term %d begins", term)
 	return term, l.reissue(ctx, act)
+}
+
+// raiseTerm raises the term of the store. If the outcome is unknown, the store is read.
+func (l *Ledger) raiseTerm(ctx context.Context, atLeast uint64) (uint64, error) {
+	term, err := l.store.RaiseTerm(ctx, atLeast)
+	if !errors.Is(err, versionstore.ErrUnknown) {
+		return term, err
+	}
+	held, unread := l.store.Term(ctx)
+	if unread != nil || held <= l.term.Load() {
+		return 0, err
+	}
+	return held, nil
 }
 
 // Reissue issues the pointers of earlier terms anew, in case a crash cut BeginTerm short.

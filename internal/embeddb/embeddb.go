@@ -6,7 +6,8 @@
 //
 //	Write ─► room on the disk? ─► Badger: log, msync ─► a new log? sync the directory ─► raise the mark
 //
-// Promises: a write that returned nil is durable. A database with a mark that lacks such a write
+// Promises: a write that returned nil is durable. A write whose end fails may have happened; it is
+// finished before the next write. A database with a mark that lacks such a write
 // does not open: Badger cuts a log at the first damaged entry and says nothing. The full disk of
 // a process that serves is an error of a write, which needs no room while the log has blocks.
 //
@@ -35,6 +36,8 @@ import (
 var (
 	// ErrCorrupt is wrapped if the database or a value in it is damaged.
 	ErrCorrupt = errors.New("database is damaged")
+	// ErrUnknown is wrapped if a write may have happened. The caller reads to know.
+	ErrUnknown = errors.New("the write may have happened")
 	// ErrInUse is wrapped if another process has the database open.
 	ErrInUse = errors.New("database is in use by another process")
 )
@@ -66,8 +69,15 @@ type DB struct {
 	space   space
 	log     *logReader // the log that is being written
 	mark    *mark      // nil without Options.Mark
-	count   uint64     // number of the newest write; 0 without Options.Mark
+	count   uint64     // number of the newest finished write; 0 without Options.Mark
+	names   names
+	broken  error // why Badger does not write any more; nil if it does
+
+	unfinished bool // a write was committed, and finish has not succeeded since
+
+	// The calls that tests replace.
 	syncDir func(dir string) error
+	update  func(fn func(txn *badger.Txn) error) error
 }
 
 // Open opens the database in dir, or makes a new database.
@@ -104,6 +114,7 @@ func Open(dir string, o Options) (_ *DB, err error) {
 	if err != nil {
 		return nil, openError(dir, err)
 	}
+	db.update = db.DB.Update
 	return db, db.begin()
 }
 
@@ -151,7 +162,10 @@ func (db *DB) prepare(o Options) error {
 // begin makes the files of a database that Badger has just opened durable, and compares the
 // database with the mark.
 func (db *DB) begin() error {
-	if err := db.follow(); err != nil {
+	if err := db.readOn(); err != nil {
+		return err
+	}
+	if err := db.syncNames(); err != nil {
 		return err
 	}
 	db.space.restore(false)
@@ -171,9 +185,14 @@ func (db *DB) begin() error {
 	return nil
 }
 
-// follow goes over to the log that Badger has begun. Badger does not sync the directory after
-// making a file.
-func (db *DB) follow() error {
+// readOn reads what was appended to the log, and goes over to the log that Badger has begun.
+func (db *DB) readOn() error {
+	if db.log != nil {
+		more, err := db.log.advance()
+		if err != nil || more {
+			return err
+		}
+	}
 	ids, err := logIDs(db.dir)
 	if err != nil {
 		return err
@@ -189,34 +208,62 @@ func (db *DB) follow() error {
 		db.log.close()
 	}
 	db.log = next
+	db.names = namesNew
 	if _, err := next.advance(); err != nil {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	db.space.adopt(next)
+	return nil
+}
+
+// names is how far the names of the files of a database are durable. Badger does not sync the
+// directory after making a file.
+type names uint8
+
+const (
+	namesDurable names = iota
+	// namesNew: a log was begun, and the directory was not synced since.
+	namesNew
+	// namesComing: the directory was synced, and Badger was making tables of older logs.
+	namesComing
+)
+
+// syncNames syncs the directory after a log was begun, and again after Badger has made tables of
+// the older logs. A sync that fails, or that would come too early, is made before the next write.
+func (db *DB) syncNames() error {
+	if db.names == namesNew {
+		if err := db.syncDir(db.dir); err != nil {
+			return err
+		}
+		db.names = namesComing
+		db.settle()
+	}
+	if db.names == namesDurable || !db.settled() {
+		return nil
+	}
 	if err := db.syncDir(db.dir); err != nil {
 		return err
 	}
-	if !db.settled() {
-		return nil
-	}
-	return db.syncDir(db.dir)
+	db.names = namesDurable
+	return nil
 }
 
-// settled waits, for a bounded time, until Badger has made tables of the older logs, and reports
-// whether it has. Badger deletes a log without a sync of the name of the table, and needs the room
-// on the disk that was just found free; so both are over soon.
-func (db *DB) settled() bool {
+// settle waits, for a bounded time, until Badger has made tables of the older logs. Badger deletes
+// a log without a sync of the name of the table, and needs the room on the disk that was just
+// found free; so both are over soon.
+func (db *DB) settle() {
 	for range settleLooks {
-		ids, err := logIDs(db.dir)
-		if err != nil {
-			return false
-		}
-		if len(ids) == 1 {
-			return true
+		if db.settled() {
+			return
 		}
 		time.Sleep(settleEvery)
 	}
-	return false
+}
+
+// settled reports whether Badger has made tables of the older logs.
+func (db *DB) settled() bool {
+	ids, err := logIDs(db.dir)
+	return err == nil && len(ids) == 1
 }
 
 // Close closes the database. Badger turns the log into a table then; if the disk has no room for
@@ -259,48 +306,82 @@ func firstLine(s string) string {
 }
 
 // Write calls fn with a transaction and commits the transaction durably. It returns an error that
-// wraps diskspace.ErrFull if the write could find no room on the disk.
+// wraps diskspace.ErrFull if the write could find no room on the disk, and an error that wraps
+// ErrUnknown if the write may have happened. After any other error nothing was written.
 func (db *DB) Write(fn func(txn *badger.Txn) error) error {
 	db.writing.Lock()
 	defer db.writing.Unlock()
 	if db.log == nil {
 		return badger.ErrDBClosed
 	}
+	if db.broken != nil {
+		return fmt.Errorf("%w; restart the process", db.broken)
+	}
+	if err := db.finish(); err != nil {
+		return fmt.Errorf("the write before is not finished: %w", err)
+	}
 	if err := db.space.check(db.log.filled); err != nil {
 		return err
 	}
-	err := db.Update(func(txn *badger.Txn) error {
-		if err := fn(txn); err != nil || db.mark == nil {
-			return err
-		}
-		return Put(txn, countKey, binary.BigEndian.AppendUint64(nil, db.count+1))
-	})
-	if err != nil {
+	if err := db.commit(fn); err != nil {
 		return err
 	}
-	return db.written()
+	db.unfinished = true
+	if err := db.finish(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return nil
 }
 
-// written makes a committed write durable for good, and raises the mark.
-func (db *DB) written() error {
-	more, err := db.log.advance()
-	if err == nil && !more {
-		// The write went to a new log.
-		err = db.follow()
-	}
-	if err != nil {
+// commit runs fn in a transaction, with the number of the write. If Badger itself fails, only the
+// log can say what happened, and only a restart reads the log.
+func (db *DB) commit(fn func(txn *badger.Txn) error) error {
+	ready := false
+	err := db.update(func(txn *badger.Txn) error {
+		if err := fn(txn); err != nil {
+			return err
+		}
+		if db.mark != nil {
+			if err := Put(txn, countKey, binary.BigEndian.AppendUint64(nil, db.count+1)); err != nil {
+				return err
+			}
+		}
+		ready = true
+		return nil
+	})
+	if err == nil || !ready || errors.Is(err, badger.ErrDBClosed) {
 		return err
 	}
-	db.space.restore(false)
-	if db.mark == nil {
+	db.broken = fmt.Errorf("%w: %w", ErrUnknown, err)
+	return db.broken
+}
+
+// finish makes the last committed write durable for good, and raises the mark, unless that is done.
+func (db *DB) finish() error {
+	if db.unfinished {
+		if err := db.readOn(); err != nil {
+			return err
+		}
+	}
+	if err := db.syncNames(); err != nil {
+		return err
+	}
+	if !db.unfinished {
 		return nil
 	}
-	if db.log.last != db.count+1 {
-		return fmt.Errorf("%w: write %d is not in %s; restart the process, and restore the directory from a backup"+
-			" if that does not help", ErrCorrupt, db.count+1, logName(db.log.id))
+	db.space.restore(false)
+	if db.mark != nil {
+		if db.log.last != db.count+1 {
+			return fmt.Errorf("%w: write %d is not in %s; restart the process, and restore the directory from a backup"+
+				" if that does not help", ErrCorrupt, db.count+1, logName(db.log.id))
+		}
+		if err := db.mark.raise(db.count + 1); err != nil {
+			return err
+		}
+		db.count++
 	}
-	db.count++
-	return db.mark.raise(db.count)
+	db.unfinished = false
+	return nil
 }
 
 // Put stores value and a checksum under key.

@@ -33,6 +33,9 @@ type BehindError struct {
 }
 
 func (e *BehindError) Error() string {
+	if e.Held == 0 && e.Missing == 0 {
+		return fmt.Sprintf("%s: %s: %s", ErrBehind, e.Dir, e.Why)
+	}
 	if e.Missing == 0 {
 		return fmt.Sprintf("%s: %s: the database holds write %d: %s", ErrBehind, e.Dir, e.Held, e.Why)
 	}
@@ -244,6 +247,9 @@ func saveLogs(dir, to string) error {
 // before the first write.
 func openMarkFor(dir string) (*mark, error) {
 	m, err := openMark(dir)
+	if errors.Is(err, ErrCorrupt) {
+		return nil, &BehindError{Dir: dir, Why: "the file " + markName + " is damaged, so nobody can say how many writes follow"}
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return m, err
 	}
