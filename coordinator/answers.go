@@ -93,9 +93,27 @@ func apiRollout(s rollout.State, seen map[string]rollout.Region) api.Rollout {
 		out.Seen = map[string]api.RolloutView{}
 	}
 	for name, r := range seen {
-		out.Seen[name] = api.RolloutView(r)
+		out.Seen[name] = apiRolloutView(r)
 	}
 	return out
+}
+
+func apiRolloutView(r rollout.Region) api.RolloutView {
+	return api.RolloutView{
+		Epoch:   r.Epoch,
+		Known:   r.Known,
+		Placed:  r.Placed,
+		Agents:  r.Agents,
+		InWave:  r.InWave,
+		Applied: r.Applied,
+		Running: r.Running,
+		Failed:  r.Failed,
+		Skew:    r.Skew,
+		Reasons: r.Reasons,
+		Hosts:   r.Hosts,
+		Unheard: r.Unheard,
+		Waiting: r.Waiting,
+	}
 }
 
 func apiRolloutRegion(r *rollout.RegionState) *api.RolloutRegion {

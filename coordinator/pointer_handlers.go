@@ -172,7 +172,7 @@ func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.A
 			}
 			moves = append(moves, activeAt(act.Config, region, now.Pointer.Epoch+1, version))
 		}
-		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Checks: checks})
+		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Checks: checks}, false)
 		out = apiPointers(states)
 		return err
 	})

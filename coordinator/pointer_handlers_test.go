@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"banyan/coordinator/api"
+	"banyan/coordinator/ledger"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/rollout"
@@ -266,6 +267,40 @@ func TestTruthAVersionThatNoHostAcknowledgedDidNotRun(t *testing.T) {
 	got := f.back("a", api.Rollback{})
 	if got.From != 4 || got.To != 1 || len(got.Skipped) != 2 || !strings.Contains(got.Skipped[0].Text, "before a host") {
 		t.Errorf("rollback: %+v", got)
+	}
+}
+
+// Another writer moved the pointer of a rollout, which pauses. A rollback takes the region back at the
+// first call, and the rollout ends.
+func TestTruthARollbackOfAPausedRolloutWorksAtOnce(t *testing.T) {
+	f := newFixture(t, nil)
+	r := f.baking("a")
+	held, err := f.ledger.Pointer(f.ctx, "a", "eu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := held.Pointer
+	p.Epoch++
+	p.Wave = record.Wave{Share: record.WholeFleet}
+	err = f.ledger.Update(func(w *ledger.Writer) error {
+		_, err := w.Commit(f.ctx, ledger.Act{By: "another process"}, ledger.Changes{Moves: []record.Pointer{p}})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.reaches("a", "the pause", func(r api.Rollout) bool { return r.Status == rollout.Paused })
+	got := f.back("a", api.Rollback{Message: "no good"})
+	if !got.Moved || got.From != r.Version || got.To != 1 {
+		t.Errorf("rollback: %+v", got)
+	}
+	p2, err := f.ledger.Pointer(f.ctx, "a", "eu")
+	if err != nil || !p2.Pointer.Candidate.IsZero() || p2.Pointer.Baseline.Version != 1 {
+		t.Errorf("the pointer after the rollback: %s, %v", p2.Pointer, err)
+	}
+	f.reaches("a", "the end", func(r api.Rollout) bool { return r.Status == rollout.Superseded })
+	if again := f.back("a", api.Rollback{}); again.Moved || !strings.Contains(again.Why, "already back") {
+		t.Errorf("said twice: %+v", again)
 	}
 }
 

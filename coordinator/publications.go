@@ -28,8 +28,8 @@ type published struct {
 	unchanged bool
 	// state is the rollout; its ID is 0 if there is none.
 	state rollout.State
-	// epochs are the epochs of the pointers that make an unchanged version live, by region.
-	epochs map[string]uint64
+	// live are the regions in which an unchanged version is live.
+	live []string
 }
 
 // check makes the checks of a publication of the content in, and stores nothing.
@@ -65,7 +65,7 @@ func (r *requests) check(ctx context.Context, config string, in api.Check, by st
 			Unchanged: true,
 			Version:   same.version.Manifest.Version,
 			Rollout:   same.state.ID,
-			Epochs:    same.epochs,
+			Live:      same.live,
 		}
 		return nil
 	})
@@ -150,28 +150,26 @@ func (r *requests) unchanged(
 	if err != nil {
 		return out, nil
 	}
-	version, epochs := liveEverywhere(pointers)
+	version := liveEverywhere(pointers)
 	if version.IsZero() || !is(version.Version) {
 		return out, nil
 	}
 	out.unchanged = true
-	out.epochs = epochs
+	out.live = l.regions
 	return out, nil
 }
 
-// liveEverywhere returns the version that every pointer makes live, without another on its way, and
-// the epochs of the pointers; the zero Ref if there is none.
-func liveEverywhere(pointers map[string]record.Pointer) (live record.Ref, epochs map[string]uint64) {
-	epochs = map[string]uint64{}
-	for region, p := range pointers {
+// liveEverywhere returns the version that every pointer makes live, without another on its way; the
+// zero Ref if there is none.
+func liveEverywhere(pointers map[string]record.Pointer) (live record.Ref) {
+	for _, p := range pointers {
 		other := !live.IsZero() && p.Baseline != live
 		if p.Baseline.IsZero() || !p.Candidate.IsZero() || other {
-			return record.Ref{}, nil
+			return record.Ref{}
 		}
 		live = p.Baseline
-		epochs[region] = p.Epoch
 	}
-	return live, epochs
+	return live
 }
 
 // otherPlan is the error of a publication whose content a rollout brings by another plan.

@@ -404,12 +404,13 @@ func (r *requests) carryOut(
 }
 
 // moveByHand commits moves of config's pointers that no rollout decided. A rollout of config
-// in progress lets go of the moved regions in the same transaction.
+// in progress lets go of the moved regions in the same transaction; of all regions, if ends is true.
 func (r *requests) moveByHand(
 	ctx context.Context,
 	w *ledger.Writer,
 	act ledger.Act,
 	changes ledger.Changes,
+	ends bool,
 ) ([]versionstore.PointerState, error) {
 	s, seq, err := newestRollout(ctx, r.ledger, act.Config)
 	if errors.Is(err, versionstore.ErrNotFound) || err == nil && s.Status.Over() {
@@ -421,6 +422,9 @@ func (r *requests) moveByHand(
 	request := rollout.Request{What: rollout.Leave, By: act.By}
 	for _, p := range changes.Moves {
 		request.Regions = append(request.Regions, p.Region)
+	}
+	if ends {
+		request.Regions = slices.Sorted(maps.Keys(s.Regions))
 	}
 	next, _, err := rollout.Apply(s, request, rollout.View{Now: time.Now()})
 	if err != nil {
@@ -439,11 +443,11 @@ func (r *requests) moveByHand(
 	return states, nil
 }
 
-// epochsOf returns a view with the epochs of pointers, in which no agent was counted.
+// epochsOf returns a view with pointers, in which no agent was counted.
 func epochsOf(pointers map[string]record.Pointer) rollout.View {
 	v := rollout.View{Now: time.Now(), Regions: map[string]rollout.Region{}}
 	for region, p := range pointers {
-		v.Regions[region] = rollout.Region{Epoch: p.Epoch}
+		v.Regions[region] = rollout.Stored(p)
 	}
 	return v
 }

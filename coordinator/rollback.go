@@ -142,7 +142,9 @@ func because(why string) string {
 	return " (" + why + ")"
 }
 
-// rollback takes regions of config back in one transaction.
+// rollback takes regions of config back in one transaction. A rollout in progress is taken back as a
+// whole, unless another writer has moved its pointers: then the rollout does not know what runs, so
+// each region is decided by its pointer, and the rollout ends.
 //
 // A rollback is never a way around the rules of a rollout: it only goes to versions that ran
 // well in the region. So it needs no second person and passes a freeze. A lock stops it.
@@ -163,15 +165,17 @@ func (r *requests) rollback(ctx context.Context, config string, in api.Rollback,
 		if err != nil {
 			return err
 		}
-		if whole != nil {
-			out, err = r.rollbackRollout(ctx, w, *whole, in, by)
+		lost := whole != nil && len(whole.Lost(epochsOf(pointers))) > 0
+		if whole != nil && !lost {
+			out, err = r.rollbackRollout(ctx, w, *whole, in, by, pointers)
 			return err
 		}
 		decisions, err := r.decideBacks(ctx, config, in, pointers)
 		if err != nil {
 			return err
 		}
-		out, err = r.commitBacks(ctx, w, config, in, by, decisions)
+		act := ledger.Act{By: by, Why: in.Message, Config: config, Back: true}
+		out, err = r.commitBacks(ctx, w, act, decisions, lost)
 		return err
 	})
 	return out, err
@@ -218,6 +222,7 @@ func (r *requests) rollbackRollout(
 	s rollout.State,
 	in api.Rollback,
 	by string,
+	pointers map[string]record.Pointer,
 ) (*api.RolledBack, error) {
 	out := &api.RolledBack{Config: s.Config}
 	moved := s.Status != rollout.Returning
@@ -231,7 +236,11 @@ func (r *requests) rollbackRollout(
 	}
 	for _, region := range slices.Sorted(maps.Keys(s.Regions)) {
 		state := s.Regions[region]
-		if state.Began == 0 || state.Left {
+		if state.Began == 0 {
+			continue
+		}
+		if state.Left {
+			out.Regions = append(out.Regions, leftAlone(s, region, pointers[region]))
 			continue
 		}
 		back := api.RegionBack{Region: region, From: s.Version, To: state.Baseline.Version, Moved: moved}
@@ -241,6 +250,17 @@ func (r *requests) rollbackRollout(
 		out.Regions = append(out.Regions, back)
 	}
 	return out, r.addPointers(ctx, out)
+}
+
+// leftAlone is the outcome of a rollback of the rollout s in a region that a person took out of s.
+func leftAlone(s rollout.State, region string, now record.Pointer) api.RegionBack {
+	return api.RegionBack{
+		Region: region,
+		From:   now.Baseline.Version,
+		To:     now.Baseline.Version,
+		Why: fmt.Sprintf("the region was moved by hand during rollout %d; to take it back, too: "+
+			"banyan rollback %s --region %s", s.ID, s.Config, region),
+	}
 }
 
 // decideBacks decides about each region of a rollback. A region that can't go back is an error
@@ -317,40 +337,34 @@ func (r *requests) activations(
 	return logs, nil
 }
 
-// commitBacks commits the decisions about the regions of a rollback.
+// commitBacks commits the decisions about the regions of a rollback. If ends is true, the rollout in
+// progress ends.
 func (r *requests) commitBacks(
 	ctx context.Context,
 	w *ledger.Writer,
-	config string,
-	in api.Rollback,
-	by string,
+	act ledger.Act,
 	decisions []regionBack,
+	ends bool,
 ) (*api.RolledBack, error) {
-	out := &api.RolledBack{Config: config}
+	out := &api.RolledBack{Config: act.Config}
 	var changes ledger.Changes
 	var regions, what []string
 	for _, d := range decisions {
 		out.Regions = append(out.Regions, apiRegionBack(d))
 		regions = append(regions, d.region)
 		if d.moves {
-			changes.Moves = append(changes.Moves, activeAt(config, d.region, d.now.Epoch+1, d.to))
+			changes.Moves = append(changes.Moves, activeAt(act.Config, d.region, d.now.Epoch+1, d.to))
 			what = append(what, fmt.Sprintf("%s from version %d to version %d", d.region, d.from.Version, d.to.Version))
 		}
 	}
-	held, err := r.holds.permit(ctx, config, regions, true)
+	held, err := r.holds.permit(ctx, act.Config, regions, true)
 	if err != nil {
 		return nil, err
 	}
 	if len(changes.Moves) > 0 {
 		changes.Checks = []versionstore.DocumentCheck{held}
-		act := ledger.Act{
-			By:     by,
-			Why:    in.Message,
-			What:   "rolled back " + strings.Join(what, ", "),
-			Config: config,
-			Back:   true,
-		}
-		if _, err := r.moveByHand(ctx, w, act, changes); err != nil {
+		act.What = "rolled back " + strings.Join(what, ", ")
+		if _, err := r.moveByHand(ctx, w, act, changes, ends); err != nil {
 			return nil, err
 		}
 	}

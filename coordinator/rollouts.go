@@ -358,7 +358,7 @@ func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map
 	seen := map[string]rollout.Region{}
 	r.tracker.with(func(f *rollout.Tracker) {
 		for region, p := range pointers {
-			seen[region] = f.Region(p, s.Regions[region].Began)
+			seen[region] = f.Region(p, s.Regions[region].First(p))
 		}
 	})
 	for region, out := range seen {

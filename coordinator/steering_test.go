@@ -110,3 +110,44 @@ func TestTruthEachRegionGoesBackToWhatRanThere(t *testing.T) {
 		t.Errorf("nothing ran well in us before version 2: %v", err)
 	}
 }
+
+// A new term issues every pointer anew. A rollout goes on over it, and a rollback works at once.
+func TestTruthARolloutGoesOnInANewTerm(t *testing.T) {
+	const plan = "regions: [[eu], [us]]\nwaves: [{share: 50%, bake: 1h}, {share: 100%}]"
+	f := fleettest.Start(t, fleettest.Canaries(4))
+	f.Install("a", "one")
+	newTerm := func() {
+		t.Helper()
+		if _, err := f.Client.BeginTerm(t.Context(), api.NewTerm{Message: "a drill"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.RollOut("a", f.Store("a", "two"), plan)
+	f.WaitBaking("a")
+	newTerm()
+	f.Until("the rollout knows of the new term", func() bool {
+		r, err := f.Client.Rollout(t.Context(), "a")
+		if err != nil || r.Status != rollout.Running {
+			t.Fatalf("in the new term the rollout is %s (%s), %v", r.Title, r.Why, err)
+		}
+		return strings.Contains(fleettest.Log(r), "issued anew")
+	})
+	if _, err := f.Client.AskRollout(t.Context(), "a", rollout.Promote, api.RolloutRequest{Full: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.WaitRollout("a", rollout.Done)
+	f.WaitShown("a", "two")
+
+	f.RollOut("a", f.Store("a", "three"), plan)
+	f.WaitBaking("a")
+	if _, err := f.Client.AskRollout(t.Context(), "a", rollout.Pause, api.RolloutRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	newTerm()
+	back, err := f.Client.Rollback(t.Context(), "a", api.Rollback{})
+	if err != nil || len(back.Regions) != 1 || !back.Regions[0].Moved || back.Pointers[0].Candidate.Version != 0 {
+		t.Fatalf("rollback in the new term: %+v, %v", back, err)
+	}
+	f.WaitRollout("a", rollout.Aborted)
+	f.WaitShown("a", "two")
+}

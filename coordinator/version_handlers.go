@@ -189,7 +189,7 @@ func (h *versionHandlers) post(r *http.Request, caller identity.Identity) (any, 
 		stored := p.version.Of(config)
 		h.driver.Input(r.Context(), step.Input{Kind: step.InStored, Body: step.Body{Version: stored}})
 	}
-	answer := api.Published{Version: apiVersion(out.version), Unchanged: out.unchanged, Epochs: out.epochs}
+	answer := api.Published{Version: apiVersion(out.version), Unchanged: out.unchanged, Live: out.live}
 	if out.state.ID != 0 {
 		started := apiRollout(out.state, nil)
 		answer.Rollout = &started

@@ -113,6 +113,15 @@ func (p *Pointer) Position() Position { return At(p.Term, p.Epoch) }
 // the envelope. Acknowledgements name a pointer by this hash.
 func (p Pointer) Digest() Digest { return digestOf(p) }
 
+// Content returns a hash of what the pointer tells hosts to run: all of the pointer but its term, its
+// epoch and its time. A pointer that is issued anew in a new term keeps its content.
+func (p Pointer) Content() Digest {
+	p.Term = 0
+	p.Epoch = 0
+	p.TimeMicros = 0
+	return digestOf(p)
+}
+
 // VersionFor returns the version that an agent must run. It returns the zero Ref if the
 // pointer gives the agent no version: there is no baseline, and the wave does not cover the
 // agent.

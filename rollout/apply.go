@@ -58,6 +58,7 @@ func Apply(s State, r Request, v View) (State, []Move, error) {
 	if r.Message != "" {
 		o.by += ": " + r.Message
 	}
+	o.follow()
 	err := o.carryOut()
 	return n, o.moves, err
 }
@@ -118,12 +119,18 @@ func (o *order) refuse(why string) error {
 // adrift returns the reason for which the rollout can't go on, if another writer has moved
 // one of its pointers; "" otherwise.
 func (o *order) adrift() string {
-	for _, region := range o.touched() {
-		if o.view.Regions[region].Epoch != o.State.Regions[region].Epoch {
-			return "a pointer was moved by another hand; abort it or start another"
-		}
+	if len(o.lost()) > 0 {
+		return "a pointer was moved by another hand; abort it or start another"
 	}
 	return ""
+}
+
+// Lost returns the regions of the rollout whose pointer another writer has moved, given the view.
+func (s State) Lost(v View) []string {
+	n := s.clone()
+	d := decision{judge: judge{State: &n, view: v}}
+	d.follow()
+	return d.lost()
 }
 
 func (o *order) askPause() error {
@@ -214,9 +221,9 @@ func (o *order) askApprove() error {
 // supersede ends the rollout. The newer rollout moves the pointers of the regions in the
 // request; the other regions go back to the version before.
 func (o *order) supersede() {
+	lost := o.lost()
 	back := slices.DeleteFunc(o.touched(), func(region string) bool {
-		taken := slices.Contains(o.Request.Regions, region)
-		return taken || o.view.Regions[region].Epoch != o.State.Regions[region].Epoch
+		return slices.Contains(o.Request.Regions, region) || slices.Contains(lost, region)
 	})
 	o.end(Superseded, o.by)
 	o.move(back, func(r *RegionState) Move { return Move{Baseline: r.Baseline, Phase: record.PhaseActive} })

@@ -2,6 +2,8 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,7 @@ func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, c
 	}
 	n := s.clone()
 	d := &decision{judge: judge{State: &n, view: v}}
+	d.follow()
 	if d.overtaken() {
 		return n, nil, true
 	}
@@ -62,21 +65,41 @@ func (d *decision) say(format string, args ...any) {
 	d.changed = true
 }
 
+// follow takes over the positions of pointers that say what the rollout wrote, at later epochs: they
+// were issued anew because a new term began.
+func (d *decision) follow() {
+	for _, region := range slices.Sorted(maps.Keys(d.Regions)) {
+		r := d.Regions[region]
+		seen := d.view.Regions[region]
+		if r.Began != 0 && r.Term == 0 && seen.Epoch == r.Epoch {
+			r.Term = seen.Term
+		}
+		if !r.Left && seen.Epoch > r.Epoch && seen.Content == r.Content {
+			r.Epoch = seen.Epoch
+			d.say("the pointer of region %s was issued anew, at epoch %d of term %d", region, seen.Epoch, seen.Term)
+		}
+	}
+}
+
 // overtaken reports whether another writer has moved a pointer of the rollout. If so, it
 // pauses the rollout.
 func (d *decision) overtaken() bool {
 	if d.Status == Paused {
 		return false
 	}
-	for _, region := range d.touched() {
-		seen := d.view.Regions[region]
-		if seen.Epoch != d.Regions[region].Epoch {
-			d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d",
-				region, seen.Epoch))
-			return true
-		}
+	for _, region := range d.lost() {
+		d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d",
+			region, d.view.Regions[region].Epoch))
+		return true
 	}
 	return false
+}
+
+// lost returns the regions of the rollout whose pointer another writer has moved.
+func (d *decision) lost() []string {
+	return slices.DeleteFunc(d.touched(), func(region string) bool {
+		return d.view.Regions[region].Epoch == d.Regions[region].Epoch
+	})
 }
 
 func (d *decision) pause(why string) {
@@ -364,6 +387,7 @@ func (d *decision) move(regions []string, shape func(r *RegionState) Move) {
 			r.Began = p.Epoch
 		}
 		r.Epoch = p.Epoch
+		r.Content = p.Content()
 		d.moves = append(d.moves, p)
 	}
 	d.changed = true
@@ -386,12 +410,9 @@ func (d *decision) goBack(end Status, why string) {
 	d.Why = why
 	d.Spent = 0
 	d.Decided = d.view.Now
-	for _, region := range d.touched() {
-		seen := d.view.Regions[region]
-		if seen.Epoch != d.Regions[region].Epoch {
-			d.Regions[region].Left = true
-			d.say("region %s stays as another hand left it, at epoch %d", region, seen.Epoch)
-		}
+	for _, region := range d.lost() {
+		d.Regions[region].Left = true
+		d.say("region %s stays as another hand left it, at epoch %d", region, d.view.Regions[region].Epoch)
 	}
 	d.say("taken back in %s: %s", strings.Join(d.touched(), ", "), why)
 	d.move(d.touched(), func(r *RegionState) Move { return Move{Baseline: r.Baseline, Phase: record.PhaseActive} })

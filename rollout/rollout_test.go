@@ -263,7 +263,7 @@ func TestTheTrackerCountsWithoutTheQuarantined(t *testing.T) {
 	e.Latency.Add(5000)
 	tracker.Acked(e)
 	got := tracker.Region(p, 5)
-	want := Region{Epoch: 5, Known: true, Placed: 15, Agents: 13, InWave: 7, Applied: 3, Running: 2, Failed: 1, Skew: got.Skew, Reasons: []string{"d: check"}}
+	want := Region{Epoch: 5, Content: p.Content(), Known: true, Placed: 15, Agents: 13, InWave: 7, Applied: 3, Running: 2, Failed: 1, Skew: got.Skew, Reasons: []string{"d: check"}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

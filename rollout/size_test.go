@@ -24,6 +24,7 @@ func TestARolloutWaitsForSubscribersOnly(t *testing.T) {
 		"web/site": {Epoch: 2, Known: true, Placed: 6, Agents: 6},  // the one in quarantine for it would not count anyway
 	} {
 		p := record.Pointer{Config: config, Region: "eu", Epoch: 2, Baseline: ref(1), Phase: record.PhaseActive}
+		want.Content = p.Content()
 		if got := tracker.Region(p, 2); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, want %+v", config, got, want)
 		}

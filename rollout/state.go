@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -118,8 +119,12 @@ type RegionState struct {
 	Baseline record.Ref `json:"baseline,omitzero"`
 	// Began is the first epoch of this rollout; 0 means that the pointer has not moved.
 	Began uint64 `json:"began"`
+	// Term is the term of the pointer at Began; 0 if the controller has not seen it yet.
+	Term uint64 `json:"term,omitempty"`
 	// Epoch is the pointer's epoch after the rollout's newest move.
 	Epoch uint64 `json:"epoch"`
+	// Content is the content of the pointer at Epoch.
+	Content record.Digest `json:"content,omitzero"`
 	// Left is true if the rollout no longer moves the pointer.
 	Left bool `json:"left,omitempty"`
 
@@ -137,6 +142,12 @@ type RegionState struct {
 	InWave int `json:"in_wave"`
 	// Counted is the epoch for which InWave was counted.
 	Counted uint64 `json:"counted,omitempty"`
+}
+
+// First returns the position of the rollout's first pointer in the region of p, the present pointer:
+// epoch 0 if the rollout has not moved the pointer.
+func (r *RegionState) First(p record.Pointer) record.Position {
+	return record.At(cmp.Or(r.Term, p.Term), r.Began)
 }
 
 // Start returns the state of a new rollout of version. regions are the present pointers of
@@ -171,7 +182,11 @@ func Start(
 		return s, invalid("no region to roll out to")
 	}
 	for region, p := range regions {
-		s.Regions[region] = &RegionState{Baseline: p.Baseline, Epoch: p.Epoch, Agents: agents[region]}
+		r := &RegionState{Baseline: p.Baseline, Epoch: p.Epoch, Agents: agents[region]}
+		if p.Epoch != 0 {
+			r.Content = p.Content()
+		}
+		s.Regions[region] = r
 	}
 	if len(s.Plan.Regions) == 0 {
 		s.Plan.Regions = [][]string{slices.Sorted(maps.Keys(regions))}

@@ -257,11 +257,11 @@ func (t *Tracker) Quarantined() []Quarantined {
 	return all
 }
 
-// Region returns what is seen of the agents of p's region, for p's epoch. began is the first
-// epoch of the rollout in the region; 0 means that the rollout has not moved the pointer.
-func (t *Tracker) Region(p record.Pointer, began uint64) Region {
-	r := Region{Epoch: p.Epoch}
-	excused := t.excused(p.Config, p.Region, record.At(p.Term, began))
+// Region returns what is seen of the agents of p's region, for p's epoch. began is the position of
+// the rollout's first pointer in the region (see RegionState.First).
+func (t *Tracker) Region(p record.Pointer, began record.Position) Region {
+	r := Stored(p)
+	excused := t.excused(p.Config, p.Region, began)
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
 	for _, c := range t.census {
 		if c.region == p.Region {

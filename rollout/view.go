@@ -26,8 +26,10 @@ type View struct {
 // Region is what a controller sees of a config in one region. All counts except Placed
 // leave out the agents in quarantine for an epoch of the config before the rollout's first.
 type Region struct {
-	// Epoch is the pointer's epoch in the store.
-	Epoch uint64
+	// Epoch is the pointer's epoch in the store, Term its term, and Content its content.
+	Epoch   uint64
+	Term    uint64
+	Content record.Digest
 	// Known is true if every coordinator of the region counted agents for Epoch.
 	Known bool
 	// Placed is the number of subscribers in the tree, with those in quarantine.
@@ -52,6 +54,11 @@ type Region struct {
 	Unheard int
 	// Waiting names some of the hosts that the rollout waits for. No decision depends on it.
 	Waiting []string
+}
+
+// Stored returns the view of a region with the pointer p, in which no agent was counted.
+func Stored(p record.Pointer) Region {
+	return Region{Epoch: p.Epoch, Term: p.Term, Content: p.Content()}
 }
 
 // Verdict is the judgment of a gate.

@@ -129,7 +129,7 @@ func (a *app) publish(ctx context.Context, config, file string, p publication) e
 	switch {
 	case stored.Rollout != nil:
 		return a.goLive(ctx, client, stored, p)
-	case stored.Unchanged && len(stored.Epochs) > 0 && p.wait > 0:
+	case stored.Unchanged && len(stored.Live) > 0 && p.wait > 0:
 		return a.stayLive(ctx, client, stored, p.wait)
 	}
 	out := published{Config: config, Version: stored.Manifest.Version, Outcome: "stored", Regions: []api.RegionStatus{}}
@@ -256,14 +256,14 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 		return err
 	}
 	// A region that did not move is where a rollback brought it before. Its hosts may not be there.
-	epochs := map[string]uint64{}
-	for _, p := range back.Pointers {
-		epochs[p.Region] = p.Epoch
+	versions := map[string]uint64{}
+	for _, region := range back.Regions {
+		versions[region.Region] = region.To
 	}
 	out := rolledBack{RolledBack: back, Status: []api.RegionStatus{}}
 	var waitErr error
-	if len(epochs) > 0 {
-		out.Status, waitErr = a.waitApplied(ctx, client, config, awaited{epochs, rollout.Gates{}, wait})
+	if len(versions) > 0 {
+		out.Status, waitErr = a.waitApplied(ctx, client, config, awaited{versions, rollout.Gates{}, wait})
 	}
 	err = a.print(out, func(w io.Writer) {
 		printRolledBack(w, back)
@@ -426,13 +426,13 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	if err := endOf(r); err != nil {
 		return err
 	}
-	epochs := map[string]uint64{}
-	for region, s := range r.Regions {
-		epochs[region] = s.Epoch
+	versions := map[string]uint64{}
+	for region := range r.Regions {
+		versions[region] = version
 	}
 	out := published{Config: config, Version: version, Outcome: "live", Rollout: &r}
 	rest := max(p.wait-time.Since(began), time.Second)
-	return a.awaitHosts(ctx, client, out, awaited{epochs, lastGates(r), rest}, func(w io.Writer) {
+	return a.awaitHosts(ctx, client, out, awaited{versions, lastGates(r), rest}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s version %d published\n", config, version)
 	})
 }
@@ -448,8 +448,12 @@ func (a *app) stayLive(ctx context.Context, client *api.Client, stored api.Publi
 	if r.Version == stored.Manifest.Version {
 		gates = lastGates(r)
 	}
+	versions := map[string]uint64{}
+	for _, region := range stored.Live {
+		versions[region] = stored.Manifest.Version
+	}
 	out := published{Config: stored.Config, Version: stored.Manifest.Version, Outcome: "unchanged"}
-	return a.awaitHosts(ctx, client, out, awaited{stored.Epochs, gates, wait}, func(w io.Writer) {
+	return a.awaitHosts(ctx, client, out, awaited{versions, gates, wait}, func(w io.Writer) {
 		printStored(w, stored)
 	})
 }
@@ -522,20 +526,23 @@ func (a *app) fateOf(
 
 // awaited is what waitApplied waits for.
 type awaited struct {
-	epochs map[string]uint64 // by region
-	gates  rollout.Gates     // say how many hosts need not be heard of
-	wait   time.Duration     // maximum time; 0 for one look
+	versions map[string]uint64 // that must be live, by region
+	gates    rollout.Gates     // say how many hosts need not be heard of
+	wait     time.Duration     // maximum time; 0 for one look
 }
 
 // settled reports whether a region has done what is awaited: every agent in its tree has applied
-// the epoch, and enough of its hosts are in the tree; or a newer epoch has replaced it.
+// the pointer, and enough of its hosts are in the tree; or another version has replaced the awaited.
 func (w awaited) settled(r api.RegionStatus) bool {
-	if r.Epoch > w.epochs[r.Region] {
+	if w.replaced(r) {
 		return true
 	}
 	heard := !r.Unreachable && r.Unheard <= w.gates.Tolerated(r.Hosts)
 	return heard && r.Applied >= uint64(r.Agents) && r.Failed == 0
 }
+
+// replaced reports whether another version than the awaited one is live in a region.
+func (w awaited) replaced(r api.RegionStatus) bool { return r.Version != w.versions[r.Region] }
 
 // waitApplied polls until every region has settled. It returns an error if no host has applied
 // anything.
@@ -554,7 +561,7 @@ func (a *app) waitApplied(
 		hosts := 0
 		complete := true
 		for _, r := range s.Regions {
-			if _, moved := w.epochs[r.Region]; !moved {
+			if _, waits := w.versions[r.Region]; !waits {
 				continue
 			}
 			regions = append(regions, r)
@@ -565,7 +572,7 @@ func (a *app) waitApplied(
 		switch {
 		case w.wait == 0:
 			return regions, nil
-		case complete && applied == 0 && len(regions) > 0 && !replaced(regions, w.epochs):
+		case complete && applied == 0 && len(regions) > 0 && !slices.ContainsFunc(regions, w.replaced):
 			return regions, nobody(config, hosts)
 		case complete:
 			return regions, nil
@@ -581,11 +588,6 @@ func (a *app) waitApplied(
 			return regions, ctx.Err()
 		}
 	}
-}
-
-// replaced reports whether a newer epoch has replaced that of a region.
-func replaced(regions []api.RegionStatus, epochs map[string]uint64) bool {
-	return slices.ContainsFunc(regions, func(r api.RegionStatus) bool { return r.Epoch > epochs[r.Region] })
 }
 
 // nobody returns the error of a pointer that moved and that no host follows.

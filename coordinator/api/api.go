@@ -50,8 +50,8 @@ type Published struct {
 	Unchanged bool `json:"unchanged,omitempty"`
 	// Rollout is the rollout of the version; nil if there is none.
 	Rollout *Rollout `json:"rollout,omitempty"`
-	// Epochs are those of Checked.
-	Epochs map[string]uint64 `json:"epochs,omitempty"`
+	// Live are the regions that Checked.Live describes.
+	Live []string `json:"live,omitempty"`
 }
 
 // Check is the request to make the checks of a publication.
@@ -74,9 +74,9 @@ type Checked struct {
 	Version uint64 `json:"version,omitempty"`
 	// Rollout is the rollout in progress that brings Version; 0 if there is none.
 	Rollout uint64 `json:"rollout,omitempty"`
-	// Epochs are the epochs of the pointers that make Version live, by region, if every region of
-	// the request runs it. Hosts may not have applied them yet.
-	Epochs map[string]uint64 `json:"epochs,omitempty"`
+	// Live are the regions of the request, if Version is live in all of them. Hosts may not have
+	// applied it yet.
+	Live []string `json:"live,omitempty"`
 }
 
 // Activate is the request that moves the pointers of a config.

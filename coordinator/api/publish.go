@@ -152,7 +152,7 @@ func (c *Client) checkDraft(ctx context.Context, d Draft, start *StartRollout) (
 	if err != nil {
 		return Published{}, err
 	}
-	out := Published{Version: v, Unchanged: true, Epochs: checked.Epochs}
+	out := Published{Version: v, Unchanged: true, Live: checked.Live}
 	if checked.Rollout == 0 {
 		return out, nil
 	}

@@ -348,7 +348,7 @@ func (o *simulated) view() rollout.View {
 		if a := w.Current(o.def.Config, region); a != nil {
 			p = a.Pointer
 		}
-		v.Regions[region] = o.tracker.Region(p, s.Began)
+		v.Regions[region] = o.tracker.Region(p, s.First(p))
 	}
 	return v
 }
