@@ -19,6 +19,8 @@ type document struct {
 	// explaining is the memory that is needed to explain every value of the document being
 	// invalid, in bytes.
 	explaining int
+	// values is the number of values and keys.
+	values int
 }
 
 // parser parses the documents of a body. If keep is false, the parser checks the documents and
@@ -58,12 +60,14 @@ func parserOf(contentType string) (p parser, base string, ok bool, err error) {
 type account struct {
 	memory     int
 	explaining int
+	values     int
 }
 
 // add counts a value at a depth that needs memory bytes. It reports whether the document is
 // within the limit.
 func (a *account) add(depth, memory int) bool {
 	a.memory += memory
+	a.values++
 	a.explaining += errorMemory + depth*stepMemory
 	return a.memory <= MaxMemory
 }

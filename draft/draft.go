@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -81,8 +82,12 @@ func TypeOf(name string) string {
 	return TypeAny
 }
 
+// looksLikeJSON matches the begin of a file that is meant to be JSON: an object with a quoted key.
+var looksLikeJSON = regexp.MustCompile(`^\s*\{\s*"`)
+
 // TypeOfFile returns the content type of a file whose name says nothing: TypeJSON if the file
-// is a JSON object or list, else TypeAny.
+// is a JSON object or list, or begins like an object of JSON, else TypeAny. So a JSON document
+// with a mistake is refused, and does not become opaque bytes.
 func TypeOfFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -94,7 +99,11 @@ func TypeOfFile(path string) (string, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return "", err
 	}
-	begin = bytes.TrimSpace(begin[:n])
+	begin = begin[:n]
+	if looksLikeJSON.Match(begin) {
+		return TypeJSON, nil
+	}
+	begin = bytes.TrimSpace(begin)
 	if len(begin) == 0 || begin[0] != '{' && begin[0] != '[' {
 		return TypeAny, nil
 	}
@@ -136,7 +145,7 @@ func Check(contentType string, body, schema []byte) error {
 		return err
 	}
 	for _, d := range documents {
-		if err := validate(compiled, d); err != nil {
+		if err := validate(compiled, d, MaxMemory); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func parseJSON(body []byte, keep bool) ([]document, error) {
 		return nil, w.reject("more data after the document")
 	}
 	find := func(location []string) int { return lineInJSON(body, location) }
-	return []document{{value: value, line: find, explaining: w.used.explaining}}, nil
+	return []document{{value: value, line: find, explaining: w.used.explaining, values: w.used.values}}, nil
 }
 
 // jsonWalker reads a document token by token.

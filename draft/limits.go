@@ -16,6 +16,9 @@ const (
 	// value of its exponent, in a document with a schema: schemas are checked with exact
 	// fractions, and 1e999999999 as a fraction needs gigabytes.
 	maxNumber = 1000
+	// maxNarrowing is the largest number of steps in the search for an invalid part of a document
+	// that is too large to be explained. Each step may look at every value.
+	maxNarrowing = 16
 	// maxReason is the largest length of a reason, in bytes. A reason may quote the document.
 	maxReason = 2000
 )

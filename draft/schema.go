@@ -3,6 +3,7 @@ package draft
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -41,25 +42,39 @@ func (closedLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("schema refers to %s; put the whole schema in one document", url)
 }
 
-// validate returns a Rejection if a document is invalid.
+// validate returns a Rejection if a document is invalid. To explain why, it uses about limit bytes
+// of memory at most.
 //
 // The library collects an error for every invalid value, and each error has a copy of its
-// location. Under the keyword "not" the library only asks whether a value is valid, so validate
-// asks that first.
-func validate(schema *jsonschema.Schema, d document) error {
-	probe := &jsonschema.Schema{DraftVersion: 2020, Not: schema}
-	if probe.Validate(d.value) != nil {
+// location. So validate first asks only whether the document is valid, and explains only a part
+// of a document with many values.
+func validate(schema *jsonschema.Schema, d document, limit int) error {
+	whole := place{schema, d.value, nil}
+	if whole.valid() {
 		return nil
 	}
-	if d.explaining > MaxMemory {
-		return &Rejection{Reason: "the document is invalid under the schema of the config; " +
-			"it has too many values, or is nested too deep, to say where"}
+	if d.explaining <= limit {
+		return explain(schema.Validate(d.value), d, nil)
 	}
-	return explain(schema.Validate(d.value), d)
+	// To search a document that is only deep would cost more than the document is worth.
+	part, small := whole, false
+	if d.values > limit/errorMemory {
+		part, small = narrow(whole, limit)
+	}
+	if !small {
+		return &Rejection{
+			Line: d.line(part.location),
+			Path: pointerOf(part.location),
+			Reason: "a value at or below this place is invalid under the schema of the config; " +
+				"there are too many values, or they are nested too deep, to say which",
+		}
+	}
+	return explain(part.schema.Validate(part.value), d, part.location)
 }
 
-// explain returns a Rejection with the deepest cause of a validation error.
-func explain(err error, d document) error {
+// explain returns a Rejection with the deepest cause of a validation error of the value at a
+// location.
+func explain(err error, d document, at []string) error {
 	if err == nil {
 		return nil
 	}
@@ -74,9 +89,10 @@ func explain(err error, d document) error {
 	if _, after, found := strings.Cut(reason, "': "); found {
 		reason = after
 	}
+	location := append(slices.Clone(at), invalid.InstanceLocation...)
 	return &Rejection{
-		Line:   d.line(invalid.InstanceLocation),
-		Path:   pointerOf(invalid.InstanceLocation),
+		Line:   d.line(location),
+		Path:   pointerOf(location),
 		Reason: cut(strings.TrimSpace(reason)),
 	}
 }

@@ -48,7 +48,7 @@ func parseTOML(body []byte, keep bool) ([]document, error) {
 		return nil, &Rejection{Reason: "not TOML: " + err.Error()}
 	}
 	find := func(location []string) int { return lineInTOML(body, location) }
-	d := document{line: find, explaining: used.explaining}
+	d := document{line: find, explaining: used.explaining, values: used.values}
 	if !keep {
 		return []document{d}, nil
 	}

@@ -3,6 +3,8 @@ package draft
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -204,5 +206,55 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A document with too many values to explain all of them still has the place of a mistake.
+func TestTruthAMistakeInALargeDocumentHasItsPlace(t *testing.T) {
+	const n = 1000
+	list := "{\"hosts\": [\n" + strings.Repeat("1,\n", n) + "\"x\",\n1]}"
+	documents, err := parseJSON([]byte(list), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		schema, reason string
+		line           int
+	}{
+		"items":       {`{"properties": {"hosts": {"items": {"type": "integer"}}}}`, "got string, want integer", n + 2},
+		"draft 7":     {`{"$schema": "http://json-schema.org/draft-07/schema#", "additionalProperties": {"items": {"type": "integer"}}}`, "want integer", n + 2},
+		"a reference": {`{"allOf": [{"$ref": "#/$defs/all"}], "$defs": {"all": {"patternProperties": {"^h": {"items": {"type": "integer"}}}}}}`, "want integer", n + 2},
+		"a prefix":    {`{"properties": {"hosts": {"prefixItems": [true], "items": {"type": "integer"}}}}`, "want integer", n + 2},
+		"no part":     {`{"properties": {"hosts": {"maxItems": 3}}}`, "at or below this place", 1},
+	} {
+		compiled, err := compile([]byte(c.schema))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r *Rejection
+		if err := validate(compiled, documents[0], n); !errors.As(err, &r) || r.Line != c.line || !strings.Contains(r.Reason, c.reason) {
+			t.Errorf("%s: %.200v, want line %d, %s", what, err, c.line, c.reason)
+		}
+	}
+}
+
+// A mistake in JSON does not make it opaque bytes.
+func TestTruthBrokenJSONIsNotGuessedToBeBytes(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"a": 1`:              TypeJSON,
+		"\n { \n\"a\": [}":     TypeJSON,
+		`[1, 2]`:               TypeJSON,
+		"[section]\nkey = 1\n": TypeAny,
+		"{{ .Host }}":          TypeAny,
+		"{\n  admin off\n}\n":  TypeAny,
+		"key: 1\n":             TypeAny,
+	} {
+		path := filepath.Join(t.TempDir(), "draft")
+		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := TypeOfFile(path); got != want || err != nil {
+			t.Errorf("%q: %s, %v; want %s", body, got, err, want)
+		}
 	}
 }

@@ -40,7 +40,7 @@ func parseYAML(body []byte, keep bool) ([]document, error) {
 			return nil, err
 		}
 		find := func(location []string) int { return lineInYAML(&node, location) }
-		documents = append(documents, document{value: value, line: find, explaining: r.used.explaining})
+		documents = append(documents, document{value: value, line: find, explaining: r.used.explaining, values: r.used.values})
 	}
 	if len(documents) == 0 {
 		documents = []document{{line: func([]string) int { return 1 }}}

@@ -67,7 +67,7 @@ while the command waited, 6 it was taken back, 7 not yet known when the wait end
 	f := cmd.Flags()
 	f.StringVarP(&p.draft.Message, "message", "m", "", "`TEXT` for the history: why")
 	f.StringVar(&p.draft.ContentType, "type", "",
-		"content `TYPE` (default by the file's name, else that of the newest version, else by the content)")
+		"content `TYPE` (default by the file's name, else that of the newest version, else by the config's name, else by the content)")
 	f.Uint64Var(&p.draft.Parent, "parent", 0, "fail if the newest version is not `N`")
 	positive(f, "parent")
 	f.BoolVar(&p.noActivate, "no-activate", false, "store the version only; no host runs it")

@@ -356,3 +356,22 @@ func TestTruthTheLogHasEveryKindOfAct(t *testing.T) {
 	}, "log", "web")
 	c.expect(0, []string{"plan careful stored", "plan careful deleted"}, "log", "--by", "admin", "--since", "1h")
 }
+
+// A first version by standard input is checked as what the config's name says, or as what the body
+// looks like.
+func TestTruthBrokenJSONByStandardInputIsRefused(t *testing.T) {
+	c := newCLI(t, 0)
+	publish := func(config, body string, more ...string) result {
+		args := append([]string{"--home", c.Home.Dir, "--coordinator", c.Coordinators[0].APIAddr(), "publish", config, "-", "--no-activate"}, more...)
+		return runCLI(t, body, args...)
+	}
+	for config, body := range map[string]string{"app/x.json": "[1, 2", "app/y.json": "nothing", "app/z": "{\n\"a\": 1", "app/x.yaml": "a: ]"} {
+		r := publish(config, body)
+		expect(t, r, exitRejected, []string{"draft rejected at line", "--type sets another content type", "nothing was stored"}, []string{config})
+		if got, err := c.Client.Configs(t.Context(), config); err != nil || len(got) > 0 {
+			t.Errorf("%s: %v, %v", config, got, err)
+		}
+	}
+	expect(t, publish("app/z", "{\n\"a\": 1", "--type", "text/plain"), 0, nil, nil)
+	expect(t, publish("app/x.json", "[1, 2]"), 0, nil, nil)
+}

@@ -25,7 +25,8 @@ type Draft struct {
 	// unless the content type has to be validated.
 	File string
 	// ContentType is the content type of the body. If it is empty, it is that of the newest
-	// version, and of a first version what the content is: JSON, or opaque bytes.
+	// version. Of a first version it is what the name of the config says, as in app/flags.json,
+	// else what the content is: JSON, or opaque bytes.
 	ContentType string
 	Message     string
 	// Parent is the version from which the draft was made. If Parent is not the newest
@@ -113,11 +114,14 @@ func (d *Draft) check(last Version, schema []byte) error {
 	case d.ContentType != "":
 		return draft.CheckFile(d.ContentType, d.File, schema)
 	case last.ContentType == "":
-		guessed, err := draft.TypeOfFile(d.File)
-		if err != nil {
-			return err
+		d.ContentType = draft.TypeOf(d.Config)
+		if d.ContentType == draft.TypeAny {
+			guessed, err := draft.TypeOfFile(d.File)
+			if err != nil {
+				return err
+			}
+			d.ContentType = guessed
 		}
-		d.ContentType = guessed
 		return draft.CheckFile(d.ContentType, d.File, schema)
 	}
 	d.ContentType = last.ContentType
