@@ -88,20 +88,33 @@ func (d versionDir) manifest() (record.Manifest, []byte, error) {
 	if err != nil {
 		return record.Manifest{}, nil, err
 	}
+	m, signed, err := decodeMeta(raw)
+	if err == nil && m.Key() != d.key {
+		err = fmt.Errorf("it describes %s version %d: %w", m.Config, m.Version, record.ErrChecksum)
+	}
+	if err != nil {
+		return record.Manifest{}, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, signed, nil
+}
+
+// decodeMeta is the inverse of encodeMeta. The error wraps record.ErrChecksum if encodeMeta would
+// not have written raw.
+func decodeMeta(raw []byte) (record.Manifest, []byte, error) {
 	var described meta
 	if err := json.Unmarshal(raw, &described); err != nil {
-		return record.Manifest{}, nil, fmt.Errorf("%s: %s: %w", path, err, record.ErrChecksum)
+		return record.Manifest{}, nil, fmt.Errorf("%s: %w", err, record.ErrChecksum)
 	}
 	m, err := record.DecodeManifest(described.Manifest)
 	if err != nil {
-		return record.Manifest{}, nil, fmt.Errorf("%s: %s: %w", path, err, record.ErrChecksum)
+		return record.Manifest{}, nil, fmt.Errorf("%s: %w", err, record.ErrChecksum)
 	}
 	want, err := encodeMeta(m, described.Manifest)
 	if err != nil {
 		return record.Manifest{}, nil, err
 	}
-	if m.Key() != d.key || !bytes.Equal(raw, want) {
-		return record.Manifest{}, nil, fmt.Errorf("%s: %w", path, record.ErrChecksum)
+	if !bytes.Equal(raw, want) {
+		return record.Manifest{}, nil, fmt.Errorf("not as it was written: %w", record.ErrChecksum)
 	}
 	return m, described.Manifest, nil
 }

@@ -124,11 +124,7 @@ func (h hold) expired(now time.Time) bool { return !h.Until.IsZero() && !now.Bef
 // decodeHold returns the hold in a document. A hold that can't be read holds on: its name says what
 // it covers, and the reason says what is wrong.
 func decodeHold(d versionstore.Document) (h hold) {
-	err := d.Damaged
-	if err == nil {
-		err = json.Unmarshal(d.Raw, &h)
-	}
-	if err == nil && h.name() == d.Name {
+	if err := decodeDocument(d, &h); err == nil && h.name() == d.Name {
 		return h
 	}
 	scope, region, _ := strings.Cut(d.Name, " ")

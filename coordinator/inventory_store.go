@@ -36,13 +36,11 @@ func (v *inventory) load(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		h := &host{seq: d.Seq, storedHost: storedHost{Since: d.At}}
-		if d.Damaged == nil {
-			err = json.Unmarshal(d.Raw, &h.storedHost)
+		stored, err := decodeHost(d)
+		if err != nil {
+			v.log.Warn("host in the inventory can't be read; it stays listed", "host", name, "of", region, "error", err)
 		}
-		if d.Damaged != nil || err != nil {
-			v.log.Warn("host in the inventory can't be read; it stays listed", "host", name, "of", region)
-		}
+		h := &host{seq: d.Seq, storedHost: stored}
 		if at := reported[h.Via]; at.After(h.Heard) {
 			h.Heard = at
 		}
@@ -51,12 +49,26 @@ func (v *inventory) load(ctx context.Context) error {
 	return nil
 }
 
+// decodeHost returns the host in a document. A host that can't be read subscribes to every config,
+// and has been listed since the document was written.
+func decodeHost(d versionstore.Document) (storedHost, error) {
+	var h storedHost
+	err := decodeDocument(d, &h)
+	if err == nil {
+		err = h.Subscriptions.Validate()
+	}
+	if err != nil {
+		return storedHost{Since: d.At}, err
+	}
+	return h, nil
+}
+
 // loadReported returns when each coordinator reported last, as stored.
 func (v *inventory) loadReported(ctx context.Context) map[string]time.Time {
 	d, err := v.ledger.Document(ctx, kindReports, reportsName)
 	var reported map[string]time.Time
 	if err == nil {
-		err = json.Unmarshal(d.Raw, &reported)
+		err = decodeDocument(d, &reported)
 	}
 	if err != nil && !isNotFound(err) {
 		v.log.Warn("hosts may have been heard of later than the inventory says", "error", err)

@@ -95,10 +95,7 @@ func nextID(ctx context.Context, store versionstore.Reader, config string) (uint
 
 // decodeRollout returns the rollout in a document.
 func decodeRollout(d versionstore.Document) (s rollout.State, err error) {
-	if d.Damaged != nil {
-		return s, fmt.Errorf("rollout of %s: %w", d.Name, d.Damaged)
-	}
-	if err := json.Unmarshal(d.Raw, &s); err != nil {
+	if err := decodeDocument(d, &s); err != nil {
 		return s, fmt.Errorf("rollout of %s: %w", d.Name, err)
 	}
 	if s.ID == 0 || d.Kind == kindRollout && s.Config != d.Name {

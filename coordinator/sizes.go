@@ -106,7 +106,7 @@ func (s *sizes) stored(ctx context.Context) map[string]storedSize {
 		return nil
 	}
 	var sizes map[string]storedSize
-	if json.Unmarshal(d.Raw, &sizes) != nil {
+	if decodeDocument(d, &sizes) != nil {
 		return nil
 	}
 	return sizes

@@ -303,6 +303,8 @@ func FuzzDecodeStoredDocuments(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add("a", raw)
+	f.Add("eu h1", []byte(`{"since":"2026-03-01T12:00:00Z","subscriptions":"a","via":"c1"}`))
+	f.Add("agents", []byte(`{"eu":{"agents":3,"audiences":[{"subscriptions":"a","agents":1}]}}`))
 	f.Add("=a eu", []byte(`{"scope":"a","lock":true}`))
 	f.Fuzz(func(t *testing.T, name string, raw []byte) {
 		s, err := decodeRollout(versionstore.Document{Kind: kindRollout, Name: name, Raw: raw})
@@ -312,6 +314,13 @@ func FuzzDecodeStoredDocuments(f *testing.F) {
 		h := decodeHold(versionstore.Document{Kind: kindHold, Name: name, Raw: raw, At: time.Now()})
 		if strings.Contains(name, " ") && h.name() != name {
 			t.Errorf("hold %q decodes to one with the name %q", name, h.name())
+		}
+		d := versionstore.Document{Name: name, Raw: raw, At: time.Now()}
+		if host, err := decodeHost(d); err != nil && (!host.Since.Equal(d.At) || !host.Subscriptions.Include("a")) {
+			t.Errorf("a host that can't be read is %+v", host)
+		}
+		for _, v := range []any{&map[string]storedSize{}, &map[string]time.Time{}, &[]guarded{}} {
+			decodeDocument(d, v)
 		}
 	})
 }

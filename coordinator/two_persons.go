@@ -50,8 +50,8 @@ func (p *twoPersons) stored(ctx context.Context) ([]guarded, uint64, error) {
 		return nil, 0, err
 	}
 	var all []guarded
-	if err := json.Unmarshal(d.Raw, &all); err != nil {
-		return nil, d.Seq, fmt.Errorf("the stored setting of two persons: %w: %w", versionstore.ErrCorrupt, err)
+	if err := decodeDocument(d, &all); err != nil {
+		return nil, d.Seq, fmt.Errorf("the stored setting of two persons: %w", err)
 	}
 	return all, d.Seq, nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -75,17 +76,30 @@ func (k Key) Save(path string) error {
 
 // LoadKey reads a private key that Save or "openssl genpkey -algorithm ed25519" has written.
 func LoadKey(path string) (Key, error) {
-	der, err := readPEM(path, "PRIVATE KEY")
+	raw, err := readKeyFile(path)
+	if err != nil {
+		return Key{}, err
+	}
+	key, err := parseKey(raw)
+	if err != nil {
+		return Key{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+// parseKey reads the content of a file that Save has written.
+func parseKey(raw []byte) (Key, error) {
+	der, err := parsePEM(raw, "PRIVATE KEY")
 	if err != nil {
 		return Key{}, err
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return Key{}, fmt.Errorf("%s: %w", path, err)
+		return Key{}, err
 	}
 	private, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
-		return Key{}, fmt.Errorf("%s holds a %T; an Ed25519 key is needed", path, parsed)
+		return Key{}, fmt.Errorf("the key is a %T; an Ed25519 key is needed", parsed)
 	}
 	return keyOf(private), nil
 }
@@ -101,29 +115,52 @@ func SavePublic(path string, pub ed25519.PublicKey) error {
 
 // LoadPublic reads a public key written by SavePublic.
 func LoadPublic(path string) (ed25519.PublicKey, error) {
-	der, err := readPEM(path, "PUBLIC KEY")
+	raw, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := parsePublic(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return pub, nil
+}
+
+// parsePublic reads the content of a file that SavePublic has written.
+func parsePublic(raw []byte) (ed25519.PublicKey, error) {
+	der, err := parsePEM(raw, "PUBLIC KEY")
 	if err != nil {
 		return nil, err
 	}
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	pub, ok := parsed.(ed25519.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("%s holds a %T; an Ed25519 key is needed", path, parsed)
+		return nil, fmt.Errorf("the key is a %T; an Ed25519 key is needed", parsed)
 	}
 	return pub, nil
 }
 
-func readPEM(path, kind string) ([]byte, error) {
-	raw, err := os.ReadFile(path)
+// readKeyFile reads a file of at most MaxKeyFile bytes.
+func readKeyFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, MaxKeyFile+1))
+	if err == nil && len(raw) > MaxKeyFile {
+		err = fmt.Errorf("%s: %w: a key file has at most %d bytes", path, ErrTooLarge, MaxKeyFile)
+	}
+	return raw, err
+}
+
+func parsePEM(raw []byte, kind string) ([]byte, error) {
 	block, _ := pem.Decode(raw)
 	if block == nil || block.Type != kind {
-		return nil, fmt.Errorf("%s is not a PEM file with a %s", path, kind)
+		return nil, fmt.Errorf("not a PEM file with a %s", kind)
 	}
 	return block.Bytes, nil
 }

@@ -16,6 +16,8 @@ const (
 	MaxWaveLabels = 96
 	// MaxWaveSets is the largest number of sets of labels in a wave.
 	MaxWaveSets = 4
+	// MaxKeyFile is the largest file with a key, in bytes.
+	MaxKeyFile = 64 << 10
 	// MaxManifest is the largest signed manifest, in bytes.
 	MaxManifest = 2048
 	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.

@@ -52,8 +52,8 @@ func (l *Ledger) Journal(ctx context.Context, q JournalQuery) ([]Entry, error) {
 	}
 	var entries []Entry
 	for i := len(documents) - 1; i >= 0 && (q.Limit == 0 || len(entries) < q.Limit); i-- {
-		var e Entry
-		if err := json.Unmarshal(documents[i].Raw, &e); err != nil {
+		e, err := decodeEntry(documents[i].Raw)
+		if err != nil {
 			l.log.Error("entry of the journal skipped", "number", documents[i].Name, "error", err)
 			continue
 		}
@@ -62,6 +62,15 @@ func (l *Ledger) Journal(ctx context.Context, q JournalQuery) ([]Entry, error) {
 		}
 	}
 	return entries, nil
+}
+
+// decodeEntry decodes a stored entry.
+func decodeEntry(raw []byte) (e Entry, err error) {
+	if len(raw) > versionstore.MaxDocument {
+		return e, fmt.Errorf("%w: %d bytes, the limit is %d", record.ErrTooLarge, len(raw), versionstore.MaxDocument)
+	}
+	err = json.Unmarshal(raw, &e)
+	return e, err
 }
 
 // journal returns the writes that add an entry for an act. The caller must be in an update.

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -80,26 +81,35 @@ func (a *Authority) SaveCertificate(dir string) error {
 
 // OpenAuthority reads an authority that Save has written.
 func OpenAuthority(dir string) (*Authority, error) {
-	rawCert, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	rawCert, err := readFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
-	rawKey, err := os.ReadFile(filepath.Join(dir, "ca.key"))
+	rawKey, err := readFile(filepath.Join(dir, "ca.key"))
 	if err != nil {
 		return nil, err
 	}
+	authority, err := parseAuthority(rawCert, rawKey)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return authority, nil
+}
+
+// parseAuthority reads the contents of ca.pem and ca.key.
+func parseAuthority(rawCert, rawKey []byte) (*Authority, error) {
 	certBlock, _ := pem.Decode(rawCert)
 	keyBlock, _ := pem.Decode(rawKey)
 	if certBlock == nil || keyBlock == nil {
-		return nil, fmt.Errorf("ca.pem or ca.key in %s is not PEM", dir)
+		return nil, errors.New("ca.pem or ca.key is not PEM")
 	}
 	cert, err := x509.ParseCertificate(certBlock.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s/ca.pem: %w", dir, err)
+		return nil, fmt.Errorf("ca.pem: %w", err)
 	}
 	key, err := x509.ParseECPrivateKey(keyBlock.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%s/ca.key: %w", dir, err)
+		return nil, fmt.Errorf("ca.key: %w", err)
 	}
 	return &Authority{cert, certBlock.Bytes, key}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,15 +50,23 @@ func Load(dir string) (*Bundle, error) {
 }
 
 func load(dir string) (*Bundle, error) {
-	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node.key"))
+	rawCert, err := readFile(filepath.Join(dir, "node.pem"))
 	if err != nil {
 		return nil, err
+	}
+	rawKey, err := readFile(filepath.Join(dir, "node.key"))
+	if err != nil {
+		return nil, err
+	}
+	cert, err := tls.X509KeyPair(rawCert, rawKey)
+	if err != nil {
+		return nil, fmt.Errorf("node.pem and node.key: %w", err)
 	}
 	b := &Bundle{Dir: dir, cert: cert, pool: x509.NewCertPool()}
 	if b.Identity, err = Of(cert.Leaf); err != nil {
 		return nil, err
 	}
-	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	authority, err := readFile(filepath.Join(dir, "ca.pem"))
 	if err != nil {
 		return nil, err
 	}
@@ -68,18 +77,35 @@ func load(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy, err := os.ReadFile(filepath.Join(dir, PolicyFile))
+	policy, err := readFile(filepath.Join(dir, PolicyFile))
 	if err != nil {
 		return nil, err
 	}
 	if b.Policy, err = record.OpenPolicy(policy, []ed25519.PublicKey{root}, time.Now()); err != nil {
 		return nil, err
 	}
-	b.Gossip, err = os.ReadFile(filepath.Join(dir, GossipFile))
+	b.Gossip, err = readFile(filepath.Join(dir, GossipFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// maxFile is the maximum size of a file of a bundle or a home, in bytes.
+const maxFile = 1 << 20
+
+// readFile reads a file of at most maxFile bytes.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(raw) > maxFile {
+		err = fmt.Errorf("%s: %w: more than %d bytes, the limit", path, record.ErrTooLarge, maxFile)
+	}
+	return raw, err
 }
 
 // ServerTLS configures the side that accepts connections. It requires a certificate of the

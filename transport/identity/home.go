@@ -212,7 +212,7 @@ func (h *Home) checkRegion(region string) error {
 	if err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(h.path(PolicyFile))
+	raw, err := readFile(h.path(PolicyFile))
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (h *Home) checkRegion(region string) error {
 
 // copyTo copies a file of the home to dir.
 func (h *Home) copyTo(dir, name string, mode os.FileMode) error {
-	raw, err := os.ReadFile(h.path(name))
+	raw, err := readFile(h.path(name))
 	if err != nil {
 		return err
 	}

@@ -429,3 +429,34 @@ func TestTruthABundleIsOfARegionThatThereIs(t *testing.T) {
 		t.Errorf("something was written: %v", err)
 	}
 }
+
+func FuzzParseAuthority(f *testing.F) {
+	a, err := NewAuthority()
+	if err != nil {
+		f.Fatal(err)
+	}
+	dir := f.TempDir()
+	if err := a.Save(dir); err != nil {
+		f.Fatal(err)
+	}
+	cert, _ := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	key, _ := os.ReadFile(filepath.Join(dir, "ca.key"))
+	f.Add(cert, key)
+	f.Add(cert, []byte("-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, cert, key []byte) {
+		a, err := parseAuthority(cert, key)
+		if err == nil && (a.cert == nil || a.key == nil || len(a.der) == 0) {
+			t.Error("an authority without a certificate or a key")
+		}
+	})
+}
+
+func TestABundleHasSmallFiles(t *testing.T) {
+	h := newHome(t, "eu")
+	if err := os.WriteFile(filepath.Join(h.ClientDir(), "ca.pem"), make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(h.ClientDir()); !errors.Is(err, record.ErrTooLarge) {
+		t.Errorf("a file of %d bytes: %v", maxFile+1, err)
+	}
+}
