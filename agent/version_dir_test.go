@@ -8,7 +8,7 @@ import (
 )
 
 func FuzzDecodeMeta(f *testing.F) {
-	m := record.Manifest{Config: "a", Version: 1, ContentType: "text/plain", Message: "first", TimeMillis: 1}
+	m, _ := manifestOf(f, "a", 1, []byte("content"))
 	signed, err := record.SignManifest(m, signer)
 	if err != nil {
 		f.Fatal(err)
