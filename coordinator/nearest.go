@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 
 	"banyan/coordinator/api"
+	"banyan/record"
 	"banyan/versionstore"
 )
 
@@ -29,7 +31,14 @@ func explainMissing(ctx context.Context, store versionstore.Reader, config strin
 	}
 	out := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("there is no config %q", config), Hint: e.Hint}
 	names, err := store.Configs(ctx, "", "", versionstore.MaxPage)
-	if near := nearest(config, names); err == nil && near != "" {
+	if err != nil {
+		return out
+	}
+	if below := slices.IndexFunc(names, func(n string) bool { return record.InScope(n, config) }); below >= 0 {
+		out.Hint = fmt.Sprintf("%s is the begin of names such as %s", config, names[below])
+		return out
+	}
+	if near := nearest(config, names); near != "" {
 		out.Hint = "did you mean " + near + "?"
 	}
 	return out

@@ -201,9 +201,11 @@ func (s *server) handle(h handlerFunc) http.Handler {
 			fail(w, e)
 			return
 		}
-		if r.Method != http.MethodGet {
-			log.Info("request done")
+		level := slog.LevelInfo
+		if r.Method == http.MethodGet || caller.Role == identity.RoleCoordinator {
+			level = slog.LevelDebug // no act of a person
 		}
+		log.Log(r.Context(), level, "request done")
 		w.Header().Set("Content-Type", "application/json")
 		if answer == nil {
 			answer = struct{}{}

@@ -251,6 +251,7 @@ func TestTruthWhatIsNotThereIsNamed(t *testing.T) {
 			}
 		}
 	}
+	c.expect(1, []string{`there is no config "web"`, "web is the begin of names such as web/flags"}, "status", "web")
 	c.expect(0, nil, "publish", "web/new", file(t, "b.json", `{"n": 1}`), "--no-activate")
 	c.expect(1, []string{"there was no rollout of web/new yet"}, "rollout", "status", "web/new")
 	c.expect(1, []string{`there is no plan "x"`, "plan list"}, "plan", "delete", "x")
