@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"banyan/agent"
@@ -260,4 +262,34 @@ func TestTruthWhatIsNotThereIsNamed(t *testing.T) {
 	c.expect(1, []string{"web/flags is not locked"}, "unlock", "web/flags")
 	c.expect(1, []string{"did you mean eu-agent-0000?"}, "agents", "retire", "eu-agent-0O00")
 	c.expect(3, []string{"has the character 'ä'"}, "publish", "wäb", file(t, "c.json", "{}"))
+}
+
+// What coordinators tell each other all the time is no line of the log.
+func TestTruthReportsOfCoordinatorsAreNotLogged(t *testing.T) {
+	var log lockedBuffer
+	c := &cli{t, fleettest.Start(t, fleet.Config{Agents: 2, Publisher: "admin", Log: slog.New(slog.NewTextHandler(&log, nil))})}
+	c.Until("the leader has a report", func() bool { return strings.Count(c.run("agents", "--all").stdout, "now") == 2 })
+	c.expect(0, nil, "freeze", "x", "--reason", "sale")
+	got := log.String()
+	if strings.Contains(got, "/v1/roster") || !strings.Contains(got, "/v1/holds") {
+		t.Errorf("the log is %s", got)
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
