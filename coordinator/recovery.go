@@ -125,7 +125,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 		out.Stopped = true // the next term would hide what was not recovered
 		return out, nil
 	}
-	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message})
+	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message, What: "the history of the hosts goes on"})
 }
 
 // keep keeps the history of the store, and begins a new term. A config that only hosts have does
@@ -139,11 +139,12 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 	if err != nil {
 		return nil, err
 	}
-	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message})
+	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message, What: "the history of the store goes on"})
 }
 
 // begin begins the new term after a collection, also if the caller has gone meanwhile.
 func (r *recovery) begin(ctx context.Context, out *api.Recovered, act ledger.Act) (_ *api.Recovered, err error) {
+	act.What += fmt.Sprintf(", %d pointers recovered from hosts", len(out.Recovered))
 	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
 	return out, err
 }

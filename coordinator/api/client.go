@@ -20,8 +20,18 @@ import (
 // maxResponse is the maximum size of a JSON answer that a client reads, in bytes.
 const maxResponse = 64 << 20
 
-// repeatEvery is the maximum time between two attempts of a request that the leader does not take yet.
-const repeatEvery = 250 * time.Millisecond
+// Times of a client.
+const (
+	// answerWait is the maximum time until an answer begins.
+	answerWait = time.Minute
+	// pingEvery is the time of silence after which a coordinator is asked for a sign of life, and
+	// pingWait the time that it has.
+	pingEvery = 15 * time.Second
+	pingWait  = 15 * time.Second
+	// repeatEvery is the maximum time between two attempts of a request that the leader does not
+	// take yet.
+	repeatEvery = 250 * time.Millisecond
+)
 
 // Client sends requests to the control API of one coordinator. Methods are safe for
 // concurrent use. A request to a leader that waits for its hosts is repeated until the leader
@@ -33,23 +43,34 @@ type Client struct {
 
 	base string
 	http *http.Client
+	// patient sends the requests whose answers may take minutes. The link is checked meanwhile.
+	patient *http.Client
 }
 
 // NewClient returns a client of the coordinator at address, host:port. The client
 // authenticates with the certificate of bundle.
 func NewClient(address string, bundle *identity.Bundle) *Client {
-	transport := &http.Transport{
-		TLSClientConfig:       bundle.ClientTLS(),
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   4,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 60 * time.Second,
+	patient := &http.Transport{
+		TLSClientConfig:     bundle.ClientTLS(),
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 4,
+		TLSHandshakeTimeout: 10 * time.Second,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: pingEvery, PingTimeout: pingWait},
 	}
-	return &Client{base: "https://" + address, http: &http.Client{Transport: transport}}
+	prompt := patient.Clone()
+	prompt.ResponseHeaderTimeout = answerWait
+	return &Client{
+		base:    "https://" + address,
+		http:    &http.Client{Transport: prompt},
+		patient: &http.Client{Transport: patient},
+	}
 }
 
 // Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.http.CloseIdleConnections()
+	c.patient.CloseIdleConnections()
+}
 
 // configPath returns the path of a config's resource, such as "/versions".
 func configPath(config, rest string) string {
@@ -173,6 +194,11 @@ func (c *Client) putJSON(ctx context.Context, method, path string, in, out any) 
 		return err
 	}
 	return c.do(ctx, method, path, bytes.NewReader(encoded), int64(len(encoded)), out)
+}
+
+// unhurried returns a client for a request whose answer may take minutes.
+func (c *Client) unhurried() *Client {
+	return &Client{Waiting: c.Waiting, base: c.base, http: c.patient}
 }
 
 // Status returns how the coordinator describes itself.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // answering returns a client of a server that gives one answer to every request.
@@ -139,5 +140,39 @@ func TestTruthAClientWaitsUntilTheLeaderWrites(t *testing.T) {
 	}
 	if len(bodies) != 3 || bodies[0] == "" || bodies[1] != bodies[0] || bodies[2] != bodies[0] || said != 2 {
 		t.Errorf("requests %q, said %d times", bodies, said)
+	}
+}
+
+// A recovery may take minutes. The client does not cut it off, although it expects other answers
+// sooner.
+func TestTruthALongRecoveryIsNotCutOff(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/store/") {
+			<-release
+		} else {
+			<-r.Context().Done()
+		}
+		io.WriteString(w, `{"term": 2}`)
+	}))
+	defer server.Close()
+	prompt := server.Client().Transport.(*http.Transport).Clone()
+	prompt.ResponseHeaderTimeout = 100 * time.Millisecond
+	c := &Client{base: server.URL, http: &http.Client{Transport: prompt}, patient: server.Client()}
+	defer c.Close()
+	recovered := make(chan error, 1)
+	go func() {
+		out, err := c.Recover(t.Context(), Recover{})
+		if err == nil && out.Term != 2 {
+			err = errors.New("another answer")
+		}
+		recovered <- err
+	}()
+	if _, err := c.Status(t.Context()); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("a status without an answer: %v", err)
+	}
+	close(release)
+	if err := <-recovered; err != nil {
+		t.Errorf("a recovery that took longer: %v", err)
 	}
 }

@@ -53,10 +53,10 @@ type RecoveredPointer struct {
 
 // BeginTerm makes the leader begin a new term.
 func (c *Client) BeginTerm(ctx context.Context, in NewTerm) (out Recovered, err error) {
-	return out, c.putJSON(ctx, http.MethodPost, "/v1/store/term", in, &out)
+	return out, c.unhurried().putJSON(ctx, http.MethodPost, "/v1/store/term", in, &out)
 }
 
 // Recover makes the leader take the history that the hosts have.
 func (c *Client) Recover(ctx context.Context, in Recover) (out Recovered, err error) {
-	return out, c.putJSON(ctx, http.MethodPost, "/v1/store/recover", in, &out)
+	return out, c.unhurried().putJSON(ctx, http.MethodPost, "/v1/store/recover", in, &out)
 }

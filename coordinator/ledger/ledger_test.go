@@ -461,3 +461,49 @@ func TestTheJournalIsBounded(t *testing.T) {
 		t.Errorf("the oldest entry: %v", err)
 	}
 }
+
+// A new term has one entry in the journal, however many pointers it signs anew.
+func TestTruthANewTermHasOneEntryInTheJournal(t *testing.T) {
+	f := newFixture(t)
+	begin := func(want string, entries int) {
+		t.Helper()
+		if _, err := f.BeginTerm(t.Context(), ledger.Act{By: "alice", Why: "the disk died", What: "as stored"}, 0); err != nil {
+			t.Fatal(err)
+		}
+		all, err := f.Journal(t.Context(), ledger.JournalQuery{By: "alice"})
+		if err != nil || len(all) != entries || all[0].What != want || all[0].Why != "the disk died" {
+			t.Errorf("journal %+v, %v; want %d entries, the newest %q", all, err, entries, want)
+		}
+	}
+	begin("term 2 begins: as stored", 1) // the store has no pointer
+	var moves []record.Pointer
+	for n := range 150 {
+		m, raw, _ := storetest.NewSigner().Manifest(t, fmt.Sprint("c", n), 1)
+		err := f.Update(func(w *ledger.Writer) error {
+			p := record.Pointer{Config: m.Config, Region: "eu", Epoch: 1, Baseline: m.Ref(), Phase: record.PhaseActive}
+			moves = append(moves, p)
+			_, err := w.Commit(t.Context(), ledger.Act{By: "bob"}, ledger.Changes{
+				Versions: []versionstore.SignedManifest{{Manifest: m, Raw: raw, By: "tester"}},
+				Moves:    []record.Pointer{p},
+			})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin("term 3 begins: as stored", 2)
+	for _, p := range moves {
+		held, err := f.Pointer(t.Context(), p.Config, "eu")
+		if err != nil || held.Pointer.Term != 3 || held.Pointer.Epoch != 2 {
+			t.Fatalf("%s: %s, %v", p.Config, held.Pointer.Position(), err)
+		}
+	}
+	if err := f.Reissue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.Journal(t.Context(), ledger.JournalQuery{By: "leader"})
+	if err != nil || len(all) != 0 {
+		t.Errorf("a start with nothing to issue anew: %+v, %v", all, err)
+	}
+}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 
 	"banyan/record"
 	"banyan/versionstore"
@@ -36,7 +36,8 @@ func (l *Ledger) Stopped() *StoppedError { return l.stopped.Load() }
 
 // BeginTerm raises the term of the store to at least atLeast, makes the ledger write again, and
 // issues every pointer anew in the new term: hosts that hold pointers of an earlier history then
-// take those of this store. It returns the new term.
+// take those of this store. The journal gets one entry, which act.What completes. BeginTerm returns
+// the new term.
 func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -48,8 +49,9 @@ func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64
 	l.stopped.Store(nil)
 	l.waiting.Store(nil)
 	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
-	act.What = fmt.Sprintf("term %d begins", term)
-	return term, l.reissue(ctx, act)
+	act.What = strings.TrimSuffix(fmt.Sprintf("term %d begins: %s", term, act.What), ": ")
+	moves, damaged := l.stale(ctx)
+	return term, errors.Join(l.reissue(ctx, act, moves), damaged)
 }
 
 // raiseTerm raises the term of the store. If the outcome is unknown, the store is read.
@@ -69,16 +71,18 @@ func (l *Ledger) raiseTerm(ctx context.Context, atLeast uint64) (uint64, error) 
 func (l *Ledger) Reissue(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	return l.reissue(ctx, Act{By: "leader", What: fmt.Sprintf("term %d goes on", l.term.Load())})
-}
-
-// reissue signs and stores the pointers of earlier terms anew. The caller holds the write lock.
-func (l *Ledger) reissue(ctx context.Context, act Act) error {
-	stored, damaged := l.Pointers(ctx, "", 0)
-	if damaged != nil && !errors.Is(damaged, versionstore.ErrCorrupt) {
+	moves, damaged := l.stale(ctx)
+	if len(moves) == 0 {
 		return damaged
 	}
-	var moves []record.Pointer
+	act := Act{By: "leader", What: fmt.Sprintf("term %d goes on", l.term.Load())}
+	return errors.Join(l.reissue(ctx, act, moves), damaged)
+}
+
+// stale returns the moves that issue the pointers of earlier terms anew. The error says which
+// pointers can't be read; the moves of the others are returned.
+func (l *Ledger) stale(ctx context.Context) (moves []record.Pointer, err error) {
+	stored, err := l.Pointers(ctx, "", 0)
 	for _, s := range stored {
 		p := s.Pointer
 		if p.Term >= l.term.Load() || !l.HasKey(p.Region) {
@@ -87,11 +91,22 @@ func (l *Ledger) reissue(ctx context.Context, act Act) error {
 		p.Epoch++
 		moves = append(moves, p)
 	}
+	return moves, err
+}
+
+// reissue commits moves in batches, and one entry of the journal with the first batch, or alone if
+// there are no moves. The caller holds the write lock.
+func (l *Ledger) reissue(ctx context.Context, act Act, moves []record.Pointer) error {
 	w := &Writer{ledger: l}
-	for batch := range slices.Chunk(moves, reissueBatch) {
+	for {
+		batch := moves[:min(reissueBatch, len(moves))]
 		if _, err := w.Commit(ctx, act, Changes{Moves: batch}); err != nil {
 			return err
 		}
+		moves = moves[len(batch):]
+		if len(moves) == 0 {
+			return nil
+		}
+		act.What = ""
 	}
-	return damaged // the pointers that can be read are issued
 }
