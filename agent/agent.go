@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"banyan/mesh"
+	"banyan/record"
 	"banyan/shardstore"
 	"banyan/transport"
 )
@@ -140,6 +141,7 @@ func (a *Agent) makeParts(advertise string) {
 		tell:    a.tell,
 		drifted: map[string]driftCase{},
 	}
+	a.output.onReplace = func(v record.VersionKey) func() { return reports.overwriting(a.ctx, a.output, v) }
 	a.applier = &applier{
 		state:         a.state,
 		output:        a.output,

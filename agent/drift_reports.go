@@ -69,6 +69,21 @@ func (r *driftReports) right(ctx context.Context, v record.VersionKey) {
 	}
 }
 
+// overwriting compares the files of v with v before v is staged anew. The returned function reports
+// a difference, if v is applied: readers saw it through the links, and see v again.
+func (r *driftReports) overwriting(ctx context.Context, output *outputDir, v record.VersionKey) func() {
+	applied, ok := r.applied.get(v.Config)
+	if !ok || applied.Key() != v {
+		return func() {}
+	}
+	drift := output.compare(v)
+	return func() {
+		if drift != nil {
+			r.repaired(ctx, v, drift)
+		}
+	}
+}
+
 // begin notes, counts and logs a drift, unless the drift was seen before.
 func (r *driftReports) begin(v record.VersionKey, err error) {
 	r.mu.Lock()

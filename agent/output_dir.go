@@ -23,6 +23,9 @@ type outputDir struct {
 	root     string
 	reserve  int64 // bytes that must stay free on disk
 	verified *verifiedFiles
+	// onReplace is called before a version is staged, and the returned function after that; nil for
+	// no call.
+	onReplace func(v record.VersionKey) func()
 }
 
 // Names in the output directory. No segment of a config's name may begin with "..".
@@ -41,7 +44,7 @@ func openOutputDir(root string, reserve int64) (*outputDir, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("output directory: %w", err)
 	}
-	o := &outputDir{root, reserve, newVerifiedFiles()}
+	o := &outputDir{root: root, reserve: reserve, verified: newVerifiedFiles()}
 	probe, err := os.CreateTemp(root, stagingPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return o, nil // the versions on disk can still be shown
@@ -114,11 +117,22 @@ func (o *outputDir) stage(m record.Manifest, signed []byte, fill func(*staging) 
 	}
 	at := time.Now()
 	v := o.version(m.Key())
+	replaced := o.replacing(m.Key())
 	if err := atomicfile.ReplaceDir(tmp, v.path); err != nil {
 		return err
 	}
 	o.verified.add(v.value(), stampOf(body), m.BodySHA256, at)
+	replaced()
 	return atomicfile.SyncDir(dir)
+}
+
+// replacing is called before the directory of a version is replaced. It returns what is to be done
+// after that.
+func (o *outputDir) replacing(v record.VersionKey) func() {
+	if o.onReplace == nil {
+		return func() {}
+	}
+	return o.onReplace(v)
 }
 
 // makeDir makes the directory of a config, durably.

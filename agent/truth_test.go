@@ -169,6 +169,19 @@ func TestTruthAnEditedVersionIsNotShownAgain(t *testing.T) {
 	}
 }
 
+// The body of the live version is edited through the link, and the host fetches the version again
+// because a new pointer names it. Readers saw the edit, so it is reported.
+func TestTruthAnEditThatStagingOverwritesIsReported(t *testing.T) {
+	f := newTruth(t, withoutWatch())
+	one := f.Store("a", "one")
+	f.activate(one, "one")
+	if err := os.WriteFile(f.Path(0, "a", "value"), []byte("eno"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.activate(one, "one")
+	f.waitRepaired(0)
+}
+
 // Somebody deletes the directory of a version, and the host is to show that version.
 func TestTruthADeletedVersionIsFetchedAgain(t *testing.T) {
 	f := newTruth(t, withoutWatch())
