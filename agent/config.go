@@ -57,7 +57,8 @@ type Config struct {
 	MaxUpload int64
 	// MaxDownload is the rate of bodies over all links in bytes a second; default no limit.
 	MaxDownload int64
-	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB.
+	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB. Below
+	// MinDiskReserve no room is kept for the agent's database.
 	DiskReserve int64
 	// KeepAlive is the time between keep-alives of a link; default as in transport.Config.
 	KeepAlive time.Duration

@@ -95,6 +95,10 @@ func (c *committed) describe(m record.Manifest) Applied {
 	return applied
 }
 
+// MinDiskReserve returns the least number of bytes for Config.DiskReserve with which pointers move
+// on a full disk.
+func MinDiskReserve() int64 { return embeddb.MinReserve(memTable) }
+
 // openState opens the database in dir, or makes a new database.
 func openState(dir string, reserve int64) (*state, error) {
 	db, err := embeddb.Open(dir, embeddb.Options{MemTable: memTable, Reserve: reserve})

@@ -78,7 +78,8 @@ type Config struct {
 	// MaxDownload is the maximum rate at which bodies are received over all links together,
 	// in bytes per second; zero means no limit.
 	MaxDownload int64
-	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB.
+	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB, at least
+	// MinDiskReserve.
 	DiskReserve int64
 	// KeepAlive is the time between two keep-alives of a link; the default is that of
 	// transport.Config.
@@ -102,6 +103,10 @@ func OpenEmbedded(dir string, reserve int64) (versionstore.Replica, error) {
 	}
 	return store, nil
 }
+
+// MinDiskReserve returns the least number of bytes for Config.DiskReserve: with less, the store can't
+// keep the room that a pointer's move needs on a full disk.
+func MinDiskReserve() int64 { return embeddb.MinReserve(0) }
 
 // complete checks the config and fills in the defaults.
 func (c *Config) complete() error {
@@ -129,6 +134,9 @@ func (c *Config) complete() error {
 	}
 	setDefault(&c.MaxBody, DefaultMaxBody)
 	setDefault(&c.DiskReserve, defaultDiskReserve)
+	if least := MinDiskReserve(); c.DiskReserve < least {
+		return usage.Errorf("a disk reserve of %d bytes; the store needs at least %d", c.DiskReserve, least)
+	}
 	if c.OpenStore == nil {
 		c.OpenStore = OpenEmbedded
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -53,6 +54,30 @@ func (b bounded) zero() bool {
 		return reflect.ValueOf(text.TextUnmarshaler).Elem().IsZero()
 	}
 	return !strings.ContainsAny(b.String(), "123456789")
+}
+
+// leastBytes refuses fewer than least bytes as the value of a flag, and says why.
+func leastBytes(f *pflag.FlagSet, name string, least int64, why string) {
+	flag := f.Lookup(name)
+	flag.Value = floor{flag.Value, least, why}
+}
+
+// floor is the value of a flag that has a smallest number of bytes.
+type floor struct {
+	pflag.Value
+	least int64
+	why   string
+}
+
+func (b floor) Set(s string) error {
+	if err := b.Value.Set(s); err != nil {
+		return err
+	}
+	n, err := strconv.ParseInt(b.String(), 10, 64)
+	if err == nil && n < b.least {
+		return fmt.Errorf("%s is %w; %s needs at least %d", s, errTooSmall, b.why, b.least)
+	}
+	return nil
 }
 
 // number is a flag's value that has a smallest value.

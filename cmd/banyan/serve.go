@@ -74,7 +74,8 @@ once for each region). The other coordinators follow the leader (--leader and
 	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
 	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
-	positive(f, "fanout", "head-interval", "disk-reserve")
+	positive(f, "fanout", "head-interval")
+	leastBytes(f, "disk-reserve", coordinator.MinDiskReserve(), "the store")
 	notNegative(f, "max-depth", "cell")
 	return cmd
 }
@@ -176,7 +177,8 @@ func newAgent(a *app) *cobra.Command {
 	f.StringVar(&reload, "reload-command", "", "shell `COMMAND` to run after a version became visible")
 	f.DurationVar(&cfg.DriftInterval, "drift-interval", agent.DefaultDriftInterval,
 		"`TIME` between two checks of files for manual changes (0 or negative = never)")
-	positive(f, "keep", "disk-reserve")
+	positive(f, "keep")
+	leastBytes(f, "disk-reserve", agent.MinDiskReserve(), "the agent's database")
 	notNegative(f, "max-children")
 	return cmd
 }

@@ -48,12 +48,15 @@ const (
 	settleLooks = 1000
 )
 
+// defaultMemTable is the default of Options.MemTable.
+const defaultMemTable = 8 << 20
+
 // Options are the sizes of a database.
 type Options struct {
 	// MemTable is the size of the in-memory table in bytes; default 8 MiB.
 	MemTable int64
 	// Reserve is the number of bytes of the disk that are kept for the database; the default, and
-	// the maximum, is four times MemTable.
+	// the maximum, is four times MemTable. Below MinReserve nothing is kept.
 	Reserve int64
 	// Mark means that the number of the newest write is also kept in a file apart. Open
 	// compares the two and returns an error that wraps ErrBehind if writes are missing.
@@ -83,7 +86,7 @@ type DB struct {
 // Open opens the database in dir, or makes a new database.
 func Open(dir string, o Options) (_ *DB, err error) {
 	if o.MemTable == 0 {
-		o.MemTable = 8 << 20
+		o.MemTable = defaultMemTable
 	}
 	if most := 4 * o.MemTable; o.Reserve == 0 || o.Reserve > most {
 		o.Reserve = most

@@ -1,6 +1,7 @@
 package embeddb
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -37,8 +38,15 @@ type space struct {
 // fills the memtable, and a write is at most 15% of a memtable.
 func (s *space) logBytes() int64 { return s.table * 5 / 4 }
 
+// MinReserve returns the least number of bytes for Options.Reserve with which room is kept for a
+// database with a memtable of the given size; 0 means the default size.
+func MinReserve(memTable int64) int64 {
+	s := space{table: cmp.Or(memTable, defaultMemTable)}
+	return 2 * s.logBytes()
+}
+
 // reserves reports whether room is kept at all. A database with a tiny reserve keeps none.
-func (s *space) reserves() bool { return s.need >= 2*s.logBytes() }
+func (s *space) reserves() bool { return s.need >= MinReserve(s.table) }
 
 // open makes room for opening a database whose logs are l: Badger turns the logs into tables,
 // and begins a new log.
