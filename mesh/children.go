@@ -148,7 +148,7 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	out = send(from, &wire.Attached{Path: n.up.pathOfChildren()}, out)
 	n.circles.change(now)
 	if who.Role == wire.RoleAgent {
-		n.families.schedule(now)
+		n.families.changed(now)
 		out = n.enroll(now, from, member, out)
 	}
 	if n.root != nil && n.root.recovering {
@@ -228,6 +228,7 @@ func (n *Node) loseChild(now step.Time, peer step.PeerID, out step.Outputs) step
 	if gone.role != wire.RoleAgent {
 		return out
 	}
+	n.families.changed(now)
 	if n.root != nil {
 		n.root.planner.LeaveRoot(now, gone.member.Index)
 		return n.root.reportPlaced(out)

@@ -22,11 +22,12 @@ func newFamilies(j jitter) families {
 
 func (f *families) deadline() step.Time { return min(f.flushAt, f.ownAt) }
 
-// schedule notes that the node has children to list.
-func (f *families) schedule(now step.Time) {
-	if f.ownAt == step.Never {
-		f.ownAt = now + f.jitter.around(familyPeriod)
-	}
+// changed notes that the node's children have changed: they are listed soon.
+func (f *families) changed(now step.Time) { f.listAfter(now, familySoon) }
+
+// listAfter has the node list its children within about d.
+func (f *families) listAfter(now, d step.Time) {
+	f.ownAt = min(f.ownAt, now+f.jitter.around(d))
 }
 
 // add has a list wait for others.
@@ -75,7 +76,7 @@ func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
 		}
 	}
 	if len(own) > 0 {
-		n.families.schedule(now)
+		n.families.listAfter(now, familyPeriod)
 	}
 	if n.root != nil {
 		before := n.root.planner.Changes()

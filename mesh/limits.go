@@ -71,8 +71,12 @@ const (
 // evidencePause is the shortest time between two messages of evidence from a node.
 const evidencePause = step.Time(time.Second)
 
-// familyPeriod is the time between two lists of a relay's children.
-const familyPeriod = step.Time(30 * time.Second)
+const (
+	// familyPeriod is the time between two lists of a relay's children.
+	familyPeriod = step.Time(30 * time.Second)
+	// familySoon is the time after a change of the children until they are listed.
+	familySoon = step.Time(10 * time.Second)
+)
 
 // Delays that gather several changes into one message.
 const (

@@ -29,7 +29,7 @@ type place struct {
 	lostAt step.Time // when the place was last detached from the root, if not attached
 
 	since     step.Time // when the agent joined last
-	changed   step.Time // when the agent's parent, or its presence, was last corrected or reported
+	changed   step.Time // when the agent was last reported to have come to its parent, or to have left
 	confirmed bool      // the parent has reported the agent as its child
 	gone      bool      // the agent left; its place is kept
 

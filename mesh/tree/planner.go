@@ -172,7 +172,7 @@ func (p *Planner) mayKeepIndex(index uint32) bool {
 func (p *Planner) replace(now step.Time, agent *place, d wire.Description) {
 	replaced := agent.Instance != 0 && d.Instance != 0 && agent.Instance != d.Instance
 	p.meet(now, agent, d)
-	if replaced {
+	if replaced && !agent.cloned(now) {
 		p.orphan(now, agent)
 	}
 }
@@ -215,7 +215,6 @@ func (p *Planner) detach(now step.Time, agent *place) {
 	p.disconnect(now, agent)
 	agent.unlink()
 	agent.gone = false
-	agent.changed = now
 	p.offer(parent)
 }
 
@@ -241,6 +240,7 @@ func (p *Planner) leave(now step.Time, index uint32, parent *place) {
 		agent.parted(parent)
 		return
 	}
+	agent.changed = now
 	p.lose(now, agent)
 	p.expire(now)
 }
@@ -249,7 +249,6 @@ func (p *Planner) leave(now step.Time, index uint32, parent *place) {
 func (p *Planner) lose(now step.Time, agent *place) {
 	p.disconnect(now, agent)
 	agent.gone = true
-	agent.changed = now
 }
 
 // Doubt reports agents that another node could not reach, or left. A doubted agent gets

@@ -45,7 +45,9 @@ func (p *Planner) correct(now step.Time, parent *place, index uint32) (unknown b
 	case c.parent == parent && !c.gone:
 		c.confirmed = true
 		return false
-	case now-c.changed < settleTime, parent.isBelow(c), c.cloned(now):
+	case now-c.changed < settleTime, parent.isBelow(c):
+		return false
+	case c.attached() && c.cloned(now): // its instances are children of several agents
 		return false
 	}
 	p.detach(now, c)

@@ -61,7 +61,11 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 	h := &w.hosts[i]
 	cfg := mesh.Config{
 		Self:        h.ident,
-		Description: wire.Description{Addr: address(i), Relay: true},
+		Description: wire.Description{
+			Addr:     address(i),
+			Relay:    true,
+			Instance: uint64(i)<<32 | uint64(h.boots) + 1,
+		},
 		Verifier:    w.signer,
 		Index:       h.disk.index,
 		Arrangement: w.cfg.Arrangement,

@@ -213,10 +213,11 @@ func (w *World) serve(i int32, o *step.Output) {
 	w.requests[ref] = r
 	reason := o.Reason
 	size := w.bodySize(r.want) + ManifestSize
+	arriving := w.hosts[i].disk.partial[record.FormKey{VersionKey: r.want}] != nil // serves what it has
 	switch {
 	case o.Op == step.OpDeny:
 		size = ControlSize
-	case !r.cached && w.lacks(i, r.want):
+	case !r.cached && !arriving && w.lacks(i, r.want):
 		size = ControlSize
 		reason = "not on disk"
 	case w.Traded(r.want):

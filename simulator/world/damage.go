@@ -86,8 +86,7 @@ func (w *World) look(i int32) {
 // and tells the node.
 func (w *World) lacks(i int32, v record.VersionKey) bool {
 	h := &w.hosts[i]
-	arriving := h.disk.partial[record.FormKey{VersionKey: v}] != nil
-	if v.Version == 0 || w.IsCoordinator(i) || h.relays || h.Holds(v) || arriving {
+	if v.Version == 0 || w.IsCoordinator(i) || h.relays || h.Holds(v) {
 		return false
 	}
 	w.step(i, step.Input{Kind: step.InEvicted, Body: step.Body{Version: v}})
