@@ -99,7 +99,7 @@ func TestAConfigsLifeByTheCommandLine(t *testing.T) {
 	c.expect(0, []string{"unchanged: version 3"}, "publish", "payments/limits", one, "--no-activate")
 	c.expect(3, []string{"region us", "version 2 was rolled back by admin", "banyan rollout start payments/limits 2 --region us"},
 		"rollback", "payments/limits", "--to", "2", "--region", "us")
-	c.expect(3, []string{"version 1 runs", "no version ran well before it"}, "rollback", "payments/limits", "--from", "1")
+	c.expect(3, []string{"version 1 is live there", "no version before it is known to have run well"}, "rollback", "payments/limits", "--from", "1")
 }
 
 func TestSchemasHoldBackBadDrafts(t *testing.T) {
