@@ -37,10 +37,11 @@ type inventory struct {
 }
 
 // hostCount is the number of hosts of a region that subscribe to a config, and the hosts among
-// them that are not heard of.
+// them that are not heard of, or whose identity several processes have.
 type hostCount struct {
 	hosts   int
 	unheard []absent
+	cloned  []string
 }
 
 // absent is a host that is in no tree.
@@ -60,6 +61,8 @@ type host struct {
 	// attached is true if the host is in the tree of the coordinator Via.
 	attached bool
 	index    uint32 // in that tree
+	// cloned is true if several live processes in that tree run with the host's identity.
+	cloned bool
 }
 
 // storedHost is the stored form of a host.
@@ -187,6 +190,7 @@ func (v *inventory) attached(coordinator string, key hostKey, m api.RosterHost, 
 	h.Via = coordinator
 	h.attached = true
 	h.index = m.Index
+	h.cloned = m.Cloned
 }
 
 // add lists a host, or returns nil if the inventory is full. The caller holds mu.
@@ -249,10 +253,14 @@ func (v *inventory) count(region, config string) (c hostCount) {
 			continue
 		}
 		c.hosts++
-		if !h.attached {
+		switch {
+		case !h.attached:
 			c.unheard = append(c.unheard, absent{key.name, h.Heard})
+		case h.cloned:
+			c.cloned = append(c.cloned, key.name)
 		}
 	}
+	slices.Sort(c.cloned)
 	slices.SortFunc(c.unheard, func(a, b absent) int {
 		return cmp.Or(a.heard.Compare(b.heard), cmp.Compare(a.name, b.name))
 	})

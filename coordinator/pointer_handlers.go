@@ -110,6 +110,7 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	for _, a := range count.unheard[:min(listedHosts, len(count.unheard), s.Unheard)] {
 		s.Absent = append(s.Absent, api.Absent{Name: a.name, HeardAt: a.heard})
 	}
+	s.Cloned = count.cloned[:min(listedHosts, len(count.cloned))]
 	if answered := s.Applied + s.Drifted + s.Failed; answered < uint64(s.Agents) {
 		s.Silent = h.inventory.names(s.Region, p.Pointer.Config, silent, listedHosts)
 	}

@@ -370,7 +370,7 @@ func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map
 }
 
 // nameWaiting fills in the names of the hosts that a rollout waits for: those that are not heard
-// of, and those that are attached and have not answered.
+// of, those whose identity two hosts have, and those that are attached and have not answered.
 func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer, seen map[string]rollout.Region) {
 	silent := map[string]*roaring.Bitmap{}
 	heard := map[string]time.Time{}
@@ -386,10 +386,12 @@ func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer
 			seen[region] = out
 			continue
 		}
-		for _, a := range r.inventory.count(region, config).unheard {
-			if len(out.Waiting) < listedHosts {
-				out.Waiting = append(out.Waiting, a.name+", "+lastHeard(a.heard))
-			}
+		count := r.inventory.count(region, config)
+		for _, a := range count.unheard[:min(listedHosts, len(count.unheard))] {
+			out.Waiting = append(out.Waiting, a.name+", "+lastHeard(a.heard))
+		}
+		for _, name := range count.cloned[:min(listedHosts-len(out.Waiting), len(count.cloned))] {
+			out.Waiting = append(out.Waiting, name+", an identity with which two hosts run")
 		}
 		for _, name := range r.inventory.names(region, config, silent[region], listedHosts-len(out.Waiting)) {
 			out.Waiting = append(out.Waiting, name+", attached")

@@ -121,7 +121,7 @@ func (t *told) tell(hosts map[string]api.RosterHost, send func(api.Roster) (agai
 }
 
 func rosterHost(a tree.AgentPlace) api.RosterHost {
-	h := api.RosterHost{Name: a.Name, Index: a.Index}
+	h := api.RosterHost{Name: a.Name, Index: a.Index, Cloned: len(a.Clones) > 1}
 	if a.Subscriptions != nil {
 		h.Subscriptions = string(wire.Subscribe(a.Subscriptions...))
 	}

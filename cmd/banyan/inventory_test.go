@@ -136,7 +136,11 @@ func TestTruthTwoHostsWithOneIdentityDoNotCount(t *testing.T) {
 		return strings.Contains(c.run("agents").stdout, "eu-agent-0000: 2 hosts run with this identity, at ")
 	})
 	c.regionIs("the identity does not count", "a", "eu", func(r api.RegionStatus) bool { return r.Applied <= 1 && r.Hosts == 2 })
-	c.expect(7, []string{"timed out"}, "publish", "a", file(t, "b.json", `{"n": 2}`), "--wait", "2s")
+	named := "two hosts run with the identity of eu-agent-0000, which does not count"
+	c.Until("status names the identity", func() bool { return strings.Contains(c.run("status", "a").stdout, "eu: "+named) })
+	c.expect(7, []string{"timed out", "waiting for eu-agent-0000, an identity with which two hosts run"},
+		"publish", "a", file(t, "b.json", `{"n": 2}`), "--wait", "2s")
+	c.expect(7, []string{"timed out", named}, "publish", "b", file(t, "b.json", `{"n": 2}`), "--immediate", "--wait", "2s")
 	r, err := c.Client.Rollout(t.Context(), "a")
 	if err != nil || r.Status.Over() {
 		t.Errorf("the rollout is %s, %v", r.Title, err)

@@ -40,13 +40,24 @@ func failing(r api.RegionStatus) (parts []string) {
 	if more := len(r.Failures) - len(parts); more > 0 {
 		parts = append(parts, fmt.Sprintf("%d more fail or are delayed", more))
 	}
-	if line := unanswered(r); line != "" {
-		parts = append(parts, line)
+	for _, line := range []string{duplicates(r), unanswered(r)} {
+		if line != "" {
+			parts = append(parts, line)
+		}
 	}
 	if r.Drifted > 0 {
 		parts = append(parts, fmt.Sprintf("files of %d hosts were changed by hand since", r.Drifted))
 	}
 	return parts
+}
+
+// duplicates names hosts of a region whose identity several processes have; "" if there are none.
+func duplicates(r api.RegionStatus) string {
+	if len(r.Cloned) == 0 {
+		return ""
+	}
+	return "two hosts run with the identity of " + strings.Join(r.Cloned[:min(namedHosts, len(r.Cloned))], ", ") +
+		", which does not count ('banyan agents' shows their addresses)"
 }
 
 // unanswered names hosts of a region that are attached and have not answered; "" if there are none.

@@ -646,8 +646,10 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 		if line := absence(r); line != "" {
 			fmt.Fprintf(w, "%s: %s\n", r.Region, line)
 		}
-		if line := unanswered(r); line != "" {
-			fmt.Fprintf(w, "%s: %s\n", r.Region, line)
+		for _, line := range []string{duplicates(r), unanswered(r)} {
+			if line != "" {
+				fmt.Fprintf(w, "%s: %s\n", r.Region, line)
+			}
 		}
 		if r.Candidate != 0 {
 			fmt.Fprintf(w, "%s: version %d is on its way (%s), %d hosts run it\n", r.Region, r.Candidate, r.Wave, r.Running)

@@ -135,6 +135,9 @@ type RegionStatus struct {
 	Unheard int `json:"unheard"`
 	// Absent are some of the hosts that are not in the tree.
 	Absent []Absent `json:"absent,omitempty"`
+	// Cloned are some of the hosts with whose identity several live processes run. None counts as
+	// applied, because nobody knows for which process it speaks.
+	Cloned []string `json:"cloned,omitempty"`
 	// Unreachable is true if no coordinator of the region is heard of. Then nothing is known of
 	// its hosts, and none counts as applied.
 	Unreachable bool `json:"unreachable,omitempty"`
@@ -215,6 +218,8 @@ type RosterHost struct {
 	Index uint32 `json:"index"`
 	// Subscriptions are the scopes of the configs that the host applies, as in the mesh.
 	Subscriptions string `json:"subscriptions,omitempty"`
+	// Cloned is true if several live processes run with the host's identity.
+	Cloned bool `json:"cloned,omitempty"`
 }
 
 // RosterTaken is the answer to Roster.

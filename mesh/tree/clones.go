@@ -18,6 +18,10 @@ type instance struct {
 	id     uint64
 	addr   string
 	parent *place // whose child the instance is, as far as is known; nil if its link is gone
+	// replaced is the time at which another instance took the place of this one.
+	replaced step.Time
+	// gone is true if the instance has no link, and has not come back within cloneMemory.
+	gone bool
 }
 
 // Clone reports that two live instances of one identity were noticed.
@@ -45,7 +49,7 @@ func (p *Planner) meet(now step.Time, agent *place, d wire.Description) {
 		}
 		agent.clonedAt = max(now, 1)
 	}
-	other := instance{id: agent.Instance, addr: agent.Addr}
+	other := instance{id: agent.Instance, addr: agent.Addr, replaced: now}
 	if agent.attached() {
 		other.parent = agent.parent
 	}
@@ -77,10 +81,15 @@ func (i instance) live() bool {
 	return i.parent != nil && i.parent.attached()
 }
 
-// settleClones forgets clones of which one instance is gone.
+// settleClones forgets clones of which one instance is gone, and notes which instances of the other
+// clones are gone.
 func (p *Planner) settleClones(now step.Time) {
 	p.doubles = slices.DeleteFunc(p.doubles, func(c *place) bool {
 		if c.cloned(now) {
+			for i := range c.others {
+				o := &c.others[i]
+				o.gone = !o.live() && now-o.replaced >= cloneMemory
+			}
 			return false
 		}
 		c.clonedAt = 0
@@ -95,14 +104,17 @@ func (p *Planner) TakeClones() []Clone {
 	return clones
 }
 
-// addrs returns the addresses of all instances of a cloned agent, the newest last.
+// addrs returns the addresses of the instances of a cloned agent that run, as far as is known, the
+// newest last. Instances that push each other out of one place count as running.
 func (c *place) addrs() []string {
 	if c.clonedAt == 0 {
 		return nil
 	}
 	var all []string
 	for _, o := range c.others {
-		all = append(all, o.addr)
+		if !o.gone {
+			all = append(all, o.addr)
+		}
 	}
 	return append(all, c.Addr)
 }

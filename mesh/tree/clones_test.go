@@ -77,6 +77,31 @@ func TestTruthTwoInstancesOfOneIdentityAreNoticed(t *testing.T) {
 	}
 }
 
+// An instance that ended long ago is not listed among the instances that run.
+func TestTruthOnlyInstancesThatRunAreListed(t *testing.T) {
+	p := NewPlanner(PlannerConfig{})
+	q := NewQuarantine(p)
+	join := func(id uint64, addr string) {
+		t.Helper()
+		placement, err := p.Join(p.now+1, "h", &wire.Join{Description: described(id, addr)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.AdoptRoot(p.now, wire.Member{Index: placement.Index, Name: "h", Description: described(id, addr)})
+	}
+	join(1, "old:1")
+	join(2, "a:1") // a restart
+	p.now += 2 * cloneMemory
+	join(3, "b:1")
+	join(2, "a:1")
+	if n := present(t, p, q); n != 0 {
+		t.Errorf("%d agents count", n)
+	}
+	if got := clones(p); !reflect.DeepEqual(got, []string{"b:1", "a:1"}) {
+		t.Errorf("agents shows %v", got)
+	}
+}
+
 // An agent that is started again and again is no clone.
 func TestTruthARestartIsNoClone(t *testing.T) {
 	p := NewPlanner(PlannerConfig{})
