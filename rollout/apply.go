@@ -148,12 +148,7 @@ func (o *order) askResume() error {
 	if why := o.adrift(); why != "" {
 		return o.refuse(why)
 	}
-	o.Status = Running
-	o.Why = ""
-	o.Spent = 0
-	o.Short = 0
-	o.Overdue = nil
-	o.say("resumed by %s", o.by)
+	o.unpause("resumed by %s", o.by)
 	return nil
 }
 
@@ -166,6 +161,7 @@ func (o *order) askPromote() error {
 	}
 	o.Status = Running
 	o.Why = ""
+	o.Vacant = false
 	o.Skipped = true
 	o.State.Full = o.State.Full || o.Request.Full
 	o.say("promoted past %s by %s", o.place(), o.by)

@@ -104,6 +104,7 @@ func (d *decision) lost() []string {
 
 func (d *decision) pause(why string) {
 	d.Status = Paused
+	d.Vacant = false
 	d.Why = why
 	d.say("paused: %s", why)
 }
@@ -125,6 +126,7 @@ func (d *decision) step(elapsed time.Duration) {
 	d.Spent += elapsed
 	if why := d.vacant(); why != "" {
 		d.pause(why)
+		d.Vacant = true
 		return
 	}
 	if d.fill() {
@@ -141,9 +143,25 @@ func (d *decision) step(elapsed time.Duration) {
 	}
 }
 
+// unpause makes a paused rollout run again, and adds a line to the history. The part in progress has
+// its whole time again.
+func (d *decision) unpause(format string, args ...any) {
+	d.Status = Running
+	d.Why = ""
+	d.Vacant = false
+	d.Spent = 0
+	d.Short = 0
+	d.Overdue = nil
+	d.say(format, args...)
+}
+
 // watch judges a paused rollout: it does not go forward, but is taken back if a gate fails. If
-// the plan says to pause, it is paused already.
+// the plan says to pause, it is paused already. A pause for want of hosts ends when there are hosts.
 func (d *decision) watch(elapsed time.Duration) {
+	if d.Vacant && d.occupied() {
+		d.unpause("goes on: %s has hosts", d.WaveName())
+		return
+	}
 	if d.Part != "" && d.Plan.OnFailure != FailPause {
 		d.failed(elapsed)
 	}

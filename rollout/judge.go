@@ -176,6 +176,17 @@ func (j *judge) vacant() string {
 	return ""
 }
 
+// occupied reports whether the hosts of the group are counted, and the wave in progress has a host in
+// each region.
+func (j *judge) occupied() bool {
+	for _, region := range j.group() {
+		if !j.present(region) || j.seen(region).Placed == 0 {
+			return false
+		}
+	}
+	return j.vacant() == ""
+}
+
 // missing returns the number of hosts that the wave in progress lacks in a region: a share has
 // at least that share of all hosts, rounded up.
 func (j *judge) missing(region string) int {

@@ -79,6 +79,9 @@ type State struct {
 	Status Status `json:"status"`
 	// Why is the reason for the status.
 	Why string `json:"why,omitempty"`
+	// Vacant is true if the rollout is paused because its wave has no host in a region. It goes on
+	// when the wave has one.
+	Vacant bool `json:"vacant,omitempty"`
 	// End is the status after Returning.
 	End Status `json:"end,omitempty"`
 

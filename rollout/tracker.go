@@ -261,14 +261,23 @@ func (t *Tracker) Quarantined() []Quarantined {
 // the rollout's first pointer in the region (see RegionState.First).
 func (t *Tracker) Region(p record.Pointer, began record.Position) Region {
 	r := Stored(p)
+	e := t.Acks(p)
 	excused := t.excused(p.Config, p.Region, began)
+	back := roaring.New() // in quarantine by the census, and have acknowledged p since
+	if e != nil {
+		back = roaring.And(excused, e.Applied)
+		excused.AndNot(back)
+	}
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
+	if r.Known && !p.Candidate.IsZero() {
+		r.Agents += int(back.GetCardinality())
+		r.InWave += int(back.AndCardinality(e.Running))
+	}
 	for _, c := range t.census {
 		if c.region == p.Region {
 			r.Placed += c.Subscribers(p.Config)
 		}
 	}
-	e := t.Acks(p)
 	if e == nil {
 		return r
 	}

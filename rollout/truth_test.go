@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -170,6 +171,59 @@ func TestTruthAWaveWithoutHostsDoesNotPass(t *testing.T) {
 	c.hosts["eu"].excused = 3
 	c.pass(time.Minute)
 	c.is(Paused, "every host of eu is in quarantine for a")
+}
+
+// A pause for want of hosts ends when its reason is gone. A pause by a person does not.
+func TestTruthAPauseEndsWithItsReason(t *testing.T) {
+	c := newTrial(t, "waves: [{share: 100%}]", map[string]int{"eu": 3})
+	c.hosts["eu"].excused = 3
+	c.pass(time.Minute)
+	c.is(Paused, "every host of eu is in quarantine for a")
+	c.hosts["eu"].gone = 3 // nobody is counted: the reason is not known to be gone
+	c.hosts["eu"].excused = 0
+	c.pass(time.Second)
+	c.is(Paused, "every host of eu is in quarantine for a")
+	c.hosts["eu"].gone = 0
+	c.hosts["eu"].excused = 1
+	c.pass(time.Second)
+	c.is(Done, "")
+
+	c = newTrial(t, "waves: [{labels: {canary: true}, bake: 1h}, {share: 100%}]", map[string]int{"eu": 3})
+	c.pass(time.Minute)
+	c.is(Paused, "has none of the 3 hosts of eu")
+	c.hosts["eu"].labels = map[string]string{"canary": "true"}
+	c.pass(time.Second)
+	c.is(Running, "")
+	c.ask(Pause)
+	c.pass(time.Minute)
+	c.is(Paused, "by bob")
+}
+
+// A host in quarantine that has acknowledged the pointer of the rollout counts with the hosts that run
+// the version, also before the census says that it is out of quarantine.
+func TestTruthAHostThatRunsTheVersionIsCounted(t *testing.T) {
+	tracker := NewTracker()
+	p := record.Pointer{
+		Config: "a", Region: "eu", Term: 1, Epoch: 5, Baseline: ref(1), Candidate: ref(2), Phase: record.PhaseActive,
+	}
+	tracker.Moved(p)
+	tracker.Counted("one", "eu", &wire.Census{
+		Agents:  4,
+		Present: indices(0, 4),
+		Quarantined: []wire.Quarantined{
+			{Index: 2, Name: "c", Config: "a", Position: record.At(1, 3)},
+			{Index: 3, Name: "d", Config: "a", Position: record.At(1, 3)},
+		},
+		Waves: []wire.WaveSize{{Config: "a", Position: p.Position(), Agents: 2, InWave: 1}},
+	}, time.Now())
+	e := wire.NewAckEntry(p.Key(), p.Position(), p.Digest())
+	e.Applied.AddMany([]uint32{0, 1, 2})
+	e.Running.AddMany([]uint32{1, 2})
+	tracker.Acked(e)
+	r := tracker.Region(p, record.At(1, 4))
+	if r.Agents != 3 || r.InWave != 2 || r.Running != 2 || r.Applied != 3 {
+		t.Errorf("%d agents, %d in the wave, %d run it, %d applied", r.Agents, r.InWave, r.Running, r.Applied)
+	}
 }
 
 // A paused rollout does not go forward. It is taken back if a gate fails.
