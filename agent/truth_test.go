@@ -267,6 +267,35 @@ func TestTruthTheLocalAPISaysWhatTheFileIs(t *testing.T) {
 	}
 }
 
+// A leader that has started again knows which files were changed before, also if the host has not
+// said so again.
+func TestTruthARestartedLeaderKnowsChangedFiles(t *testing.T) {
+	f := newTruth(t, fleet.Config{
+		KeepAlive:   200 * time.Millisecond,
+		IdleTimeout: time.Second,
+		OnAgent: func(_ int, c *agent.Config) {
+			c.LocalAPI = "127.0.0.1:0"
+			c.DriftInterval = time.Second
+		},
+	})
+	one := f.Store("a", "one")
+	f.activate(one, "one")
+	replace(t, f.Path(0, "a", "value"), "by hand")
+	counted := func() bool {
+		s, err := f.Client.ConfigStatus(t.Context(), "a")
+		return err == nil && s.Regions[0].Applied == 1 && s.Regions[0].Drifted == 1
+	}
+	f.Until("the changed file to be counted", counted)
+	f.StopAgent(f.Agents[0]) // it says nothing more
+	if err := f.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	f.Until("the drift after the restart", func() bool {
+		drifts, err := f.Client.Drifts(t.Context())
+		return err == nil && len(drifts) == 1 && drifts[0].Config == "a" && !drifts[0].Repaired
+	})
+}
+
 // The file of a host is edited by hand, and no rule says that it is repaired: status counts the host
 // as changed and not as applied, until the file is right again.
 func TestTruthAHostWithAChangedFileIsNotCountedAsApplied(t *testing.T) {

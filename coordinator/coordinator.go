@@ -103,6 +103,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 		if err := c.inventory.load(context.Background()); err != nil {
 			return nil, err
 		}
+		c.rollouts.drifts.load(context.Background())
 		c.muster.begin(c.inventory.everHeard(), c.cfg.HostWait)
 	}
 	if err := c.openSockets(); err != nil {
@@ -190,6 +191,7 @@ func (c *Coordinator) assemble() {
 		inventory: c.inventory,
 		holds:     holds,
 		sizes:     sizes,
+		drifts:    &driftMemory{ledger: c.ledger, tracker: c.tracker, name: self.Name, log: c.log},
 		runs:      newRuns(c.ledger, c.tracker, c.log),
 		metrics:   c.metrics,
 		log:       c.log,

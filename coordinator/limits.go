@@ -74,6 +74,8 @@ const (
 	maxLogEntries = 10_000
 	// maxDrift is the maximum number of drifts that are kept.
 	maxDrift = 10_000
+	// storedDrifts is the maximum number of drifts that are remembered across restarts.
+	storedDrifts = 1000
 	// driftAge is the time for which a drift is listed after the last report. An agent
 	// reports a drift at each look at the files.
 	driftAge = 10 * time.Minute

@@ -29,6 +29,7 @@ type rollouts struct {
 	inventory *inventory
 	holds     *holds
 	sizes     *sizes
+	drifts    *driftMemory
 	runs      *runs
 	metrics   *coordinatorMetrics
 	log       *slog.Logger
@@ -88,6 +89,7 @@ func (r *rollouts) run(ctx context.Context) error {
 		case <-tick.C:
 		case <-r.wake:
 		case <-ctx.Done():
+			r.drifts.remember(context.WithoutCancel(ctx))
 			return nil
 		}
 		now := r.clock()
@@ -155,6 +157,7 @@ func (r *rollouts) look(ctx context.Context) {
 	}
 	r.runs.note(ctx)
 	r.sizes.remember(ctx)
+	r.drifts.remember(ctx)
 	r.holds.sweep(ctx)
 }
 

@@ -106,6 +106,24 @@ func (t *tracker) drifted(m *wire.Drift) {
 	d.Seen = now
 }
 
+// restoreDrifts adds drifts that were known before a restart.
+func (t *tracker) restoreDrifts(stored []storedDrift) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for _, s := range stored {
+		t.drifts[driftKey{s.Region, s.Agent, s.Config}] = &drift{
+			Agent:   s.Agent,
+			Region:  s.Region,
+			Config:  s.Config,
+			Version: s.Version,
+			index:   s.Index,
+			Since:   s.Since,
+			Seen:    now,
+		}
+	}
+}
+
 // allDrifts returns the drifts reported within driftAge, by agent and config.
 func (t *tracker) allDrifts() []drift {
 	t.mu.Lock()
