@@ -155,8 +155,9 @@ func (s *appliedSet) count() int {
 	return len(s.configs)
 }
 
-// sawHead records the time of the newest head.
-func (s *appliedSet) sawHead(micros int64) { s.headMicros.Store(micros) }
+// sawHead records the time of the newest head. A leader whose clock is ahead does not make this
+// host seem fresh in the future: the head is as old as the time since it came, at least.
+func (s *appliedSet) sawHead(micros int64) { s.headMicros.Store(min(micros, time.Now().UnixMicro())) }
 
 // staleness returns the age of the newest head: at that time this host surely had every
 // pointer. Before the first head, staleness returns the largest duration.

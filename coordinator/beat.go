@@ -20,6 +20,7 @@ type beat struct {
 	driver   *transport.Driver
 	interval time.Duration
 	children *atomic.Int64 // number of children of the node
+	loaded   *atomic.Bool  // the node has the pointers of the store
 	log      *slog.Logger
 }
 
@@ -28,6 +29,9 @@ func (b *beat) run(ctx context.Context) {
 	ticker := time.NewTicker(b.interval)
 	defer ticker.Stop()
 	for {
+		if err := b.ledger.ReserveHeads(ctx); err != nil && ctx.Err() == nil && len(b.ledger.Regions()) > 0 {
+			b.log.Error("heads are not signed", "error", err)
+		}
 		b.driver.Decide(ctx, b.inputs)
 		select {
 		case <-ticker.C:
@@ -44,8 +48,8 @@ func (b *beat) inputs(n *mesh.Node) []step.Input {
 	b.children.Store(int64(n.Children()))
 	inputs := []step.Input{{Kind: step.InCensus}}
 	now := time.Now().UnixMicro()
-	if b.ledger.Stopped() != nil {
-		return inputs // a leader that is behind vouches for nothing
+	if b.ledger.Stopped() != nil || !b.loaded.Load() {
+		return inputs // a leader that is behind, or has yet to read its store, vouches for nothing
 	}
 	for _, region := range b.ledger.Regions() {
 		head := record.Head{Region: region, Revision: n.Revision(region), TimeMicros: now, State: n.State(region)}

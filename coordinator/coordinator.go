@@ -71,6 +71,7 @@ type Coordinator struct {
 	children atomic.Int64
 	attached atomic.Bool
 	agents   atomic.Int64
+	loaded   atomic.Bool  // the node has the pointers of the store
 	headTime atomic.Int64 // of the newest head, in microseconds since the Unix epoch
 }
 
@@ -454,6 +455,7 @@ func (c *Coordinator) newFeed() *feed {
 		driver:    c.driver,
 		tracker:   c.tracker,
 		pushLimit: c.cfg.PushLimit,
+		loaded:    &c.loaded,
 		alone:     func() bool { return c.children.Load() == 0 && c.agents.Load() == 0 },
 		log:       c.log,
 		pushed:    map[record.PointerKey]uint64{},
@@ -466,6 +468,7 @@ func (c *Coordinator) newBeat() *beat {
 		driver:   c.driver,
 		interval: c.cfg.HeadInterval,
 		children: &c.children,
+		loaded:   &c.loaded,
 		log:      c.log,
 	}
 }

@@ -2,9 +2,11 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -24,13 +26,22 @@ type feed struct {
 	alone func() bool
 	log   *slog.Logger
 
+	// loaded is set when the node has every pointer that the store had at the start. A head before
+	// that would vouch for less than hosts have, and hosts would think that pointers are missing.
+	loaded *atomic.Bool
+
 	// pushed is the newest version that was pushed behind a pointer.
 	pushed map[record.PointerKey]uint64
 }
 
 // run watches the store until ctx ends.
 func (f *feed) run(ctx context.Context) error {
-	err := f.store.Watch(ctx, 0, func(e versionstore.Event) error {
+	last, err := f.newest(ctx)
+	if err != nil {
+		return err
+	}
+	f.loaded.Store(last == 0)
+	err = f.store.Watch(ctx, 0, func(e versionstore.Event) error {
 		if e.Damaged != nil {
 			f.log.Error("a pointer or a version in the store is damaged and is left out: hosts keep what they run;"+
 				" publish the config again, or restore a backup", "error", e.Damaged)
@@ -45,12 +56,27 @@ func (f *feed) run(ctx context.Context) error {
 			Kind:    step.InPublish,
 			Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
 		})
+		if e.Revision >= last {
+			f.loaded.Store(true)
+		}
 		return ctx.Err()
 	})
 	if ctx.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("watch the store: %w", err)
+}
+
+// newest returns the revision of the newest pointer in the store that can be read; 0 if there is none.
+func (f *feed) newest(ctx context.Context) (uint64, error) {
+	pointers, err := f.store.Pointers(ctx, "", 0)
+	if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
+		return 0, fmt.Errorf("read the pointers: %w", err)
+	}
+	if len(pointers) == 0 {
+		return 0, nil
+	}
+	return pointers[len(pointers)-1].Revision, nil
 }
 
 // pushFor returns the version to push behind a pointer: the newest version that the

@@ -90,7 +90,7 @@ func (c *Coordinator) observe(o step.Output) {
 		c.log.Warn("an agent left its parent for a fault (withheld announcements, damaged bodies, or a loop); "+
 			"the parent gets no new children for now", "parent", o.Name)
 	case step.OpHead:
-		c.headTime.Store(o.Head.TimeMicros)
+		c.headTime.Store(min(o.Head.TimeMicros, time.Now().UnixMicro())) // its clock may be ahead
 	case step.OpGap:
 		c.log.Warn("the leader has signed a head that names newer pointers than it sent", "head_revision", o.Revision)
 	case step.OpAttached:

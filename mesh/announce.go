@@ -68,8 +68,8 @@ func (n *Node) onAnnouncement(
 	if !n.up.feeds(from) {
 		return n.onPointerFromBelow(now, from, a, out)
 	}
-	n.up.heard(from)
 	if n.pointers.isLast(a.Raw) {
+		n.up.heard(from)
 		n.pointers.sawRevision(a)
 		return out
 	}
@@ -86,6 +86,7 @@ func (n *Node) onAnnouncement(
 		out = n.objectToPointer(now, from, pointer.Key(), out)
 		return refuse(from, reason, out)
 	}
+	n.up.heard(from)
 	if known {
 		n.pointers.sawRevision(a)
 		return out

@@ -12,7 +12,6 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	if !n.up.feeds(from) {
 		return n.onHeadFromBelow(now, from, m, out)
 	}
-	n.up.heard(from)
 	head, err := n.cfg.Verifier.VerifyHead(m.Raw)
 	if err != nil {
 		return refuse(from, record.Reason(err), out)
@@ -20,14 +19,18 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	if head.Region != n.cfg.Self.Region {
 		return refuse(from, "wrong_region", out)
 	}
-	if head.TimeMicros <= n.pointers.headTime {
+	if head.Position() >= n.pointers.headAt {
+		n.up.heard(from)
+	}
+	if head.Position() <= n.pointers.headAt {
 		return out
 	}
+	n.up.silence.heard(now)
 	agrees := head.State == n.pointers.state(head.Region)
 	if from != n.up.parent && !agrees {
 		return out // the backup has not sent every pointer; the parent's head decides
 	}
-	n.pointers.headTime = head.TimeMicros
+	n.pointers.headAt = head.Position()
 	if !agrees {
 		out = n.objectToHead(now, from, head, out)
 		return n.repair(now, from, head, m, out)
@@ -85,7 +88,7 @@ func (n *Node) relayHead(
 	now step.Time, head record.Head, raw *wire.SignedHead, out step.Outputs,
 ) step.Outputs {
 	if head.Region == n.cfg.Self.Region {
-		if head.TimeMicros <= n.pointers.head.TimeMicros {
+		if head.Position() <= n.pointers.head.Position() {
 			return out
 		}
 		n.pointers.head = head

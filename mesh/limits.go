@@ -58,6 +58,13 @@ const (
 	hintPause = step.Time(10 * time.Second)
 	// newsPause is the shortest time between two questions for news to a peer.
 	newsPause = step.Time(time.Second)
+	// A node exchanges its backup if no head comes for the time of headsToMiss heads, but
+	// not before minHeadSilence, and no later than maxHeadSilence. If nobody else has heads
+	// either, the node tries ever less often: after maxSilence at last.
+	headsToMiss    = 10
+	minHeadSilence = step.Time(5 * time.Second)
+	maxHeadSilence = step.Time(time.Minute)
+	maxSilence     = step.Time(10 * time.Minute)
 	// fetchesToLeave is the number of failed fetches in a row from one parent before the
 	// node leaves the parent.
 	fetchesToLeave = 3

@@ -133,6 +133,9 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 	}
 	u.state = upAttached
 	u.wakeAt = step.Never
+	if n.root == nil {
+		u.silence.attached(now)
+	}
 	u.backoff = 0
 	u.parentGaps = 0
 	u.repairs = 0

@@ -332,6 +332,9 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 	if now >= n.up.lagAt {
 		out = n.up.onLag(now, out)
 	}
+	if now >= n.up.silence.wakeAt {
+		out = n.up.onSilence(now, out)
+	}
 	if now >= n.up.standby.wakeAt {
 		out = n.up.dialBackup(now, out)
 	}

@@ -55,6 +55,9 @@ func (o overlay) BodyFailed(
 	if why.Fault == step.FaultHost || why.Fault == step.FaultVersion {
 		return out // another parent would not help
 	}
+	if !o.n.pointers.isNamed(v) {
+		return out // a child asked for the version, which the parent need not have
+	}
 	return o.n.onParentFailed(now, out)
 }
 

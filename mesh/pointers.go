@@ -33,8 +33,8 @@ type pointers struct {
 	confirmed uint64      // revision of the newest head that agreed with the pointers
 	head      record.Head // the newest relayed head; it may disagree with the pointers
 	headRaw   *wire.SignedHead
-	headTime  int64  // time of the newest verified head, in microseconds
-	lastRaw   []byte // the pointer that was accepted last
+	headAt    record.Position // of the newest verified head
+	lastRaw   []byte          // the pointer that was accepted last
 }
 
 func newPointers(cfg *Config) pointers {
@@ -215,12 +215,12 @@ func (p *pointers) newest(region string) *wire.Announcement {
 
 // progress returns the node's progress, for the shadows.
 func (p *pointers) progress() wire.Notice {
-	return wire.Notice{Revision: p.revisions[p.cfg.Self.Region], HeadMicros: p.head.TimeMicros}
+	return wire.Notice{Revision: p.revisions[p.cfg.Self.Region], Head: p.head.Position()}
 }
 
 // isBehind reports whether another node knows more than the node.
 func (p *pointers) isBehind(m wire.Notice) bool {
-	return m.Revision > p.revisions[p.cfg.Self.Region] || m.HeadMicros > p.headTime
+	return m.Revision > p.revisions[p.cfg.Self.Region] || m.Head > p.headAt
 }
 
 // catchUpSince returns the revision after which to ask for changes.
@@ -270,8 +270,8 @@ func (p *pointers) sendPage(
 		}
 		out = send(to, a, out)
 	}
-	if !more && p.headRaw != nil && p.head.Region == region {
-		out = send(to, p.headRaw, out)
+	if !more && p.headRaw != nil && p.head.Region == region && p.head.State == p.state(region) {
+		out = send(to, p.headRaw, out) // an older head would accuse the node of a gap
 	}
 	return out, last, more
 }

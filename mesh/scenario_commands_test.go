@@ -236,7 +236,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"attach": message(attach),
 	"shadow": message(func(a arguments) wire.Message { return &wire.Shadow{Index: a.index("index")} }),
 	"notice": message(func(a arguments) wire.Message {
-		return &wire.Notice{Revision: a.number("revision"), HeadMicros: int64(a.number("head"))}
+		return &wire.Notice{Revision: a.number("revision"), Head: record.Position(a.number("head"))}
 	}),
 	"catch-up": message(func(a arguments) wire.Message {
 		return &wire.CatchUp{Since: a.number("since"), Paged: a.number("paged") > 0}

@@ -193,7 +193,7 @@ func describeMessage(m wire.Message) string {
 	case *wire.Families:
 		return fmt.Sprintf("families %v", m.Families)
 	case *wire.Notice:
-		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.HeadMicros)
+		return fmt.Sprintf("notice: revision %d, head %d", m.Revision, m.Head)
 	case *wire.Accusation:
 		return fmt.Sprintf("%d accuses %s", m.Accuser, m.Name)
 	case *wire.Gone:

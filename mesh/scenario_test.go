@@ -95,6 +95,7 @@ func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
 	var state []byte
 	_, err = fmt.Sscanf(string(raw), "head %s %d %d %x", &h.Region, &h.Revision, &h.TimeMicros, &state)
 	copy(h.State[:], state)
+	h.Number = uint64(h.TimeMicros) // the position of the head is its time, in term 0
 	return h, err
 }
 

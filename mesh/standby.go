@@ -19,6 +19,7 @@ type standby struct {
 	name    string          // of the candidate that is dialed or linked
 	addr    string          // of the dialed or linked candidate; "" for none
 	peer    step.PeerID     // the link; 0 without a link
+	silent  string          // the last backup, if it was dropped for its silence: others go first
 	wait    step.Time       // back-off between tries
 	wakeAt  step.Time       // when to dial the next candidate; step.Never while a link is up
 }
@@ -40,14 +41,16 @@ func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 		if next.Addr == "" {
 			next.Addr = u.seed()
 		}
-		if next.Addr == u.parentAddr() || slices.Contains(u.avoid, next.Name) {
+		if next.Addr == u.parentAddr() || slices.Contains(u.avoid, next.Name) || next.Name != "" && next.Name == s.silent {
 			continue
 		}
+		s.silent = ""
 		s.name = next.Name
 		s.addr = next.Addr
 		s.wakeAt = now + joinTimeout
 		return append(out, step.Output{Op: step.OpConnect, Addr: next.Addr})
 	}
+	s.silent = ""
 	return out
 }
 

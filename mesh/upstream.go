@@ -45,6 +45,7 @@ type upstream struct {
 	repairs    int         // times in a row that the backup made up for the parent
 	hintedAt   step.Time   // when gossip was last believed
 	failures   int         // fetches from the parent that failed in a row
+	silence    silence
 	newsPeer   step.PeerID // a peer that was asked for news
 	newsAt     step.Time   // when a peer may be asked for news again
 }
@@ -72,12 +73,15 @@ func newUpstream(cfg *Config, p peers, known *pointers, j jitter, attachment fun
 		lagAt:      step.Never,
 		hintedAt:   -hintPause,
 		standby:    standby{wakeAt: step.Never},
+		silence:    silence{wakeAt: step.Never},
 	}
 }
 
 func (u *upstream) attached() bool { return u.state == upAttached }
 
-func (u *upstream) deadline() step.Time { return min(u.wakeAt, u.lagAt, u.standby.wakeAt) }
+func (u *upstream) deadline() step.Time {
+	return min(u.wakeAt, u.lagAt, u.standby.wakeAt, u.silence.wakeAt)
+}
 
 // enter changes the state. The state times out after joinTimeout.
 func (u *upstream) enter(now step.Time, state upState) {
@@ -179,6 +183,7 @@ func (u *upstream) askAgain(now step.Time, out step.Outputs) step.Outputs {
 func (u *upstream) lose(now step.Time, out step.Outputs) step.Outputs {
 	u.parent = 0
 	u.lagAt = step.Never
+	u.silence.wakeAt = step.Never
 	if u.standby.peer != 0 {
 		return u.graft(now, out)
 	}

@@ -194,13 +194,18 @@ func SignPointer(p Pointer, key Key) ([]byte, error) {
 }
 
 // Head states the newest revision of a region and the time. An activation key signs the head.
+// Heads are ordered by their positions; the time is for people.
 type Head struct {
 	Region     string `cbor:"1,keyasint" json:"region"`
 	Revision   uint64 `cbor:"2,keyasint" json:"revision"` // of the region's newest pointer
 	TimeMicros int64  `cbor:"3,keyasint" json:"time_us"`  // since the Unix epoch
 	State      State  `cbor:"4,keyasint" json:"state"`    // of the region's pointers
 	Term       uint64 `cbor:"5,keyasint" json:"term"`     // of the store
+	Number     uint64 `cbor:"6,keyasint" json:"number"`   // within the term; a later head has a higher number
 }
+
+// Position returns the place of the head among all heads.
+func (h *Head) Position() Position { return At(h.Term, h.Number) }
 
 // SignHead signs h with an activation key.
 func SignHead(h Head, key Key) ([]byte, error) {

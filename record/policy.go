@@ -195,6 +195,10 @@ func (p *Policy) VerifyHead(raw []byte) (Head, error) {
 		return Head{}, fmt.Errorf("%w: head of region %s: term %d is not in 1 to %d",
 			ErrInvalid, h.Region, h.Term, uint64(MaxTerm))
 	}
+	if h.Number == 0 || h.Number > MaxEpoch {
+		return Head{}, fmt.Errorf("%w: head of region %s: number %d is not in 1 to %d",
+			ErrInvalid, h.Region, h.Number, uint64(MaxEpoch))
+	}
 	return h, nil
 }
 

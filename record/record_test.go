@@ -68,7 +68,7 @@ func testPointer() Pointer {
 func ref(n uint64) Ref { return Ref{Version: n, Digest: Sum([]byte{byte(n)})} }
 
 func testHead() Head {
-	return Head{Region: "eu", Term: 2, Revision: 1<<40 + 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
+	return Head{Region: "eu", Term: 2, Number: 7, Revision: 1<<40 + 42, TimeMicros: 1_800_000_000_000_000, State: State(Sum([]byte("pointer")))}
 }
 
 // sealed makes one record of each kind and the function that verifies it.
@@ -185,15 +185,15 @@ func last[A any](_ A, err error) error           { return err }
 // not pass: else one record would have many encodings, and so many hashes.
 func TestPayloadThatIsNotCanonicalIsRefused(t *testing.T) {
 	k := newTrust(t)
-	with := func(fields ...byte) []byte { // a state and a term behind the other fields
+	with := func(fields ...byte) []byte { // a state, a term and a number behind the other fields
 		fields = append(append(fields, 0x04, 0x58, 0x20), make([]byte, 32)...)
-		return append(fields, 0x05, 0x01)
+		return append(fields, 0x05, 0x01, 0x06, 0x01)
 	}
 	for name, payload := range map[string][]byte{
-		"long integer":  with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01),
-		"keys unsorted": with(0xa5, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01),
-		"unknown field": append(with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0x09, 0x01),
-		"key twice":     with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01),
+		"long integer":  with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x18, 0x05, 0x03, 0x01),
+		"keys unsorted": with(0xa6, 0x02, 0x05, 0x01, 0x62, 'e', 'u', 0x03, 0x01),
+		"unknown field": append(with(0xa7, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0x09, 0x01),
+		"key twice":     with(0xa7, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x02, 0x05, 0x03, 0x01),
 		"missing field": {0xa2, 0x01, 0x62, 'e', 'u', 0x02, 0x05},
 		"indefinite":    append(with(0xbf, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01), 0xff),
 	} {
@@ -201,7 +201,7 @@ func TestPayloadThatIsNotCanonicalIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
 		}
 	}
-	good := with(0xa5, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01)
+	good := with(0xa6, 0x01, 0x62, 'e', 'u', 0x02, 0x05, 0x03, 0x01)
 	if h, err := k.policy.VerifyHead(signPayload(t, kindHead, good, k.activator)); err != nil || h.Revision != 5 {
 		t.Errorf("canonical payload: %+v, %v", h, err)
 	}

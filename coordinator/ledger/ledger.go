@@ -42,6 +42,7 @@ type Ledger struct {
 	keys  map[string]record.Key
 	ran   func(record.Pointer) []record.Ref
 	term  atomic.Uint64 // in which the ledger writes
+	heads heads
 	log   *slog.Logger
 
 	versions *metrics.Counter
@@ -94,8 +95,9 @@ func (l *Ledger) HasKey(region string) bool {
 	return ok
 }
 
-// SignHead signs a head in the ledger's term, with the activation key of the head's region.
-// It returns the head as signed.
+// SignHead numbers a head, and signs it in the ledger's term, with the activation key of the
+// head's region. It returns the head as signed. The error is ErrNoHeads if ReserveHeads has
+// not been called in time.
 func (l *Ledger) SignHead(h record.Head) (record.Head, []byte, error) {
 	h.Term = l.term.Load()
 	if stopped := l.Stopped(); stopped != nil {
@@ -105,6 +107,11 @@ func (l *Ledger) SignHead(h record.Head) (record.Head, []byte, error) {
 	if !ok {
 		return h, nil, fmt.Errorf("head of region %s: %w", h.Region, ErrNoKey)
 	}
+	number, err := l.heads.take()
+	if err != nil {
+		return h, nil, err
+	}
+	h.Number = number
 	raw, err := record.SignHead(h, key)
 	return h, raw, err
 }

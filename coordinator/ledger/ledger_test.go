@@ -308,6 +308,12 @@ func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
 	if got := f.Regions(); !slices.Equal(got, []string{"eu", "us"}) || !f.HasKey("eu") || f.HasKey("ap") {
 		t.Errorf("regions %v", got)
 	}
+	if _, _, err := f.SignHead(record.Head{Region: "eu"}); !errors.Is(err, ledger.ErrNoHeads) {
+		t.Errorf("a head without a number: %v", err)
+	}
+	if err := f.ReserveHeads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	head, raw, err := f.SignHead(record.Head{Region: "eu", Revision: 3, TimeMicros: 1})
 	if err != nil || len(raw) == 0 || head.Term != 1 {
 		t.Errorf("head of eu: %+v, %v", head, err)
@@ -318,6 +324,25 @@ func TestKeysSignHeadsOfTheirRegion(t *testing.T) {
 	pointers, err := f.PointersOf(t.Context(), "a", slices.Values([]string{"eu"}))
 	if err != nil || !maps.Equal(map[string]uint64{"eu": pointers["eu"].Epoch}, map[string]uint64{"eu": 0}) {
 		t.Errorf("a region without a pointer: %v, %v", pointers, err)
+	}
+}
+
+// The numbers of heads grow over restarts, however many heads were signed before.
+func TestHeadsAreNumberedOverRestarts(t *testing.T) {
+	f := newFixture(t)
+	var last record.Position
+	for range 3 {
+		l := newFixtureAgain(t, f.store)
+		for range 2 {
+			if err := l.ReserveHeads(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			head, _, err := l.SignHead(record.Head{Region: "eu", Revision: 3, TimeMicros: 1})
+			if err != nil || head.Position() <= last {
+				t.Fatalf("head %d after %d: %v", head.Position(), last, err)
+			}
+			last = head.Position()
+		}
 	}
 }
 

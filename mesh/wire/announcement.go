@@ -101,8 +101,8 @@ func (*Shadow) validate() error { return nil }
 // Notice reports how far the sender is, to a node that the sender is the backup of.
 type Notice struct {
 	Revision uint64 `cbor:"1,keyasint"`
-	// HeadMicros is the time of the sender's newest head, in microseconds since 1970.
-	HeadMicros int64 `cbor:"2,keyasint"`
+	// Head is the position of the sender's newest head.
+	Head record.Position `cbor:"2,keyasint"`
 }
 
 func (*Notice) tag() byte { return 16 }

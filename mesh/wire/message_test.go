@@ -105,7 +105,7 @@ func testMessages() []Message {
 		&RollCall{Of: []uint32{3, 70000}},
 		&Families{Families: []Family{{Parent: 4, Children: []uint32{9, 70000}}, {Parent: 9}}},
 		&Shadow{Index: 4},
-		&Notice{Revision: 9, HeadMicros: 10},
+		&Notice{Revision: 9, Head: 10},
 		&Accusation{Accuser: 3, Name: "x"},
 		&Brood{Members: testLocations(2)},
 		&Brood{Members: []Location{{Name: "n", Addr: "a:1", Subscriptions: "a b"}}},

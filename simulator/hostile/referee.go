@@ -139,6 +139,9 @@ func (r *referee) judgePicture(coordinator int32) {
 	w := r.w
 	parents := map[string]string{}
 	for i := range w.Agents() {
+		if w.Host(i).Down() {
+			continue
+		}
 		parent, ok := w.Parent(i)
 		if w.Host(i).Region() == w.Host(coordinator).Region() && ok && rooted(w, i) {
 			parents[w.Host(i).Name()] = w.Host(parent).Name()

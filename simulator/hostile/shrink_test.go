@@ -135,8 +135,8 @@ func TestGeneratedFaultsArePossibleAndEnd(t *testing.T) {
 			if f.For == 0 && !slices.Contains(liars, f.Kind) {
 				t.Errorf("seed %d: fault %q never ends", seed, f)
 			}
-			history := f.Kind == world.FaultRestore || f.Kind == world.FaultRival
-			if end := f.At + f.For; end > hostilePhase && !(history && end == hostilePhase+noticed) {
+			long := f.Kind == world.FaultRestore || f.Kind == world.FaultRival || f.Kind == world.FaultCrash
+			if end := f.At + f.For; end > hostilePhase && !(long && end == hostilePhase+noticed) {
 				t.Errorf("seed %d: fault %q ends in the quiet phase", seed, f)
 			}
 		}

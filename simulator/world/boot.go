@@ -60,7 +60,7 @@ func (w *World) Start(i int32) {
 func (w *World) nodeConfig(i int32) mesh.Config {
 	h := &w.hosts[i]
 	cfg := mesh.Config{
-		Self:        h.ident,
+		Self: h.ident,
 		Description: wire.Description{
 			Addr:     address(i),
 			Relay:    true,

@@ -181,6 +181,7 @@ func (w *World) signHeads(i int32) {
 			TimeMicros: int64(w.now)/1000 + 1,
 			State:      leader.node.State(region),
 			Term:       leader.store.term,
+			Number:     leader.store.nextHead(),
 		}
 		signed := &wire.SignedHead{Raw: w.signer.head(h)}
 		w.step(i, step.Input{Kind: step.InPublishHead, Head: step.Head{Head: h, Signed: signed}})

@@ -21,6 +21,7 @@ type store struct {
 	stopped  bool
 	term     uint64
 	revision uint64
+	heads    uint64 // number of the last head
 	// history numbers the copies of the store. Versions that are made in different histories
 	// differ, even if they have the same number.
 	history uint32
@@ -36,6 +37,12 @@ type store struct {
 	pointers []*wire.Announcement
 	// place holds the index of each key in pointers.
 	place map[record.PointerKey]int
+}
+
+// nextHead returns the number of the next head.
+func (s *store) nextHead() uint64 {
+	s.heads++
+	return s.heads
 }
 
 func newStore(s *signer) *store {
