@@ -189,14 +189,16 @@ func (n *Node) onParentFailed(now step.Time, out step.Outputs) step.Outputs {
 
 // setPath takes the path from the root. If the path changed, the children are told.
 func (n *Node) setPath(path []uint32, out step.Outputs) step.Outputs {
-	if slices.Equal(n.up.path, path) {
+	n.up.path = path
+	below := n.up.pathOfChildren()
+	if slices.Equal(n.up.told, below) {
 		return out
 	}
-	n.up.path = path
+	n.up.told = below
 	if n.root != nil || len(path) >= wire.MaxPath {
 		return out
 	}
-	m := &wire.Attached{Path: n.up.pathOfChildren()}
+	m := &wire.Attached{Path: below}
 	for i := range n.children {
 		if n.children[i].role == wire.RoleAgent {
 			out = send(n.children[i].peer, m, out)

@@ -304,6 +304,8 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 		return n.onFamilies(now, from, m, out)
 	case *wire.RollCall:
 		return n.onRollCall(now, from, m, out)
+	case *wire.Displaced:
+		return n.onDisplaced(now, from, m, out)
 	case *wire.Accusation:
 		return n.onAccusation(from, m, out)
 	case *wire.Census:

@@ -73,6 +73,7 @@ func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.O
 	if int(m.Children) > n.root.planner.Children(m.Index) {
 		out = send(from, &wire.RollCall{}, out)
 	}
+	out = n.displace(out)
 	return n.root.reportPlaced(out)
 }
 
@@ -97,7 +98,31 @@ func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out s
 	if unknown { // a member brought a subtree that is older than the planner
 		out = send(from, &wire.RollCall{}, out)
 	}
+	out = n.displace(out)
 	return n.root.reportPlaced(out)
+}
+
+// displace has the agents give up the indices that several of them have.
+func (n *Node) displace(out step.Outputs) step.Outputs {
+	for _, index := range n.root.planner.TakeDisplaced() {
+		out = n.children.sendDown(n.cfg.Self.Region, &wire.Displaced{Index: index}, out)
+	}
+	return out
+}
+
+// onDisplaced passes a displacement on. If the node has the index itself, the node gives it up:
+// it joins again as an agent without an index, and acknowledges what it runs under the next.
+func (n *Node) onDisplaced(now step.Time, from step.PeerID, m *wire.Displaced, out step.Outputs) step.Outputs {
+	if !n.up.isParent(from) || n.root != nil {
+		return out
+	}
+	out = n.children.sendDown(n.cfg.Self.Region, m, out)
+	if n.up.index != m.Index+1 {
+		return out
+	}
+	n.up.index = 0
+	n.settler.forgetAcknowledged()
+	return n.up.retreat(now, "another agent has the same index", out)
 }
 
 // onGone handles the report of agents that left a child's subtree.

@@ -278,6 +278,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"accusation": message(func(a arguments) wire.Message {
 		return &wire.Accusation{Accuser: a.index("accuser"), Name: a.text("name", "")}
 	}),
+	"displaced": message(func(a arguments) wire.Message { return &wire.Displaced{Index: a.index("index")} }),
 	"roll-call": message(func(a arguments) wire.Message {
 		m := &wire.RollCall{}
 		for _, i := range a.numbers("of") {

@@ -190,6 +190,8 @@ func describeMessage(m wire.Message) string {
 			return fmt.Sprintf("roll call of %v", m.Of)
 		}
 		return "roll call"
+	case *wire.Displaced:
+		return fmt.Sprintf("displaced: index %d", m.Index)
 	case *wire.Families:
 		return fmt.Sprintf("families %v", m.Families)
 	case *wire.Notice:

@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"cmp"
+	"slices"
+
 	"banyan/mesh/step"
 	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
@@ -130,6 +133,18 @@ func (t *settler) acknowledge(
 		})
 	}
 	t.acks.add(now, entry)
+}
+
+// forgetAcknowledged has the applied pointers acknowledged again when the node attaches next.
+func (t *settler) forgetAcknowledged() {
+	t.pointers.restored = nil
+	for key, s := range t.pointers.configs {
+		s.acknowledged = record.Digest{}
+		t.pointers.restored = append(t.pointers.restored, key)
+	}
+	slices.SortFunc(t.pointers.restored, func(a, b record.PointerKey) int {
+		return cmp.Or(cmp.Compare(a.Config, b.Config), cmp.Compare(a.Region, b.Region))
+	})
 }
 
 // acknowledgeRestored acknowledges the pointers that were applied before the node

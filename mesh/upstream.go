@@ -30,6 +30,7 @@ type upstream struct {
 	place    wire.Placement
 	index    uint32   // the node's index, plus one; 0 before the node has an index
 	path     []uint32 // indices of the agents between the root and the node, the topmost first
+	told     []uint32 // the path that the children were told
 	avoid    []string // parents that were left or lost since a head last agreed, newest last
 	accuse   string   // name of the parent left for a fault; sent with the next Join or report
 	backoff  step.Time

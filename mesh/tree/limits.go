@@ -39,6 +39,9 @@ const (
 	// MaxExpected is the number of epochs whose answers a quarantine waits for at a time.
 	MaxExpected = 100_000
 
+	// maxDisplaced is the number of indices that wait to be taken from agents. More are noticed again.
+	maxDisplaced = 256
+
 	// maxInstances is the number of replaced instances of an identity that are remembered.
 	maxInstances = 4
 

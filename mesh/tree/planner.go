@@ -57,6 +57,8 @@ type Planner struct {
 	flaps   flaps
 	clones  []Clone  // noticed since the last TakeClones
 	doubles []*place // agents with clones
+	// displaced are the indices that agents must give up, since the last TakeDisplaced.
+	displaced []uint32
 	// suspects are the accused relays, the earliest first. A suspect gets no children.
 	// The list is short, so that lying agents can't take relay duty from every agent.
 	suspects []*place
@@ -275,8 +277,13 @@ func (p *Planner) Adopt(now step.Time, m wire.Member, parent uint32) {
 
 func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	agent := p.places[m.Index]
+	other, known := p.byName[m.Name]
+	if agent != nil && agent.name != m.Name || known && other != m.Index {
+		p.displace(now, m.Index)
+		return
+	}
 	if agent == nil {
-		if _, taken := p.byName[m.Name]; taken || len(p.places) >= p.cfg.MaxAgents || m.Name == "" {
+		if len(p.places) >= p.cfg.MaxAgents || m.Name == "" {
 			return
 		}
 		agent = &place{index: m.Index, name: m.Name, since: now}
@@ -284,7 +291,7 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 		p.byName[m.Name] = m.Index
 		p.indices.skip(m.Index)
 	}
-	if agent.name != m.Name || parent.isBelow(agent) {
+	if parent.isBelow(agent) {
 		return
 	}
 	p.replace(now, agent, m.Description)
@@ -296,6 +303,26 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	}
 	p.detach(now, agent)
 	p.attach(now, agent, parent)
+}
+
+// displace takes an index from all agents that have it: two agents with one index acknowledge for
+// each other. They get indices of their own when they join again.
+func (p *Planner) displace(now step.Time, index uint32) {
+	if len(p.displaced) >= maxDisplaced || slices.Contains(p.displaced, index) {
+		return
+	}
+	p.displaced = append(p.displaced, index)
+	if agent := p.places[index]; agent != nil {
+		p.retireFromGossip(agent)
+		p.forget(now, agent)
+	}
+}
+
+// TakeDisplaced returns the indices that agents must give up, since the last call.
+func (p *Planner) TakeDisplaced() []uint32 {
+	displaced := p.displaced
+	p.displaced = nil
+	return displaced
 }
 
 // AdmitToGossip reports whether the agent with the given index, which must have a place,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -613,10 +614,9 @@ func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	if p.Placed() != 3 || p.places[3].parent != p.places[2] {
 		t.Fatalf("%d placed", p.Placed())
 	}
-	// A cycle, an unknown parent, and another name for a known index change nothing.
+	// A cycle, and an unknown parent, change nothing.
 	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, 3)
 	p.Adopt(0, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, 77)
-	p.AdoptRoot(0, wire.Member{Index: 3, Name: "thief", Description: wire.Description{Relay: true}})
 	if p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
 		t.Errorf("%d placed, a under %v, 3 is %q", p.Placed(), p.places[1].parent, p.Name(3))
 	}
@@ -627,6 +627,35 @@ func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	}
 	if late, err := p.Join(0, "new", &wire.Join{}); err != nil || late.Index < 100 {
 		t.Errorf("a new agent was given index %d, %v", late.Index, err)
+	}
+}
+
+// Two agents have one index after the store was restored from an older copy. Both give it up, and get
+// indices of their own.
+func TestTruthTwoAgentsDoNotKeepOneIndex(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 4, Indices: 1000})
+	join(t, p, 0, "relay")
+	given := join(t, p, 0, "new")
+	child := join(t, p, 0, "child")
+	p.adopt(0, wire.Member{Index: child.Index, Name: "child", Description: relay("child")}, p.places[given.Index])
+	p.Adopt(0, wire.Member{Index: given.Index, Name: "old", Description: relay("old")}, 0)
+	if got := p.TakeDisplaced(); !slices.Equal(got, []uint32{given.Index}) || len(p.TakeDisplaced()) != 0 {
+		t.Fatalf("displaced %v, want %d", got, given.Index)
+	}
+	if p.Placed() != 1 || p.tally.present.Contains(given.Index) {
+		t.Errorf("%d agents count", p.Placed())
+	}
+	indices := map[uint32]bool{given.Index: true}
+	for _, name := range []string{"old", "new"} {
+		indices[join(t, p, 0, name).Index] = true
+	}
+	if len(indices) != 3 {
+		t.Errorf("indices %v", indices)
+	}
+	// An agent that is known by another index comes with the old one.
+	p.Adopt(0, wire.Member{Index: given.Index, Name: "new", Description: relay("new")}, 0)
+	if got := p.TakeDisplaced(); !slices.Equal(got, []uint32{given.Index}) || p.Placed() != 3 {
+		t.Errorf("displaced %v; %d count", got, p.Placed())
 	}
 }
 

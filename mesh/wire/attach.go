@@ -118,6 +118,16 @@ func (m *Families) validate() error {
 	return nil
 }
 
+// Displaced tells a subtree that several agents have one index, as can be after the coordinator's
+// store was restored from an older copy. Every agent with the index gives it up, and joins again.
+type Displaced struct {
+	Index uint32 `cbor:"1,keyasint"`
+}
+
+func (*Displaced) tag() byte { return 29 }
+
+func (*Displaced) validate() error { return nil }
+
 // Accusation reports to the planner that an agent left its parent for a fault: withheld
 // announcements, damaged bodies, or a loop.
 type Accusation struct {

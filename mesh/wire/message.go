@@ -57,6 +57,7 @@ var decoders = [...]func(data []byte) (Message, error){
 	26: decode[Holdings],
 	27: decode[Page],
 	28: decode[Families],
+	29: decode[Displaced],
 }
 
 // ErrMalformed is wrapped by every error about bytes that are not a valid message.

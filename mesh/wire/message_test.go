@@ -102,6 +102,7 @@ func testMessages() []Message {
 		&Push{Config: "a", Version: 3, Manifest: []byte{1}, Body: []byte("body")},
 		&Adopted{Parent: 4, Members: []Member{{Index: 9, Name: "n", Description: testDescription(), Children: 2}}},
 		&RollCall{},
+		&Displaced{Index: 70000},
 		&RollCall{Of: []uint32{3, 70000}},
 		&Families{Families: []Family{{Parent: 4, Children: []uint32{9, 70000}}, {Parent: 9}}},
 		&Shadow{Index: 4},
