@@ -138,6 +138,7 @@ func (r *referee) atRest() {
 func (r *referee) judgePicture(coordinator int32) {
 	w := r.w
 	parents := map[string]string{}
+	indices := map[string]uint32{}
 	for i := range w.Agents() {
 		if w.Host(i).Down() {
 			continue
@@ -145,6 +146,7 @@ func (r *referee) judgePicture(coordinator int32) {
 		parent, ok := w.Parent(i)
 		if w.Host(i).Region() == w.Host(coordinator).Region() && ok && rooted(w, i) {
 			parents[w.Host(i).Name()] = w.Host(parent).Name()
+			indices[w.Host(i).Name()], _ = w.Host(i).Node().Index()
 		}
 	}
 	root := w.Host(coordinator).Name()
@@ -154,6 +156,8 @@ func (r *referee) judgePicture(coordinator int32) {
 		case len(a.Clones) > 0: // nobody knows which instance is meant
 		case !a.Attached:
 			continue
+		case a.Index != indices[a.Name]:
+			r.violate("the tree: the planner of %s knows %s by index %d, and it has %d", root, a.Name, a.Index, indices[a.Name])
 		case parents[a.Name] != parent:
 			r.violate("the tree: the planner of %s has %s under %q, and it is under %q", root, a.Name, parent, parents[a.Name])
 		}
