@@ -142,7 +142,7 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 		return n.stepLink(now, in, out)
 	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
-	case step.InHold, step.InEvicted, step.InRequest, step.InSent,
+	case step.InHold, step.InEvicted, step.InRequest, step.InWithdrawn, step.InSent,
 		step.InAnswered, step.InFetched, step.InIndexed, step.InShard, step.InAssembled:
 		return n.stepSwarm(now, in, out)
 	case step.InStored:
@@ -209,6 +209,8 @@ func (n *Node) stepSwarm(now step.Time, in step.Input, out step.Outputs) step.Ou
 		n.swarm.Evict(in.Body.Version)
 	case step.InRequest:
 		return n.swarm.OnRequest(now, in.Peer, in.Body, out)
+	case step.InWithdrawn:
+		n.swarm.OnWithdrawn(in.Body.Request)
 	case step.InAnswered:
 		n.swarm.OnAnswered(in.Body)
 	case step.InFetched:

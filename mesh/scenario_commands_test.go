@@ -195,6 +195,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"publish":   publish,
 	"stored":    func(s *scenario, a arguments) string { return s.step(step.Input{Kind: step.InStored, Body: a.body()}) },
 	"request":   bodyInput(step.InRequest),
+	"withdrawn": bodyInput(step.InWithdrawn),
 	"answered":  bodyInput(step.InAnswered),
 	"fetched":   bodyInput(step.InFetched),
 	"assembled": bodyInput(step.InAssembled),

@@ -28,9 +28,11 @@ func (e *localError) Unwrap() error { return e.err }
 func (l *Link) fetch(
 	ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error,
 ) error {
-	s, err := l.conn.OpenStreamSync(ctx)
+	opening, cancel := context.WithTimeout(ctx, bodyTimeout)
+	defer cancel()
+	s, err := l.conn.OpenStreamSync(opening)
 	if err != nil {
-		return err
+		return fmt.Errorf("the peer takes no further request: %w", err)
 	}
 	defer s.CancelRead(0)
 	q := bodyRequest{

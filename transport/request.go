@@ -21,6 +21,8 @@ type request struct {
 	wish   body.Wish
 	stream *quic.Stream
 	limits *Limits
+	// unwatch ends the wait for the peer to give the request up.
+	unwatch func() bool
 }
 
 // requests calls fn for each request of the peer until the link ends.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -165,32 +166,60 @@ func (d *Driver) runStore(p *wire.Push) step.Input {
 // requested gives the node a peer's request for a version.
 func (d *Driver) requested(r request) {
 	d.nextID++
-	d.requests[d.nextID] = r
+	id := d.nextID
+	d.await(id, r)
 	d.step(step.Input{
 		Kind: step.InRequest,
 		Peer: r.peer,
-		Body: step.Body{Request: d.nextID, Version: r.want, Choice: r.wish.Choice},
+		Body: step.Body{Request: id, Version: r.want, Choice: r.wish.Choice},
 	})
+}
+
+// await keeps a request until it is answered, or until the peer gives it up: the peer then stops
+// reading, which ends this side of the stream.
+func (d *Driver) await(id uint64, r request) {
+	r.unwatch = context.AfterFunc(r.stream.Context(), func() {
+		d.postSelf(func() { d.withdrawn(id) })
+	})
+	d.requests[id] = r
+}
+
+// withdrawn forgets a request that the peer gave up before it was answered.
+func (d *Driver) withdrawn(id uint64) {
+	r, ok := d.claim(id)
+	if !ok {
+		return
+	}
+	r.stream.CancelWrite(1)
+	d.step(step.Input{Kind: step.InWithdrawn, Peer: r.peer, Body: step.Body{Request: id}})
+}
+
+// claim removes a request in order to answer it. ok is false if it is gone.
+func (d *Driver) claim(id uint64) (r request, ok bool) {
+	r, ok = d.requests[id]
+	if ok {
+		delete(d.requests, id)
+		r.unwatch()
+	}
+	return r, ok
 }
 
 // deny refuses a request.
 func (d *Driver) deny(id uint64, reason string) {
-	r, ok := d.requests[id]
+	r, ok := d.claim(id)
 	if !ok {
 		return
 	}
-	delete(d.requests, id)
 	d.done.Go(func() { r.deny(reason) })
 }
 
 // serve sends a peer the version that it asked for. If another form should be fetched first,
 // the node gets the request again, for that form.
 func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice) {
-	r, ok := d.requests[id]
+	r, ok := d.claim(id)
 	if !ok {
 		return
 	}
-	delete(d.requests, id)
 	wish := r.wish
 	wish.Choice = choice
 	d.done.Go(func() {
@@ -216,7 +245,7 @@ func (d *Driver) serve(id uint64, want record.VersionKey, choice wire.FormChoice
 
 // requestAgain gives the node a request again, limited to one form.
 func (d *Driver) requestAgain(id uint64, r request, form uint8) {
-	d.requests[id] = r
+	d.await(id, r)
 	d.step(step.Input{
 		Kind: step.InRequest,
 		Peer: r.peer,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"banyan/body"
+	"banyan/mesh"
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
@@ -208,6 +211,34 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(body.Offer) error { return record.ErrChecksum })
 	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
 		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
+	}
+}
+
+// A request whose peer gave up is forgotten: otherwise hanging requests would fill the link, and
+// the list of those that wait.
+func TestARequestThatWasGivenUpIsForgotten(t *testing.T) {
+	f := newFixture(t)
+	dialed, accepted := f.pair()
+	node := mesh.NewNode(mesh.Config{Self: accepted.id.Mesh(), Root: &mesh.RootConfig{}})
+	d := NewDriver(node, nil, Handlers{Observe: func(step.Output) {}}, slog.New(slog.DiscardHandler))
+	d.ctx = t.Context()
+	got := make(chan request)
+	go accepted.requests(t.Context(), func(r request) { got <- r })
+	for id := range uint64(2 * MaxRequests) { // more than a link takes at once
+		s, err := dialed.conn.OpenStreamSync(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeHeader(s, bodyRequest{Config: "a", Version: 1}); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		d.await(id, <-got)
+		s.CancelRead(0)
+		(<-d.inbox)()
+		if len(d.requests) != 0 {
+			t.Fatal("the request is kept")
+		}
 	}
 }
 

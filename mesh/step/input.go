@@ -73,6 +73,8 @@ const (
 
 	// InRequest: a peer asks for a body. Peer, Body.Version, Body.Choice, Body.Request.
 	InRequest
+	// InWithdrawn: a peer has given up a request that was not answered. Peer, Body.Request.
+	InWithdrawn
 	// InAnswered: the peer that was asked begins to send a body. Body.Version, Body.Choice.
 	InAnswered
 	// InFetched: an OpFetch or OpStore ended with the body, or failed. Body.Version,

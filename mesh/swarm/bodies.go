@@ -94,6 +94,10 @@ func (b *bodies) cancelPeer(peer step.PeerID) {
 	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.peer == peer })
 }
 
+func (b *bodies) cancel(request uint64) {
+	b.waiting = slices.DeleteFunc(b.waiting, func(w waiting) bool { return w.request == request })
+}
+
 // await lets a request wait. If too many requests wait already, the request is denied
 // and await returns false.
 func (b *bodies) await(w waiting, out step.Outputs) (_ step.Outputs, ok bool) {

@@ -143,6 +143,9 @@ func (s *Swarm) ExpectPush(v record.VersionKey) { s.bodies.begin(v, wire.AnyForm
 // CancelRequests drops the body requests of a peer that was lost.
 func (s *Swarm) CancelRequests(peer step.PeerID) { s.bodies.cancelPeer(peer) }
 
+// OnWithdrawn drops a body request that the peer has given up.
+func (s *Swarm) OnWithdrawn(request uint64) { s.bodies.cancel(request) }
+
 // CacheUsed returns the number of bytes that are kept for other nodes, or on their way.
 func (s *Swarm) CacheUsed() int64 {
 	var bytes int64
