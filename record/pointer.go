@@ -24,14 +24,22 @@ const (
 // WholeFleet is the share of a wave that covers every agent.
 const WholeFleet = 10_000
 
+// WavePlaces is the number of places in the order in which waves reach agents. See [WavePlace].
+const WavePlaces = 1_000_000_000
+
 // Wave selects the agents that run the candidate.
 type Wave struct {
-	// Share is the share of the agents in hundredths of a percent, 0 to WholeFleet. A hash of
-	// an agent's name decides whether the agent is in the share.
+	// Share is the share of the agents in hundredths of a percent, 0 to WholeFleet. An agent is in
+	// the share if its place is less than Bound.
 	Share uint16 `cbor:"1,keyasint" json:"share_bp"`
 	// Any has sets of labels. An agent that has all labels of one set is in the wave, also if
 	// it is not in the share.
 	Any []map[string]string `cbor:"2,keyasint" json:"any,omitempty"`
+	// Bound is the end of the places that the share covers, 1 to WavePlaces. A writer that knows
+	// the names of the agents chooses Bound so that exactly the share of them is covered. 0 means the
+	// share of all places, which covers about the share of the agents. A wave of no agent and a wave
+	// of all agents have no Bound.
+	Bound uint32 `cbor:"3,keyasint,omitzero" json:"bound,omitempty"`
 }
 
 // Pointer names the versions of a config for a region. An activation key signs the pointer.
@@ -95,6 +103,10 @@ func (w Wave) Validate() error {
 	switch {
 	case w.Share > WholeFleet:
 		return fmt.Errorf("%w: a wave of %s", ErrInvalid, percent(w.Share))
+	case w.Bound > WavePlaces:
+		return fmt.Errorf("%w: a wave with the bound %d, the limit is %d", ErrInvalid, w.Bound, WavePlaces)
+	case w.Bound != 0 && (w.Share == 0 || w.Share == WholeFleet):
+		return fmt.Errorf("%w: a wave of %s with the bound %d; such a wave has none", ErrInvalid, percent(w.Share), w.Bound)
 	case len(w.Any) > MaxWaveSets:
 		return fmt.Errorf("%w: a wave of %d sets of labels, the limit is %d", ErrInvalid, len(w.Any), MaxWaveSets)
 	case labelBytes > MaxWaveLabels:
@@ -139,7 +151,16 @@ func (w Wave) Covers(config, agent string, labels map[string]string) bool {
 			return true
 		}
 	}
-	return WavePlace(config, agent) < uint32(w.Share)
+	return WavePlace(config, agent) < w.End()
+}
+
+// End returns the end of the places that the share covers: an agent is in the share if its place
+// is less than End.
+func (w Wave) End() uint32 {
+	if w.Bound != 0 {
+		return w.Bound
+	}
+	return uint32(w.Share) * (WavePlaces / WholeFleet)
 }
 
 // String describes the wave, for example "1% or canary=true".
@@ -172,17 +193,18 @@ func containsAll(have, want map[string]string) bool {
 }
 
 // WavePlace returns the fixed place of an agent in the order in which waves reach the agents
-// of a config: 0 to 9999, in hundredths of a percent. A wave of 1% covers the places 0 to 99.
+// of a config: 0 to WavePlaces-1. A wave that covers 1% of the places covers 0 to 9,999,999.
 //
-// The place is the xxHash64 of the config, a zero byte and the agent's name, modulo 10000.
-// The config is hashed too, so that the canaries of different configs are different hosts.
+// The place is the xxHash64 of the config, a zero byte and the agent's name, modulo WavePlaces.
+// The config is hashed too, so that the canaries of different configs are different hosts. There
+// are so many places that two agents of a region hardly ever have the same.
 func WavePlace(config, agent string) uint32 {
 	var d xxhash.Digest
 	d.Reset()
 	d.WriteString(config)
 	d.Write([]byte{0})
 	d.WriteString(agent)
-	return uint32(d.Sum64() % 10000)
+	return uint32(d.Sum64() % WavePlaces)
 }
 
 // SignPointer validates p and signs p with an activation key.

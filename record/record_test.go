@@ -61,7 +61,7 @@ func testManifest() Manifest {
 
 func testPointer() Pointer {
 	return Pointer{Config: "payments/limits", Region: "eu", Term: 2, Epoch: 7, Baseline: ref(2), Candidate: ref(3),
-		Wave: Wave{Share: 500, Any: []map[string]string{{"canary": "true"}}}, Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
+		Wave: Wave{Share: 500, Any: []map[string]string{{"canary": "true"}}, Bound: 48_200_000}, Phase: PhaseActive, TimeMicros: 1_800_000_000_000_000}
 }
 
 // ref names a version whose content is made from n.
@@ -231,7 +231,7 @@ func TestTheLargestPointerFitsAnAnnouncement(t *testing.T) {
 	segment := strings.Repeat("a", MaxSegment)
 	p := Pointer{Config: (segment + "/" + segment)[:MaxConfigName], Region: strings.Repeat("r", MaxRegionName),
 		Term: MaxTerm, Epoch: MaxEpoch, Baseline: ref(1<<64 - 1), Candidate: ref(1<<64 - 1), Phase: PhaseStage, TimeMicros: 1<<63 - 1,
-		Wave: Wave{Share: WholeFleet, Any: []map[string]string{{strings.Repeat("k", MaxWaveLabels/2): strings.Repeat("v", MaxWaveLabels/2-6)}, {"a": "b"}, {"c": "d"}, {"e": "f"}}}}
+		Wave: Wave{Share: WholeFleet - 1, Bound: WavePlaces, Any: []map[string]string{{strings.Repeat("k", MaxWaveLabels/2): strings.Repeat("v", MaxWaveLabels/2-6)}, {"a": "b"}, {"c": "d"}, {"e": "f"}}}}
 	raw, err := SignPointer(p, k.activator)
 	if err != nil {
 		t.Fatal(err)
@@ -315,6 +315,25 @@ func TestWavesAreStickyAndGrow(t *testing.T) {
 			t.Errorf("a wave of %d%% reached %d%%", large, share)
 		}
 	})
+}
+
+// A bound selects exactly the agents with the places below it, and a wave without a bound those
+// with the share of the places.
+func TestAWaveEndsAtItsBound(t *testing.T) {
+	place := WavePlace("a", "host")
+	for bound, want := range map[uint32]bool{place: false, place + 1: true, WavePlaces: true} {
+		if got := (Wave{Share: 1, Bound: bound}).Covers("a", "host", nil); got != want {
+			t.Errorf("bound %d covers the place %d: %v", bound, place, got)
+		}
+	}
+	if end := (Wave{Share: 100}).End(); end != 10_000_000 {
+		t.Errorf("1%% of the places ends at %d", end)
+	}
+	for _, w := range []Wave{{Share: 1, Bound: WavePlaces + 1}, {Bound: 1}, {Share: WholeFleet, Bound: 1}} {
+		if err := w.Validate(); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%+v: %v", w, err)
+		}
+	}
 }
 
 func TestWaveLabelsAndPhases(t *testing.T) {

@@ -165,7 +165,7 @@ func compareTree(cfg world.Config, c Options) (tree, canary StrategyResult, err 
 	canary.Strategy = CanaryFirst
 	canary.How = "Banyan: 1% of the hosts run a version until its gate is passed"
 	canary.expose(r.World, c.Detect, wave.Applied, back.Applied, func(i int32) bool {
-		return record.WavePlace(config, r.World.Host(i).Name()) < 100
+		return record.Wave{Share: 100}.Covers(config, r.World.Host(i).Name(), nil)
 	})
 	return tree, canary, nil
 }
