@@ -14,6 +14,7 @@ import (
 	"banyan/coordinator/ledger"
 	"banyan/internal/episode"
 	"banyan/mesh/wire"
+	"banyan/record"
 )
 
 // inventory lists the hosts of the fleet: those that were issued an identity, if the leader was
@@ -269,6 +270,21 @@ func (v *inventory) count(region, config string) (c hostCount) {
 	}
 	v.counts[hostKey{region, config}] = c
 	return c
+}
+
+// places returns the places, in the order of waves, of the attached hosts of a region that
+// subscribe to config, without the hosts with the indices in excused.
+func (v *inventory) places(region, config string, excused *roaring.Bitmap) []uint32 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var places []uint32
+	for key, h := range v.hosts {
+		if key.region == region && h.attached && h.Subscriptions.Include(config) && !excused.Contains(h.index) {
+			places = append(places, record.WavePlace(config, key.name))
+		}
+	}
+	slices.Sort(places)
+	return places
 }
 
 // everHeard returns the number of hosts in each region that have ever attached.

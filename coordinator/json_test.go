@@ -124,7 +124,7 @@ func fullState(at time.Time) rollout.State {
 		Overdue:   map[string]time.Duration{"errors": 2 * time.Second},
 		Skipped:   true,
 		Full:      true,
-		Regions:   map[string]*rollout.RegionState{"eu": {Baseline: record.Ref{Version: 11, Digest: record.Digest{11}}, Began: 4, Epoch: 6, Left: true, Share: 25, Waived: true, Agents: 100, InWave: 10, Counted: 6}, "us": {}},
+		Regions:   map[string]*rollout.RegionState{"eu": {Baseline: record.Ref{Version: 11, Digest: record.Digest{11}}, Began: 4, Epoch: 6, Left: true, Bound: 2_500_000, Filled: true, Waived: true, Agents: 100, InWave: 10, Counted: 6}, "us": {}},
 		Approver:  "bob",
 		Started:   at,
 		Ended:     at.Add(time.Minute),

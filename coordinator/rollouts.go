@@ -349,6 +349,7 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 		return v, err
 	}
 	v.Regions = r.seen(s, pointers)
+	v.Places = func(region string) []uint32 { return r.places(s, region, pointers[region]) }
 	over, err := r.holds.on(ctx, s.Config, slices.Collect(maps.Keys(s.Regions)))
 	if len(over) > 0 {
 		v.Frozen = over[0].String()
@@ -370,6 +371,16 @@ func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map
 		seen[region] = out
 	}
 	return seen
+}
+
+// places returns the places, in the order of waves, of the hosts that a rollout counts in a region
+// with the pointer p, which is the zero Pointer if the region has none.
+func (r *rollouts) places(s rollout.State, region string, p record.Pointer) []uint32 {
+	p.Config = s.Config
+	p.Region = region
+	var excused *roaring.Bitmap
+	r.tracker.with(func(f *rollout.Tracker) { excused = f.Excused(p, s.Regions[region].First(p)) })
+	return r.inventory.places(region, s.Config, excused)
 }
 
 // nameWaiting fills in the names of the hosts that a rollout waits for: those that are not heard

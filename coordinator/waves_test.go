@@ -1,10 +1,13 @@
 package coordinator_test
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"banyan/agent"
+	"banyan/coordinator/api"
 	"banyan/internal/fleet/fleettest"
 	"banyan/rollout"
 )
@@ -67,6 +70,51 @@ func TestAGoodVersionGoesOutInWavesAndABadOneIsTakenBack(t *testing.T) {
 	pointers, err := f.Client.Pointers(t.Context(), "a")
 	if err != nil || len(pointers) != 2 || pointers[0].Baseline.Version != 2 || pointers[0].Candidate.Version != 0 {
 		t.Errorf("pointers after the rollback: %+v, %v", pointers, err)
+	}
+}
+
+// A wave of 50% is half of the hosts of each region, rounded up: lint says so before, the status while
+// the wave bakes, and the files of the hosts show it.
+func TestTruthAWaveOfHalfTheHostsHasHalfTheHosts(t *testing.T) {
+	const plan = "waves: [{share: 10%, bake: 100ms}, {share: 50%, bake: 1h}, {share: 100%}]\n"
+	f := fleettest.Start(t, fleettest.Canaries(14)) // 7 in each region
+	f.Install("a", "one")
+	f.WaitShown("a", "one")
+	f.Until("the leader to know every host by name", func() bool {
+		hosts, err := f.Client.Hosts(t.Context())
+		gone := func(h api.Host) bool { return !h.Attached }
+		return err == nil && len(hosts) == len(f.Agents) && !slices.ContainsFunc(hosts, gone)
+	})
+	linted, err := f.Client.LintPlan(t.Context(), plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.RollOut("a", f.Store("a", "two"), plan)
+	f.Until("the bake of the second wave", func() bool {
+		r, err := f.Client.Rollout(t.Context(), "a")
+		return err == nil && r.Wave == 1 && r.Part == rollout.Baking
+	})
+	status, err := f.Client.ConfigStatus(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]int{}
+	for i, a := range f.Agents {
+		text, err := os.ReadFile(f.Path(i, "a", "value"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(text) == "two" {
+			region, _, _ := strings.Cut(a.Name(), "-")
+			shown[region]++
+		}
+	}
+	for _, r := range status.Regions {
+		said := linted.Waves[1]
+		if said.AtLeast || said.Hosts[r.Region] != 4 || r.Running != 4 || shown[r.Region] != 4 {
+			t.Errorf("lint says %+v, the status %d hosts of %s, and %d show the version; want 4",
+				said, r.Running, r.Region, shown[r.Region])
+		}
 	}
 }
 

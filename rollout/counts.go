@@ -12,12 +12,14 @@ type WaveCount struct {
 	Wave string
 	// Hosts is the number of hosts by region.
 	Hosts map[string]int
-	// AtLeast is true if the wave may have more hosts.
+	// AtLeast is true if the wave may have more hosts: hosts with several labels, or with a label
+	// and in the share too, are not counted apart.
 	AtLeast bool
 }
 
 // Counts returns the number of hosts in each wave of the plan, in a fleet with the given sizes
-// of its regions. labels is the number of hosts with each label, by region and "key=value".
+// of its regions. labels is the number of hosts with each label, by region and "key=value". Counts
+// is of a config to which all hosts subscribe, but for those that only relay.
 func (p Plan) Counts(sizes map[string]Size, labels map[string]map[string]int) []WaveCount {
 	named := slices.Concat(p.Regions...)
 	counts := make([]WaveCount, len(p.Waves))
@@ -26,18 +28,20 @@ func (p Plan) Counts(sizes map[string]Size, labels map[string]map[string]int) []
 		counts[i] = WaveCount{Wave: wave.String(), Hosts: map[string]int{}, AtLeast: !exactly(wave)}
 		for region, size := range sizes {
 			if len(named) == 0 || slices.Contains(named, region) {
-				counts[i].Hosts[region] = leastIn(p.Waves[:i+1], size.Agents, labels[region])
+				counts[i].Hosts[region] = leastIn(p.Waves[:i+1], size.Hosts(), labels[region])
 			}
 		}
 	}
 	return counts
 }
 
-// exactly reports whether the number of hosts of a wave can be told from counts of labels: the
-// wave is the whole fleet, or the hosts with one label. Which hosts a share has depends on
-// their names.
+// exactly reports whether the number of hosts of a wave can be told from the number of all hosts
+// and of those with each label: the wave is a share of the hosts, or the hosts with one label.
 func exactly(w record.Wave) bool {
-	return w.Share == record.WholeFleet || w.Share == 0 && len(w.Any) == 1 && len(w.Any[0]) == 1
+	if len(w.Any) == 0 {
+		return true
+	}
+	return w.Share == 0 && len(w.Any) == 1 && len(w.Any[0]) == 1
 }
 
 // leastIn returns the least number of a region's hosts that are in waves.

@@ -191,41 +191,59 @@ func (d *decision) countShort(elapsed time.Duration) {
 	}
 }
 
-// fill raises the share of the wave in the regions in which the wave has fewer hosts than the
-// plan's share of all, and reports whether it did. Hosts are in a wave by a hash of their names,
-// so that a wave of 1% of 50 hosts may be empty. A wave only grows, so hosts that are in stay in.
+// fill takes more hosts into the wave in the regions in which the wave has fewer hosts than its
+// share of all, and reports whether it did. The leader may not know the names of all hosts when the
+// wave begins, and without the names it does not know which places hold the share. A wave that has
+// had its hosts once is not filled again: its bound stays when hosts come or go.
 func (d *decision) fill() bool {
 	var short []string
 	if d.Part != Applying || d.promoted() || d.direct() {
 		return false
 	}
 	for _, region := range d.group() {
-		if d.missing(region) > 0 {
+		r := d.Regions[region]
+		switch {
+		case r.Filled || !d.present(region):
+		case d.missing(region) > 0:
 			short = append(short, region)
+		default:
+			r.Filled = true
+			d.changed = true
 		}
 	}
 	if len(short) == 0 {
 		return false
 	}
 	for _, region := range short {
-		r := d.Regions[region]
-		seen := d.seen(region)
-		share := d.Plan.waveIn(d.Wave, r.Share).Share
-		r.Share = raised(share, seen.InWave, seen.InWave+d.missing(region))
-		d.say("%s has %d of the %d hosts of %s; its share there is raised to %s",
-			d.WaveName(), seen.InWave, seen.Agents, region, record.Wave{Share: r.Share})
+		d.widen(region)
 	}
 	d.move(short, d.waveMove(d.Wave))
 	return true
 }
 
-// raised returns the share to try after a share of which a wave has in hosts and needs want.
-func raised(share uint16, in, want int) uint16 {
-	next := 2 * int(share)
-	if in > 0 {
-		next = min(next, (int(share)*want+in-1)/in)
+// widen raises the bound of the wave in progress in a region. It raises the bound by the places of
+// the hosts if those are known, else in steps.
+func (d *decision) widen(region string) {
+	r := d.Regions[region]
+	seen := d.seen(region)
+	want := seen.InWave + d.missing(region)
+	exact := d.bound(region)
+	if exact > r.Bound {
+		r.Bound = exact
+	} else {
+		r.Bound = raised(r.Bound, seen.InWave, want)
 	}
-	return uint16(min(max(next, int(share)+1), record.WholeFleet))
+	d.say("%s has %d of the %d hosts of %s and needs %d; it takes in more",
+		d.WaveName(), seen.InWave, seen.Agents, region, want)
+}
+
+// raised returns the bound to try after a bound with which a wave has in hosts and needs want.
+func raised(bound uint32, in, want int) uint32 {
+	next := 2 * uint64(bound)
+	if in > 0 {
+		next = min(next, uint64(bound)*uint64(want)/uint64(in))
+	}
+	return uint32(min(max(next, uint64(bound)+1), record.WavePlaces))
 }
 
 // noteFreeze writes the beginning and the end of a freeze into the history.
@@ -338,6 +356,11 @@ func (d *decision) enterGroup() {
 // enterWave moves the pointers of the group to wave i.
 func (d *decision) enterWave(i int) {
 	d.enter(Applying, i)
+	for _, region := range d.group() {
+		r := d.Regions[region]
+		r.Bound = max(r.Bound, d.bound(region)) // hosts of the waves before stay in
+		r.Filled = false
+	}
 	d.move(d.group(), d.waveMove(i))
 	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
 }
@@ -351,7 +374,7 @@ func (d *decision) waveMove(i int) func(r *RegionState) Move {
 		return Move{
 			Baseline:  r.Baseline,
 			Candidate: d.ref(),
-			Wave:      d.Plan.waveIn(i, r.Share),
+			Wave:      d.Plan.waveIn(i, r.Bound),
 			Phase:     record.PhaseActive,
 		}
 	}

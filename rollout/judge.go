@@ -187,16 +187,33 @@ func (j *judge) occupied() bool {
 	return j.vacant() == ""
 }
 
-// missing returns the number of hosts that the wave in progress lacks in a region: a share has
-// at least that share of all hosts, rounded up.
+// bound returns the end of the places of the wave in progress in a region. If the places of the
+// hosts are known, those before the end hold the wave's share of the hosts, rounded up.
+func (j *judge) bound(region string) uint32 {
+	wave := j.Plan.wave(j.Wave)
+	if wave.Share == 0 || wave.Share == record.WholeFleet || j.view.Places == nil {
+		return wave.End()
+	}
+	places := j.view.Places(region)
+	if len(places) == 0 {
+		return wave.End()
+	}
+	return places[hostsIn(wave, len(places))-1] + 1
+}
+
+// missing returns the number of hosts that the share of the wave in progress lacks in a region.
 func (j *judge) missing(region string) int {
 	seen := j.seen(region)
-	share := j.Plan.wave(j.Wave).Share
-	if !j.present(region) || share == 0 || share == record.WholeFleet {
+	wave := j.Plan.wave(j.Wave)
+	if wave.Share == record.WholeFleet {
 		return 0
 	}
-	want := needed(quantity.Percent(share)/record.WholeFleet, seen.Agents)
-	return max(want-seen.InWave, 0)
+	return max(hostsIn(wave, seen.Agents)-seen.InWave, 0)
+}
+
+// hostsIn returns the number of hosts that the share of a wave has, out of n hosts.
+func hostsIn(w record.Wave, n int) int {
+	return needed(quantity.Percent(w.Share)/record.WholeFleet, n)
 }
 
 // regionFailure names the gate that fails in a region; "" if every gate holds.

@@ -199,12 +199,11 @@ func (p Plan) wave(i int) record.Wave {
 	return w
 }
 
-// waveIn returns the wave of a pointer during wave i in a region whose share was raised to share.
-func (p Plan) waveIn(i int, share uint16) record.Wave {
+// waveIn returns the wave of a pointer during wave i in a region in which the share ends at bound.
+func (p Plan) waveIn(i int, bound uint32) record.Wave {
 	w := p.wave(i)
-	w.Share = max(w.Share, share)
-	if w.Share == record.WholeFleet {
-		w.Any = nil
+	if w.Share != 0 && w.Share != record.WholeFleet {
+		w.Bound = bound
 	}
 	return w
 }

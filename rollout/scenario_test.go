@@ -55,7 +55,7 @@ func (r *region) seen() Region {
 	case p.Phase == record.PhaseStage:
 		out.Applied = r.agents - r.unstaged
 	case !p.Candidate.IsZero():
-		out.InWave = r.agents * int(p.Wave.Share) / record.WholeFleet
+		out.InWave = int(uint64(r.agents) * uint64(p.Wave.End()) / record.WavePlaces)
 		if len(p.Wave.Any) > 0 {
 			out.InWave = max(out.InWave, r.labelled)
 		}

@@ -13,3 +13,14 @@ type Size struct {
 func (s Size) Subscribers(config string) int {
 	return wire.Subscribers(s.Agents, s.Audiences, config)
 }
+
+// Hosts returns the number of agents that subscribe to any config: those that do not only relay.
+func (s Size) Hosts() int {
+	hosts := s.Agents
+	for _, a := range s.Audiences {
+		if a.Subscriptions == wire.SubscribeNothing {
+			hosts -= int(a.Agents)
+		}
+	}
+	return max(hosts, 0)
+}

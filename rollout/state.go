@@ -131,9 +131,10 @@ type RegionState struct {
 	// Left is true if the rollout no longer moves the pointer.
 	Left bool `json:"left,omitempty"`
 
-	// Share is the share of the wave in hundredths of a percent, if the share in the plan has
-	// too few agents of the region; 0 for the share in the plan.
-	Share uint16 `json:"share,omitempty"`
+	// Bound is the end of the places that the share of the wave in progress covers. See record.Wave.
+	Bound uint32 `json:"bound,omitempty"`
+	// Filled is true if the wave in progress was counted and had its share of the agents.
+	Filled bool `json:"filled,omitempty"`
 	// Waived is true if a person promoted the rollout past the gates of the region's last wave.
 	Waived bool `json:"waived,omitempty"`
 

@@ -262,12 +262,7 @@ func (t *Tracker) Quarantined() []Quarantined {
 func (t *Tracker) Region(p record.Pointer, began record.Position) Region {
 	r := Stored(p)
 	e := t.Acks(p)
-	excused := t.excused(p.Config, p.Region, began)
-	back := roaring.New() // in quarantine by the census, and have acknowledged p since
-	if e != nil {
-		back = roaring.And(excused, e.Applied)
-		excused.AndNot(back)
-	}
+	excused, back := t.excused(p, began)
 	r.Agents, r.InWave, r.Known = t.size(p, excused)
 	if r.Known && !p.Candidate.IsZero() {
 		r.Agents += int(back.GetCardinality())
@@ -297,18 +292,30 @@ func (t *Tracker) Region(p record.Pointer, began record.Position) Region {
 	return r
 }
 
-// excused returns the subscribers that a rollout of config in region counts without: those in
-// quarantine for an epoch of config before began.
-func (t *Tracker) excused(config, region string, began record.Position) *roaring.Bitmap {
-	excused := roaring.New()
+// Excused returns the agents that Region leaves out of its counts.
+func (t *Tracker) Excused(p record.Pointer, began record.Position) *roaring.Bitmap {
+	excused, _ := t.excused(p, began)
+	return excused
+}
+
+// excused returns the agents of p's region that a rollout of p's config counts without: the
+// subscribers in quarantine for an epoch of the config before began. Those among them that have
+// acknowledged p count again, and are in back.
+func (t *Tracker) excused(p record.Pointer, began record.Position) (excused, back *roaring.Bitmap) {
+	excused = roaring.New()
+	back = roaring.New()
 	for _, c := range t.census {
 		for _, q := range c.Census.Quarantined {
-			if c.region == region && c.Excused(q, config, began) {
+			if c.region == p.Region && c.Excused(q, p.Config, began) {
 				excused.Add(q.Index)
 			}
 		}
 	}
-	return excused
+	if e := t.Acks(p); e != nil {
+		back = roaring.And(excused, e.Applied)
+		excused.AndNot(back)
+	}
+	return excused, back
 }
 
 // size returns the number of agents of p's region that count, and the number of agents in the

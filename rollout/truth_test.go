@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +29,10 @@ type hosts struct {
 	names   []string
 	labels  map[string]string // of every host
 	failing int               // of the hosts of the wave
+	silent  int               // of the hosts of the wave
 	gone    int               // of all hosts
 	excused int               // in quarantine
+	named   bool              // the leader knows the names of the hosts
 }
 
 func newTrial(t *testing.T, plan string, sizes map[string]int) *trial {
@@ -41,7 +44,7 @@ func newTrial(t *testing.T, plan string, sizes map[string]int) *trial {
 	c := &trial{t: t, hosts: map[string]*hosts{}, answers: map[string]Answer{}, up: time.Hour}
 	pointers := map[string]record.Pointer{}
 	for region, n := range sizes {
-		h := &hosts{pointer: record.Pointer{Config: "a", Region: region, Epoch: 1, Baseline: ref(1), Phase: record.PhaseActive}}
+		h := &hosts{named: true, pointer: record.Pointer{Config: "a", Region: region, Epoch: 1, Baseline: ref(1), Phase: record.PhaseActive}}
 		for i := range n {
 			h.names = append(h.names, fmt.Sprintf("%s-%d", region, i))
 		}
@@ -69,14 +72,33 @@ func (h *hosts) seen() Region {
 			}
 		}
 		r.Failed = min(h.failing, r.InWave)
-		r.Running = r.InWave - r.Failed
-		r.Applied -= r.Failed
+		r.Running = r.InWave - r.Failed - h.silent
+		r.Applied -= r.Failed + h.silent
 	}
 	return r
 }
 
+// places returns the places of the hosts that count.
+func (h *hosts) places() []uint32 {
+	var places []uint32
+	if !h.named {
+		return nil
+	}
+	for _, name := range h.names[:h.seen().Agents] {
+		places = append(places, record.WavePlace("a", name))
+	}
+	slices.Sort(places)
+	return places
+}
+
 func (c *trial) view() View {
-	v := View{Now: time.Unix(1, 0), Regions: map[string]Region{}, Uptime: c.up, Answers: c.answers}
+	v := View{
+		Now:     time.Unix(1, 0),
+		Regions: map[string]Region{},
+		Places:  func(region string) []uint32 { return c.hosts[region].places() },
+		Uptime:  c.up,
+		Answers: c.answers,
+	}
 	for region, h := range c.hosts {
 		v.Regions[region] = h.seen()
 	}
@@ -126,22 +148,78 @@ func (c *trial) is(status Status, why string) {
 // runs returns the number of hosts of a region that run version 2.
 func (c *trial) runs(region string) int { return c.hosts[region].seen().Running }
 
-// A wave with a share has that share of all hosts, rounded up, whatever the names of the hosts.
-func TestTruthAWaveOfAShareHasHosts(t *testing.T) {
+// A wave with a share has that share of all hosts, rounded up, whatever the names of the hosts. If
+// the leader does not know the names, the wave has that many hosts at least.
+func TestTruthAWaveOfAShareHasThatManyHosts(t *testing.T) {
+	const plan = "waves: [{share: 1%, bake: 1h}, {share: 33.33%, bake: 1h}, {share: 50%, bake: 1h}, {share: 100%}]"
 	for n := 1; n <= 60; n++ {
-		c := newTrial(t, "waves: [{share: 1%, bake: 1h}, {share: 50%, bake: 1h}, {share: 100%}]", map[string]int{"eu": n, "us": 2 * n})
-		for wave, share := range []float64{0.01, 0.5} {
+		c := newTrial(t, plan, map[string]int{"eu": n, "us": 17 * n, "ap": n, "af": 0})
+		c.hosts["ap"].named = false
+		for wave, share := range []float64{0.01, 0.3333, 0.5} {
 			c.pass(time.Second)
+			if c.state.Wave != wave || c.state.Part != Baking {
+				t.Fatalf("wave %d of %d hosts: %s", wave+1, n, c.state.Title())
+			}
 			for region, h := range c.hosts {
 				want := int(math.Ceil(share * float64(len(h.names))))
-				if got := c.runs(region); c.state.Wave != wave || c.state.Part != Baking || got < want {
-					t.Fatalf("wave %d of %d hosts of %s (%s): %d run it, want %d or more", wave+1, n, region, c.state.Title(), got, want)
+				got := c.runs(region)
+				if got < want || got > want && h.named {
+					t.Errorf("wave %d of %d hosts of %s: %d run it, want %d", wave+1, len(h.names), region, got, want)
 				}
 			}
 			c.ask(Promote)
 		}
 		c.pass(time.Second)
 		c.is(Done, "")
+	}
+}
+
+// The hosts of a wave are chosen when it begins. Hosts that come and go later do not change which
+// hosts are in, and the hosts of a wave are in the waves after it.
+func TestTruthHostsThatComeDoNotChangeAWave(t *testing.T) {
+	c := newTrial(t, "waves: [{share: 20%, bake: 1h}, {share: 30%, bake: 1h}, {share: 100%}]", map[string]int{"eu": 50})
+	h := c.hosts["eu"]
+	c.pass(time.Second)
+	first := h.pointer
+	if got := c.runs("eu"); got != 10 {
+		t.Fatalf("%d hosts run it, want 10", got)
+	}
+	for i := range 100 {
+		h.names = append(h.names, fmt.Sprintf("new-%d", i))
+		c.pass(time.Second)
+	}
+	h.names = h.names[20:]
+	c.pass(time.Second)
+	if h.pointer.Wave.Bound != first.Wave.Bound || c.state.Status != Running {
+		t.Errorf("%+v, before %+v\n%+v", h.pointer, first, c.state.Log)
+	}
+
+	// Hosts leave that come late in the order of waves: the second wave keeps the hosts of the first.
+	h.names = slices.DeleteFunc(h.names, func(name string) bool { return record.WavePlace("a", name) > 2*first.Wave.Bound })
+	c.state.Regions["eu"].Agents = 0
+	c.state.Regions["eu"].InWave = 0
+	c.ask(Promote)
+	c.pass(time.Second)
+	if c.state.Wave != 1 || h.pointer.Wave.Bound < first.Wave.Bound {
+		t.Errorf("wave %d, %+v, before %+v", c.state.Wave+1, h.pointer, first)
+	}
+}
+
+// Hosts that leave while a wave is applied do not make the leader take in others.
+func TestTruthAWaveIsFilledOnce(t *testing.T) {
+	c := newTrial(t, "waves: [{share: 50%, bake: 1h}, {share: 100%}]\ngates: {maxGone: 50%, minSuccess: 100%}", map[string]int{"eu": 40})
+	h := c.hosts["eu"]
+	h.silent = 1
+	c.pass(time.Second)
+	epoch := h.pointer.Epoch
+	in := func(name string) bool { return h.pointer.Wave.Covers("a", name, nil) }
+	for len(h.names) > 30 {
+		i := slices.IndexFunc(h.names, in)
+		h.names = slices.Delete(h.names, i, i+1)
+	}
+	c.pass(time.Second)
+	if h.pointer.Epoch != epoch || c.state.Part != Applying {
+		t.Errorf("epoch %d, before %d\n%+v", h.pointer.Epoch, epoch, c.state.Log)
 	}
 }
 

@@ -12,6 +12,10 @@ type View struct {
 	Now time.Time
 	// Regions are the regions of the rollout.
 	Regions map[string]Region
+	// Places returns the places of the agents of a region that count, in ascending order (see
+	// record.WavePlace); none if the names of the agents are not known. It is called when a wave
+	// begins. Nil means that no names are known.
+	Places func(region string) []uint32
 	// Uptime is the time since the controller started. A controller that has just started
 	// has not counted all agents.
 	Uptime time.Duration

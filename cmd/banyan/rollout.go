@@ -370,7 +370,9 @@ func newRolloutLint(a *app) *cobra.Command {
 		Long: `Check the plan in FILE ("-" for standard input): its syntax, and that the fleet has its
 regions and labels. Count the hosts that each wave, with the waves before it, has in each region.
 
-Which hosts a share has depends on their names, so a share may have more hosts than its number.`,
+The counts are of the hosts that are in the tree now, for a config to which all of them subscribe. A
+wave with labels and a share has "at least" a number of hosts: how many hosts with the labels are in
+the share too depends on the config.`,
 		Example: "  banyan rollout lint careful.yaml",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

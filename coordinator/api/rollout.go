@@ -98,9 +98,10 @@ type RolloutRegion struct {
 	Epoch uint64 `json:"epoch"`
 	// Left is true if the rollout no longer moves the pointer of the region.
 	Left bool `json:"left,omitempty"`
-	// Share is the share of the wave, in hundredths of a percent, if it was raised above that
-	// of the plan, which has too few agents of the region.
-	Share uint16 `json:"share,omitempty"`
+	// Bound is the end of the places that the share of the wave covers, of 1,000,000,000 places.
+	Bound uint32 `json:"bound,omitempty"`
+	// Filled is true if the wave was counted and had its share of the agents.
+	Filled bool `json:"filled,omitempty"`
 	// Waived is true if a person promoted the rollout past the gates of the region's last wave.
 	Waived bool `json:"waived,omitempty"`
 	// Agents is the number of agents that the rollout expects in the region.
@@ -172,8 +173,8 @@ type WaveCount struct {
 	Wave string `json:"wave"`
 	// Hosts is the number of hosts by region.
 	Hosts map[string]int `json:"hosts"`
-	// AtLeast is true if the wave may have more hosts: which hosts a share has depends on
-	// their names.
+	// AtLeast is true if the wave may have more hosts: hosts with several labels, or with a label
+	// and in the share too, are not counted apart.
 	AtLeast bool `json:"at_least"`
 }
 

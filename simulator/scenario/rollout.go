@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -340,6 +341,7 @@ func (o *simulated) view() rollout.View {
 	v := rollout.View{
 		Now:     o.wall(),
 		Regions: map[string]rollout.Region{},
+		Places:  o.places,
 		Uptime:  time.Duration(w.Now() - o.upSince),
 		Answers: map[string]rollout.Answer{healthGate: health},
 	}
@@ -351,6 +353,21 @@ func (o *simulated) view() rollout.View {
 		v.Regions[region] = o.tracker.Region(p, s.First(p))
 	}
 	return v
+}
+
+// places returns the places, in the order of waves, of the hosts of a region that are up and
+// subscribe. In production a coordinator tells the leader which hosts are in its tree.
+func (o *simulated) places(region string) []uint32 {
+	w := o.r.w
+	var places []uint32
+	for i := w.Regions(); i < w.Hosts(); i++ {
+		h := w.Host(int32(i))
+		if h.Region() == region && !h.Down() && !h.RelayOnly() {
+			places = append(places, record.WavePlace(o.def.Config, h.Name()))
+		}
+	}
+	slices.Sort(places)
+	return places
 }
 
 // look returns the verdict of the health gate. While the gate is asked, it looks at the
