@@ -148,13 +148,30 @@ func (p publication) explain(err error) error {
 	return withHint(err, "--type sets another content type")
 }
 
-// nothingStored adds to the error of a publication that nothing was stored. If the coordinator
-// can't be reached, the error says nothing: the answer to the last request may be lost.
+// nothingStored adds to the error of a publication that nothing was stored, unless something may
+// have been stored.
 func nothingStored(err error) error {
-	if errors.Is(err, api.ErrUnreachable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if mayBeStored(err) {
 		return err
 	}
 	return fmt.Errorf("%w; nothing was stored", err)
+}
+
+// mayBeStored reports whether a version may have been stored although a publication failed with
+// err: the answer to the last request was lost, or the coordinator failed while it stored.
+func mayBeStored(err error) bool {
+	lost := []error{api.ErrUnreachable, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF}
+	for _, e := range lost {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var answer *api.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	// A coordinator that says when to ask again has refused the request.
+	return answer.Code == api.CodeInternal || answer.Code == api.CodeUnavailable && answer.Wait == 0
 }
 
 // printStored prints the outcome of a publication without a rollout.
@@ -215,8 +232,8 @@ Versions that a gate or a person took back are skipped. A rollout under way is t
 rollback is a new epoch that names an old version: hosts that have that version on disk fetch
 nothing.
 
-Said twice, the command moves nothing the second time, and waits for the hosts again. To go back further, name the version to
-leave with --from, or the version to return to with --to.
+Said twice, the command moves nothing the second time, and waits for the hosts again. To go back
+further, name the version to leave with --from, or the version to return to with --to.
 
 A rollback only returns to a version that ran well in the region. So it passes a freeze and
 needs no second person; a lock stops it. Any other version is brought live by a rollout.`,

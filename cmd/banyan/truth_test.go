@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"banyan/coordinator/api"
 	"banyan/rollout"
@@ -374,4 +378,31 @@ func TestTruthBrokenJSONByStandardInputIsRefused(t *testing.T) {
 	}
 	expect(t, publish("app/z", "{\n\"a\": 1", "--type", "text/plain"), 0, nil, nil)
 	expect(t, publish("app/x.json", "[1, 2]"), 0, nil, nil)
+}
+
+// A publication whose outcome is not known does not claim that nothing was stored.
+func TestTruthNothingStoredIsSaidOnlyIfItIsCertain(t *testing.T) {
+	answer := func(code string, wait time.Duration) error {
+		return fmt.Errorf("publish: %w", &api.Error{Code: code, Message: "no", Wait: wait})
+	}
+	for _, c := range []struct {
+		what    string
+		err     error
+		certain bool
+	}{
+		{"refused by a rule", answer(api.CodeRejected, 0), true},
+		{"another write came first", answer(api.CodeConflict, 0), true},
+		{"the leader waits for its hosts", answer(api.CodeUnavailable, time.Second), true},
+		{"a file of this machine", os.ErrNotExist, true},
+		{"the write may have happened, or the coordinator stopped", answer(api.CodeUnavailable, 0), false},
+		{"an unforeseen error of the coordinator", answer(api.CodeInternal, 0), false},
+		{"no answer", api.ErrUnreachable, false},
+		{"half an answer", fmt.Errorf("answer: %w", io.ErrUnexpectedEOF), false},
+		{"the command was stopped", context.Canceled, false},
+	} {
+		said := strings.Contains(nothingStored(c.err).Error(), "nothing was stored")
+		if said != c.certain {
+			t.Errorf("%s: says that nothing was stored: %v, want %v", c.what, said, c.certain)
+		}
+	}
 }
