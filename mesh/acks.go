@@ -22,7 +22,7 @@ type acks struct {
 
 // ackState holds the acknowledgements of the newest pointer of a config. An entry that
 // arrived is kept as it is, and is copied only when another entry is merged into it: most
-// agents have no other entry than their own.
+// agents have only their own entry.
 type ackState struct {
 	total   tally // since the pointer came, without latencies
 	pending tally // not sent to the parent yet
@@ -90,7 +90,8 @@ func (a *acks) mark(now step.Time, s *ackState, entry *wire.AckEntry) {
 	a.flushSoon(now)
 }
 
-// flushSoon has what is pending sent, unless a page that has to leave first is on its way.
+// flushSoon sends the pending entries after ackDelay. While a page is on its way to the parent, the
+// end of that page sends the next one instead.
 func (a *acks) flushSoon(now step.Time) {
 	if a.flushAt == step.Never && !a.draining {
 		a.flushAt = now + ackDelay
@@ -122,9 +123,9 @@ func (a *acks) page() []wire.AckEntry {
 	return entries
 }
 
-// resend makes every entry pending again: a new parent, or a coordinator that started
-// again, knows nothing of what the parent before was told. Latencies that were sent before are
-// not sent again, because they would count twice.
+// resend makes every entry pending again, because a new parent, or a coordinator that has
+// restarted, does not have the entries. Latencies that were sent before are left out, because the
+// coordinator would count them twice.
 func (a *acks) resend(now step.Time) {
 	a.draining = false
 	a.sorted = false

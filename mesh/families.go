@@ -7,11 +7,12 @@ import (
 	"banyan/mesh/wire"
 )
 
-// families holds the lists of children that go to the planner: the node's own, every
-// familyPeriod while the node has children, and those from below, which wait here for others.
+// families holds lists of children on their way to the planner. A node with children lists them
+// every familyPeriod. A relay holds its own list and the lists from below for up to familyDelay,
+// so that several lists leave in one message.
 type families struct {
 	waiting []wire.Family
-	flushAt step.Time
+	flushAt step.Time // when the waiting lists leave
 	ownAt   step.Time // when the node lists its own children
 	jitter  jitter
 }
@@ -22,15 +23,16 @@ func newFamilies(j jitter) families {
 
 func (f *families) deadline() step.Time { return min(f.flushAt, f.ownAt) }
 
-// changed notes that the node's children have changed: they are listed soon.
+// changed reports that the node's children have changed. The node lists its children within about
+// familySoon.
 func (f *families) changed(now step.Time) { f.listAfter(now, familySoon) }
 
-// listAfter has the node list its children within about d.
+// listAfter makes the node list its children after about d, or earlier if that was planned.
 func (f *families) listAfter(now, d step.Time) {
 	f.ownAt = min(f.ownAt, now+f.jitter.around(d))
 }
 
-// add has a list wait for others.
+// add adds a list to those that wait. A full message leaves at once.
 func (f *families) add(now step.Time, list wire.Family) {
 	f.waiting = append(f.waiting, list)
 	f.flushAt = min(f.flushAt, now+familyDelay)
@@ -39,8 +41,8 @@ func (f *families) add(now step.Time, list wire.Family) {
 	}
 }
 
-// flush sends the lists toward the planner. Without a parent they are dropped: the next
-// lists follow soon enough.
+// flush sends the waiting lists toward the planner. A node without a parent drops the lists, because
+// every node lists its children again within familyPeriod.
 func (f *families) flush(u *upstream, out step.Outputs) step.Outputs {
 	for chunk := range slices.Chunk(f.waiting, wire.MaxFamilies) {
 		if u.attached() {
@@ -52,8 +54,9 @@ func (f *families) flush(u *upstream, out step.Outputs) step.Outputs {
 	return out
 }
 
-// tickFamilies lists the node's own children, and sends the lists that wait. Adopted agents that
-// are yet to be reported go first.
+// tickFamilies lists the node's own children and sends the waiting lists, if they are due. Children
+// that are not yet reported as adopted are reported first: the planner can't place an agent that it
+// knows only from a list.
 func (n *Node) tickFamilies(now step.Time, out step.Outputs) step.Outputs {
 	if now >= n.families.ownAt {
 		n.families.ownAt = step.Never
@@ -66,8 +69,8 @@ func (n *Node) tickFamilies(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// listChildren lists the node's own children: once more after the last child left, so that the
-// planner hears of it for sure.
+// listChildren lists the node's own children. A node without children sends one empty list, so that
+// the planner learns that the last child left even if the report of that was lost.
 func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
 	var own []uint32
 	for i := range n.children {
@@ -87,7 +90,8 @@ func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// onFamilies handles lists of children from below. The root corrects the planner's picture.
+// onFamilies handles lists of children from below. A root corrects its planner by the lists, and asks
+// for descriptions of listed agents that the planner does not know. Another node passes the lists on.
 func (n *Node) onFamilies(now step.Time, from step.PeerID, m *wire.Families, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || c.role != wire.RoleAgent {

@@ -102,7 +102,7 @@ func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out s
 	return n.root.reportPlaced(out)
 }
 
-// displace has the agents give up the indices that several of them have.
+// displace tells agents to give up the indices that two of them have.
 func (n *Node) displace(out step.Outputs) step.Outputs {
 	for _, index := range n.root.planner.TakeDisplaced() {
 		out = n.children.sendDown(n.cfg.Self.Region, &wire.Displaced{Index: index}, out)
@@ -110,8 +110,9 @@ func (n *Node) displace(out step.Outputs) step.Outputs {
 	return out
 }
 
-// onDisplaced passes a displacement on. If the node has the index itself, the node gives it up:
-// it joins again as an agent without an index, and acknowledges what it runs under the next.
+// onDisplaced passes a displacement on to the children. If the node has the displaced index, the node
+// gives the index up: it joins again without an index, and acknowledges what it runs under the index
+// that it is given.
 func (n *Node) onDisplaced(now step.Time, from step.PeerID, m *wire.Displaced, out step.Outputs) step.Outputs {
 	if !n.up.isParent(from) || n.root != nil {
 		return out

@@ -2,21 +2,21 @@ package mesh
 
 import "banyan/mesh/step"
 
-// silence watches for heads that do not come. If neither the parent nor the backup passes heads
-// on, the node does not know what it misses. Another backup may: if it is ahead, the parent has
-// lag, and the node acts on that (standby.go). If the leader is dead, no node is ahead, and all
-// nodes keep their places.
+// silence notices that no head comes. If neither the parent nor the backup passes heads on, the node
+// does not know what it misses. So the node tries another backup. If that backup is ahead, the parent
+// lags, and the node acts on the lag (standby.go). If the leader is dead, no backup is ahead, and all
+// nodes keep their parents.
 type silence struct {
 	headAt  step.Time // when the newest head came; 0 before the first
 	between step.Time // smoothed time between two heads
-	rounds  int       // backups that were silent too, in a row
+	rounds  int       // number of backups in a row that passed on no head either
 	wakeAt  step.Time // when the silence is too long; step.Never without a parent
 }
 
-// attached begins to watch.
+// attached begins to watch, because the node has a parent now.
 func (s *silence) attached(now step.Time) { s.wakeAt = now + s.limit() }
 
-// heard notes a head that is newer than all before.
+// heard reports a head that is newer than every earlier head.
 func (s *silence) heard(now step.Time) {
 	if s.headAt > 0 {
 		s.between += (now - s.headAt - s.between) / 4

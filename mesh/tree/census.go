@@ -45,17 +45,21 @@ func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate
 	return c
 }
 
-// countable returns the indices of the agents whose acknowledgements count: nobody knows for
-// which instance a clone speaks.
+// countable returns the indices of the attached agents whose acknowledgements count: those without
+// clones. The acknowledgement of a cloned agent does not say which instance runs the version.
 func (p *Planner) countable(now step.Time) *roaring.Bitmap {
-	present := p.tally.present
+	var cloned []uint32
 	for _, c := range p.doubles {
-		if c.cloned(now) && present == p.tally.present {
-			present = present.Clone()
-		}
 		if c.cloned(now) {
-			present.Remove(c.index)
+			cloned = append(cloned, c.index)
 		}
+	}
+	if len(cloned) == 0 {
+		return p.tally.present
+	}
+	present := p.tally.present.Clone()
+	for _, index := range cloned {
+		present.Remove(index)
 	}
 	return present
 }

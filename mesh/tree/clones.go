@@ -8,16 +8,16 @@ import (
 	"banyan/mesh/wire"
 )
 
-// cloneMemory is the time for which two live instances of one identity are remembered after the
-// last sign of the second. Instances that push each other out of one place come back within
-// that time.
+// cloneMemory is the time for which an agent counts as cloned after the last sign of a second live
+// instance. It is longer than the time within which instances that push each other out of one place
+// come back.
 const cloneMemory = step.Time(2 * time.Minute)
 
 // instance is a process that runs with an agent's identity.
 type instance struct {
 	id     uint64
 	addr   string
-	parent *place // whose child the instance is, as far as is known; nil if its link is gone
+	parent *place // the last known parent of the instance; nil if the link to it is gone
 	// replaced is the time at which another instance took the place of this one.
 	replaced step.Time
 	// gone is true if the instance has no link, and has not come back within cloneMemory.
@@ -81,8 +81,8 @@ func (i instance) live() bool {
 	return i.parent != nil && i.parent.attached()
 }
 
-// settleClones forgets clones of which one instance is gone, and notes which instances of the other
-// clones are gone.
+// settleClones ends the mark of agents that are cloned no longer, and notes which instances of the
+// other cloned agents are gone.
 func (p *Planner) settleClones(now step.Time) {
 	p.doubles = slices.DeleteFunc(p.doubles, func(c *place) bool {
 		if c.cloned(now) {
@@ -104,8 +104,8 @@ func (p *Planner) TakeClones() []Clone {
 	return clones
 }
 
-// addrs returns the addresses of the instances of a cloned agent that run, as far as is known, the
-// newest last. Instances that push each other out of one place count as running.
+// addrs returns the addresses of the instances of a cloned agent that are not known to be gone, the
+// newest last. It returns nil for an agent without clones.
 func (c *place) addrs() []string {
 	if c.clonedAt == 0 {
 		return nil

@@ -6,7 +6,7 @@
 // failing; [TakeCensus] counts agents; [Arrange] forms circles; [Rendezvous] shares
 // agents out between the coordinators of a region; [Admission] limits the rate of joins.
 //
-//	Join, Attach, Gone, Accusation ──► Planner ──► Placement
+//	Join, Adopt, Leave, Reconcile, Accuse ──► Planner ──► Placement, clones, displaced indices
 //	Ack, time ─────────────────────► Quarantine ──► Changes
 //	Planner + Quarantine + candidates ──► Census
 //	children, grandchildren ────────► Arrange ──► Circles

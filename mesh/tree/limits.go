@@ -56,8 +56,8 @@ const (
 	// confirmTime is the time within which the parent of an agent that joined must report the
 	// agent as its child.
 	confirmTime = step.Time(45 * time.Second)
-	// settleTime is the time for which a change of the tree is not corrected by a roster: the
-	// roster may be older than the change.
+	// settleTime is the time for which a change of the tree is not corrected by a list of children:
+	// the list may be older than the change.
 	settleTime = step.Time(20 * time.Second)
 
 	// A stay shorter than flapStay is a flap. An agent with maxFlaps flaps gets children only

@@ -42,14 +42,15 @@ type Planner struct {
 	byName  map[string]uint32
 	root    place
 	gossip  int       // agents in the gossip pool
-	now     step.Time // of the present Join
+	now     step.Time // of the last Join or Reconcile; decides which agents are flappy or doubted
 	rooms   rooms
 	tally   tally
-	// lapsing are places that lost their path to the root, the earliest first; forgetting are
-	// those of them whose grace time has ended.
+	// lapsing has an entry for each time that a place lost its path to the root, until the grace time
+	// has ended; the earliest is first. An entry whose place was not attached again by then moves to
+	// forgetting.
 	lapsing    []absence
 	forgetting []absence
-	// unconfirmed are the agents that joined, the earliest first.
+	// unconfirmed has an entry for each Join within confirmTime, the earliest first.
 	unconfirmed []unconfirmed
 	// relays are the attached relays. They are considered as backups in turn.
 	relays  []*place
@@ -169,8 +170,8 @@ func (p *Planner) mayKeepIndex(index uint32) bool {
 	return p.places[index] == nil && p.indices.given(index)
 }
 
-// replace notes the instance that a description of an agent comes from. The children of
-// a process that ended are its children no longer.
+// replace notes the instance that a description of an agent comes from. If the instance took the
+// place of a process that ended, the agent loses the children of that process.
 func (p *Planner) replace(now step.Time, agent *place, d wire.Description) {
 	replaced := agent.Instance != 0 && d.Instance != 0 && agent.Instance != d.Instance
 	p.meet(now, agent, d)
@@ -305,8 +306,8 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	p.attach(now, agent, parent)
 }
 
-// displace takes an index from all agents that have it: two agents with one index acknowledge for
-// each other. They get indices of their own when they join again.
+// displace takes an index from both agents that have it, because each of them acknowledges for the
+// other. They get new indices when they join again.
 func (p *Planner) displace(now step.Time, index uint32) {
 	if len(p.displaced) >= maxDisplaced || slices.Contains(p.displaced, index) {
 		return
@@ -318,7 +319,7 @@ func (p *Planner) displace(now step.Time, index uint32) {
 	}
 }
 
-// TakeDisplaced returns the indices that agents must give up, since the last call.
+// TakeDisplaced returns the indices that agents must give up, of those noticed since the last call.
 func (p *Planner) TakeDisplaced() []uint32 {
 	displaced := p.displaced
 	p.displaced = nil

@@ -8,8 +8,8 @@ import (
 	"banyan/record"
 )
 
-// tally counts the attached agents of a planner. It follows every change, so that a census
-// costs the same for a tree of any size.
+// tally counts the attached agents of a planner. Every change of the tree updates the counts, so
+// that a census need not look at every agent.
 type tally struct {
 	agents    int
 	present   *roaring.Bitmap // indices
@@ -142,8 +142,8 @@ type absence struct {
 // over reports whether the place was attached again after the absence began.
 func (a absence) over() bool { return a.place.attached() || a.place.lostAt != a.lostAt }
 
-// expire takes the places back whose grace time has ended, and forgets agents that have not been
-// attached for forgetAfter.
+// expire takes away the places of agents whose grace time has ended or whom no parent has reported
+// within confirmTime, and forgets agents that have not been attached for forgetAfter.
 func (p *Planner) expire(now step.Time) {
 	for len(p.unconfirmed) > 0 && now >= p.unconfirmed[0].since+confirmTime {
 		c := p.unconfirmed[0]
@@ -188,8 +188,7 @@ func (p *Planner) forget(now step.Time, c *place) {
 	delete(p.byName, c.name)
 }
 
-// orphan takes the children off an agent whose process was replaced, or is forgotten: they are
-// its children no longer.
+// orphan removes the children of an agent whose process was replaced, or that is forgotten.
 func (p *Planner) orphan(now step.Time, c *place) {
 	for c.firstChild != nil {
 		p.detach(now, c.firstChild)

@@ -2,15 +2,16 @@ package tree
 
 import "banyan/mesh/step"
 
-// Reconcile corrects the planner's picture of an agent's children by the agent's own list. Reports
-// of single changes can be lost with the link that carries them; lists make up for that. unknown
-// is true if the list has an agent that the planner can't place for want of a description.
+// Reconcile corrects the children that the planner has for an agent by the agent's own list. Adopt
+// and Leave report single changes, and such a report can be lost with the link that carries it.
+// unknown is true if the list has an agent that the planner has no description of, and so can't place.
 //
-// A change within settleTime is not corrected: the list may be older.
+// An agent that changed its place within settleTime is not corrected, because the list may be older
+// than the change.
 func (p *Planner) Reconcile(now step.Time, parent uint32, children []uint32) (unknown bool) {
 	c := p.places[parent]
 	if c == nil {
-		return false // the list of its own parent tells of it
+		return false // not to be placed before the list of its own parent names it
 	}
 	return p.reconcile(now, c, children)
 }
@@ -36,7 +37,8 @@ func (p *Planner) reconcile(now step.Time, parent *place, children []uint32) (un
 	return unknown
 }
 
-// correct notes that parent lists the agent with the given index as its child.
+// correct makes the agent with the given index a child of parent, which lists it. unknown is true if
+// the planner does not know the agent.
 func (p *Planner) correct(now step.Time, parent *place, index uint32) (unknown bool) {
 	c := p.places[index]
 	switch {
