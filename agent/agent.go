@@ -41,6 +41,7 @@ type Agent struct {
 	group    sync.WaitGroup  // goroutines of Run
 	children atomic.Int64
 	attached atomic.Bool
+	trouble  *trouble
 }
 
 // A Wrapper replaces handlers of the driver, and calls the original handlers. A test
@@ -55,6 +56,7 @@ func Open(cfg Config, wrappers ...Wrapper) (_ *Agent, err error) {
 		return nil, err
 	}
 	a := &Agent{cfg: cfg, log: cfg.Log, metrics: newMetrics(), applied: newAppliedSet()}
+	a.trouble = &trouble{log: a.log, metrics: a.metrics}
 	defer func() {
 		if err != nil {
 			a.Close()
@@ -206,6 +208,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			output:   a.output,
 			metrics:  a.metrics,
 			log:      a.log,
+			trouble:  a.trouble,
 			status:   a.Status,
 		}
 		a.group.Go(func() { api.serve(ctx) })
@@ -270,6 +273,7 @@ func (a *Agent) Status(ctx context.Context) (s Status, ok bool) {
 		Subscriptions: a.cfg.Subscriptions.Scopes(),
 		Gossip:        a.gossip.members(),
 		Known:         a.gossip.known.Load(),
+		Alone:         a.trouble.String(),
 	}
 	ok = a.driver.Do(ctx, func(n *mesh.Node) {
 		s.Attached = n.Attached()

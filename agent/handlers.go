@@ -58,6 +58,7 @@ func (a *Agent) observe(o step.Output) {
 	case step.OpAttached:
 		parent, _ := a.node.Parent()
 		a.log.Info("attached", "parent", parent.Name)
+		a.trouble.attached()
 		if index, ok := a.node.Index(); ok {
 			a.applier.saveIndex(index + 1)
 		}
@@ -70,6 +71,8 @@ func (a *Agent) observe(o step.Output) {
 		a.metrics.slow.Inc()
 	case step.OpGossip:
 		a.group.Go(func() { a.gossip.join(o.Addrs) })
+	case step.OpAlone:
+		a.trouble.alone(o.Addr, o.Reason)
 	case step.OpDrop:
 		a.metrics.dropped.Inc()
 	}

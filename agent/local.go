@@ -26,6 +26,7 @@ type localAPI struct {
 	output   *outputDir
 	metrics  *agentMetrics
 	log      *slog.Logger
+	trouble  *trouble
 	// status returns the agent's status; false if the agent is stopping.
 	status func(context.Context) (Status, bool)
 }
@@ -36,6 +37,8 @@ type Status struct {
 	Region   string `json:"region"`
 	Attached bool   `json:"attached"`
 	Parent   string `json:"parent,omitempty"`
+	// Alone says why the agent has no parent; absent with a parent.
+	Alone    string `json:"alone,omitempty"`
 	Children int    `json:"children"`
 	Revision uint64 `json:"revision"`
 	// Staleness is the age of the newest head in seconds; -1 before the first head.
@@ -114,8 +117,14 @@ func (l *localAPI) handler() http.Handler {
 	mux.HandleFunc("GET /v1/configs/{config}/value", l.getValue)
 	mux.HandleFunc("GET /v1/watch", l.watch)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { l.metrics.write(w) })
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", l.getHealth)
 	return mux
+}
+
+// getHealth answers that the agent works. An agent without a parent works, too: it serves what it
+// has, and to start it again would not help. The text says what is wrong.
+func (l *localAPI) getHealth(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintln(w, cmp.Or(l.trouble.String(), "ok"))
 }
 
 func (l *localAPI) getStatus(w http.ResponseWriter, r *http.Request) {

@@ -79,6 +79,11 @@ func (m *agentMetrics) refused(reason string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_refused_total{reason=%q}", reason)).Inc()
 }
 
+// alone counts a failed attempt to find a parent. cause is from a fixed set of labels.
+func (m *agentMetrics) alone(cause string) {
+	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_alone_total{cause=%q}", cause)).Inc()
+}
+
 // failed counts a failed activation by stage.
 func (m *agentMetrics) failed(stage string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("banyan_agent_failed_total{stage=%q}", stage)).Inc()

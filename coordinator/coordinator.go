@@ -16,6 +16,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
+	"banyan/internal/episode"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
@@ -71,6 +72,8 @@ type Coordinator struct {
 	children atomic.Int64
 	attached atomic.Bool
 	agents   atomic.Int64
+	// apart keeps the log short while a follower does not reach its leader.
+	apart    *episode.Set[string]
 	loaded   atomic.Bool  // the node has the pointers of the store
 	headTime atomic.Int64 // of the newest head, in microseconds since the Unix epoch
 }
@@ -86,6 +89,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 		region:  cfg.Identity.Identity.Region,
 		tracker: newTracker(),
 		metrics: newMetrics(),
+		apart:   &episode.Set[string]{},
 	}
 	c.surveys = newSurveys(c.tracker)
 	defer func() {

@@ -3,9 +3,11 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"banyan/body"
+	"banyan/internal/episode"
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
@@ -93,7 +95,11 @@ func (c *Coordinator) observe(o step.Output) {
 		c.headTime.Store(min(o.Head.TimeMicros, time.Now().UnixMicro())) // its clock may be ahead
 	case step.OpGap:
 		c.log.Warn("the leader has signed a head that names newer pointers than it sent", "head_revision", o.Revision)
+	case step.OpAlone:
+		c.log.Log(context.Background(), c.apart.Level(o.Reason, slog.LevelWarn), "does not reach the leader; goes on trying",
+			"leader", o.Addr, "reason", o.Reason)
 	case step.OpAttached:
+		c.apart = &episode.Set[string]{}
 		c.log.Info("follows", "leader", c.cfg.Leader)
 		c.censusSoon()
 	}

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"banyan/mesh/step"
@@ -56,13 +57,13 @@ func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.
 }
 
 // onConnectFailed handles a dial that failed.
-func (n *Node) onConnectFailed(now step.Time, addr string, out step.Outputs) step.Outputs {
+func (n *Node) onConnectFailed(now step.Time, addr, reason string, out step.Outputs) step.Outputs {
 	switch {
 	case n.up.dialsBackup(addr):
 		n.up.backupDown(now)
 		return out
 	case n.up.state == upDialing && addr == n.up.seed():
-		return n.up.retreat(now, "coordinator unreachable", out)
+		return n.up.retreat(now, strings.TrimSuffix("coordinator unreachable: "+reason, ": "), out)
 	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
 		return n.up.askAgain(now, out)
 	}

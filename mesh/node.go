@@ -188,7 +188,7 @@ func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Out
 		n.link(in.Peer, in.Link.Identity)
 		return n.onConnected(now, in, out)
 	case step.InConnectFailed:
-		return n.onConnectFailed(now, in.Link.Addr, out)
+		return n.onConnectFailed(now, in.Link.Addr, in.Failure.Reason, out)
 	case step.InDisconnected:
 		return n.onDisconnected(now, in.Peer, out)
 	case step.InCongested:

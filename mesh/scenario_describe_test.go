@@ -82,6 +82,10 @@ func (s *scenario) describe(o step.Output) string {
 		return "await that all has left to " + to
 	case step.OpSlow:
 		return to + " does not keep up"
+	case step.OpAlone:
+		return fmt.Sprintf("no parent by %s: %s", o.Addr, o.Reason)
+	case step.OpReserve:
+		return "reserve agent indices"
 	case step.OpGap:
 		return fmt.Sprintf("gap: the head is at revision %d", o.Revision)
 	}

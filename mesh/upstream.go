@@ -130,6 +130,7 @@ func (u *upstream) retreat(now step.Time, reason string, out step.Outputs) step.
 	u.seedPeer = 0
 	u.parent = 0
 	u.state = upIdle
+	out = append(out, step.Output{Op: step.OpAlone, Addr: u.seed(), Reason: reason})
 	u.turn++
 	u.raiseBackoff()
 	u.wakeAt = now + u.jitter.around(u.backoff)

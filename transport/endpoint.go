@@ -208,16 +208,30 @@ func Advertised(configured, bound, peer string) (string, error) {
 	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
 		return bound, nil
 	}
-	// Dial sends no packet over UDP. It asks the system which of this host's addresses leads
-	// to the peer.
-	conn, err := net.Dial("udp", peer)
-	if err != nil {
-		return "", fmt.Errorf("find this host's address: %w; set the advertised address", err)
+	for _, to := range []string{peer, anywhere4, anywhere6} {
+		local, err := sourceTo(to)
+		if err == nil {
+			return net.JoinHostPort(local, port), nil
+		}
 	}
-	defer conn.Close()
-	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	return "", fmt.Errorf("find this host's address: no route to %s or elsewhere; set the advertised address", peer)
+}
+
+// Addresses for documentation (RFC 5737, RFC 3849), to which nothing is sent: they stand for any
+// host elsewhere, if the name of the peer does not resolve yet.
+const (
+	anywhere4 = "192.0.2.1:9"
+	anywhere6 = "[2001:db8::1]:9"
+)
+
+// sourceTo returns the address of this host from which a peer is reached. Dial sends no packet over
+// UDP: it asks the system.
+func sourceTo(peer string) (string, error) {
+	conn, err := net.Dial("udp", peer)
 	if err != nil {
 		return "", err
 	}
-	return net.JoinHostPort(local, port), nil
+	defer conn.Close()
+	local, _, err := net.SplitHostPort(conn.LocalAddr().String())
+	return local, err
 }

@@ -86,6 +86,8 @@ const (
 	OpSuspect
 	// OpAttached reports that the node has a parent again. Peer.
 	OpAttached
+	// OpAlone reports that an attempt to find a parent failed. Addr is the coordinator's; Reason.
+	OpAlone
 	// OpBehind reports a signed pointer or head from below that is newer than the leader's own, or
 	// contradicts it. Peer; Pointer.Announcement or Head.
 	OpBehind
