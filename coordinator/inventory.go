@@ -3,7 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -27,14 +26,16 @@ type inventory struct {
 	leads  bool
 	log    *slog.Logger
 	failed episode.Set[string] // failures to store
+	// reported is the time at which the times of reports were stored last. Only store uses it, and
+	// one goroutine at a time calls store.
+	reported time.Time
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards the fields below
 	hosts    map[hostKey]*host
 	reports  map[string]*report // by coordinator
 	unstored map[hostKey]struct{}
 	counts   map[hostKey]hostCount // by region and config; emptied by each change
 	full     bool                  // a host was left out, which was logged
-	reported time.Time             // when the times of reports were stored last
 }
 
 // hostCount is the number of hosts of a region that subscribe to a config, and the hosts among
@@ -78,11 +79,11 @@ type storedHost struct {
 	Via string `json:"via,omitempty"`
 }
 
-// report is what a coordinator has told of its tree.
+// report holds the reports of a coordinator since it last named all hosts in its tree.
 type report struct {
 	region string
 	hosts  map[string]struct{}
-	whole  bool      // all hosts were told
+	whole  bool      // every part of the report of all hosts has come
 	at     time.Time // of the newest report
 }
 
@@ -99,8 +100,8 @@ func newInventory(l *ledger.Ledger, name string, leads bool, log *slog.Logger) *
 	}
 }
 
-// hear takes a report of a coordinator. It reports whether the coordinator must tell of all its
-// hosts again: some of its reports were lost, or this coordinator started after them.
+// hear takes a report of a coordinator. again is true if the coordinator must name all hosts in its
+// tree again, because earlier reports were lost or came before this coordinator started.
 func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -135,8 +136,8 @@ func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool)
 	return false
 }
 
-// sweep notes that the hosts that a coordinator had, and does not name in a report of all its
-// hosts, are not in its tree any more. The caller holds mu.
+// sweep notes that hosts have left a coordinator's tree: those that the coordinator reported earlier
+// and does not name in r, a report of all its hosts. The caller holds mu.
 func (v *inventory) sweep(coordinator string, r *report) {
 	for key, h := range v.hosts {
 		if _, named := r.hosts[key.name]; h.Via == coordinator && (key.region != r.region || !named) {
@@ -145,8 +146,8 @@ func (v *inventory) sweep(coordinator string, r *report) {
 	}
 }
 
-// forget takes the hosts of a coordinator that does not report for gone. The hosts stay stored
-// with this coordinator, which may report them again. The caller holds mu.
+// forget marks the hosts of a coordinator that has stopped reporting as not attached. Their Via
+// stays, because the coordinator may report them again. The caller holds mu.
 func (v *inventory) forget(coordinator string) {
 	at := v.reports[coordinator].at
 	for _, h := range v.hosts {
@@ -209,7 +210,8 @@ func (v *inventory) add(key hostKey, at time.Time) *host {
 	return h
 }
 
-// expire takes the hosts of coordinators that have not reported since before for gone.
+// expire marks the hosts of coordinators whose last report came before the given time as not
+// attached.
 func (v *inventory) expire(before time.Time) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -240,8 +242,8 @@ func (v *inventory) list(fresh time.Time) []api.Host {
 	return all
 }
 
-// count counts the hosts of a region that subscribe to config. Of those that are not heard of,
-// those that are missed longest come first. The caller must not modify them.
+// count counts the hosts of a region that subscribe to config. Hosts that are not heard of are
+// ordered by when they were last heard of, the earliest first. The caller must not modify the result.
 func (v *inventory) count(region, config string) (c hostCount) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -308,12 +310,12 @@ func (v *inventory) names(region, config string, indices *roaring.Bitmap, limit 
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	names := map[string]struct{}{}
+	var names []string
 	for key, h := range v.hosts {
 		if key.region == region && h.attached && indices.Contains(h.index) && h.Subscriptions.Include(config) {
-			names[key.name] = struct{}{}
+			names = append(names, key.name)
 		}
 	}
-	sorted := slices.Sorted(maps.Keys(names))
-	return sorted[:min(limit, len(sorted))]
+	slices.Sort(names)
+	return names[:min(limit, len(names))]
 }

@@ -93,11 +93,14 @@ func (v *inventory) storeReported(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	v.reported = now
-	return v.ledger.ReplaceDocument(ctx, ledger.Act{By: v.name}, kindReports, reportsName, raw)
+	err = v.ledger.ReplaceDocument(ctx, ledger.Act{By: v.name}, kindReports, reportsName, raw)
+	if err == nil {
+		v.reported = now
+	}
+	return err
 }
 
-// vouches reports whether a host was reported last by a coordinator. The caller holds mu.
+// vouches reports whether the coordinator is the last that reported some host. The caller holds mu.
 func (v *inventory) vouches(coordinator string) bool {
 	for _, h := range v.hosts {
 		if h.Via == coordinator {
@@ -122,7 +125,8 @@ func (v *inventory) run(ctx context.Context) {
 	}
 }
 
-// store stores what changed, and the times of the reports if they were stored before due.
+// store stores the hosts that changed. It also stores the times of the reports, unless that was done
+// after due.
 func (v *inventory) store(ctx context.Context, due time.Time) {
 	if !v.leads || v.ledger.Refusal() != nil {
 		return

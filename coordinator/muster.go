@@ -12,8 +12,8 @@ import (
 	"banyan/transport"
 )
 
-// muster keeps a leader that has just started from writing until it has heard of a host of each
-// region. Its store may be an old copy, which only the hosts know: a host with newer records shows
+// muster keeps a leader that has just started from writing until a host of each region is attached.
+// The leader's store may be an old copy, and only the hosts know. A host with newer records sends
 // them as soon as it is attached, and then the leader stops writing (see lineage). The wait is
 // bounded, because a fleet whose hosts are all down must be usable. A leader without hosts in the
 // inventory does not wait.
@@ -22,7 +22,7 @@ type muster struct {
 	driver *transport.Driver
 	log    *slog.Logger
 	until  time.Time
-	hosts  map[string]int // by region that no host was heard of; used by run after begin
+	hosts  map[string]int // size of each region without an attached host; used by run after begin
 	done   chan struct{}  // closed at the end of the wait
 }
 
@@ -30,7 +30,7 @@ func newMuster(l *ledger.Ledger, log *slog.Logger) *muster {
 	return &muster{ledger: l, log: log, done: make(chan struct{})}
 }
 
-// begin begins the wait for hosts, which are counted by region. It lasts for at most limit.
+// begin begins the wait. hosts is the number of hosts in each region. The wait lasts for at most limit.
 func (m *muster) begin(hosts map[string]int, limit time.Duration) {
 	m.hosts = hosts
 	m.until = time.Now().Add(limit)
@@ -39,7 +39,7 @@ func (m *muster) begin(hosts map[string]int, limit time.Duration) {
 	}
 }
 
-// wait makes the ledger say for whom the leader waits.
+// wait makes the ledger refuse writes with an error that names the regions without an attached host.
 func (m *muster) wait() {
 	e := &ledger.WaitingError{Until: m.until, Regions: slices.Sorted(maps.Keys(m.hosts))}
 	for _, n := range m.hosts {
@@ -73,7 +73,7 @@ func (m *muster) run(ctx context.Context) {
 	}
 }
 
-// look strikes out the regions of which a host is attached.
+// look removes the regions with an attached host from hosts.
 func (m *muster) look(ctx context.Context) {
 	var met []string
 	waiting := slices.Collect(maps.Keys(m.hosts))
@@ -95,7 +95,7 @@ func (m *muster) look(ctx context.Context) {
 	}
 }
 
-// await waits for the end of the wait, and reports whether ctx has not ended before.
+// await returns after the end of the wait, or of ctx. It reports whether ctx goes on.
 func (m *muster) await(ctx context.Context) bool {
 	select {
 	case <-m.done:

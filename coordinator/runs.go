@@ -17,8 +17,8 @@ import (
 // runs writes into the activation logs which versions hosts have acknowledged to run. A version
 // costs one write in a region, when the first host has acknowledged, and not one write per host.
 //
-// The ledger notes the same when a pointer moves. The write before that is for a leader that
-// starts anew: its hosts do not acknowledge again what they ran before.
+// The ledger also logs which versions hosts ran when a pointer moves. runs writes earlier, for a
+// leader that restarts before the move: hosts do not acknowledge earlier pointers again.
 type runs struct {
 	ledger  *ledger.Ledger
 	tracker *tracker

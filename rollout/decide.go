@@ -65,8 +65,8 @@ func (d *decision) say(format string, args ...any) {
 	d.changed = true
 }
 
-// follow takes over the positions of pointers that say what the rollout wrote, at later epochs: they
-// were issued anew because a new term began.
+// follow takes over the positions of pointers that were issued anew because a new term began. Such a
+// pointer has the content that the rollout wrote, at a later epoch.
 func (d *decision) follow() {
 	for _, region := range slices.Sorted(maps.Keys(d.Regions)) {
 		r := d.Regions[region]
@@ -87,12 +87,13 @@ func (d *decision) overtaken() bool {
 	if d.Status == Paused {
 		return false
 	}
-	for _, region := range d.lost() {
-		d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d",
-			region, d.view.Regions[region].Epoch))
-		return true
+	lost := d.lost()
+	if len(lost) == 0 {
+		return false
 	}
-	return false
+	d.pause(fmt.Sprintf("the pointer of region %s was moved by another hand, to epoch %d",
+		lost[0], d.view.Regions[lost[0]].Epoch))
+	return true
 }
 
 // lost returns the regions of the rollout whose pointer another writer has moved.

@@ -71,10 +71,9 @@ func (t *Tracker) Moved(p record.Pointer) {
 	}
 }
 
-// Acked adds acknowledgements. Acknowledgements of other pointers than the newest that Moved
-// was called with are not counted: the pointer was replaced, or is of a history of the store that
-// was lost. An agent that runs a pointer of a lost history does not count for an older pointer,
-// even if it once acknowledged that pointer.
+// Acked adds acknowledgements of the pointer that Moved was last called with. Acknowledgements of
+// other pointers do not count: those pointers were replaced, or belong to a lost history of the
+// store. An agent that runs a newer pointer of a lost history stops counting for the leader's pointer.
 func (t *Tracker) Acked(entry *wire.AckEntry) {
 	key := entry.Key()
 	e := t.acks[key]

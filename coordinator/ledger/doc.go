@@ -1,9 +1,10 @@
 // Package ledger makes every write that a leader decides: it signs pointers and commits
-// them with documents. (A follower's replica imports what the leader wrote; the coordinator
-// reserves agent indices itself.)
+// them with documents. It also numbers and signs heads. (A follower's replica imports what the
+// leader wrote; the coordinator reserves agent indices itself.)
 //
 // Entry points: [New], then [Ledger.Update] to move pointers and write documents, and the
-// methods of [versionstore.Reader] to read.
+// methods of [versionstore.Reader] to read. [Ledger.Wait], [Ledger.Stop] and [Ledger.BeginTerm]
+// decide whether the ledger writes at all.
 //
 //	Update: take the write lock ─► read ─► decide ─► Writer.Commit: sign, store, count, log
 //

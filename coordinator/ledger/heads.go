@@ -20,8 +20,8 @@ const headBlock = 1 << 16
 // ErrNoHeads means that no number is left for a head; see Ledger.ReserveHeads.
 var ErrNoHeads = errors.New("no number is reserved for a head")
 
-// heads numbers the heads that a leader signs. The numbers grow over restarts, and whatever the
-// clock does: they are reserved in the store, block by block.
+// heads numbers the heads that a leader signs. The numbers are reserved in the store, block by block,
+// so that they grow across restarts and do not depend on the clock.
 type heads struct {
 	mu        sync.Mutex
 	next, end uint64

@@ -161,7 +161,8 @@ func (l *Ledger) RemoveDocument(ctx context.Context, act Act, kind, name string)
 }
 
 // Update calls fn with the write lock held and returns the error of fn, or the error of Refusal.
-// fn must not call Update, ReplaceDocument or RemoveDocument, and must not keep the Writer.
+// fn must not call other methods that take the write lock (Update, ReplaceDocument, RemoveDocument,
+// NoteRan, Stop, BeginTerm, Reissue), and must not keep the Writer.
 func (l *Ledger) Update(fn func(w *Writer) error) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
