@@ -15,8 +15,8 @@ import (
 	"banyan/transport/identity"
 )
 
-// roster tells the inventory which hosts are in this coordinator's tree: its own, and the
-// leader's over the control API. It tells what changed since the last report.
+// roster reports the hosts in this coordinator's tree to the coordinator's own inventory and, over the
+// control API, to the leader's inventory. A report names the changes since the report before.
 type roster struct {
 	self      identity.Identity
 	driver    *transport.Driver

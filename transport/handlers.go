@@ -66,8 +66,8 @@ type BodyReceiver interface {
 
 // FormCache keeps forms of configs that the host does not subscribe to, for other hosts.
 type FormCache interface {
-	// CacheForm verifies a form that comes in one piece or by its index. It returns the
-	// shards of the form that are on disk. It is called from a goroutine of its own.
+	// CacheForm verifies a form that comes in one piece, or the index of a larger form. It returns
+	// the shards of the form that are on disk. The driver calls CacheForm in a new goroutine.
 	CacheForm(
 		ctx context.Context, want record.VersionKey, choice wire.FormChoice, o body.Offer,
 	) (step.FormInfo, *bitset.BitSet, error)

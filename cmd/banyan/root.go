@@ -366,8 +366,8 @@ func (a *app) onTerminal() bool {
 	return ok && a.output == "text" && term.IsTerminal(int(f.Fd()))
 }
 
-// parent makes a command one that only has subcommands: without one it prints its help, and
-// an unknown one is a usage error.
+// parent makes cmd a command with subcommands only. Without a subcommand, cmd prints its help. An
+// unknown subcommand is a usage error.
 func parent(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

@@ -135,8 +135,8 @@ type RegionStatus struct {
 	Unheard int `json:"unheard"`
 	// Absent are some of the hosts that are not in the tree.
 	Absent []Absent `json:"absent,omitempty"`
-	// Cloned are some of the hosts with whose identity several live processes run. None counts as
-	// applied, because nobody knows for which process it speaks.
+	// Cloned are some of the hosts whose identity several live processes share. Such a host does not
+	// count as applied, because an acknowledgement does not say which process runs the version.
 	Cloned []string `json:"cloned,omitempty"`
 	// Unreachable is true if no coordinator of the region is heard of. Then nothing is known of
 	// its hosts, and none counts as applied.
@@ -233,8 +233,8 @@ type ConfigStatus struct {
 	Config string `json:"config"`
 	// Last is the newest version, whether or not a region runs it.
 	Last uint64 `json:"last_version"`
-	// Alone is true if a coordinator answers that can't reach its leader. It knows its own region
-	// only, and of that what it was sent last.
+	// Alone is true if the answering coordinator can't reach its leader. The answer then has the
+	// coordinator's own region only, as the leader announced it last.
 	Alone   bool           `json:"alone,omitempty"`
 	Regions []RegionStatus `json:"regions"`
 	Refusal

@@ -16,7 +16,8 @@ type Outcome string
 const (
 	// Running means that the region's pointer names the version.
 	Running Outcome = "running"
-	// Replaced means that another version took over, and that nobody found fault with this one.
+	// Replaced means that another version took over, and that neither a gate nor a person took
+	// this version back.
 	Replaced Outcome = "replaced"
 	// TakenBack means that a gate, or a person, took the version back during its rollout.
 	TakenBack Outcome = "taken_back"
