@@ -100,6 +100,7 @@ func TestALeaderMayDieAtEveryStepOfARollout(t *testing.T) {
 	cfg.OnCoordinator = func(region string, c *coordinator.Config) {
 		if region == "eu" {
 			c.OpenStore = killer.openStore
+			c.HostWait = -1 // its store is never an old copy
 		}
 	}
 	f := fleettest.Start(t, cfg)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"banyan/record"
 	"banyan/versionstore"
@@ -52,12 +53,17 @@ func (l *Ledger) ReserveHeads(ctx context.Context) error {
 		return nil
 	}
 	d, err := l.Document(ctx, kindHeads, kindHeads)
-	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
+	if err != nil && !errors.Is(err, versionstore.ErrNotFound) && !errors.Is(err, versionstore.ErrCorrupt) {
 		return fmt.Errorf("numbers of heads: %w", err)
 	}
 	first := uint64(1)
-	if len(d.Raw) == 8 {
+	switch {
+	case err == nil && len(d.Raw) == 8:
 		first = binary.BigEndian.Uint64(d.Raw)
+	case !errors.Is(err, versionstore.ErrNotFound):
+		// No leader has signed as many heads as seconds have passed since 1970.
+		first = uint64(time.Now().Unix())
+		l.log.Error("the number of the last head can't be read; heads go on with a higher one", "number", first, "error", err)
 	}
 	if first > record.MaxEpoch-headBlock {
 		return fmt.Errorf("number %d of a head: %w: begin a new term", first, record.ErrTooLarge)

@@ -344,6 +344,17 @@ func TestHeadsAreNumberedOverRestarts(t *testing.T) {
 			last = head.Position()
 		}
 	}
+	// A number that can't be read does not begin anew.
+	if err := f.ReplaceDocument(t.Context(), ledger.Act{By: "disk"}, "heads", "heads", []byte("garbage")); err != nil {
+		t.Fatal(err)
+	}
+	l := newFixtureAgain(t, f.store)
+	if err := l.ReserveHeads(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if head, _, err := l.SignHead(record.Head{Region: "eu"}); err != nil || head.Position() <= last {
+		t.Errorf("head %d after %d: %v", head.Position(), last, err)
+	}
 }
 
 // The activation log is stored with the move, by config and region.

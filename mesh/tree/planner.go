@@ -235,6 +235,7 @@ func (p *Planner) Leave(now step.Time, index, parent uint32) {
 }
 
 func (p *Planner) leave(now step.Time, index uint32, parent *place) {
+	p.now = now
 	agent := p.places[index]
 	if agent == nil {
 		return
@@ -277,6 +278,7 @@ func (p *Planner) Adopt(now step.Time, m wire.Member, parent uint32) {
 }
 
 func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
+	p.now = now
 	agent := p.places[m.Index]
 	other, known := p.byName[m.Name]
 	if agent != nil && agent.name != m.Name || known && other != m.Index {

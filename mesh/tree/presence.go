@@ -1,6 +1,8 @@
 package tree
 
 import (
+	"slices"
+
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"banyan/mesh/step"
@@ -184,6 +186,7 @@ func (p *Planner) forget(now step.Time, c *place) {
 			break
 		}
 	}
+	p.doubles = slices.DeleteFunc(p.doubles, func(d *place) bool { return d == c })
 	delete(p.places, c.index)
 	delete(p.byName, c.name)
 }

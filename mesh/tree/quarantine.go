@@ -113,11 +113,19 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 			changes = q.confine(now, key, f.Name, e.Position, f.Reason, changes)
 		}
 	}
+	q.endPardons(e)
 	for _, key := range q.healed(e) {
-		delete(q.pardons, key)
 		changes = q.release(key, changes)
 	}
 	return changes
+}
+
+// endPardons ends the pardons of agents that applied the pointer, and of agents without a place.
+func (q *Quarantine) endPardons(e *wire.AckEntry) {
+	maps.DeleteFunc(q.pardons, func(key caseKey, _ uint32) bool {
+		applied := key.config == e.Config && e.Applied.Contains(key.index)
+		return applied || q.planner.places[key.index] == nil
+	})
 }
 
 // healed returns the cases of agents that applied the pointer that they failed, or a later one.
