@@ -100,10 +100,13 @@ func (n *Network) advance(p *packet, now time.Time) {
 			p.release()
 			return
 		}
-		if p.at.After(now) {
+		if p.at.After(now) || p.arrived.pending > 0 { // no packet overtakes another
+			p.arrived.pending++
 			n.fly(p, now)
 			return
 		}
+	} else {
+		p.arrived.pending--
 	}
 	if p.arrived.cut || !p.arrived.deliver(p) {
 		p.release()
@@ -151,6 +154,7 @@ type memorySocket struct {
 	shaper  shaper // guarded by network.mu
 	cut     bool   // guarded by network.mu
 	waiting int    // packets of this socket in the flight; guarded by network.mu
+	pending int    // packets to this socket that wait for its rate; guarded by network.mu
 
 	reading  sync.Mutex
 	ready    sync.Cond   // of reading: a field below has changed, or the deadline has come
