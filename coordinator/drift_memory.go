@@ -45,7 +45,7 @@ func (m *driftMemory) load(ctx context.Context) {
 	}
 	var stored []storedDrift
 	if err == nil {
-		err = json.Unmarshal(d.Raw, &stored)
+		err = decodeDocument(d, &stored)
 	}
 	if err != nil {
 		m.log.Warn("changed files of hosts are not known until the hosts look again", "error", err)

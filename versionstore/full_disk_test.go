@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"banyan/internal/diskspace"
+	"banyan/internal/diskspace/disktest"
 	"banyan/internal/embeddb"
 	"banyan/record"
 	"banyan/versionstore"
@@ -23,19 +24,7 @@ const (
 func fillDisk(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for size := 1 << 20; size > 0; {
-		if _, err := f.Write(make([]byte, size)); err != nil {
-			size /= 2
-		}
-	}
-	if free, err := diskspace.Free(dir); err != nil || free > 0 {
-		t.Fatalf("%d bytes are still free, %v", free, err)
-	}
+	disktest.Fill(t, dir, path)
 	return path
 }
 

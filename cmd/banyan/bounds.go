@@ -27,57 +27,50 @@ func notNegative(f *pflag.FlagSet, names ...string) {
 
 func bound(f *pflag.FlagSet, rule string, positive bool, names []string) {
 	for _, name := range names {
-		flag := f.Lookup(name)
-		flag.Value = bounded{flag.Value, rule, positive}
+		limit(f, name, func(given string, v pflag.Value) error {
+			if strings.HasPrefix(v.String(), "-") || positive && isZero(v) {
+				return fmt.Errorf("%s is %w; %s", given, errTooSmall, rule)
+			}
+			return nil
+		})
 	}
 }
 
-// bounded is the value of a flag that must not be negative, or must be more than zero.
-type bounded struct {
-	pflag.Value
-	rule     string
-	positive bool
-}
-
-func (b bounded) Set(s string) error {
-	if err := b.Value.Set(s); err != nil {
-		return err
-	}
-	if strings.HasPrefix(b.String(), "-") || b.positive && b.zero() {
-		return fmt.Errorf("%s is %w; %s", s, errTooSmall, b.rule)
-	}
-	return nil
-}
-
-func (b bounded) zero() bool {
-	if text, ok := b.Value.(*textValue); ok {
+func isZero(v pflag.Value) bool {
+	if text, ok := v.(*textValue); ok {
 		return reflect.ValueOf(text.TextUnmarshaler).Elem().IsZero()
 	}
-	return !strings.ContainsAny(b.String(), "123456789")
+	return !strings.ContainsAny(v.String(), "123456789")
 }
 
 // leastBytes refuses fewer than least bytes as the value of a flag, and says why.
 func leastBytes(f *pflag.FlagSet, name string, least int64, why string) {
+	limit(f, name, func(given string, v pflag.Value) error {
+		n, err := strconv.ParseInt(v.String(), 10, 64)
+		if err == nil && n < least {
+			return fmt.Errorf("%s is %w; %s needs at least %d", given, errTooSmall, why, least)
+		}
+		return nil
+	})
+}
+
+// limit has the value of a flag checked after it is set.
+func limit(f *pflag.FlagSet, name string, check func(given string, v pflag.Value) error) {
 	flag := f.Lookup(name)
-	flag.Value = floor{flag.Value, least, why}
+	flag.Value = limited{flag.Value, check}
 }
 
-// floor is the value of a flag that has a smallest number of bytes.
-type floor struct {
+// limited is the value of a flag that is checked after it is set.
+type limited struct {
 	pflag.Value
-	least int64
-	why   string
+	check func(given string, v pflag.Value) error
 }
 
-func (b floor) Set(s string) error {
-	if err := b.Value.Set(s); err != nil {
+func (l limited) Set(s string) error {
+	if err := l.Value.Set(s); err != nil {
 		return err
 	}
-	n, err := strconv.ParseInt(b.String(), 10, 64)
-	if err == nil && n < b.least {
-		return fmt.Errorf("%s is %w; %s needs at least %d", s, errTooSmall, b.why, b.least)
-	}
-	return nil
+	return l.check(s, l.Value)
 }
 
 // number is a flag's value that has a smallest value.

@@ -316,7 +316,6 @@ func (p *Planner) displace(now step.Time, index uint32) {
 	}
 	p.displaced = append(p.displaced, index)
 	if agent := p.places[index]; agent != nil {
-		p.retireFromGossip(agent)
 		p.forget(now, agent)
 	}
 }

@@ -176,6 +176,7 @@ func (p *Planner) expire(now step.Time) {
 func (p *Planner) forget(now step.Time, c *place) {
 	p.orphan(now, c)
 	p.detach(now, c)
+	p.retireFromGossip(c)
 	for _, b := range c.backups {
 		b.shadows--
 	}
