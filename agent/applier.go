@@ -41,8 +41,6 @@ type applier struct {
 
 	mu    sync.Mutex
 	queue []activation // guarded by mu
-	index uint32       // agent index plus one, to be saved; guarded by mu
-	saved uint32       // the index on disk; only run uses the field
 }
 
 // activation is a pointer to be applied.
@@ -72,14 +70,6 @@ func (p *applier) add(act activation) {
 	p.signal()
 }
 
-// saveIndex queues the agent index, plus one, to be written.
-func (p *applier) saveIndex(index uint32) {
-	p.mu.Lock()
-	p.index = index
-	p.mu.Unlock()
-	p.signal()
-}
-
 func (p *applier) signal() {
 	select {
 	case p.wake <- struct{}{}:
@@ -98,18 +88,11 @@ func (p *applier) run(ctx context.Context) {
 		}
 		p.mu.Lock()
 		batch := p.queue
-		index := p.index
 		p.queue = nil
 		p.mu.Unlock()
 		batch = p.verified(batch)
 		if len(batch) > 0 {
 			p.apply(ctx, batch)
-		}
-		if index != p.saved {
-			if err := p.state.saveIndex(index); err != nil {
-				p.log.Warn("agent index not saved", "error", err)
-			}
-			p.saved = index
 		}
 	}
 }

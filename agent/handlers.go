@@ -59,9 +59,6 @@ func (a *Agent) observe(o step.Output) {
 		parent, _ := a.node.Parent()
 		a.log.Info("attached", "parent", parent.Name)
 		a.trouble.attached()
-		if index, ok := a.node.Index(); ok {
-			a.applier.saveIndex(index + 1)
-		}
 	case step.OpDuplicate:
 		a.metrics.duplicates.Inc()
 	case step.OpSuspect:

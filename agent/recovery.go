@@ -30,7 +30,6 @@ func (a *Agent) recover(advertise string) error {
 		CacheLimit: a.cfg.CacheLimit,
 		Seeds:      tree.Rendezvous(a.Name(), a.cfg.Coordinators),
 		Verifier:   a.cfg.Identity.Policy,
-		Index:      remembered.index,
 		Seed:       rand.Uint64(),
 	})
 	if err := a.shards.Prune(partialAge); err != nil {

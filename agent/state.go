@@ -25,7 +25,6 @@ type state struct{ db *embeddb.DB }
 // Keys of the database. A config's row has the key configTag followed by the name.
 const (
 	configTag    = 'c'
-	indexKey     = "i"
 	watermarkKey = "w"
 )
 
@@ -184,7 +183,6 @@ func readCommitted(txn *badger.Txn, key []byte) (committed, error) {
 type remembered struct {
 	rows      []committed
 	watermark uint64
-	index     uint32 // agent index plus one; 0: no index was saved
 }
 
 // load reads the database.
@@ -196,11 +194,6 @@ func (s *state) load() (remembered, error) {
 			return err
 		}
 		r.watermark = binary.BigEndian.Uint64(watermark)
-		index, err := getOptional(txn, indexKey, 4)
-		if err != nil {
-			return err
-		}
-		r.index = binary.BigEndian.Uint32(index)
 		return embeddb.Scan(txn, []byte{configTag}, nil, false, r.add)
 	})
 	if err != nil {
@@ -233,11 +226,4 @@ func getOptional(txn *badger.Txn, key string, size int) ([]byte, error) {
 		err = fmt.Errorf("%w: %q has %d bytes", embeddb.ErrCorrupt, key, len(raw))
 	}
 	return raw, err
-}
-
-// saveIndex writes the agent index, plus one.
-func (s *state) saveIndex(index uint32) error {
-	return s.db.Write(func(txn *badger.Txn) error {
-		return embeddb.Put(txn, []byte(indexKey), binary.BigEndian.AppendUint32(nil, index))
-	})
 }

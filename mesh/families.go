@@ -83,11 +83,22 @@ func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
 	}
 	if n.root != nil {
 		before := n.root.planner.Changes()
-		n.root.planner.ReconcileRoot(now, own)
+		if n.root.planner.ReconcileRoot(now, own) {
+			n.adoptAgain(now)
+		}
 		return n.root.reportCorrected(before, out)
 	}
 	n.families.add(now, wire.Family{Parent: n.up.index - 1, Children: own})
 	return out
+}
+
+// adoptAgain tells the planner of all agents among the root's children.
+func (n *Node) adoptAgain(now step.Time) {
+	for i := range n.children {
+		if n.children[i].role == wire.RoleAgent {
+			n.root.planner.AdoptRoot(now, n.children[i].member)
+		}
+	}
 }
 
 // onFamilies handles lists of children from below. A root corrects its planner by the lists, and asks

@@ -36,8 +36,6 @@ type Config struct {
 	CacheLimit int64
 	// Verifier checks every pointer and head that comes from a peer.
 	Verifier Verifier
-	// Index is the node's former agent index, plus one; 0 for a new agent.
-	Index uint32
 	// Arrangement is the way in which shards are exchanged. The zero value is the best known.
 	Arrangement Arrangement
 	// Seed seeds the node's random source, which spreads delays.

@@ -445,6 +445,7 @@ func attachedMessage(a arguments) wire.Message {
 
 func join(a arguments) wire.Message {
 	return &wire.Join{
+		Index:       uint32(a.number("again")),
 		Avoid:       a.list("avoids"),
 		Description: wire.Description{Addr: a.text("peer", "") + ":1", Relay: true},
 		Accuse:      a.text("accuses", ""),

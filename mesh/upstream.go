@@ -28,7 +28,7 @@ type upstream struct {
 	seedPeer step.PeerID // link to the placing coordinator; 0 for none
 	parent   step.PeerID // link to the parent; 0 for none
 	place    wire.Placement
-	index    uint32   // the node's index, plus one; 0 before the node has an index
+	index    uint32   // the node's index, plus one; 0 before the node has an index. Each start has another
 	path     []uint32 // indices of the agents between the root and the node, the topmost first
 	told     []uint32 // the path that the children were told
 	avoid    []string // parents that were left or lost since a head last agreed, newest last
@@ -69,7 +69,6 @@ func newUpstream(cfg *Config, p peers, known *pointers, j jitter, attachment fun
 		pointers:   known,
 		jitter:     j,
 		attachment: attachment,
-		index:      cfg.Index,
 		wakeAt:     step.Never,
 		lagAt:      step.Never,
 		hintedAt:   -hintPause,

@@ -35,9 +35,8 @@ func TakeCensus(now step.Time, p *Planner, q *Quarantine, candidates []Candidate
 	}
 	for _, key := range q.sorted() {
 		entry := q.cases[key].Quarantined
-		if agent := p.places[key.index]; agent != nil {
-			c.SetAudience(&entry, agent.Subscriptions)
-		}
+		entry.Index = key.agent.index
+		c.SetAudience(&entry, key.agent.Subscriptions)
 		entry.Millis = uint64((now - q.cases[key].since) / 1e6)
 		c.Quarantined = append(c.Quarantined, entry)
 	}

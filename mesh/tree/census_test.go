@@ -95,7 +95,7 @@ func TestSubscriptionsBeyondTheLimitOfACensusCountAsEverything(t *testing.T) {
 func TestTruthAQuarantineIsForOneConfig(t *testing.T) {
 	p, q := subscribers(t, "db", "")
 	for index := range uint32(2) {
-		q.confine(0, caseKey{index, "db"}, fmt.Sprint("agent-", index), 1, "check", nil)
+		q.confine(0, caseKey{p.places[index], "db"}, fmt.Sprint("agent-", index), 1, "check", nil)
 	}
 	waves := []Candidate{
 		{&record.Pointer{Config: "db", Epoch: 9, Wave: record.Wave{Share: record.WholeFleet}}, 5},

@@ -116,7 +116,7 @@ func TestTruthARestartIsNoClone(t *testing.T) {
 			p.LeaveRoot(p.now, placement.Index)
 		}
 	}
-	if got := p.TakeClones(); len(got) != 0 || clones(p) != nil || len(p.places[0].others) > maxInstances || present(t, p, q) != 1 {
+	if got := p.TakeClones(); len(got) != 0 || clones(p) != nil || len(p.places[p.byName["h"]].others) > maxInstances || present(t, p, q) != 1 {
 		t.Errorf("clones %v, %v", got, clones(p))
 	}
 }

@@ -38,7 +38,7 @@ type place struct {
 
 	doubted  step.Time // until then the agent gets no children
 	confined bool      // in quarantine
-	accuser  uint32    // index of the accusing agent, plus 1; 0 for none
+	accuser  *place    // the agent that accused this one; nil for none
 
 	// others are the instances of the agent's identity before the present one, the oldest first.
 	others   []instance
@@ -56,7 +56,7 @@ func (c *place) location() wire.Location { return wire.Location{Name: c.name, Ad
 func (c *place) zone() string { return c.Labels[wire.ZoneLabel] }
 
 // eligible reports whether the agent may have children.
-func (c *place) eligible() bool { return c.Relay && !c.confined && c.accuser == 0 }
+func (c *place) eligible() bool { return c.Relay && !c.confined && c.accuser == nil }
 
 // attached reports whether the agent has a path to the root.
 func (c *place) attached() bool { return c.branch != nil }

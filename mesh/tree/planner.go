@@ -141,6 +141,15 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, error) {
 	if index, ok := p.byName[name]; ok {
 		agent := p.places[index]
+		if join.Index != index+1 {
+			// Another process has the identity now. What the process before has acknowledged, this one
+			// may not have.
+			next, err := p.indexFor(join)
+			if err != nil {
+				return nil, err
+			}
+			p.renumber(agent, next)
+		}
 		p.countFlap(now, agent)
 		p.replace(now, agent, join.Description)
 		p.describe(agent, join.Description)
@@ -149,13 +158,9 @@ func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, er
 	if len(p.places) >= p.cfg.MaxAgents {
 		return nil, fmt.Errorf("%w: it has %d agents", ErrFull, len(p.places))
 	}
-	index := join.Index - 1
-	if join.Index == 0 || !p.mayKeepIndex(index) {
-		var err error
-		index, err = p.indices.take()
-		if err != nil {
-			return nil, err
-		}
+	index, err := p.indexFor(join)
+	if err != nil {
+		return nil, err
 	}
 	agent := &place{index: index, name: name, since: now}
 	p.places[agent.index] = agent
@@ -163,6 +168,32 @@ func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, er
 	p.describe(agent, join.Description)
 	return agent, nil
 }
+
+// indexFor returns the index for an agent that joins: the index that the agent has, or a new one.
+func (p *Planner) indexFor(join *wire.Join) (uint32, error) {
+	if join.Index > 0 && p.mayKeepIndex(join.Index-1) {
+		return join.Index - 1, nil
+	}
+	return p.indices.take()
+}
+
+// renumber gives a known agent another index.
+func (p *Planner) renumber(agent *place, index uint32) {
+	attached := agent.attached()
+	if attached {
+		p.tally.remove(agent)
+	}
+	delete(p.places, agent.index)
+	agent.index = index
+	p.places[index] = agent
+	p.byName[agent.name] = index
+	if attached {
+		p.tally.add(agent)
+	}
+}
+
+// knows reports whether an agent has a place. An agent that was forgotten has none.
+func (p *Planner) knows(agent *place) bool { return p.places[agent.index] == agent }
 
 // mayKeepIndex reports whether a joining agent may keep an index that the agent already
 // has: no other agent has the index, and this planner will give the index to no other.
@@ -280,12 +311,17 @@ func (p *Planner) Adopt(now step.Time, m wire.Member, parent uint32) {
 func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	p.now = now
 	agent := p.places[m.Index]
-	other, known := p.byName[m.Name]
-	if agent != nil && agent.name != m.Name || known && other != m.Index {
+	if agent != nil && agent.name != m.Name {
 		p.displace(now, m.Index)
 		return
 	}
-	if agent == nil {
+	other, known := p.byName[m.Name]
+	switch {
+	case known && agent == nil: // another process has the identity, or the report is old and is corrected
+		agent = p.places[other]
+		p.renumber(agent, m.Index)
+		p.indices.skip(m.Index)
+	case agent == nil:
 		if len(p.places) >= p.cfg.MaxAgents || m.Name == "" {
 			return
 		}
@@ -413,8 +449,8 @@ func (p *Planner) Agents() []AgentPlace {
 		if a.parent != nil {
 			out.Parent = a.parent.name
 		}
-		if a.accuser != 0 {
-			out.Accuser = p.Name(a.accuser - 1)
+		if a.accuser != nil {
+			out.Accuser = a.accuser.name
 		}
 		agents = append(agents, out)
 	}

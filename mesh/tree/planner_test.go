@@ -49,6 +49,9 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 				Labels:        map[string]string{"rack": fmt.Sprint(rapid.IntRange(0, 2).Draw(t, "rack"))},
 				Subscriptions: wire.Subscriptions(rapid.SampledFrom([]string{"", "a/", "b/"}).Draw(t, "subscriptions")),
 			}}
+			if had, ok := index[name]; ok {
+				join.Index = had + 1
+			}
 			if m.present[name] {
 				join.Avoid = []string{m.parent[name]}
 			}
@@ -336,7 +339,8 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 	if late.Parent.Name == "b" {
 		t.Error("the place of one that left a second ago was given to another")
 	}
-	if back, _ := p.Join(step.Time(3*time.Second), "c", join); back.Parent.Name != "b" || back.Index != 2 {
+	again := &wire.Join{Index: 3, Description: join.Description}
+	if back, _ := p.Join(step.Time(3*time.Second), "c", again); back.Parent.Name != "b" || back.Index != 2 {
 		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
 	}
 	p.Leave(step.Time(4*time.Second), 2, 1)
@@ -351,7 +355,11 @@ func relay(addr string) wire.Description { return wire.Description{Addr: addr, R
 // join has an agent join, and its parent report it.
 func join(t testing.TB, p *Planner, now step.Time, name string, avoid ...string) wire.Placement {
 	t.Helper()
-	placed, err := p.Join(now, name, &wire.Join{Avoid: avoid, Description: relay(name)})
+	again := &wire.Join{Avoid: avoid, Description: relay(name)}
+	if index, known := p.byName[name]; known {
+		again.Index = index + 1
+	}
+	placed, err := p.Join(now, name, again)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,7 +402,8 @@ func TestOnlyStaysOfFewCountAsFlaps(t *testing.T) {
 	now := step.Time(0)
 	for range 5 {
 		for i := range agents {
-			if _, err := p.Join(now, fmt.Sprint(i), &wire.Join{Description: relay("x")}); err != nil {
+			again := &wire.Join{Index: p.byName[fmt.Sprint(i)] + 1, Description: relay("x")}
+			if _, err := p.Join(now, fmt.Sprint(i), again); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -652,10 +661,30 @@ func TestTruthTwoAgentsDoNotKeepOneIndex(t *testing.T) {
 	if len(indices) != 3 {
 		t.Errorf("indices %v", indices)
 	}
-	// An agent that is known by another index comes with the old one.
-	p.Adopt(0, wire.Member{Index: given.Index, Name: "new", Description: relay("new")}, 0)
-	if got := p.TakeDisplaced(); !slices.Equal(got, []uint32{given.Index}) || p.Placed() != 3 {
-		t.Errorf("displaced %v; %d count", got, p.Placed())
+	// The process of an agent was replaced: it comes with another index.
+	p.Adopt(0, wire.Member{Index: 99, Name: "new", Description: relay("new")}, 0)
+	if got := p.TakeDisplaced(); len(got) != 0 || p.byName["new"] != 99 || p.Placed() != 3 {
+		t.Errorf("displaced %v; the agent has index %d; %d count", got, p.byName["new"], p.Placed())
+	}
+}
+
+// What a process has acknowledged says nothing of the next process with the identity: it may have
+// lost its disk, or subscribe to something else. So it gets another index.
+func TestTruthAnotherProcessHasAnotherIndex(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 4, Indices: 1000})
+	q := NewQuarantine(p)
+	first := join(t, p, 0, "host")
+	q.confine(0, caseKey{p.places[first.Index], "db"}, "host", 1, "check", nil)
+	again := join(t, p, 0, "host")
+	if again.Index != first.Index {
+		t.Errorf("a process that joins again has index %d, then %d", first.Index, again.Index)
+	}
+	next, err := p.Join(0, "host", &wire.Join{Description: relay("host")})
+	if err != nil || next.Index == first.Index || p.tally.present.Contains(first.Index) || !p.tally.present.Contains(next.Index) {
+		t.Errorf("the next process has index %d after %d: %v", next.Index, first.Index, err)
+	}
+	if c := TakeCensus(0, p, q, nil); len(c.Quarantined) != 1 || c.Quarantined[0].Index != next.Index || c.Agents != 1 {
+		t.Errorf("census: %+v", c)
 	}
 }
 

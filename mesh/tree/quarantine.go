@@ -41,12 +41,12 @@ type Quarantine struct {
 
 // caseKey identifies a quarantine: an agent can be in quarantine for several configs.
 type caseKey struct {
-	index  uint32
+	agent  *place
 	config string
 }
 
 func compareCases(a, b caseKey) int {
-	return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.config, b.config))
+	return cmp.Or(cmp.Compare(a.agent.index, b.agent.index), cmp.Compare(a.config, b.config))
 }
 
 type quarantineCase struct {
@@ -108,8 +108,8 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 	}
 	var changes []Change
 	for _, f := range e.Failures {
-		key := caseKey{f.Agent, e.Config}
-		if q.cases[key] == nil && f.Attempts >= QuarantineAfter+q.pardons[key] {
+		key := caseKey{q.planner.places[f.Agent], e.Config}
+		if key.agent != nil && q.cases[key] == nil && f.Attempts >= QuarantineAfter+q.pardons[key] {
 			changes = q.confine(now, key, f.Name, e.Position, f.Reason, changes)
 		}
 	}
@@ -123,8 +123,8 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 // endPardons ends the pardons of agents that applied the pointer, and of agents without a place.
 func (q *Quarantine) endPardons(e *wire.AckEntry) {
 	maps.DeleteFunc(q.pardons, func(key caseKey, _ uint32) bool {
-		applied := key.config == e.Config && e.Applied.Contains(key.index)
-		return applied || q.planner.places[key.index] == nil
+		applied := key.config == e.Config && e.Applied.Contains(key.agent.index)
+		return applied || !q.planner.knows(key.agent)
 	})
 }
 
@@ -132,7 +132,7 @@ func (q *Quarantine) endPardons(e *wire.AckEntry) {
 func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
 	var keys []caseKey
 	for key, c := range q.cases {
-		if key.config == e.Config && e.Position >= c.Position && e.Applied.Contains(key.index) {
+		if key.config == e.Config && e.Position >= c.Position && e.Applied.Contains(key.agent.index) {
 			keys = append(keys, key)
 		}
 	}
@@ -143,12 +143,12 @@ func (q *Quarantine) healed(e *wire.AckEntry) []caseKey {
 func (q *Quarantine) confine(
 	now step.Time, key caseKey, name string, at record.Position, reason string, changes []Change,
 ) []Change {
-	if len(q.cases) >= wire.MaxQuarantined || q.planner.places[key.index] == nil {
+	if len(q.cases) >= wire.MaxQuarantined {
 		return changes
 	}
 	q.cases[key] = &quarantineCase{
 		Quarantined: wire.Quarantined{
-			Index:    key.index,
+			Index:    key.agent.index,
 			Name:     name,
 			Config:   key.config,
 			Position: at,
@@ -156,7 +156,7 @@ func (q *Quarantine) confine(
 		},
 		since: now,
 	}
-	q.planner.confine(key.index, true)
+	q.planner.confine(key.agent, true)
 	return append(changes, Change{Agent: name, Config: key.config, Reason: reason})
 }
 
@@ -165,9 +165,9 @@ func (q *Quarantine) release(key caseKey, changes []Change) []Change {
 	delete(q.cases, key)
 	forAnother := false // the agent is in quarantine for another config too
 	for other := range q.cases {
-		forAnother = forAnother || other.index == key.index
+		forAnother = forAnother || other.agent == key.agent
 	}
-	q.planner.confine(key.index, forAnother)
+	q.planner.confine(key.agent, forAnother)
 	return append(changes, Change{Agent: name, Config: key.config, Released: true})
 }
 
@@ -200,7 +200,7 @@ func (q *Quarantine) Wake(now step.Time) []Change {
 		}
 	}
 	for _, key := range q.sorted() {
-		if c := q.planner.places[key.index]; c == nil || c.parent == nil || c.gone {
+		if c := key.agent; !q.planner.knows(c) || c.parent == nil || c.gone {
 			changes = q.release(key, changes)
 		}
 	}
@@ -224,7 +224,7 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 	}
 	slices.Sort(silent)
 	for _, index := range silent {
-		key := caseKey{index, check.config}
+		key := caseKey{q.planner.places[index], check.config}
 		if q.cases[key] == nil {
 			changes = q.confine(now, key, q.planner.Name(index), check.position, "silent", changes)
 		}
@@ -236,8 +236,8 @@ func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers
 // quarantine for an earlier pointer of the config.
 func (q *Quarantine) countExcused(candidate Candidate, w *wave) {
 	for key, held := range q.cases {
-		c := q.planner.places[key.index]
-		if c != nil && c.attached() && held.Excuses(candidate.Pointer.Config, candidate.Since) {
+		c := key.agent
+		if c.attached() && held.Excuses(candidate.Pointer.Config, candidate.Since) {
 			w.count(c, 1)
 		}
 	}

@@ -15,32 +15,30 @@ func (p *Planner) Accuse(accuser uint32, name string) {
 // and the number of suspects is limited: past the limit the earliest is pardoned.
 func (p *Planner) suspect(accuser *place, name string) {
 	index, known := p.byName[name]
-	if !known || name == accuser.name || p.places[index].accuser != 0 {
+	if !known || name == accuser.name || p.places[index].accuser != nil {
 		return
 	}
-	earlier := func(s *place) bool { return s.accuser == accuser.index+1 }
+	earlier := func(s *place) bool { return s.accuser == accuser }
 	if i := slices.IndexFunc(p.suspects, earlier); i >= 0 {
 		p.pardon(i)
 	}
 	if len(p.suspects) >= max(minSuspects, len(p.places)/suspectShare) {
 		p.pardon(0)
 	}
-	p.places[index].accuser = accuser.index + 1
+	p.places[index].accuser = accuser
 	p.suspects = append(p.suspects, p.places[index])
 }
 
 func (p *Planner) pardon(i int) {
 	s := p.suspects[i]
 	p.suspects = slices.Delete(p.suspects, i, i+1)
-	s.accuser = 0
+	s.accuser = nil
 	p.offer(s)
 }
 
 // confine takes relay duty from an agent, or gives relay duty back. The agent keeps its
 // children: an agent that can't apply a version can still relay the version.
-func (p *Planner) confine(index uint32, confined bool) {
-	if c := p.places[index]; c != nil {
-		c.confined = confined
-		p.offer(c)
-	}
+func (p *Planner) confine(c *place, confined bool) {
+	c.confined = confined
+	p.offer(c)
 }

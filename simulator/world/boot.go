@@ -67,7 +67,6 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 			Instance: uint64(i)<<32 | uint64(h.boots) + 1,
 		},
 		Verifier:    w.signer,
-		Index:       h.disk.index,
 		Arrangement: w.cfg.Arrangement,
 		Seed:        w.cfg.Seed<<24 ^ uint64(i)<<8 ^ uint64(h.boots),
 	}

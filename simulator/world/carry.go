@@ -51,10 +51,6 @@ func (w *World) carryOut(i int32, o *step.Output) {
 	case step.OpAccepted:
 		p := &o.Pointer.Announcement.Pointer
 		w.notifyVerified(Applied{Host: i, At: w.ready, Config: p.Config, Epoch: p.Epoch})
-	case step.OpAttached:
-		if index, ok := w.hosts[i].node.Index(); ok && !w.IsCoordinator(i) {
-			w.hosts[i].disk.index = index + 1
-		}
 	}
 	if w.trace != nil {
 		w.traceOutput(i, o)

@@ -111,6 +111,7 @@ func (w *World) clone(i int32) (clone int32, ok bool) {
 		h.disk.held = maps.Clone(like.disk.held)
 		h.disk.spoiled = maps.Clone(like.disk.spoiled)
 		h.disk.partial = nil
+		h.like = i
 		w.Start(int32(c))
 		return int32(c), true
 	}
@@ -129,6 +130,9 @@ func (w *World) own(i int32) {
 	if !slices.Contains(w.owners[key], i) {
 		w.owners[key] = append(w.owners[key], i)
 	}
+	if h.like > 0 && !slices.Contains(w.owners[key], h.like) {
+		w.owners[key] = append(w.owners[key], h.like) // the clone has what that agent applied on its disk
+	}
 }
 
 // indexKey is an agent's index in a region.
@@ -137,7 +141,8 @@ type indexKey struct {
 	index  uint32
 }
 
-// Owners returns the agents that had an index in a region: one, and its clones.
+// Owners returns the agents that had an index in a region: one, or a clone and the agent that it is
+// like.
 func (w *World) Owners(region string, index uint32) []int32 {
 	return w.owners[indexKey{int16(w.cfg.Network.Matrix.Index(region)), index}]
 }

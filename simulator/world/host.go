@@ -51,6 +51,7 @@ type Host struct {
 	// store is what a leader writes to; nil in other hosts.
 	store *store
 	// owns is the agent's newest index, plus one.
+	like    int32 // of a clone: the agent that it is like
 	owns    uint32
 	traffic Traffic
 }
