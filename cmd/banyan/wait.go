@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"banyan/coordinator/api"
+	"banyan/rollout"
+)
+
+func waitFlag(cmd *cobra.Command, wait *time.Duration) {
+	cmd.Flags().DurationVar(wait, "wait", 30*time.Second,
+		"`TIME` to wait until every agent has applied; 0 for not at all")
+	notNegative(cmd.Flags(), "wait")
+}
+
+// awaited is what waitApplied waits for.
+type awaited struct {
+	versions map[string]uint64 // that must be live, by region
+	gates    rollout.Gates     // say how many hosts need not be heard of
+	wait     time.Duration     // maximum time; 0 for one look
+}
+
+// settled reports whether a region has done what is awaited: every agent in its tree has applied
+// the pointer, and enough of its hosts are in the tree; or another version has replaced the awaited.
+func (w awaited) settled(r api.RegionStatus) bool {
+	if w.replaced(r) {
+		return true
+	}
+	heard := !r.Unreachable && r.Unheard <= w.gates.Tolerated(r.Hosts)
+	return heard && r.Applied >= uint64(r.Agents) && r.Failed == 0
+}
+
+// replaced reports whether another version than the awaited one is live in a region.
+func (w awaited) replaced(r api.RegionStatus) bool { return r.Version != w.versions[r.Region] }
+
+// waitApplied polls until every region has settled. It returns an error if no host has applied
+// anything.
+func (a *app) waitApplied(
+	ctx context.Context, client *api.Client, config string, w awaited,
+) ([]api.RegionStatus, error) {
+	defer a.progressDone()
+	deadline := time.Now().Add(w.wait)
+	for {
+		s, err := client.ConfigStatus(ctx, config)
+		if err != nil {
+			return nil, err
+		}
+		var regions []api.RegionStatus
+		var applied uint64
+		hosts := 0
+		complete := true
+		for _, r := range s.Regions {
+			if _, waits := w.versions[r.Region]; !waits {
+				continue
+			}
+			regions = append(regions, r)
+			applied += r.Applied
+			hosts += r.Hosts
+			complete = complete && w.settled(r)
+		}
+		switch {
+		case w.wait == 0:
+			return regions, nil
+		case complete && applied == 0 && len(regions) > 0 && !slices.ContainsFunc(regions, w.replaced):
+			return regions, nobody(config, hosts)
+		case complete:
+			return regions, nil
+		case time.Now().After(deadline):
+			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s%s",
+				errTimedOut, applied, hosts, config, rounded(w.wait), missing(regions))
+			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
+		}
+		a.progress("%d of %d hosts%s", applied, hosts, missing(regions))
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return regions, ctx.Err()
+		}
+	}
+}
+
+// nobody returns the error of a pointer that moved and that no host follows.
+func nobody(config string, hosts int) error {
+	err := fmt.Errorf("%w: no host is known to run what the pointer of %s says", errNobody, config)
+	if hosts == 0 {
+		return withHint(err, "no host that subscribes to it has ever attached; hosts take it up when they do")
+	}
+	return withHint(err, "hosts take it up when they are back; 'banyan agents --all' shows who is missing")
+}
