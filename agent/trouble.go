@@ -39,6 +39,8 @@ var causes = []cause{
 		"this host and the coordinator do not trust each other: its identity may be of another fleet, or expired; issue it again (banyan cert agent)"},
 	{"identity", []string{"identity refused", "certificate has expired", "certificate required", "not yet valid"},
 		"the coordinator does not accept the identity of this host: issue it again (banyan cert agent), and check the clocks"},
+	{"protocol", []string{"no application protocol"},
+		"this build and the coordinator's speak no common version of the protocol: update the older of the two"},
 	{"region", []string{"serves region", "is of region"},
 		"the identity of this host is of another region: check --join, or issue an identity of that region (banyan cert agent)"},
 	{"busy", []string{"too many join at once", "no place at the moment"},

@@ -75,14 +75,15 @@ func TestAnAgentSaysWhyItIsAlone(t *testing.T) {
 
 func TestReasonsHaveCauses(t *testing.T) {
 	for reason, want := range map[string]string{
-		"join refused: this coordinator serves region us":                  "region",
-		"join refused: too many join at once":                              "busy",
-		"join refused: there is no place at the moment: no relay has room": "busy",
-		"join refused: the tree is full: it has 131072 agents":             "full",
-		"join refused: something else":                                     "refused",
-		"coordinator unreachable: timeout: no recent network activity":     "unreachable",
-		"coordinator unreachable: dial \"x:1\": lookup x: no such host":    "name",
-		"coordinator unreachable: tls: bad certificate":                    "authority",
+		"join refused: this coordinator serves region us":                                    "region",
+		"join refused: too many join at once":                                                "busy",
+		"join refused: there is no place at the moment: no relay has room":                   "busy",
+		"join refused: the tree is full: it has 131072 agents":                               "full",
+		"join refused: something else":                                                       "refused",
+		"coordinator unreachable: timeout: no recent network activity":                       "unreachable",
+		"coordinator unreachable: dial \"x:1\": lookup x: no such host":                      "name",
+		"coordinator unreachable: tls: bad certificate":                                      "authority",
+		"coordinator unreachable: CRYPTO_ERROR 0x178 (remote): tls: no application protocol": "protocol",
 		"coordinator lost":                 "unreachable",
 		"timed out":                        "unreachable",
 		"another agent has the same index": "other",

@@ -14,8 +14,10 @@ import (
 	"banyan/transport/identity"
 )
 
-// ALPN is the protocol name that peers negotiate.
-const ALPN = "banyan/1"
+// Protocols are the versions of the protocol that this build speaks, the best first. They are ALPN
+// names (RFC 7301): two peers speak the best version that both know, and the TLS handshake fails if
+// there is none. docs/protocol.md says when a change needs a new version.
+var Protocols = []string{"banyan/1"}
 
 // Config says how an endpoint is opened. Listen and Identity are required.
 type Config struct {
@@ -27,6 +29,9 @@ type Config struct {
 	KeepAlive time.Duration
 	// IdleTimeout is the time after which a silent link ends; default 5 s.
 	IdleTimeout time.Duration
+	// Protocols are the versions of the protocol that the process speaks, the best first; default
+	// the versions of this build.
+	Protocols []string
 	// Limits are the rates of bodies and shards over all links together; default none.
 	Limits *Limits
 	// PacketConn is used instead of binding Listen, if it is set. The endpoint closes it.
@@ -55,6 +60,9 @@ func Open(cfg Config) (*Endpoint, error) {
 	if cfg.IdleTimeout == 0 {
 		cfg.IdleTimeout = defaultIdleTimeout
 	}
+	if cfg.Protocols == nil {
+		cfg.Protocols = Protocols
+	}
 	conn := cfg.PacketConn
 	if conn == nil {
 		var err error
@@ -72,7 +80,7 @@ func Open(cfg Config) (*Endpoint, error) {
 	}
 	resetKey := quic.StatelessResetKey(key)
 	e.quic = &quic.Transport{Conn: conn, StatelessResetKey: &resetKey}
-	listener, err := e.quic.Listen(cfg.Identity.ServerTLS(ALPN), e.quicConfig())
+	listener, err := e.quic.Listen(cfg.Identity.ServerTLS(cfg.Protocols...), e.quicConfig())
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("listen on %s: %w", cfg.Listen, err)
@@ -126,7 +134,7 @@ func (e *Endpoint) Dial(ctx context.Context, address string) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %q: %w", address, err)
 	}
-	conn, err := e.quic.Dial(ctx, addr, e.cfg.Identity.ClientTLS(ALPN), e.quicConfig())
+	conn, err := e.quic.Dial(ctx, addr, e.cfg.Identity.ClientTLS(e.cfg.Protocols...), e.quicConfig())
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}

@@ -68,6 +68,9 @@ func (l *Link) Identity() identity.Identity { return l.id }
 // RemoteAddr is the address of the peer.
 func (l *Link) RemoteAddr() string { return l.conn.RemoteAddr().String() }
 
+// Protocol is the version of the protocol that the two peers speak.
+func (l *Link) Protocol() string { return l.conn.ConnectionState().TLS.NegotiatedProtocol }
+
 // Close ends the link and sends the reason to the peer.
 func (l *Link) Close(reason string) { l.conn.CloseWithError(closeNormal, reason) }
 
@@ -194,7 +197,7 @@ func (l *Link) messages(ctx context.Context, open func(), fn func(wire.Message))
 	}, fn)
 }
 
-// readMessages calls fn for each message in r. It calls pace with the size of each message
+// readMessages calls fn for each message in r, and skips messages that need not be known. It calls pace with the size of each message
 // before it reads the message; pace may wait.
 func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Message)) error {
 	var header [4]byte
@@ -218,10 +221,13 @@ func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Messa
 			return err
 		}
 		m, err := wire.DecodeMessage(body)
-		if err != nil {
+		switch {
+		case errors.Is(err, wire.ErrUnknown): // of a later build
+		case err != nil:
 			return err
+		default:
+			fn(m)
 		}
-		fn(m)
 		if cap(body) > keptBuffer {
 			body = nil
 		}

@@ -131,7 +131,7 @@ func TestStrangersAndClientsAreTurnedAway(t *testing.T) {
 		}
 		cancel()
 	}
-	plain := f.bundle(identity.RoleAgent, "plain").ClientTLS(ALPN)
+	plain := f.bundle(identity.RoleAgent, "plain").ClientTLS(Protocols...)
 	plain.Certificates = nil
 	conn, err := quic.DialAddr(t.Context(), server.Addr().String(), plain, nil)
 	if err == nil {
@@ -239,6 +239,62 @@ func TestARequestThatWasGivenUpIsForgotten(t *testing.T) {
 		if len(d.requests) != 0 {
 			t.Fatal("the request is kept")
 		}
+	}
+}
+
+// Two builds speak the best version that both know. A build that knows no version of the other is
+// told so.
+func TestPeersAgreeOnAVersionOfTheProtocol(t *testing.T) {
+	f := newFixture(t)
+	speaks := func(role identity.Role, name string, protocols ...string) *Endpoint {
+		e, err := Open(Config{Listen: "127.0.0.1:0", Identity: f.bundle(role, name), Protocols: protocols})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	server := speaks(identity.RoleCoordinator, "b", "banyan/3", "banyan/2")
+	go func() {
+		for {
+			if _, err := server.Accept(t.Context()); err != nil {
+				return
+			}
+		}
+	}()
+	for name, want := range map[string]string{"older": "banyan/2", "newer": "banyan/3", "oldest": ""} {
+		protocols := map[string][]string{
+			"older":  {"banyan/2", "banyan/1"},
+			"newer":  {"banyan/4", "banyan/3", "banyan/2"},
+			"oldest": {"banyan/1"},
+		}[name]
+		l, err := speaks(identity.RoleAgent, name, protocols...).Dial(t.Context(), server.Addr().String())
+		switch {
+		case want == "" && (err == nil || !strings.Contains(err.Error(), "no application protocol")):
+			t.Errorf("%s: dialed with %v", name, err)
+		case want != "" && (err != nil || l.Protocol() != want):
+			t.Errorf("%s: %v, want the protocol %s", name, err, want)
+		}
+	}
+}
+
+// A message of a later build is skipped if its tag says that it may be, and ends the link otherwise.
+func TestMessagesOfALaterBuildAreSkipped(t *testing.T) {
+	known, err := frame(&wire.CatchUp{Since: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(tag byte) (got int, err error) {
+		stream := append([]byte{0, 0, 0, 2, tag, 0xa0}, known...)
+		pace := func(int) error { return nil }
+		err = readMessages(bufio.NewReader(bytes.NewReader(stream)), pace, func(wire.Message) { got++ })
+		return got, err
+	}
+	if got, err := read(200); got != 1 || !errors.Is(err, io.EOF) {
+		t.Errorf("after a message that may be skipped: %d read, %v", got, err)
+	}
+	if got, err := read(100); got != 0 || !errors.Is(err, wire.ErrMalformed) {
+		t.Errorf("after a message that must be known: %d read, %v", got, err)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // is encoded as one byte, the tag of its type, and a CBOR map.
 //
 // A new message needs three things: a type with the methods of this interface, an entry in
-// the table of decoders, and a case in the dispatch of mesh.Node (mesh/node.go).
+// the table of decoders, and a case in the dispatch of mesh.Node (mesh/node.go). Older builds must
+// be able to skip the message, or a new version of the protocol has it: docs/protocol.md.
 type Message interface {
 	// tag returns the first byte of the encoding.
 	tag() byte
@@ -60,8 +61,17 @@ var decoders = [...]func(data []byte) (Message, error){
 	29: decode[Displaced],
 }
 
-// ErrMalformed is wrapped by every error about bytes that are not a valid message.
-var ErrMalformed = errors.New("malformed message")
+// firstOptional is the first tag of the messages that a node may skip if it does not know them. A
+// node must know every message with a tag below: such a message is sent only over links of a
+// version of the protocol that has it.
+const firstOptional = 128
+
+var (
+	// ErrMalformed is wrapped by every error about bytes that are not a valid message.
+	ErrMalformed = errors.New("malformed message")
+	// ErrUnknown is wrapped by the error about a message that this build does not know and may skip.
+	ErrUnknown = errors.New("unknown message")
+)
 
 var (
 	encoder = must(cbor.CoreDetEncOptions().EncMode())
@@ -99,12 +109,16 @@ func AppendMessage(b []byte, m Message) ([]byte, error) {
 }
 
 // DecodeMessage decodes what AppendMessage encoded, and checks the limits of the
-// message. The message does not alias b. Every error wraps ErrMalformed.
+// message. The message does not alias b. Keys that this build does not know are skipped. Every error
+// wraps ErrMalformed, or ErrUnknown if the message may be skipped.
 func DecodeMessage(b []byte) (Message, error) {
 	if len(b) == 0 || len(b) > MaxMessage {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
 	}
 	tag := int(b[0])
+	if tag >= firstOptional {
+		return nil, fmt.Errorf("%w: tag %d", ErrUnknown, tag)
+	}
 	if tag >= len(decoders) || decoders[tag] == nil {
 		return nil, fmt.Errorf("%w: unknown tag %d", ErrMalformed, tag)
 	}

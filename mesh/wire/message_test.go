@@ -245,10 +245,21 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 }
 
 func TestBytesThatAreNoMessageAreRefused(t *testing.T) {
-	for _, b := range [][]byte{nil, {0}, {byte(len(decoders))}, {255}, make([]byte, MaxMessage+1), {1}, {1, 0xff}} {
+	for _, b := range [][]byte{nil, {0}, {byte(len(decoders))}, {firstOptional - 1}, make([]byte, MaxMessage+1), {1}, {1, 0xff}} {
 		if _, err := DecodeMessage(b); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%d bytes: got %v, want ErrMalformed", len(b), err)
 		}
+	}
+}
+
+// A later build may add keys to a message, and messages that a node may skip.
+func TestWhatALaterBuildAddsIsSkipped(t *testing.T) {
+	m, err := DecodeMessage([]byte{8, 0xa2, 1, 7, 0x18, 99, 1}) // a catch-up with a key 99
+	if got, ok := m.(*CatchUp); err != nil || !ok || got.Since != 7 {
+		t.Errorf("a message with a key that nobody knows: %+v, %v", m, err)
+	}
+	if _, err := DecodeMessage([]byte{firstOptional, 0xff}); !errors.Is(err, ErrUnknown) || errors.Is(err, ErrMalformed) {
+		t.Errorf("a message that may be skipped: %v", err)
 	}
 }
 
