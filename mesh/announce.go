@@ -57,7 +57,7 @@ func (n *Node) restore(a *wire.Announcement, version record.Ref, applied bool) {
 		n.pointers.restored = append(n.pointers.restored, key)
 		return
 	}
-	n.pointers.unsettled[key] = struct{}{}
+	n.pointers.unsettled.add(key, a.Revision)
 	n.settler.retries.add(0, key)
 }
 
@@ -112,14 +112,14 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	})
 	out = n.relay(now, a, out)
 	if n.root == nil { // a coordinator keeps every version
-		out = n.swarm.Abandon(key.Config, out)
+		out = n.swarm.Abandon(now, key.Config, out)
 	}
 	n.expectAnswers(now, key, a.Pointer.Position())
 	if n.root != nil && !a.Pointer.Candidate.IsZero() { // the leader counts the agents of the wave
 		out = n.takeCensus(now, out)
 	}
 	if a.Pushed && n.settler.lacks(s) {
-		n.pointers.unsettled[key] = struct{}{}
+		n.pointers.unsettled.add(key, a.Revision)
 		n.settler.retries.add(now+pushGrace, key) // in case the Push does not arrive
 		return out
 	}

@@ -25,9 +25,9 @@
 //	  - mesh/swarm: the exchange of bodies, shard by shard.
 //	  - mesh: what a node does with pointers and links.
 //
-// In mesh, each type has a file with its name: pointers, ledger, upstream (with standby.go
-// as its second half), silence, children, families, shadows, circles, reports, acks, survey, root,
-// overlay, peers; the settler is in settle.go. Node connects them: node.go has the dispatch, and
+// In mesh, each type has a file with its name: pointers, unsettled, retries, ledger, upstream
+// (with standby.go as its second half), silence, children, families, shadows, circles, reports,
+// acks, survey, root, overlay, peers; the settler is in settle.go. Node connects them: node.go has the dispatch, and
 // announce.go, head.go and links.go have handlers.
 //
 // Promises: no I/O, no clock, no goroutine, no lock. One seed and one sequence of inputs

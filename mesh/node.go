@@ -202,7 +202,7 @@ func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Out
 func (n *Node) stepSwarm(now step.Time, in step.Input, out step.Outputs) step.Outputs {
 	switch in.Kind {
 	case step.InHold:
-		n.swarm.Hold(in.Body.Version, in.Body.Forms)
+		return n.swarm.Hold(now, in.Body.Version, in.Body.Forms, out)
 	case step.InEvicted:
 		n.swarm.Evict(in.Body.Version)
 	case step.InRequest:

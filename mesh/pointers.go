@@ -24,7 +24,7 @@ type pointers struct {
 	states    map[string]*record.State
 	ledgers   map[string]*ledger
 
-	unsettled map[record.PointerKey]struct{} // not applied yet
+	unsettled unsettled
 	waving    map[record.PointerKey]struct{} // of this region, with a candidate
 	// restored are the pointers that were applied before the node started, and were not
 	// acknowledged since.
@@ -44,7 +44,7 @@ func newPointers(cfg *Config) pointers {
 		revisions: map[string]uint64{},
 		states:    map[string]*record.State{},
 		ledgers:   map[string]*ledger{},
-		unsettled: map[record.PointerKey]struct{}{},
+		unsettled: newUnsettled(),
 		waving:    map[record.PointerKey]struct{}{},
 	}
 }
@@ -138,6 +138,7 @@ func (p *pointers) adopt(key record.PointerKey, s *configState, a *wire.Announce
 		s.since = a.Pointer.Position()
 	}
 	s.latest = a
+	p.unsettled.moved(key, a.Revision)
 	if key.Region == p.cfg.Self.Region && !a.Pointer.Candidate.IsZero() {
 		p.waving[key] = struct{}{}
 	} else {
@@ -232,10 +233,8 @@ func (p *pointers) attachSince() uint64 { return min(p.watermark(), p.confirmed)
 
 func (p *pointers) watermark() uint64 {
 	w := p.revisions[p.cfg.Self.Region]
-	for key := range p.unsettled {
-		if r := p.configs[key].latest.Revision; r <= w {
-			w = r - 1
-		}
+	if first, ok := p.unsettled.first(); ok && first <= w {
+		w = max(first, 1) - 1
 	}
 	return w
 }

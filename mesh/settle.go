@@ -42,10 +42,10 @@ func (t *settler) settle(
 	now step.Time, key record.PointerKey, s *configState, out step.Outputs,
 ) step.Outputs {
 	if s.isApplied() || t.cfg.leads() {
-		delete(t.pointers.unsettled, key)
+		t.pointers.unsettled.remove(key)
 		return t.finish(now, key, s, out)
 	}
-	t.pointers.unsettled[key] = struct{}{}
+	t.pointers.unsettled.add(key, s.latest.Revision)
 	if s.busy {
 		return out // activated calls settle again
 	}
@@ -176,44 +176,4 @@ func (t *settler) reapply(now step.Time, v record.VersionKey, out step.Outputs) 
 	}
 	s.applied = record.Digest{}
 	return t.settle(now, t.pointers.ownKey(v.Config), s, out)
-}
-
-// retries holds the configs that are to be settled again later.
-type retries struct {
-	jitter jitter
-	list   []retryEntry
-	wakeAt step.Time // when the first retry is due
-}
-
-type retryEntry struct {
-	at  step.Time
-	key record.PointerKey
-}
-
-func (r *retries) add(at step.Time, key record.PointerKey) {
-	r.list = append(r.list, retryEntry{at, key})
-	r.wakeAt = min(r.wakeAt, at)
-}
-
-// after adds a retry after a delay that doubles with each failed attempt.
-func (r *retries) after(now step.Time, key record.PointerKey, attempt int) {
-	delay := min(minRetry<<min(attempt-1, 16), maxRetry)
-	r.add(now+r.jitter.around(delay), key)
-}
-
-// due removes and returns the configs whose retry is due.
-func (r *retries) due(now step.Time) []record.PointerKey {
-	var due []record.PointerKey
-	rest := r.list[:0]
-	r.wakeAt = step.Never
-	for _, e := range r.list {
-		if e.at <= now {
-			due = append(due, e.key)
-		} else {
-			rest = append(rest, e)
-			r.wakeAt = min(r.wakeAt, e.at)
-		}
-	}
-	r.list = rest
-	return due
 }

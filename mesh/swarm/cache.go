@@ -100,7 +100,7 @@ func (s *Swarm) requestCached(now step.Time, peer step.PeerID, b step.Body, out 
 func (s *Swarm) fetchCached(
 	now step.Time, v record.VersionKey, choice wire.FormChoice, request uint64, out step.Outputs,
 ) step.Outputs {
-	f := s.bodies.begin(v, choice)
+	f := s.bodies.fetches.begin(v, choice)
 	if f.request == 0 {
 		f.request = request
 	}
@@ -113,11 +113,11 @@ func (s *Swarm) fetchCached(
 // giveUp ends a fetch for other nodes, unless a node may still answer. The waiting peers
 // are refused.
 func (s *Swarm) giveUp(f *fetch, reason string, out step.Outputs) step.Outputs {
-	f.askAt = step.Never
+	s.bodies.fetches.wakeAt(f, step.Never)
 	if f.asked > 0 {
 		return out
 	}
-	s.bodies.forget(f.version, f.choice)
+	s.bodies.fetches.forget(f.version, f.choice)
 	out = s.bodies.deny(f.version, reason, out, f.choice)
 	if form, only := f.choice.Form(); only {
 		out = s.declineAll(record.FormKey{VersionKey: f.version, Form: form}, out)

@@ -231,15 +231,17 @@ func (x *exchange) relay(shard uint) {
 // OnIndexed handles the arrival of the index of a form: an exchange begins.
 func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out step.Outputs) step.Outputs {
 	key := record.FormKey{VersionKey: b.Version, Form: index.Form}
-	f := s.bodies.find(b.Version, b.Choice)
+	f := s.bodies.fetches.find(b.Version, b.Choice)
 	if f == nil {
 		return out
 	}
 	f.asked = max(f.asked-1, 0) // other nodes that were asked may still answer
-	f.askAt = step.Never
+	s.bodies.fetches.wakeAt(f, step.Never)
+	s.bodies.fetches.release(f)
+	out = s.fetchNext(now, out)
 	cached := !s.subscribes(b.Version.Config)
 	if cached {
-		s.bodies.forget(b.Version, b.Choice)
+		s.bodies.fetches.forget(b.Version, b.Choice)
 		out = s.bodies.serve(b.Version, out, b.Choice, wire.OnlyForm(index.Form))
 	} else {
 		// A request for another form is served too: the driver knows that the form is not here.

@@ -1,8 +1,6 @@
 package swarm
 
 import (
-	"slices"
-
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -38,18 +36,30 @@ func (s *Swarm) OnRequest(now step.Time, peer step.PeerID, b step.Body, out step
 }
 
 // Fetch asks the parent, or the backup, for a body, unless the fetch is under way.
-// Without a parent, the fetch waits for Resume.
+// Without a parent, the fetch waits for Resume; without a slot, it waits for fetchNext.
 func (s *Swarm) Fetch(now step.Time, v record.VersionKey, out step.Outputs) step.Outputs {
-	f := s.bodies.begin(v, wire.AnyForm)
-	if f.asked > 0 || s.exchanging(v) || !s.overlay.Attached() {
+	f := s.bodies.fetches.begin(v, wire.AnyForm)
+	if f.asked > 0 || s.exchanging(v) || !s.overlay.Attached() || !s.bodies.fetches.take(f) {
 		return out
 	}
 	return s.ask(now, f, s.overlay.Source(), out)
 }
 
+// fetchNext asks for bodies that wait for a slot, as long as there are slots.
+func (s *Swarm) fetchNext(now step.Time, out step.Outputs) step.Outputs {
+	for s.overlay.Attached() {
+		f := s.bodies.fetches.next()
+		if f == nil {
+			break
+		}
+		out = s.Fetch(now, f.version, out)
+	}
+	return out
+}
+
 // Resume asks a new parent for every body that is still wanted.
 func (s *Swarm) Resume(now step.Time, out step.Outputs) step.Outputs {
-	for _, f := range slices.Clone(s.bodies.fetches) {
+	for _, f := range s.bodies.fetches.all() {
 		switch {
 		case f.asked > 0:
 		case s.subscribes(f.version.Config):
@@ -58,17 +68,22 @@ func (s *Swarm) Resume(now step.Time, out step.Outputs) step.Outputs {
 			out = s.fetchCached(now, f.version, f.choice, f.request, out)
 		}
 	}
-	return out
+	return s.fetchNext(now, out)
 }
 
 // exchanging reports whether the shards of a form of v are being exchanged.
 func (s *Swarm) exchanging(v record.VersionKey) bool {
-	return slices.ContainsFunc(s.ordered, func(x *exchange) bool { return x.key.VersionKey == v })
+	for form := range uint8(record.MaxForms) {
+		if s.exchanges[record.FormKey{VersionKey: v, Form: form}] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out step.Outputs) step.Outputs {
 	f.asked++
-	f.askAt = now + fetchPatience + s.overlay.PathDelay()
+	s.bodies.fetches.wakeAt(f, now+fetchPatience+s.overlay.PathDelay())
 	return append(out, step.Output{
 		Op:   step.OpFetch,
 		Peer: peer,
@@ -84,13 +99,13 @@ func (s *Swarm) ask(now step.Time, f *fetch, peer step.PeerID, out step.Outputs)
 // wakeFetches asks a further node for each body that no node has begun to send: first
 // the backup, then members of the circle, one after another.
 func (s *Swarm) wakeFetches(now step.Time, out step.Outputs) step.Outputs {
-	for _, f := range slices.Clone(s.bodies.fetches) {
-		if now < f.askAt {
+	for _, f := range s.bodies.fetches.due(now) {
+		if now < f.askAt { // the fetch before has changed this one
 			continue
 		}
-		f.askAt = now + fetchPatience
+		s.bodies.fetches.wakeAt(f, now+fetchPatience)
 		if s.exchanging(f.version) && f.choice == wire.AnyForm || f.asked >= maxAsked {
-			f.askAt = step.Never
+			s.bodies.fetches.wakeAt(f, step.Never)
 			continue
 		}
 		if f.above || !s.subscribes(f.version.Config) {
@@ -131,7 +146,7 @@ func (s *Swarm) askAbove(now step.Time, f *fetch, out step.Outputs) (_ step.Outp
 		return out, false
 	case f.asked > 0 && !f.slow:
 		f.slow = true
-		f.askAt = now + fetchSlow
+		s.bodies.fetches.wakeAt(f, now+fetchSlow)
 		return out, true
 	}
 	coordinator := wire.Location{Addr: s.overlay.CoordinatorAddr()}
@@ -139,7 +154,7 @@ func (s *Swarm) askAbove(now step.Time, f *fetch, out step.Outputs) (_ step.Outp
 		f.last = true
 		return s.ask(now, f, peer, out), true
 	}
-	f.askAt = now + fetchPatience
+	s.bodies.fetches.wakeAt(f, now+fetchPatience)
 	return s.partners.dial(now, coordinator, false, out), true
 }
 
@@ -159,7 +174,7 @@ func (s *Swarm) askFurther(now step.Time, f *fetch, out step.Outputs) step.Outpu
 		why := step.Failure{Reason: reasonNoForm, Fault: step.FaultPath}
 		return s.fetchFailed(now, step.Body{Version: f.version}, why, out)
 	}
-	f.askAt = step.Never
+	s.bodies.fetches.wakeAt(f, step.Never)
 	return out
 }
 
@@ -178,14 +193,14 @@ func (s *Swarm) askCircle(now step.Time, f *fetch, out step.Outputs) step.Output
 	if peer := s.partners.link(member); peer != 0 {
 		return s.ask(now, f, peer, out)
 	}
-	f.askAt = now + dialWait
+	s.bodies.fetches.wakeAt(f, now+dialWait)
 	return s.partners.dial(now, member, member.Subscriptions.Include(f.version.Config), out)
 }
 
 // OnAnswered notes that a peer has begun to send a body: no further node is asked.
 func (s *Swarm) OnAnswered(b step.Body) {
-	if f := s.bodies.find(b.Version, b.Choice); f != nil {
-		f.askAt = step.Never
+	if f := s.bodies.fetches.find(b.Version, b.Choice); f != nil {
+		s.bodies.fetches.wakeAt(f, step.Never)
 	}
 }
 
@@ -200,7 +215,7 @@ func (s *Swarm) OnFetched(now step.Time, b step.Body, why step.Failure, out step
 // OnAssembled handles the end of the assembly of a form whose shards were exchanged.
 func (s *Swarm) OnAssembled(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
 	if !why.OK() {
-		return s.bodyFailed(now, b.Version, s.bodies.find(b.Version, b.Choice), why, out)
+		return s.bodyFailed(now, b.Version, s.bodies.fetches.find(b.Version, b.Choice), why, out)
 	}
 	return s.arrived(now, b, out)
 }
@@ -214,13 +229,14 @@ func (s *Swarm) arrived(now step.Time, b step.Body, out step.Outputs) step.Outpu
 	s.overlay.SourceWorks()
 	out = s.bodies.serve(v, out)
 	out = s.overlay.BodyReady(now, v, out)
+	out = s.fetchNext(now, out)
 	return s.uploads.pump(now, out)
 }
 
 // fetchFailed handles a fetch that ended without the body. A further node is asked if
 // the asked node refused; else the failure is reported, unless another node may answer.
 func (s *Swarm) fetchFailed(now step.Time, b step.Body, why step.Failure, out step.Outputs) step.Outputs {
-	f := s.bodies.find(b.Version, b.Choice)
+	f := s.bodies.fetches.find(b.Version, b.Choice)
 	switch {
 	case f == nil:
 		return out // another node has answered, or the body is not wanted any more
@@ -242,6 +258,7 @@ func (s *Swarm) bodyFailed(
 ) step.Outputs {
 	lost := why.Reason == step.ReasonLinkLost
 	if lost && !s.overlay.Attached() {
+		s.bodies.fetches.release(f)
 		return out // Resume asks the next parent
 	}
 	if why.Fault == step.FaultDenied {
@@ -251,10 +268,12 @@ func (s *Swarm) bodyFailed(
 		}
 	}
 	if lost && s.overlay.FetchLost(now, v) {
-		return out
+		s.bodies.fetches.release(f)
+		return s.fetchNext(now, out)
 	}
-	s.bodies.forget(v, wire.AnyForm)
+	s.bodies.fetches.forget(v, wire.AnyForm)
 	out = s.endExchanges(v, out)
 	out = s.bodies.deny(v, why.Reason, out)
-	return s.overlay.BodyFailed(now, v, why, out)
+	out = s.overlay.BodyFailed(now, v, why, out)
+	return s.fetchNext(now, out)
 }

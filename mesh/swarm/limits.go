@@ -11,6 +11,9 @@ const (
 	// WholeLimit is the size in bytes of the largest form that is fetched from the parent
 	// in one piece. The shards of larger forms are exchanged.
 	WholeLimit = 256 << 10
+	// maxFlying is the number of bodies that a node has asked for at a time, for itself. A link takes
+	// twice as many requests.
+	maxFlying = 32
 	// maxWaiting is the number of body requests that wait for a body to arrive.
 	maxWaiting = 4096
 	// maxUploads is the number of (peer, form) pairs that a node serves at a time.

@@ -92,10 +92,7 @@ func (s *Swarm) Deadline() step.Time {
 	for _, x := range s.ordered {
 		wake = min(wake, x.wakeAt)
 	}
-	for _, f := range s.bodies.fetches {
-		wake = min(wake, f.askAt)
-	}
-	return wake
+	return min(wake, s.bodies.fetches.deadline())
 }
 
 // Tick acts on every deadline that has passed.
@@ -125,11 +122,14 @@ func (s *Swarm) Has(v record.VersionKey) bool { return s.bodies.has(v) }
 
 // IsFetching reports whether a version is being fetched.
 func (s *Swarm) IsFetching(v record.VersionKey) bool {
-	return s.bodies.find(v, wire.AnyForm) != nil
+	return s.bodies.fetches.find(v, wire.AnyForm) != nil
 }
 
 // Hold notes a body on disk. forms has a bit for each form whose shards can be served.
-func (s *Swarm) Hold(v record.VersionKey, forms uint8) { s.bodies.hold(v, forms) }
+func (s *Swarm) Hold(now step.Time, v record.VersionKey, forms uint8, out step.Outputs) step.Outputs {
+	s.bodies.hold(v, forms)
+	return s.fetchNext(now, out)
+}
 
 // Evict notes that a body is no longer on disk.
 func (s *Swarm) Evict(v record.VersionKey) {
@@ -138,13 +138,13 @@ func (s *Swarm) Evict(v record.VersionKey) {
 }
 
 // ExpectPush notes that a pushed version is being stored.
-func (s *Swarm) ExpectPush(v record.VersionKey) { s.bodies.begin(v, wire.AnyForm).asked = 1 }
+func (s *Swarm) ExpectPush(v record.VersionKey) { s.bodies.fetches.begin(v, wire.AnyForm).asked = 1 }
 
 // CancelRequests drops the body requests of a peer that was lost.
-func (s *Swarm) CancelRequests(peer step.PeerID) { s.bodies.cancelPeer(peer) }
+func (s *Swarm) CancelRequests(peer step.PeerID) { s.bodies.waiting.cancelPeer(peer) }
 
 // OnWithdrawn drops a body request that the peer has given up.
-func (s *Swarm) OnWithdrawn(request uint64) { s.bodies.cancel(request) }
+func (s *Swarm) OnWithdrawn(request uint64) { s.bodies.waiting.cancel(request) }
 
 // CacheUsed returns the number of bytes that are kept for other nodes, or on their way.
 func (s *Swarm) CacheUsed() int64 {
@@ -204,17 +204,17 @@ func (s *Swarm) isMate(peer step.PeerID) bool {
 }
 
 // Abandon ends the exchange of versions of config that no pointer names any more.
-func (s *Swarm) Abandon(config string, out step.Outputs) step.Outputs {
+func (s *Swarm) Abandon(now step.Time, config string, out step.Outputs) step.Outputs {
 	for _, x := range slices.Clone(s.ordered) {
 		v := x.key.VersionKey
 		if v.Config != config || s.overlay.IsNamed(v) {
 			continue
 		}
-		s.bodies.forget(v, wire.AnyForm)
+		s.bodies.fetches.forget(v, wire.AnyForm)
 		out = s.discard(v, out)
 		if x.cached {
 			out = s.declineAll(x.key, out)
 		}
 	}
-	return out
+	return s.fetchNext(now, out)
 }

@@ -1,0 +1,2 @@
+// Package scale measures what breaks first when a fleet grows.
+package scale
