@@ -98,7 +98,7 @@ func (l *lineage) againstHead(ctx context.Context, h record.Head) (string, error
 	var state record.State
 	for _, s := range stored {
 		revision = max(revision, s.Revision)
-		state.Add(s.Pointer.Digest())
+		state.AddPointer(&s.Pointer, s.Pointer.Digest())
 	}
 	switch {
 	case h.Revision > revision:

@@ -143,6 +143,14 @@ func (a *acks) resend(now step.Time) {
 	}
 }
 
+// forget drops the acknowledgements of a config.
+func (a *acks) forget(key record.PointerKey) {
+	if s := a.states[key]; s != nil {
+		a.dirty = slices.DeleteFunc(a.dirty, func(d *ackState) bool { return d == s })
+		delete(a.states, key)
+	}
+}
+
 // onAck merges the acknowledgements of a child's subtree. A root also reports them to its coordinator.
 func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
 	c := n.children.find(from)

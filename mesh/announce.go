@@ -61,6 +61,14 @@ func (n *Node) restore(a *wire.Announcement, version record.Ref, applied bool) {
 	n.settler.retries.add(0, key)
 }
 
+// forget forgets the deletion of a config: nodes that were away for longer learn of it from the
+// leader's store, see deletions in evidence.go.
+func (n *Node) forget(key record.PointerKey) {
+	if n.pointers.forget(key) {
+		n.acks.forget(key)
+	}
+}
+
 // onAnnouncement handles a pointer from the parent, or from the backup.
 func (n *Node) onAnnouncement(
 	now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs,
@@ -89,6 +97,7 @@ func (n *Node) onAnnouncement(
 	n.up.heard(from)
 	if known {
 		n.pointers.sawRevision(a)
+		n.pointers.configs[pointer.Key()].told = n.pointers.tellings
 		return out
 	}
 	return n.accept(now, from, a, out)
@@ -103,6 +112,7 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	}
 	n.pointers.adopt(key, s, a)
 	s.attempt = 0
+	s.told = n.pointers.tellings
 	n.pointers.lastRaw = a.Raw
 	n.pointers.sawRevision(a)
 	out = append(out, step.Output{

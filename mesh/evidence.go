@@ -15,6 +15,11 @@ import (
 // Evidence is signed, so a peer can't make it up. Relays verify evidence, and pass on what is newer
 // than their own.
 //
+// Evidence also tells a host of a deletion that the nodes above have forgotten. The host still has the
+// config, so its pointers disagree with every head. When every pointer was sent again and did not
+// help, the host shows those that were not among them. The leader's store has the deletion, and the
+// leader announces it anew.
+//
 // A leader that recovers a lost history asks its children for all of their pointers, page by page:
 //
 //	CatchUp ──► a page of pointers, Page ──► CatchUp ──► … ──► the last Page: OpSentAll
@@ -58,9 +63,22 @@ func (n *Node) objectToHead(now step.Time, from step.PeerID, head record.Head, o
 	}
 	newest := n.pointers.newest(head.Region)
 	if newest == nil || newest.Revision < head.Revision {
-		return out
+		return n.showUntold(now, out)
 	}
 	return n.raise(now, announcementOnly(newest), out)
+}
+
+// showUntold sends up a pointer that no peer has: one at a time, each once.
+func (n *Node) showUntold(now step.Time, out step.Outputs) step.Outputs {
+	if !n.up.attached() || now < n.evidence.nextAt {
+		return out
+	}
+	s := n.pointers.untold()
+	if s == nil {
+		return out
+	}
+	s.told = n.pointers.tellings
+	return n.raise(now, announcementOnly(s.latest), out)
 }
 
 // objectToPointer sends the node's own pointer up, if the parent sent an older or a contradicting

@@ -152,6 +152,8 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 		return n.settler.reapply(now, in.Body.Version, out)
 	case step.InDrift:
 		return n.reportDrift(in, out)
+	case step.InForget:
+		n.forget(in.Pointer.Key)
 	case step.InHint:
 		n.up.onHint(now, in.Revision)
 	case step.InCensus, step.InRelease, step.InDoubt, step.InSurvey, step.InRecover, step.InRecovered,

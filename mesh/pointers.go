@@ -35,6 +35,7 @@ type pointers struct {
 	headRaw   *wire.SignedHead
 	headAt    record.Position // of the newest verified head
 	lastRaw   []byte          // the pointer that was accepted last
+	tellings  int             // the number of times that every pointer was asked for
 }
 
 func newPointers(cfg *Config) pointers {
@@ -61,6 +62,8 @@ type configState struct {
 	pushed       record.Digest // of the version that was relayed last in a Push
 	busy         bool          // an OpActivate is under way
 	attempt      int           // failed fetches and activations of the newest pointer
+	// told is the value of pointers.tellings when a peer sent the newest pointer last.
+	told int
 }
 
 func (s *configState) isApplied() bool { return s.applied == s.latest.Digest }
@@ -131,9 +134,9 @@ func (p *pointers) adopt(key record.PointerKey, s *configState, a *wire.Announce
 	}
 	before := s.latest
 	if before != nil {
-		state.Remove(before.Digest)
+		state.RemovePointer(&before.Pointer, before.Digest)
 	}
-	state.Add(a.Digest)
+	state.AddPointer(&a.Pointer, a.Digest)
 	if before == nil || before.Pointer.Candidate != a.Pointer.Candidate {
 		s.since = a.Pointer.Position()
 	}
@@ -193,8 +196,42 @@ func (p *pointers) sawRevision(a *wire.Announcement) {
 // confirm sets the revision up to which the pointers are known to be complete: from disk,
 // from a head that agrees, or 0 to ask for every pointer.
 func (p *pointers) confirm(revision uint64) {
+	if revision == 0 && p.confirmed != 0 {
+		p.tellings++
+	}
 	p.revisions[p.cfg.Self.Region] = revision
 	p.confirmed = revision
+}
+
+// untold returns a pointer of the node's region that no peer sent since every pointer was asked for
+// last, and that contributes to the state; nil if there is none.
+func (p *pointers) untold() *configState {
+	var found *configState
+	for key, s := range p.configs {
+		missing := key.Region == p.cfg.Self.Region && s.told < p.tellings && !s.latest.Pointer.Deleted()
+		if missing && (found == nil || s.latest.Revision < found.latest.Revision) {
+			found = s
+		}
+	}
+	return found
+}
+
+// forget forgets the deletion of a config. It does nothing if the config is not deleted, or if the
+// deletion is not applied yet.
+func (p *pointers) forget(key record.PointerKey) bool {
+	s := p.configs[key]
+	if s == nil || !s.latest.Pointer.Deleted() || s.busy {
+		return false
+	}
+	if _, unsettled := p.unsettled.revisions[key]; unsettled {
+		return false
+	}
+	delete(p.configs, key)
+	p.ledgers[key.Region].live--
+	if p.isLast(s.latest.Raw) {
+		p.lastRaw = nil // the same pointer is news if it comes again
+	}
+	return true
 }
 
 // state returns the hash of a region's pointers.

@@ -208,6 +208,10 @@ var commands = map[string]func(*scenario, arguments) string{
 	"drift": func(s *scenario, a arguments) string {
 		return s.step(step.Input{Kind: step.InDrift, Body: a.body(), Drift: wire.DriftSeen})
 	},
+	"forget": func(s *scenario, a arguments) string {
+		key := record.PointerKey{Config: a.text("config", "a"), Region: a.text("region", "eu")}
+		return s.step(step.Input{Kind: step.InForget, Pointer: step.Pointer{Key: key}})
+	},
 	"recover":   input(step.InRecover),
 	"recovered": input(step.InRecovered),
 	"release": func(s *scenario, a arguments) string {

@@ -67,6 +67,9 @@ func (plainVerifier) VerifyPointer(raw []byte) (p record.Pointer, err error) {
 		return p, err
 	}
 	p.Baseline = plainRef(words[4])
+	if words[4] == "deleted" {
+		p.Phase = record.PhaseDeleted
+	}
 	switch rest := words[5:]; {
 	case len(rest) == 2 && rest[1] == "staged":
 		p.Phase = record.PhaseStage
@@ -129,7 +132,7 @@ func stateOf(d *datadriven.TestData) []byte {
 			if err != nil {
 				panic(err)
 			}
-			s.Add(p.Digest())
+			s.AddPointer(&p, p.Digest())
 		}
 	}
 	return s[:]

@@ -151,7 +151,8 @@ func (t *settler) forgetAcknowledged() {
 // started: the coordinator may have started again as well.
 func (t *settler) acknowledgeRestored(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.pointers.restored {
-		if s := t.pointers.configs[key]; s.isApplied() {
+		s := t.pointers.configs[key]
+		if s != nil && s.isApplied() { // nil: a deletion that was forgotten
 			out = t.finish(now, key, s, out)
 		}
 	}
@@ -162,7 +163,9 @@ func (t *settler) acknowledgeRestored(now step.Time, out step.Outputs) step.Outp
 // retryDue settles the configs whose retry is due.
 func (t *settler) retryDue(now step.Time, out step.Outputs) step.Outputs {
 	for _, key := range t.retries.due(now) {
-		out = t.settle(now, key, t.pointers.configs[key], out)
+		if s := t.pointers.configs[key]; s != nil { // nil: a deletion that was forgotten
+			out = t.settle(now, key, s, out)
+		}
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -19,7 +20,13 @@ const (
 	PhaseActive Phase = 1
 	// PhaseStage: every agent fetches Candidate and goes on running Baseline.
 	PhaseStage Phase = 2
+	// PhaseDeleted: the config is deleted. The pointer names no version, and agents show nothing.
+	PhaseDeleted Phase = 3
 )
+
+// DeletionMemory is the time for which nodes remember that a config was deleted. A leader's store
+// remembers it for ever.
+const DeletionMemory = 7 * 24 * time.Hour
 
 // WholeFleet is the share of a wave that covers every agent.
 const WholeFleet = 10_000
@@ -76,14 +83,18 @@ func (p Pointer) Validate() error {
 				ErrInvalid, p.Config, r.Version)
 		}
 	}
+	named := !p.Baseline.IsZero() || !p.Candidate.IsZero()
+	waves := p.Wave.Share != 0 || p.Wave.Bound != 0 || len(p.Wave.Any) > 0
 	switch {
 	case p.Epoch == 0 || p.Epoch > MaxEpoch:
 		return fmt.Errorf("%w: pointer of %s: epoch %d is not in 1 to %d", ErrInvalid, p.Config, p.Epoch, uint64(MaxEpoch))
 	case p.Term == 0 || p.Term > MaxTerm:
 		return fmt.Errorf("%w: pointer of %s: term %d is not in 1 to %d", ErrInvalid, p.Config, p.Term, uint64(MaxTerm))
-	case p.Baseline.IsZero() && p.Candidate.IsZero():
+	case p.Deleted() && (named || waves):
+		return fmt.Errorf("%w: pointer of %s is of a deleted config and names a version or a wave", ErrInvalid, p.Config)
+	case !p.Deleted() && !named:
 		return fmt.Errorf("%w: pointer of %s names no version", ErrInvalid, p.Config)
-	case p.Phase != PhaseActive && p.Phase != PhaseStage:
+	case p.Phase == 0 || p.Phase > PhaseDeleted:
 		return fmt.Errorf("%w: pointer of %s: unknown phase %d", ErrInvalid, p.Config, p.Phase)
 	}
 	return nil
@@ -118,6 +129,9 @@ func (w Wave) Validate() error {
 // Key returns the key of the pointer: the config and the region.
 func (p *Pointer) Key() PointerKey { return PointerKey{Config: p.Config, Region: p.Region} }
 
+// Deleted reports whether the config is deleted.
+func (p *Pointer) Deleted() bool { return p.Phase == PhaseDeleted }
+
 // Position returns the position of the pointer among the pointers of its key.
 func (p *Pointer) Position() Position { return At(p.Term, p.Epoch) }
 
@@ -135,8 +149,8 @@ func (p Pointer) Content() Digest {
 }
 
 // VersionFor returns the version that an agent must run. It returns the zero Ref if the
-// pointer gives the agent no version: there is no baseline, and the wave does not cover the
-// agent.
+// pointer gives the agent no version: the config is deleted, or there is no baseline and the wave
+// does not cover the agent.
 func (p Pointer) VersionFor(agent string, labels map[string]string) Ref {
 	if !p.Candidate.IsZero() && p.Phase == PhaseActive && p.Wave.Covers(p.Config, agent, labels) {
 		return p.Candidate
@@ -239,6 +253,9 @@ func SignHead(h Head, key Key) ([]byte, error) {
 
 // String describes the pointer in one line, for logs.
 func (p Pointer) String() string {
+	if p.Deleted() {
+		return fmt.Sprintf("%s@%s %s: deleted", p.Config, p.Region, p.Position())
+	}
 	s := fmt.Sprintf("%s@%s %s: version %d", p.Config, p.Region, p.Position(), p.Baseline.Version)
 	if p.Candidate.IsZero() {
 		return s

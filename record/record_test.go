@@ -425,3 +425,32 @@ func BenchmarkBareEd25519Verify(b *testing.B) {
 		}
 	}
 }
+
+// The pointer of a deleted config names nothing, and is not part of the state.
+func TestAPointerOfADeletedConfig(t *testing.T) {
+	p := Pointer{Config: "a", Region: "eu", Epoch: 3, Term: 1, Phase: PhaseDeleted}
+	if err := p.Validate(); err != nil {
+		t.Error(err)
+	}
+	if got := p.VersionFor("host", nil); !got.IsZero() {
+		t.Errorf("a host runs %v", got)
+	}
+	var state State
+	state.AddPointer(&p, p.Digest())
+	if state != (State{}) {
+		t.Error("it counts in the state")
+	}
+	named := p
+	named.Baseline = Ref{Version: 1, Digest: Digest{1}}
+	waved := p
+	waved.Wave.Share = 1
+	nothing := p
+	nothing.Phase = PhaseActive
+	unknown := p
+	unknown.Phase = PhaseDeleted + 1
+	for _, bad := range []Pointer{named, waved, nothing, unknown} {
+		if err := bad.Validate(); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

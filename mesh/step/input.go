@@ -104,6 +104,9 @@ const (
 	// fetched first. Body.Version.
 	InRefetch
 
+	// InForget: the deletion of a config is so old that the node may forget it. Pointer.Key.
+	InForget
+
 	// InHint: gossip reports a revision of the node's region. Revision.
 	InHint
 	// InCensus: the coordinator wants its agents counted.
@@ -141,6 +144,8 @@ type Link struct {
 // Pointer is an announcement, and the node's part in it.
 type Pointer struct {
 	Announcement *wire.Announcement
+	// Key names the config of a deletion to be forgotten.
+	Key record.PointerKey
 	// Version is the version for the node to run; zero for none.
 	Version record.Ref
 	// Push is the version to send behind the announcement; nil for none.
