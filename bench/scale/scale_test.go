@@ -13,3 +13,26 @@ func BenchmarkCatchUp(b *testing.B) {
 		b.ReportMetric(float64(r.Flying), "flying")
 	}
 }
+
+func BenchmarkSilence(b *testing.B) {
+	for b.Loop() {
+		r, err := Silence(10000, 10000)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(r.Longest.Seconds(), "longest-s")
+		b.ReportMetric(r.Total.Seconds(), "total-s")
+		b.ReportMetric(float64(r.Silent), "silent")
+	}
+}
+
+func BenchmarkCensus(b *testing.B) {
+	for b.Loop() {
+		r, err := Census(100000, 256)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(r.First.Seconds(), "first-s")
+		b.ReportMetric(r.Next.Seconds(), "next-s")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -111,5 +112,35 @@ func TestTruthAQuarantineIsForOneConfig(t *testing.T) {
 				t.Errorf("%s is excused from %s: %v, want %v", entry.Name, config, got, want[i])
 			}
 		}
+	}
+}
+
+// A minute after a start the answers to all configs are due at one time. The coordinator looks for
+// silent agents in many short steps, between which it does its other work.
+func TestTruthTheSearchForSilentAgentsIsCutIntoSteps(t *testing.T) {
+	const configs = 300
+	subscriptions := make([]wire.Subscriptions, 400)
+	for i := range 398 {
+		subscriptions[i] = wire.SubscribeNothing // looked at, because they do not answer either
+	}
+	_, q := subscribers(t, subscriptions...)
+	for i := range configs {
+		config := fmt.Sprint("config-", i)
+		q.Expect(0, config, 1)
+		e := wire.NewAckEntry(record.PointerKey{Config: config, Region: "eu"}, 1, record.Digest{1})
+		e.Applied.Add(398)
+		q.Observe(0, e)
+	}
+	found, steps := 0, 0
+	for q.Deadline() != step.Never {
+		changes := q.Wake(q.Deadline())
+		found += len(changes)
+		steps++
+		if most := len(changes) * len(subscriptions); most > 2*maxLooks {
+			t.Fatalf("step %d looked at %d agents", steps, most)
+		}
+	}
+	if found != configs || steps < 5 {
+		t.Errorf("a silent agent was found for %d configs in %d steps, want %d in at least 5", found, steps, configs)
 	}
 }

@@ -22,6 +22,11 @@ const (
 	// the fault is in the path to the agents. One silent agent is always quarantined.
 	silentShare = 20
 	minSilent   = 1
+	// maxLooks is the number of agents that one Wake looks at, give or take those of one config. The
+	// next Wake comes lookPause later. Agents that have answered cost a cheapLooks-th of a look.
+	maxLooks   = 20_000
+	cheapLooks = 64
+	lookPause  = step.Time(10 * time.Millisecond)
 )
 
 // Quarantine lists the agents of a planner that keep failing a config, or do not
@@ -188,14 +193,19 @@ func (q *Quarantine) sorted() []caseKey {
 	return slices.SortedFunc(maps.Keys(q.cases), compareCases)
 }
 
-// Wake quarantines silent agents, and releases gone agents.
+// Wake quarantines silent agents, and releases gone agents. It looks at about maxLooks agents; the
+// next Wake goes on. After a start, the answers to all configs are due at one time.
 func (q *Quarantine) Wake(now step.Time) []Change {
 	var changes []Change
-	for len(q.due) > 0 && q.due[0].at <= now {
+	looks := 0
+	for len(q.due) > 0 && q.due[0].at <= now && looks < maxLooks {
 		check := q.due[0]
 		q.due = q.due[1:]
+		looks += 1 + q.planner.Placed()/cheapLooks
 		if a := q.answers[check.config]; a != nil && a.position == check.position {
-			changes = q.confineSilent(now, check, a, changes)
+			silent, looked := q.silent(now, check.config, a)
+			looks += looked
+			changes = q.confineSilent(now, check, silent, changes)
 			delete(q.answers, check.config)
 		}
 	}
@@ -208,25 +218,37 @@ func (q *Quarantine) Wake(now step.Time) []Change {
 	if len(q.due) > 0 {
 		q.wakeAt = q.due[0].at
 	}
+	if q.wakeAt <= now {
+		q.wakeAt = now + lookPause
+	}
 	return changes
 }
 
-func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, a *answers, changes []Change) []Change {
-	var silent []uint32
-	for index, c := range q.planner.places {
-		expected := c.attached() && now-c.since >= silenceLimit && c.Subscriptions.Include(check.config)
-		if expected && !a.from.Contains(index) {
-			silent = append(silent, index)
+// silent returns the agents that have been attached for silenceLimit, subscribe to config and have
+// not answered, in the order of their indices. It returns none if so many are silent that the fault
+// is in the path to them. looked is the number of agents that had to be looked at.
+func (q *Quarantine) silent(now step.Time, config string, a *answers) (silent []*place, looked int) {
+	missing := roaring.AndNot(q.planner.tally.present, a.from).Iterator()
+	limit := max(minSilent, q.planner.Placed()/silentShare)
+	for missing.HasNext() {
+		c := q.planner.places[missing.Next()]
+		looked++
+		if now-c.since < silenceLimit || !c.Subscriptions.Include(config) {
+			continue
 		}
+		if len(silent) == limit {
+			return nil, looked
+		}
+		silent = append(silent, c)
 	}
-	if len(silent) > max(minSilent, q.planner.Placed()/silentShare) {
-		return changes
-	}
-	slices.Sort(silent)
-	for _, index := range silent {
-		key := caseKey{q.planner.places[index], check.config}
+	return silent, looked
+}
+
+func (q *Quarantine) confineSilent(now step.Time, check silenceCheck, silent []*place, changes []Change) []Change {
+	for _, c := range silent {
+		key := caseKey{c, check.config}
 		if q.cases[key] == nil {
-			changes = q.confine(now, key, q.planner.Name(index), check.position, "silent", changes)
+			changes = q.confine(now, key, c.name, check.position, "silent", changes)
 		}
 	}
 	return changes
