@@ -30,6 +30,7 @@ type Agent struct {
 	applier   *applier
 	hooks     *hookRunner
 	drift     *driftWatch
+	deletions *deletions
 	gossip    *gossipMember
 	local     net.Listener // nil: no local API
 
@@ -101,6 +102,7 @@ func (a *Agent) openStores() (err error) {
 	if a.output, err = openOutputDir(a.cfg.OutputDir, reserve); err != nil {
 		return err
 	}
+	a.output.keepsDeleted = a.cfg.Hooks.keepsDeleted
 	if a.state, err = openState(a.cfg.StateDir, reserve); err != nil {
 		return err
 	}
@@ -181,6 +183,13 @@ func (a *Agent) makeParts(advertise string) {
 		tell:     a.tell,
 		lost:     a.lost,
 	}
+	a.deletions = &deletions{
+		memory:  a.cfg.DeletionMemory,
+		state:   a.state,
+		applied: a.applied,
+		tell:    a.tell,
+		log:     a.log,
+	}
 	a.gossip = &gossipMember{
 		identity:  a.cfg.Identity,
 		listen:    a.cfg.Listen,
@@ -201,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer cancel()
 	a.group.Go(func() { a.applier.run(ctx) })
 	a.group.Go(func() { a.drift.run(ctx) })
+	a.group.Go(func() { a.deletions.run(ctx) })
 	if a.local != nil {
 		api := &localAPI{
 			listener: a.local,

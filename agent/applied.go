@@ -21,6 +21,8 @@ type Applied struct {
 	Position record.Position `json:"position"`
 	// Version is 0 if the pointer gives this host no version.
 	Version uint64 `json:"version"`
+	// Deleted is set if the config was deleted.
+	Deleted bool `json:"deleted,omitempty"`
 	// Manifest is the digest of the version's manifest.
 	Manifest  record.Digest `json:"manifest,omitzero"`
 	AppliedAt time.Time     `json:"applied_at"`
@@ -91,6 +93,16 @@ func (s *appliedSet) put(applied Applied) {
 	s.configs[applied.Config] = applied
 	close(s.changed)
 	s.changed = make(chan struct{})
+}
+
+// forget forgets a config whose pointer is still at a position.
+func (s *appliedSet) forget(config string, at record.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.configs[config].Position == at {
+		delete(s.configs, config)
+		delete(s.named, config)
+	}
 }
 
 // setDrift records how the file of config differs from the applied version; nil for no drift.

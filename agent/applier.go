@@ -227,7 +227,11 @@ func (p *applier) finish(act activation, err error) {
 		log.Info("applied", "latency_us", latency)
 		p.emit(Event{Kind: EventApplied, Pointer: pointer, Version: act.version.Version})
 		act.done(step.Failure{}, latency)
-		p.retention.prune(pointer.Config)
+		if pointer.Deleted() {
+			p.retention.clear(pointer.Config)
+		} else {
+			p.retention.prune(pointer.Config)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"banyan/internal/usage"
 	"banyan/mesh/swarm"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/transport/identity"
 )
 
@@ -53,6 +54,9 @@ type Config struct {
 	// DriftInterval is the time between two looks at each file; default 1 min, negative:
 	// never.
 	DriftInterval time.Duration
+	// DeletionMemory is the time for which the host remembers that a config was deleted; default
+	// record.DeletionMemory.
+	DeletionMemory time.Duration
 	// MaxUpload is the rate of bodies over all links in bytes a second; default no limit.
 	MaxUpload int64
 	// MaxDownload is the rate of bodies over all links in bytes a second; default no limit.
@@ -91,6 +95,9 @@ func (c *Config) complete() error {
 	}
 	if c.DriftInterval == 0 {
 		c.DriftInterval = DefaultDriftInterval
+	}
+	if c.DeletionMemory == 0 {
+		c.DeletionMemory = record.DeletionMemory
 	}
 	if c.Keep == 0 {
 		c.Keep = defaultKeep

@@ -71,6 +71,12 @@ func (d configDir) hide() error {
 	return nil
 }
 
+// shows reports whether the links lead to v.
+func (d configDir) shows(v versionDir) bool {
+	target, err := os.Readlink(filepath.Join(string(d), dataLink))
+	return err == nil && target == v.name()
+}
+
 // checkLinks returns an error that wraps errLinks unless the links lead to v.
 func (d configDir) checkLinks(v versionDir) error {
 	for _, l := range d.links(v) {

@@ -31,6 +31,8 @@ type Rule struct {
 	Reload *Reload `yaml:"reload"`
 	// Drift is DriftReport or DriftRepair; default DriftReport.
 	Drift string `yaml:"drift"`
+	// Deleted is DeletedRemove or DeletedKeep; default DeletedRemove.
+	Deleted string `yaml:"deleted"`
 }
 
 // Check is a command that must exit with status 0 before a version is shown.
@@ -61,6 +63,12 @@ type Signal struct {
 const (
 	DriftReport = "report" // tell the coordinator
 	DriftRepair = "repair" // tell the coordinator and apply the version again
+)
+
+// Values of Rule.Deleted: what becomes of the file of a config that is deleted.
+const (
+	DeletedRemove = "remove" // programs find no file any more
+	DeletedKeep   = "keep"   // the file stays as it is, and is no longer watched
 )
 
 // signals are the possible signals of a hook.
@@ -127,6 +135,12 @@ func (h *Hooks) repairs(config string) bool {
 	return r != nil && r.Drift == DriftRepair
 }
 
+// keepsDeleted reports whether the file of config stays when config is deleted.
+func (h *Hooks) keepsDeleted(config string) bool {
+	r := h.rule(config)
+	return r != nil && r.Deleted == DeletedKeep
+}
+
 func (r *Rule) complete() error {
 	if r.Config != "*" {
 		if err := record.ValidateConfig(r.Config); err != nil {
@@ -138,6 +152,12 @@ func (r *Rule) complete() error {
 	}
 	if r.Drift != DriftReport && r.Drift != DriftRepair {
 		return fmt.Errorf("drift is %q; use report or repair", r.Drift)
+	}
+	if r.Deleted == "" {
+		r.Deleted = DeletedRemove
+	}
+	if r.Deleted != DeletedRemove && r.Deleted != DeletedKeep {
+		return fmt.Errorf("deleted is %q; use remove or keep", r.Deleted)
 	}
 	if r.Check != nil {
 		if len(r.Check.Command) == 0 {

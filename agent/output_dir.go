@@ -26,6 +26,8 @@ type outputDir struct {
 	// onReplace is called before a version is staged, and the returned function after that; nil for
 	// no call.
 	onReplace func(v record.VersionKey) func()
+	// keepsDeleted reports whether the file of a config stays when the config is deleted.
+	keepsDeleted func(config string) bool
 }
 
 // Names in the output directory. No segment of a config's name may begin with "..".
@@ -154,6 +156,9 @@ func (o *outputDir) makeDir(dir string) error {
 // version for readers.
 func (o *outputDir) show(c committed) (Applied, error) {
 	dir := o.config(c.pointer.Config)
+	if c.pointer.Deleted() && o.keepsDeleted(c.pointer.Config) {
+		return c.describe(record.Manifest{}), nil
+	}
 	if c.Version.IsZero() {
 		return c.describe(record.Manifest{}), dir.hide()
 	}
@@ -300,9 +305,14 @@ func (o *outputDir) removeWithParents(v record.VersionKey) error {
 	if err := o.version(v).remove(); err != nil {
 		return err
 	}
-	dir := string(o.config(v.Config))
+	o.removeEmpty(v.Config)
+	return nil
+}
+
+// removeEmpty deletes the directory of a config, and those above, as far as they are empty.
+func (o *outputDir) removeEmpty(config string) {
+	dir := string(o.config(config))
 	for dir != o.root && os.Remove(dir) == nil {
 		dir = filepath.Dir(dir)
 	}
-	return nil
 }

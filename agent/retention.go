@@ -34,13 +34,31 @@ type retention struct {
 // prune deletes the versions of config but keep, and but the versions that the host needs.
 func (r *retention) prune(config string) {
 	choose := func(held []record.Ref) map[record.Ref]bool { return keptVersions(held, r.proven(config), r.keep) }
-	deleted, err := r.output.prune(config, choose, r.applied.needs)
+	deleted, err := r.output.prune(config, choose, r.needs)
 	if err != nil {
 		r.log.Warn("old versions not deleted", "config", config, "error", err)
 	}
 	for _, v := range deleted {
 		r.deleted(v)
 	}
+}
+
+// clear deletes every version of a deleted config but the one that readers still see.
+func (r *retention) clear(config string) {
+	none := func([]record.Ref) map[record.Ref]bool { return nil }
+	deleted, err := r.output.prune(config, none, r.needs)
+	if err != nil {
+		r.log.Warn("versions of a deleted config not deleted", "config", config, "error", err)
+	}
+	for _, v := range deleted {
+		r.deleted(v)
+	}
+	r.output.removeEmpty(config)
+}
+
+// needs reports whether v must stay on disk: the host needs it, or readers see it.
+func (r *retention) needs(v record.VersionKey) bool {
+	return r.applied.needs(v) || r.output.config(v.Config).shows(r.output.version(v))
 }
 
 // keptVersions chooses keep of the held versions: those that were proven, the latest first, and
@@ -88,7 +106,7 @@ func (r *retention) makeRoom(size int64) error {
 		if used+size <= r.quota {
 			return nil
 		}
-		if r.applied.needs(v.key) {
+		if r.needs(v.key) {
 			continue
 		}
 		if err := r.evict(v.key); err != nil {

@@ -82,6 +82,7 @@ func (c *committed) describe(m record.Manifest) Applied {
 		Epoch:     c.pointer.Epoch,
 		Position:  c.pointer.Position(),
 		Version:   c.Version.Version,
+		Deleted:   c.pointer.Deleted(),
 		Manifest:  c.Version.Digest,
 		AppliedAt: time.UnixMicro(c.AtMicros),
 		Pending:   c.Pending,
@@ -155,6 +156,41 @@ func proveVersion(proven []record.Ref, version record.Ref) []record.Ref {
 		}
 	}
 	return next
+}
+
+// deletedBefore returns the pointers of deleted configs that were committed before a time.
+func (s *state) deletedBefore(at time.Time) ([]record.Pointer, error) {
+	var deleted []record.Pointer
+	add := func(item *badger.Item) (more bool, err error) {
+		raw, err := embeddb.Value(item)
+		if err != nil {
+			return false, err
+		}
+		c, err := decodeCommitted(raw)
+		if err == nil && c.pointer.Deleted() && time.UnixMicro(c.AtMicros).Before(at) {
+			deleted = append(deleted, c.pointer)
+		}
+		return true, err
+	}
+	err := s.db.View(func(txn *badger.Txn) error {
+		return embeddb.Scan(txn, []byte{configTag}, nil, false, add)
+	})
+	return deleted, err
+}
+
+// forget deletes the row of a config if it is still of the pointer at a position.
+func (s *state) forget(config string, at record.Position) error {
+	return s.db.Write(func(txn *badger.Txn) error {
+		key := append([]byte{configTag}, config...)
+		held, err := readCommitted(txn, key)
+		if errors.Is(err, badger.ErrKeyNotFound) || err == nil && held.pointer.Position() != at {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return txn.Delete(key)
+	})
 }
 
 // proven returns the versions that were the baseline of config, the latest first; nil if the row

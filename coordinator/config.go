@@ -81,6 +81,9 @@ type Config struct {
 	// DiskReserve is the number of bytes that must stay free on disk; default 32 MiB, at least
 	// MinDiskReserve.
 	DiskReserve int64
+	// DeletionMemory is the time for which the node remembers that a config was deleted; default
+	// record.DeletionMemory. The store remembers it for ever.
+	DeletionMemory time.Duration
 	// KeepAlive is the time between two keep-alives of a link; the default is that of
 	// transport.Config.
 	KeepAlive time.Duration
@@ -124,6 +127,7 @@ func (c *Config) complete() error {
 	setDefault(&c.API, ":7401")
 	setDefault(&c.Fanout, tree.DefaultFanout)
 	setDefault(&c.HeadInterval, DefaultHeadInterval)
+	setDefault(&c.DeletionMemory, record.DeletionMemory)
 	setDefault(&c.HostWait, DefaultHostWait)
 	setDefault(&c.PushLimit, DefaultPushLimit)
 	if c.Cell < 0 || c.Cell >= tree.MaxCells {

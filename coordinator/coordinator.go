@@ -39,11 +39,12 @@ type Coordinator struct {
 	shards  *shardstore.Store
 	library *library
 
-	ledger   *ledger.Ledger
-	tracker  *tracker
-	surveys  *surveys
-	lineage  *lineage
-	recovery *recovery
+	ledger    *ledger.Ledger
+	tracker   *tracker
+	surveys   *surveys
+	lineage   *lineage
+	deletions *deletions
+	recovery  *recovery
 
 	inventory *inventory
 	roster    *roster
@@ -124,6 +125,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 	c.server.versions.driver = c.driver
 	c.roster.driver = c.driver
 	c.muster.driver = c.driver
+	c.deletions.driver = c.driver
 	return c, nil
 }
 
@@ -217,7 +219,8 @@ func (c *Coordinator) assemble() {
 
 		twoPersons: &twoPersons{ledger: c.ledger},
 	}
-	c.lineage = &lineage{ledger: c.ledger, metrics: c.metrics, log: c.log}
+	c.deletions = &deletions{store: c.ledger, memory: c.cfg.DeletionMemory, log: c.log}
+	c.lineage = &lineage{ledger: c.ledger, metrics: c.metrics, log: c.log, announce: c.deletions.announce}
 	c.recovery = &recovery{
 		ledger:  c.ledger,
 		store:   c.store,
@@ -426,6 +429,7 @@ func (c *Coordinator) Run(stop context.Context) error {
 		})
 	}
 	group.Go(func() { c.newBeat().run(ctx) })
+	group.Go(func() { c.deletions.run(ctx) })
 	group.Go(func() { c.roster.run(ctx) })
 	group.Go(func() { c.inventory.run(ctx) })
 	if c.pools.any() {
@@ -458,6 +462,7 @@ func (c *Coordinator) newFeed() *feed {
 		library:   c.library,
 		driver:    c.driver,
 		tracker:   c.tracker,
+		deletions: c.deletions,
 		pushLimit: c.cfg.PushLimit,
 		loaded:    &c.loaded,
 		alone:     func() bool { return c.children.Load() == 0 && c.agents.Load() == 0 },

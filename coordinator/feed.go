@@ -21,6 +21,7 @@ type feed struct {
 	library   *library
 	driver    *transport.Driver
 	tracker   *tracker
+	deletions *deletions
 	pushLimit int64
 	// alone reports whether no agent and no coordinator is attached.
 	alone func() bool
@@ -52,10 +53,12 @@ func (f *feed) run(ctx context.Context) error {
 		p := e.Pointer.Pointer
 		f.tracker.moved(p)
 		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
-		f.driver.Input(ctx, step.Input{
-			Kind:    step.InPublish,
-			Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
-		})
+		if !f.deletions.forgettable(&p) {
+			f.driver.Input(ctx, step.Input{
+				Kind:    step.InPublish,
+				Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
+			})
+		}
 		if e.Revision >= last {
 			f.loaded.Store(true)
 		}

@@ -21,6 +21,8 @@ type lineage struct {
 	ledger  *ledger.Ledger
 	metrics *coordinatorMetrics
 	log     *slog.Logger
+	// announce has the node announce a stored pointer that it may have forgotten.
+	announce func(context.Context, versionstore.PointerState)
 
 	// term is the highest term of any record that a host has shown.
 	term atomic.Uint64
@@ -69,7 +71,8 @@ func (l *lineage) saw(term uint64) {
 	}
 }
 
-// againstPointer returns how a host's pointer contradicts the store; empty if it does not.
+// againstPointer returns how a host's pointer contradicts the store; empty if it does not. It
+// announces a deletion that the host has missed.
 func (l *lineage) againstPointer(ctx context.Context, p record.Pointer, digest record.Digest) (string, error) {
 	held, err := l.ledger.Pointer(ctx, p.Config, p.Region)
 	switch {
@@ -81,6 +84,8 @@ func (l *lineage) againstPointer(ctx context.Context, p record.Pointer, digest r
 	case p.Position() > held.Pointer.Position():
 		return fmt.Sprintf("a host has %s of %s in region %s, and this store is at %s",
 			p.Position(), p.Config, p.Region, held.Pointer.Position()), nil
+	case p.Position() < held.Pointer.Position() && held.Pointer.Deleted():
+		l.announce(ctx, held) // the host was away while the config was deleted
 	case p.Position() == held.Pointer.Position() && digest != held.Pointer.Digest():
 		return fmt.Sprintf("a host has another pointer of %s in region %s at %s than this store: "+
 			"a second leader signed it", p.Config, p.Region, p.Position()), nil

@@ -93,6 +93,7 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 		Region:    p.Pointer.Region,
 		Epoch:     p.Pointer.Epoch,
 		Version:   p.Pointer.Baseline.Version,
+		Deleted:   p.Pointer.Deleted(),
 		Candidate: p.Pointer.Candidate.Version,
 		MovedAt:   p.At,
 	}
@@ -190,22 +191,8 @@ func (h *pointerHandlers) permitActivation(
 	config string,
 	regions []string,
 ) ([]versionstore.DocumentCheck, error) {
-	held, err := h.holds.permit(ctx, config, regions, false)
-	if err != nil {
-		return nil, err
-	}
-	needsTwo, rule, err := h.requests.twoPersons.needs(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	if needsTwo {
-		return nil, &api.Error{
-			Code:    api.CodeRejected,
-			Message: config + " needs a second person's approval",
-			Hint:    "start a rollout; the other person says 'banyan approve " + config + "'",
-		}
-	}
-	return []versionstore.DocumentCheck{held, rule}, nil
+	hint := "start a rollout; the other person says 'banyan approve " + config + "'"
+	return h.requests.permitAlone(ctx, config, regions, hint)
 }
 
 // activeAt returns the move that makes a version the baseline of a region.
@@ -281,4 +268,26 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 		}
 	}
 	return h.requests.rollback(r.Context(), config, in, caller.Name)
+}
+
+// postDeletion deletes a config in regions.
+func (h *pointerHandlers) postDeletion(r *http.Request, caller identity.Identity) (any, error) {
+	config, err := configOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var in api.Delete
+	if err := decodeRequest(r, &in); err != nil {
+		return nil, err
+	}
+	if err := checkMessage(in.Message); err != nil {
+		return nil, err
+	}
+	if len(in.Regions) == 0 {
+		in.Regions = h.policy.Regions()
+	}
+	if err := h.requests.checkRegions(in.Regions); err != nil {
+		return nil, err
+	}
+	return h.requests.deleteConfig(r.Context(), config, in, caller.Name)
 }

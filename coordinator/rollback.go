@@ -45,6 +45,8 @@ func decideBack(
 		d.from = now.Baseline
 	}
 	switch {
+	case now.Deleted() && in.To == 0:
+		d.undelete(log)
 	case in.From != 0 && in.From != now.Baseline.Version && in.From != now.Candidate.Version:
 		d.why = fmt.Sprintf("version %d runs, not %d", now.Baseline.Version, in.From)
 	case in.To != 0:
@@ -126,6 +128,18 @@ func (d *regionBack) before(log activation.Log, insist bool) {
 	d.to = to.Ref()
 	d.moves = true
 	d.ran = &to
+}
+
+// undelete goes back to the version that ran when the config was deleted.
+func (d *regionBack) undelete(log activation.Log) {
+	last, ok := log.Deleted()
+	if !ok {
+		d.refuse("it is deleted, and no version ran there before", "publish it again")
+		return
+	}
+	d.to = last.Ref()
+	d.moves = true
+	d.ran = &last
 }
 
 func (d *regionBack) refuse(why, hint string) {
@@ -274,7 +288,7 @@ func (r *requests) decideBacks(
 	regions := slices.Compact(slices.Sorted(slices.Values(in.Regions)))
 	if len(regions) == 0 {
 		for region, p := range pointers {
-			if !p.Baseline.IsZero() || !p.Candidate.IsZero() {
+			if !p.Baseline.IsZero() || !p.Candidate.IsZero() || p.Deleted() {
 				regions = append(regions, region)
 			}
 		}
@@ -354,7 +368,7 @@ func (r *requests) commitBacks(
 		regions = append(regions, d.region)
 		if d.moves {
 			changes.Moves = append(changes.Moves, activeAt(act.Config, d.region, d.now.Epoch+1, d.to))
-			what = append(what, fmt.Sprintf("%s from version %d to version %d", d.region, d.from.Version, d.to.Version))
+			what = append(what, d.String())
 		}
 	}
 	held, err := r.holds.permit(ctx, act.Config, regions, true)
@@ -371,18 +385,37 @@ func (r *requests) commitBacks(
 	return out, r.addPointers(ctx, out)
 }
 
+// String describes the move, for the journal.
+func (d regionBack) String() string {
+	if d.now.Deleted() {
+		return fmt.Sprintf("%s from the deletion to version %d", d.region, d.to.Version)
+	}
+	return fmt.Sprintf("%s from version %d to version %d", d.region, d.from.Version, d.to.Version)
+}
+
 // addPointers adds the present pointers of the regions to the answer of a rollback.
 func (r *requests) addPointers(ctx context.Context, out *api.RolledBack) error {
-	out.Pointers = []api.Pointer{}
-	for _, region := range out.Regions {
-		p, err := r.ledger.Pointer(ctx, out.Config, region.Region)
+	var regions []string
+	for _, back := range out.Regions {
+		regions = append(regions, back.Region)
+	}
+	var err error
+	out.Pointers, err = r.pointersIn(ctx, out.Config, regions)
+	return err
+}
+
+// pointersIn returns the pointers of config in regions, without those that there are not.
+func (r *requests) pointersIn(ctx context.Context, config string, regions []string) ([]api.Pointer, error) {
+	pointers := []api.Pointer{}
+	for _, region := range regions {
+		p, err := r.ledger.Pointer(ctx, config, region)
 		if isNotFound(err) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		out.Pointers = append(out.Pointers, apiPointer(p))
+		pointers = append(pointers, apiPointer(p))
 	}
-	return nil
+	return pointers, nil
 }

@@ -117,6 +117,7 @@ func (s *server) routes() http.Handler {
 	leader("GET /v1/configs/{config}/activations", s.handle(s.pointers.getActivations))
 	write("POST /v1/configs/{config}/pointers", s.pointers.postPointers)
 	write("POST /v1/configs/{config}/rollback", s.pointers.postRollback)
+	write("POST /v1/configs/{config}/deletion", s.pointers.postDeletion)
 
 	leader("GET /v1/configs/{config}/rollout", s.handle(s.rollouts.getNewest))
 	leader("GET /v1/configs/{config}/rollouts", s.handle(s.rollouts.getHistory))

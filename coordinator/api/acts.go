@@ -20,7 +20,7 @@ type Activation struct {
 	Since time.Time `json:"since"`
 	// Until is the time at which the pointer stopped naming the version; zero while it runs.
 	Until time.Time `json:"until,omitzero"`
-	// Outcome is "running", "replaced", "taken_back" or "rolled_back".
+	// Outcome is "running", "replaced", "taken_back", "rolled_back" or "deleted".
 	Outcome string `json:"outcome"`
 	// Text describes the outcome: "taken back by its gate".
 	Text string `json:"text"`
@@ -92,6 +92,33 @@ type RegionBack struct {
 	Ran *Activation `json:"ran,omitempty"`
 	// Skipped are versions that were tried after To and taken back, or that no host ran.
 	Skipped []Activation `json:"skipped,omitempty"`
+}
+
+// Delete is the request to delete a config: hosts remove its file.
+type Delete struct {
+	// Regions are the regions in which to delete the config; empty means all.
+	Regions []string `json:"regions,omitempty"`
+	// IfEpoch is the epoch at which the pointer must be, by region. If the pointer of any
+	// region in IfEpoch is at another epoch, nothing is deleted.
+	IfEpoch map[string]uint64 `json:"if_epoch,omitempty"`
+	Message string            `json:"message,omitempty"`
+}
+
+// Deleted is the answer to Delete.
+type Deleted struct {
+	Config  string          `json:"config"`
+	Regions []RegionDeleted `json:"regions"`
+	// Pointers are the pointers of the regions after the deletion.
+	Pointers []Pointer `json:"pointers"`
+}
+
+// RegionDeleted says what a deletion did in a region.
+type RegionDeleted struct {
+	Region string `json:"region"`
+	// Version is the version that the region ran; 0 if there was none.
+	Version uint64 `json:"version,omitempty"`
+	// Moved is false if the config was deleted there before.
+	Moved bool `json:"moved"`
 }
 
 // Guarded is a prefix of configs whose rollouts need the approval of a second person.

@@ -122,6 +122,9 @@ type RegionStatus struct {
 	Epoch  uint64 `json:"epoch"`
 	// Version is the pointer's baseline.
 	Version uint64 `json:"version"`
+	// Deleted is true if the config was deleted in the region. Then Applied counts the hosts that
+	// have removed it.
+	Deleted bool `json:"deleted,omitempty"`
 	// Candidate is the version that a rollout brings; 0 without a candidate.
 	Candidate uint64 `json:"candidate,omitempty"`
 	// Wave describes the agents that run the candidate, or is "staged".

@@ -438,6 +438,11 @@ func (c *Client) Rollback(ctx context.Context, config string, in Rollback) (out 
 	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
 }
 
+// Delete deletes a config.
+func (c *Client) Delete(ctx context.Context, config string, in Delete) (out Deleted, err error) {
+	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/deletion"), in, &out)
+}
+
 // Plans returns the stored plans and the defaults.
 func (c *Client) Plans(ctx context.Context) (p Plans, err error) {
 	return p, c.get(ctx, "/v1/plans", &p)

@@ -23,6 +23,8 @@ const (
 	TakenBack Outcome = "taken_back"
 	// RolledBack means that a person took the version back after it was live in the whole region.
 	RolledBack Outcome = "rolled_back"
+	// Deleted means that a person deleted the config.
+	Deleted Outcome = "deleted"
 )
 
 // Reach says how much of a region was told to run a version. Values grow.
@@ -103,6 +105,8 @@ func (e Entry) String() string {
 		return "running"
 	case e.Outcome == RolledBack:
 		return "rolled back by " + e.EndedBy
+	case e.Outcome == Deleted:
+		return "deleted by " + e.EndedBy
 	case e.Outcome == TakenBack && e.EndedBy == Gate:
 		return "taken back by its gate"
 	case e.Outcome == TakenBack:
@@ -247,6 +251,8 @@ func (e *Entry) end(p record.Pointer, at time.Time, c Cause) {
 	e.Next = p.Baseline.Version
 	e.Outcome = Replaced
 	switch {
+	case p.Deleted():
+		e.Outcome = Deleted
 	case !c.Back && e.Reach < Whole && !p.Candidate.IsZero():
 		e.Next = p.Candidate.Version
 	case c.Back && e.Reach == Whole && c.By != Gate:
@@ -311,12 +317,12 @@ func (l Log) before(suits func(Entry) bool) (to Entry, skipped []Entry, ok bool)
 	return Entry{}, skipped, false
 }
 
-// Back returns the bad version from which the region came back, if nothing went forward since:
-// the region has been taken back already.
+// Back returns the bad version, or the deleted one, from which the region came back, if nothing went
+// forward since: the region has been taken back already.
 func (l Log) Back() (Entry, bool) {
 	var last Entry
 	for _, e := range l.Entries {
-		if e.Bad() && e.Ended >= last.Ended {
+		if (e.Bad() || e.Outcome == Deleted) && e.Ended >= last.Ended {
 			last = e
 		}
 	}
@@ -325,6 +331,18 @@ func (l Log) Back() (Entry, bool) {
 		return Entry{}, false
 	}
 	return last, true
+}
+
+// Deleted returns the version that the region ran when the config was deleted, if nothing ran since.
+func (l Log) Deleted() (Entry, bool) {
+	var last Entry
+	for _, e := range l.Entries {
+		if e.Outcome == Deleted && e.Reach == Whole && e.Ended > last.Ended {
+			last = e
+		}
+	}
+	_, runs := l.Current()
+	return last, last.Ended != 0 && !runs
 }
 
 // Ran returns the versions that ran well, the one that ran last first, the current one included.
