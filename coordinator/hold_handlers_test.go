@@ -187,7 +187,7 @@ func TestTruthExpiredHoldsGo(t *testing.T) {
 	}
 	_, err := f.alice.StartRollout(f.ctx, "a", api.StartRollout{Version: version})
 	f.refuses("a rollout in the freeze", err, api.CodeRejected)
-	documents, err := f.ledger.List(f.ctx, kindHold, "", 0)
+	documents, err := versionstore.ListAll(f.ctx, f.ledger, kindHold, "")
 	if err != nil || len(documents) != 1 {
 		t.Errorf("%d holds are stored, %v", len(documents), err)
 	}
@@ -197,7 +197,7 @@ func TestTruthExpiredHoldsGo(t *testing.T) {
 	holds.swept = time.Time{}
 	holds.mu.Unlock()
 	holds.sweep(f.ctx)
-	documents, err = f.ledger.List(f.ctx, kindHold, "", 0)
+	documents, err = versionstore.ListAll(f.ctx, f.ledger, kindHold, "")
 	if err != nil || len(documents) != 1 {
 		t.Errorf("after the sweep %d holds are stored, %v", len(documents), err)
 	}

@@ -192,7 +192,7 @@ func (s *holds) stored(ctx context.Context) ([]storedHold, uint64, error) {
 
 // load reads the holds from the store.
 func (s *holds) load(ctx context.Context) ([]storedHold, error) {
-	documents, err := s.ledger.List(ctx, kindHold, "", 0)
+	documents, err := versionstore.ListAll(ctx, s.ledger, kindHold, "")
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ const (
 
 // load reads the stored hosts. A host that can't be read is listed with what its name says.
 func (v *inventory) load(ctx context.Context) error {
-	documents, err := versionstore.ListAll(ctx, v.ledger, kindHost)
+	documents, err := versionstore.ListAll(ctx, v.ledger, kindHost, "")
 	if err != nil {
 		return fmt.Errorf("inventory: %w", err)
 	}

@@ -100,6 +100,8 @@ const (
 	maxRequest = 64 << 10
 	// maxHistory is the maximum number of versions that a listing returns.
 	maxHistory = 1000
+	// pageOfRollouts is the maximum number of rollouts in an answer.
+	pageOfRollouts = 500
 	// surveyWait is the default time to wait for the answers of a survey.
 	surveyWait = 3 * time.Second
 	// maxSurveyWait is the maximum time to wait for the answers of a survey.

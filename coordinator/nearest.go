@@ -30,7 +30,7 @@ func explainMissing(ctx context.Context, store versionstore.Reader, config strin
 		return e
 	}
 	out := &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("there is no config %q", config), Hint: e.Hint}
-	names, err := store.Configs(ctx, "", "", versionstore.MaxPage)
+	names, err := versionstore.AllConfigs(ctx, store)
 	if err != nil {
 		return out
 	}

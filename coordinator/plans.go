@@ -108,11 +108,11 @@ func (p *plans) checkFleet(plan rollout.Plan) error {
 
 // all returns the documents of the plans and of the defaults.
 func (p *plans) all(ctx context.Context) (texts, defaults []versionstore.Document, err error) {
-	texts, err = p.ledger.List(ctx, kindPlan, "", maxPlans)
+	texts, err = versionstore.ListAll(ctx, p.ledger, kindPlan, "")
 	if err != nil {
 		return nil, nil, err
 	}
-	defaults, err = p.ledger.List(ctx, kindDefault, "", maxPlans)
+	defaults, err = versionstore.ListAll(ctx, p.ledger, kindDefault, "")
 	return texts, defaults, err
 }
 
@@ -189,7 +189,7 @@ func (p *plans) setDefault(ctx context.Context, in api.PlanDefault, by string) e
 
 // checkRoom refuses a new document of a kind beyond maxPlans.
 func (p *plans) checkRoom(ctx context.Context, kind, name string) error {
-	held, err := p.ledger.List(ctx, kind, "", maxPlans)
+	held, err := versionstore.ListAll(ctx, p.ledger, kind, "")
 	if err != nil {
 		return err
 	}

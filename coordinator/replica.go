@@ -191,7 +191,7 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 
 // restoreVersions gives node the versions of config whose first form is in the library.
 func (r *replica) restoreVersions(ctx context.Context, node *mesh.Node, config string) error {
-	versions, err := r.library.store.History(ctx, config, 0, 0)
+	versions, err := versionstore.AllVersions(ctx, r.library.store, config)
 	if err != nil {
 		return err
 	}

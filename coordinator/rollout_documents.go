@@ -42,13 +42,19 @@ func newestRollout(
 	return s, d.Seq, err
 }
 
-// newestRollouts returns the newest rollout of every config, by config.
-func newestRollouts(ctx context.Context, store versionstore.Reader) ([]rollout.State, error) {
-	documents, err := store.List(ctx, kindRollout, "", 0)
+// newestRollouts returns the newest rollout of configs whose names sort after the name after, by
+// config: at most pageOfRollouts. next is the name after which others follow; "" for none.
+func newestRollouts(
+	ctx context.Context, store versionstore.Reader, after string,
+) (states []rollout.State, next string, err error) {
+	documents, err := store.List(ctx, kindRollout, "", after, pageOfRollouts)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return decodeRollouts(documents), nil
+	if len(documents) == pageOfRollouts {
+		next = documents[pageOfRollouts-1].Name
+	}
+	return decodeRollouts(documents), next, nil
 }
 
 // rolloutsOf returns the rollouts of config, newest first.
@@ -61,7 +67,7 @@ func rolloutsOf(ctx context.Context, store versionstore.Reader, config string) (
 	if err == nil {
 		documents = append(documents, newest)
 	}
-	history, err := store.List(ctx, kindHistory, config+" ", 0)
+	history, err := versionstore.ListAll(ctx, store, kindHistory, config+" ")
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +91,7 @@ func decodeRollouts(documents []versionstore.Document) []rollout.State {
 // nextID returns the number of the next rollout of a config without a newest rollout: 1, or the
 // number after those in the history and the one that was set aside.
 func nextID(ctx context.Context, store versionstore.Reader, config string) (uint64, error) {
-	history, err := store.List(ctx, kindHistory, config+" ", 0)
+	history, err := versionstore.ListAll(ctx, store, kindHistory, config+" ")
 	if err != nil || len(history) == 0 {
 		return 1, err
 	}

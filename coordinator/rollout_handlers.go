@@ -86,13 +86,17 @@ func (h *rolloutHandlers) getNewest(r *http.Request, _ identity.Identity) (any, 
 	return h.describe(r.Context(), s), nil
 }
 
-// getAll returns the newest rollout of every config.
+// getAll returns a page of the newest rollout of every config.
 func (h *rolloutHandlers) getAll(r *http.Request, _ identity.Identity) (any, error) {
-	states, err := newestRollouts(r.Context(), h.ledger)
+	states, next, err := newestRollouts(r.Context(), h.ledger, r.URL.Query().Get("after"))
 	if err != nil {
 		return nil, err
 	}
-	return h.describeAll(r.Context(), states), nil
+	answer := h.describeAll(r.Context(), states)
+	if next != "" {
+		answer["next"] = next
+	}
+	return answer, nil
 }
 
 // getHistory returns the rollouts of a config, newest first.
@@ -111,7 +115,7 @@ func (h *rolloutHandlers) getHistory(r *http.Request, _ identity.Identity) (any,
 	return h.describeAll(r.Context(), states), nil
 }
 
-func (h *rolloutHandlers) describeAll(ctx context.Context, states []rollout.State) any {
+func (h *rolloutHandlers) describeAll(ctx context.Context, states []rollout.State) map[string]any {
 	rollouts := []api.Rollout{}
 	for _, s := range states {
 		rollouts = append(rollouts, h.describe(ctx, s))

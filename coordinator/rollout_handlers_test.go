@@ -9,6 +9,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/rollout"
+	"banyan/versionstore"
 )
 
 func isDone(r api.Rollout) bool   { return r.Status == rollout.Done }
@@ -179,7 +180,7 @@ func TestANewControllerLoadsTheStoredRollouts(t *testing.T) {
 	f.baking("a")
 	f.rollOut("b", f.publish("b", `{}`), "")
 	f.reaches("b", "the end", isDone)
-	documents, err := f.ledger.List(f.ctx, kindRollout, "a", 0)
+	documents, err := versionstore.ListAll(f.ctx, f.ledger, kindRollout, "a")
 	if err != nil || len(documents) != 1 {
 		t.Fatal(documents, err)
 	}

@@ -103,7 +103,7 @@ func (r *rollouts) run(ctx context.Context) error {
 // load keeps the stored rollouts that have not ended. A rollout that can't be read is set aside:
 // the others go on.
 func (r *rollouts) load(ctx context.Context) error {
-	documents, err := versionstore.ListAll(ctx, r.ledger, kindRollout)
+	documents, err := versionstore.ListAll(ctx, r.ledger, kindRollout, "")
 	if err != nil {
 		return err
 	}

@@ -210,21 +210,15 @@ func (b badgerReader) Document(ctx context.Context, kind, name string) (d Docume
 }
 
 // List implements Reader.
-func (b badgerReader) List(ctx context.Context, kind, prefix string, limit int) ([]Document, error) {
-	return b.list(ctx, kind, prefix, nil, limit)
-}
-
-// ListAfter implements Reader.
-func (b badgerReader) ListAfter(ctx context.Context, kind, after string, limit int) ([]Document, error) {
-	return b.list(ctx, kind, "", append([]byte(after), 0), limit)
-}
-
-// list lists documents whose names begin with prefix, from a position behind the prefix.
-func (b badgerReader) list(ctx context.Context, kind, prefix string, from []byte, limit int) ([]Document, error) {
+func (b badgerReader) List(ctx context.Context, kind, prefix, after string, limit int) ([]Document, error) {
 	var all []Document
 	head := pairKey(tagDocument, kind, "")
+	from := ""
+	if after >= prefix {
+		from = after + "\x00"
+	}
 	err := b.read(ctx, func(txn *badger.Txn) error {
-		return embeddb.Scan(txn, slices.Concat(head, []byte(prefix)), from, false, func(item *badger.Item) (bool, error) {
+		return scanNames(txn, head, prefix, from, func(item *badger.Item) (bool, error) {
 			name := string(item.Key()[len(head):])
 			r, err := rowOf(item)
 			switch {
@@ -239,6 +233,18 @@ func (b badgerReader) list(ctx context.Context, kind, prefix string, from []byte
 		})
 	})
 	return all, err
+}
+
+// scanNames calls fn for the keys that are head and a name, for the names that begin with prefix and
+// do not sort before from, in order, until fn returns false or an error.
+func scanNames(
+	txn *badger.Txn, head []byte, prefix, from string, fn func(item *badger.Item) (bool, error),
+) error {
+	if from > prefix && !strings.HasPrefix(from, prefix) {
+		return nil // every name with the prefix sorts before from
+	}
+	rest := strings.TrimPrefix(max(from, prefix), prefix)
+	return embeddb.Scan(txn, slices.Concat(head, []byte(prefix)), []byte(rest), false, fn)
 }
 
 // clampLimit returns the number of entries that a listing with limit may return.

@@ -117,7 +117,7 @@ type Reader interface {
 	// Version returns a version of config; version 0 means the newest.
 	Version(ctx context.Context, config string, version uint64) (Version, error)
 	// History returns at most limit versions of config, newest first, all older than
-	// before; before 0 means no bound.
+	// before; before 0 means no bound. The limit is as for List.
 	History(ctx context.Context, config string, before uint64, limit int) ([]Version, error)
 	// Pointer returns the pointer of config in region.
 	Pointer(ctx context.Context, config, region string) (PointerState, error)
@@ -126,18 +126,18 @@ type Reader interface {
 	// returns the others and an error that wraps ErrCorrupt.
 	Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error)
 	// Configs returns at most limit names of configs, in order: names at or below prefix
-	// ("" for all) that sort after the name after.
+	// ("" for all) that sort after the name after. Limit and continuation are as for List.
 	Configs(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	// Schema returns the JSON Schema of config, or ErrNotFound if config has none.
 	Schema(ctx context.Context, config string) ([]byte, error)
 	// Document returns a document, or ErrNotFound.
 	Document(ctx context.Context, kind, name string) (Document, error)
-	// List returns at most limit documents of a kind whose names begin with prefix,
-	// ordered by name; 0 means MaxPage, and ListAll returns more. A damaged document has no content, and Damaged is set.
-	List(ctx context.Context, kind, prefix string, limit int) ([]Document, error)
-	// ListAfter returns at most limit documents of a kind whose names sort after the name after,
-	// ordered by name; 0 means MaxPage.
-	ListAfter(ctx context.Context, kind, after string, limit int) ([]Document, error)
+	// List returns at most limit documents of a kind, in the order of their names: those whose names
+	// begin with prefix and sort after the name after, each "" for all. A limit of 0 means MaxPage, and
+	// so does a larger one. A listing with as many documents as the limit may have been cut: the next
+	// begins after its last name. ListAll returns all. A damaged document has no content, and Damaged
+	// is set.
+	List(ctx context.Context, kind, prefix, after string, limit int) ([]Document, error)
 	// Revision returns the revision of the newest write. Revisions of a later term are higher
 	// than all revisions of the terms before: the first of term t follows (t-1)·2^40.
 	Revision(ctx context.Context) (uint64, error)

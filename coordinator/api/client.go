@@ -416,14 +416,28 @@ func (c *Client) Rollout(ctx context.Context, config string) (r Rollout, err err
 // Rollouts returns the rollouts of config, newest first. With an empty config it returns
 // the newest rollout of every config.
 func (c *Client) Rollouts(ctx context.Context, config string) ([]Rollout, error) {
-	var out struct {
+	type page struct {
 		Rollouts []Rollout `json:"rollouts"`
+		Next     string    `json:"next"`
 	}
-	path := "/v1/rollouts"
 	if config != "" {
-		path = configPath(config, "/rollouts")
+		var all page
+		err := c.get(ctx, configPath(config, "/rollouts"), &all)
+		return all.Rollouts, err
 	}
-	return out.Rollouts, c.get(ctx, path, &out)
+	var all []Rollout
+	for after := ""; ; {
+		var out page
+		q := url.Values{"after": {after}}
+		if err := c.get(ctx, "/v1/rollouts?"+q.Encode(), &out); err != nil {
+			return nil, err
+		}
+		all = append(all, out.Rollouts...)
+		if out.Next <= after {
+			return all, nil
+		}
+		after = out.Next
+	}
 }
 
 // AskRollout sends a request to the newest rollout of a config: rollout.Pause, Resume,

@@ -46,7 +46,7 @@ func (q JournalQuery) matches(e Entry) bool {
 
 // Journal returns the entries that a query selects, newest first.
 func (l *Ledger) Journal(ctx context.Context, q JournalQuery) ([]Entry, error) {
-	documents, err := l.List(ctx, kindJournal, "", 0)
+	documents, err := versionstore.ListAll(ctx, l, kindJournal, "")
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (l *Ledger) journal(ctx context.Context, act Act, now time.Time) ([]version
 // until there is no such entry.
 func (l *Ledger) lastEntry(ctx context.Context) (uint64, error) {
 	if l.journaled == 0 {
-		documents, err := l.List(ctx, kindJournal, "", 0)
+		documents, err := versionstore.ListAll(ctx, l, kindJournal, "")
 		if err != nil || len(documents) == 0 {
 			return 0, err
 		}

@@ -117,8 +117,8 @@ func (s *suite) documents() {
 			s.Fatal(err)
 		}
 	}
-	listed := func(prefix string, limit int) (names []string) {
-		all, err := s.List(s.ctx, "plan", prefix, limit)
+	listed := func(prefix, after string, limit int) (names []string) {
+		all, err := s.List(s.ctx, "plan", prefix, after, limit)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -127,9 +127,15 @@ func (s *suite) documents() {
 		}
 		return names
 	}
-	expect(s, "all", listed("", 0), []string{"b/1", "b/2", "c"})
-	expect(s, "by prefix", listed("b/", 0), []string{"b/1", "b/2"})
-	expect(s, "limited", listed("", 1), []string{"b/1"})
+	expect(s, "all", listed("", "", 0), []string{"b/1", "b/2", "c"})
+	expect(s, "by prefix", listed("b/", "", 0), []string{"b/1", "b/2"})
+	expect(s, "limited", listed("", "", 1), []string{"b/1"})
+	expect(s, "the next page", listed("", "b/1", 1), []string{"b/2"})
+	expect(s, "after a name that is not stored", listed("", "b/10", 0), []string{"b/2", "c"})
+	expect(s, "by prefix, the next page", listed("b/", "b/1", 0), []string{"b/2"})
+	expect(s, "by prefix, after the last", listed("b/", "b/2", 0), nil)
+	expect(s, "by prefix, after a name before it", listed("b/", "a", 0), []string{"b/1", "b/2"})
+	expect(s, "by prefix, after a name behind it", listed("b/", "c", 0), nil)
 	if err := write("plan", "c", "", 1); err != nil {
 		s.Fatal(err)
 	}
