@@ -427,13 +427,67 @@ func TestTruthFailedVersionsDoNotEvictProvenOnes(t *testing.T) {
 	}
 }
 
+// A version that a person rolled back after the whole region ran it is not proven any more, and does
+// not push out a version that ran well.
+func TestTruthARolledBackVersionEvictsNoGoodOne(t *testing.T) {
+	h := newHost(t)
+	a, _ := h.start(func(c *Config) { c.Keep = 3 })
+	epoch := uint64(0)
+	run := func(version uint64, body string) {
+		t.Helper()
+		epoch++
+		if err := h.store(a, "a", version, body); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.activate(a, "a", epoch, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back := func(to uint64) {
+		t.Helper()
+		epoch++
+		if err := h.activate(a, "a", epoch, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(1, "one")
+	run(2, "two")
+	for v := uint64(3); v <= 5; v++ { // each ran everywhere and was rolled back
+		run(v, "bad")
+		back(2)
+	}
+	run(6, "six")
+	waitUntil(t, func() bool { return len(a.output.held("a")) == 3 })
+	if held := numbers(a.output.held("a")); !slices.Equal(held, []uint64{6, 2, 1}) {
+		t.Errorf("on disk: %v, want 6, 2, 1", held)
+	}
+	back(1)
+	if got := h.shows("a"); got != "one" {
+		t.Errorf("after the rollback the host shows %q", got)
+	}
+	// A version that is brought live again is proven again.
+	epoch++
+	if err := h.activate(a, "a", epoch, 2); err != nil {
+		t.Fatal(err)
+	}
+	if got := numbers(a.state.proven("a")); !slices.Equal(got, []uint64{2, 1}) {
+		t.Errorf("proven: %v, want 2, 1", got)
+	}
+}
+
 func TestProvenVersionsAreFewAndTheLatestComesFirst(t *testing.T) {
 	var proven []record.Ref
-	for v := uint64(1); v <= 3*maxProven; v++ {
-		proven = proveVersion(proven, key("a", v).Ref())
+	var before record.Ref
+	move := func(v uint64) {
+		now := key("a", v).Ref()
+		proven = movedBaseline(proven, before, now)
+		before = now
 	}
-	proven = proveVersion(proven, key("a", 3*maxProven-1).Ref())
-	if len(proven) != maxProven || proven[0].Version != 3*maxProven-1 || proven[1].Version != 3*maxProven {
+	for v := uint64(1); v <= 3*maxProven; v++ {
+		move(v)
+	}
+	move(3*maxProven - 2)
+	if len(proven) != maxProven-1 || proven[0].Version != 3*maxProven-2 || proven[1].Version != 3*maxProven-1 {
 		t.Errorf("%d versions: %v", len(proven), proven)
 	}
 }

@@ -19,8 +19,8 @@ type retention struct {
 	output  *outputDir
 	shards  *shardstore.Store // forms on their way; they count against the quota
 	applied *appliedSet
-	// proven returns the versions of a config that were the baseline of a pointer, the latest
-	// first.
+	// proven returns the versions of a config that were the baseline of a pointer and were not
+	// taken back, the latest first.
 	proven func(config string) []record.Ref
 	keep   int   // versions of a config
 	quota  int64 // bytes of all versions and shards; 0: no quota

@@ -42,8 +42,8 @@ type committed struct {
 	// Pending is set until the reload hook has succeeded.
 	Pending bool `cbor:"6,keyasint,omitempty"`
 	// Proven are the versions that were the baseline of the config's pointers, the latest first:
-	// the whole region was to run them. A candidate that was taken back is not among them. commit
-	// sets Proven.
+	// the whole region was to run them. A version that was taken back is not among them. commit sets
+	// Proven.
 	Proven []record.Ref `cbor:"7,keyasint,omitempty"`
 
 	pointer record.Pointer // decoded from Raw
@@ -133,7 +133,7 @@ func putCommitted(txn *badger.Txn, r committed) error {
 		return fmt.Errorf("%w: %s of %s after %s",
 			errStale, r.pointer.Position(), r.pointer.Config, held.pointer.Position())
 	}
-	r.Proven = proveVersion(held.Proven, r.pointer.Baseline)
+	r.Proven = movedBaseline(held.Proven, held.pointer.Baseline, r.pointer.Baseline)
 	encoded, err := cbor.Marshal(r)
 	if err != nil {
 		return err
@@ -144,14 +144,18 @@ func putCommitted(txn *badger.Txn, r committed) error {
 	return embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, r.Watermark))
 }
 
-// proveVersion returns proven with version at the front, and at most maxProven versions.
-func proveVersion(proven []record.Ref, version record.Ref) []record.Ref {
-	if version.IsZero() {
-		return proven
+// movedBaseline returns proven after the baseline of the config's pointers moved from before to now:
+// now comes first, and at most maxProven versions are kept. A baseline that makes way for an older
+// version was taken back, and leaves the list.
+func movedBaseline(proven []record.Ref, before, now record.Ref) []record.Ref {
+	next := []record.Ref{now}
+	if now.IsZero() {
+		next = nil
 	}
-	next := []record.Ref{version}
+	back := now.Version < before.Version
 	for _, v := range proven {
-		if v != version && len(next) < maxProven {
+		bad := back && v == before
+		if v != now && !bad && len(next) < maxProven {
 			next = append(next, v)
 		}
 	}
