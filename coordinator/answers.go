@@ -183,6 +183,15 @@ func apiDrift(d drift) api.Drift {
 
 func apiHold(h hold) api.Hold { return api.Hold(h) }
 
+// apiLatency returns nil if no host has told how long it took.
+func apiLatency(l *wire.Latencies) *api.Latency {
+	if l.Count() == 0 {
+		return nil
+	}
+	at := func(share float64) float64 { return float64(l.Quantile(share)) / 1000 }
+	return &api.Latency{MinMs: at(0), P50Ms: at(0.5), P99Ms: at(0.99), MaxMs: at(1)}
+}
+
 func apiFailures(e *wire.AckEntry) []api.Failure {
 	var out []api.Failure
 	for _, f := range e.Failures {

@@ -100,7 +100,7 @@ func TestStatusHasTheAcknowledgements(t *testing.T) {
 		t.Fatalf("status %+v, %v", s, err)
 	}
 	eu := s.Regions[0]
-	if eu.Applied != 2 || eu.Failed != 1 || eu.MaxMs == 0 || len(eu.Failures) != 1 || eu.Failures[0] != (api.Failure{Agent: "eu-agent-3", Reason: "disk full", Attempts: 2}) {
+	if eu.Applied != 2 || eu.Failed != 1 || eu.Latency == nil || eu.Latency.MaxMs == 0 || len(eu.Failures) != 1 || eu.Failures[0] != (api.Failure{Agent: "eu-agent-3", Reason: "disk full", Attempts: 2}) {
 		t.Errorf("status of eu: %+v", eu)
 	}
 }

@@ -83,9 +83,27 @@ func (h *pointerHandlers) getStatus(r *http.Request, _ identity.Identity) (any, 
 		Refusal: apiRefusal(h.ledger),
 	}
 	for _, p := range states {
-		out.Regions = append(out.Regions, h.regionStatus(p))
+		status := h.regionStatus(p)
+		status.Stranded = h.stranded(r.Context(), p.Pointer)
+		out.Regions = append(out.Regions, status)
 	}
 	return out, nil
+}
+
+// stranded reports whether p has a candidate that no rollout brings. It reports false if that is not
+// known: a coordinator without its leader has no rollouts.
+func (h *pointerHandlers) stranded(ctx context.Context, p record.Pointer) bool {
+	if p.Candidate.IsZero() || p.Wave.IsEmpty() && p.Phase == record.PhaseActive || !h.leads {
+		return false
+	}
+	s, _, err := newestRollout(ctx, h.ledger, p.Config)
+	if err != nil && !isNotFound(err) || s.Brings(p.Region, p.Candidate.Version) {
+		return false
+	}
+	// A rollout and its pointers change together. If the pointer has not moved since it was read, the
+	// rollout was read as it is beside that pointer.
+	now, err := h.ledger.Pointer(ctx, p.Config, p.Region)
+	return err == nil && now.Pointer.Position() == p.Position()
 }
 
 func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionStatus {
@@ -100,7 +118,9 @@ func (h *pointerHandlers) regionStatus(p versionstore.PointerState) api.RegionSt
 	switch {
 	case s.Candidate == 0:
 	case p.Pointer.Phase == record.PhaseStage:
-		s.Wave = "staged"
+		s.Wave = api.WaveStaged
+	case p.Pointer.Wave.IsEmpty():
+		s.Wave = api.WaveTakenBack
 	default:
 		s.Wave = p.Pointer.Wave.String()
 	}

@@ -14,6 +14,7 @@ import (
 	"banyan/body"
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
+	"banyan/internal/quantity"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -144,7 +145,7 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 
 // begin begins the new term after a collection, also if the caller has gone meanwhile.
 func (r *recovery) begin(ctx context.Context, out *api.Recovered, act ledger.Act) (_ *api.Recovered, err error) {
-	act.What += fmt.Sprintf(", %d pointers recovered from hosts", len(out.Recovered))
+	act.What += fmt.Sprintf(", %s recovered from hosts", quantity.Of(len(out.Recovered), "pointer"))
 	out.Term, err = r.ledger.BeginTerm(context.WithoutCancel(ctx), act, r.lineage.next())
 	return out, err
 }

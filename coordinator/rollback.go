@@ -71,7 +71,8 @@ func (d *regionBack) withdraw(log activation.Log) {
 		d.why = fmt.Sprintf("already back: nothing runs, since version %d was %s at %s%s",
 			bad.Version, bad, clock(bad.Until), because(bad.EndedWhy))
 	default:
-		d.refuse("no version ran there before", "'banyan rollout abort "+d.now.Config+"' takes the first version back")
+		d.refuse("no version ran there before", "'banyan rollout abort "+d.now.Config+
+			"' takes a first version back while its rollout goes on; else publish a version that is right")
 	}
 }
 

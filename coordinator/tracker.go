@@ -177,10 +177,7 @@ func (t *tracker) status(s *api.RegionStatus, p record.Pointer, fresh time.Time)
 	s.Applied = e.Applied.AndCardinality(present) - s.Drifted
 	s.Running = e.Running.AndCardinality(present) - drifting.AndCardinality(e.Running)
 	s.Failed = e.Failed.AndCardinality(present)
-	s.P50Ms = float64(e.Latency.Quantile(0.5)) / 1000
-	s.P99Ms = float64(e.Latency.Quantile(0.99)) / 1000
-	s.MinMs = float64(e.Latency.Quantile(0)) / 1000
-	s.MaxMs = float64(e.Latency.Quantile(1)) / 1000
+	s.Latency = apiLatency(&e.Latency)
 	s.Failures = apiFailures(e)
 	return silent
 }

@@ -158,6 +158,10 @@ func (p Pointer) VersionFor(agent string, labels map[string]string) Ref {
 	return p.Baseline
 }
 
+// IsEmpty reports whether no agent can be in the wave. A candidate with an empty wave was taken back,
+// in a region that ran nothing before.
+func (w Wave) IsEmpty() bool { return w.Share == 0 && len(w.Any) == 0 }
+
 // Covers reports whether an agent is in the wave of config.
 func (w Wave) Covers(config, agent string, labels map[string]string) bool {
 	for _, set := range w.Any {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"banyan/internal/quantity"
 	"banyan/record"
 )
 
@@ -234,8 +235,8 @@ func (d *decision) widen(region string) {
 	} else {
 		r.Bound = raised(r.Bound, seen.InWave, want)
 	}
-	d.say("%s has %d of the %d hosts of %s and needs %d; it takes in more",
-		d.WaveName(), seen.InWave, seen.Agents, region, want)
+	d.say("%s has %d of the %s of %s and needs %d; it takes in more",
+		d.WaveName(), seen.InWave, quantity.Of(seen.Agents, "host"), region, want)
 }
 
 // raised returns the bound to try after a bound with which a wave has in hosts and needs want.
@@ -289,7 +290,11 @@ func (d *decision) endPart() {
 		d.say("staged in %s", strings.Join(d.group(), ", "))
 		d.enterWave(0)
 	case Applying:
-		d.say("%s runs on %s", d.WaveName(), d.counts())
+		if d.Plan.Immediate {
+			d.say("sent to %s without gates: this rollout waits for nobody", d.sent())
+		} else {
+			d.say("%s runs on %s", d.WaveName(), d.counts())
+		}
 		d.enter(Baking, d.Wave)
 		if d.wave().Bake == 0 && !d.asksGates() {
 			d.advance()
@@ -298,6 +303,20 @@ func (d *decision) endPart() {
 		d.say("%s baked for %s", d.WaveName(), d.Spent.Round(time.Millisecond))
 		d.advance()
 	}
+}
+
+// sent describes the hosts to which the pointers of the group go: those in the tree, or the regions if
+// those are not counted.
+func (d *decision) sent() string {
+	hosts := 0
+	for _, region := range d.group() {
+		seen := d.seen(region)
+		if !seen.Known {
+			return strings.Join(d.group(), ", ")
+		}
+		hosts += seen.Placed
+	}
+	return quantity.Of(hosts, "host")
 }
 
 // count raises the numbers of agents that the part in progress expects to what is seen.
@@ -363,7 +382,9 @@ func (d *decision) enterWave(i int) {
 		r.Filled = false
 	}
 	d.move(d.group(), d.waveMove(i))
-	d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
+	if !d.Plan.Immediate {
+		d.say("%s begins in %s", d.WaveName(), strings.Join(d.group(), ", "))
+	}
 }
 
 // waveMove returns the shape of the pointers of wave i.
@@ -478,11 +499,11 @@ func (d *decision) awaitReturn() {
 	switch {
 	case known && back >= agents:
 		d.Recovered = d.view.Now
-		d.say("%d of %d hosts are back", back, agents)
+		d.say("%d of %s %s back", back, quantity.Of(agents, "host"), quantity.Is(back))
 		d.end(d.End, d.Why)
 	case d.Spent >= returnLimit:
-		d.say("%d of %d hosts are known to be back; the others take the pointer up when they can",
-			back, agents)
+		d.say("%d of %s %s known to be back; the others take the pointer up when they can",
+			back, quantity.Of(agents, "host"), quantity.Is(back))
 		d.end(d.End, d.Why)
 	}
 }

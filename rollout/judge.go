@@ -117,7 +117,7 @@ func (j *judge) groupFailure(g Gates, regions []string) string {
 		reasons = append(reasons, seen.Reasons...)
 	}
 	if g.MaxFailures != nil && failed > *g.MaxFailures {
-		return fmt.Sprintf("%d agents failed, at most %d may%s", failed, *g.MaxFailures, because(reasons))
+		return fmt.Sprintf("%s failed, at most %d may%s", quantity.Of(failed, "agent"), *g.MaxFailures, because(reasons))
 	}
 	return ""
 }
@@ -169,8 +169,8 @@ func (j *judge) vacant() string {
 		case seen.Agents == 0:
 			return fmt.Sprintf("every host of %s is in quarantine for %s", region, j.Config)
 		case j.inWave(seen) == 0 && share == 0:
-			return fmt.Sprintf("%s has none of the %d hosts of %s; give hosts there the label, or promote past the wave",
-				j.WaveName(), seen.Agents, region)
+			return fmt.Sprintf("%s has none of the %s of %s; give hosts there the label, or promote past the wave",
+				j.WaveName(), quantity.Of(seen.Agents, "host"), region)
 		}
 	}
 	return ""
@@ -225,8 +225,8 @@ func (j *judge) regionFailure(g Gates, region string, seen Region) string {
 	inWave := j.inWave(seen)
 	allowed := inWave - needed(g.MinSuccess, inWave)
 	if seen.Known && seen.Failed > allowed {
-		return fmt.Sprintf("%d of %d agents of the wave failed in %s; at least %s must run it%s",
-			seen.Failed, inWave, region, g.MinSuccess, because(seen.Reasons))
+		return fmt.Sprintf("%d of %s of the wave failed in %s; at least %s must run it%s",
+			seen.Failed, quantity.Of(inWave, "agent"), region, g.MinSuccess, because(seen.Reasons))
 	}
 	return ""
 }
@@ -372,10 +372,12 @@ func (j *judge) countsOf(regions []string) string {
 		expected := j.Regions[region].Agents
 		missing := expected - seen.Placed
 		if seen.Known && missing > 0 && !j.present(region) {
-			gone += fmt.Sprintf("; %d of the %d agents of %s are gone", missing, expected, region)
+			gone += fmt.Sprintf("; %d of the %s of %s %s gone",
+				missing, quantity.Of(expected, "agent"), region, quantity.Is(missing))
 		}
 		if seen.Unheard > 0 {
-			gone += fmt.Sprintf("; %d of the %d hosts of %s are not heard of", seen.Unheard, seen.Hosts, region)
+			gone += fmt.Sprintf("; %d of the %s of %s %s not heard of",
+				seen.Unheard, quantity.Of(seen.Hosts, "host"), region, quantity.Is(seen.Unheard))
 		}
 		if j.Part == Staging && slices.Contains(j.group(), region) {
 			have += seen.Applied
@@ -385,7 +387,7 @@ func (j *judge) countsOf(regions []string) string {
 			all += j.inWave(seen)
 		}
 	}
-	return fmt.Sprintf("%d of %d hosts%s", min(have, all), all, gone)
+	return fmt.Sprintf("%d of %s%s", min(have, all), quantity.Of(all, "host"), gone)
 }
 
 // Waits says for whom a rollout waits, given the view of its regions, and for how long it will:

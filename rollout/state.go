@@ -291,6 +291,13 @@ func (s *State) touched() []string {
 	return in
 }
 
+// Brings reports whether the rollout is in progress, and brings a version to a region. The zero
+// State brings nothing.
+func (s *State) Brings(region string, version uint64) bool {
+	r := s.Regions[region]
+	return r != nil && !r.Left && r.Began != 0 && !s.Status.Over() && s.Version == version
+}
+
 // Moved reports whether the rollout has moved a pointer that it has not let go of.
 func (s *State) Moved() bool { return len(s.touched()) > 0 }
 

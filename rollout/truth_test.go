@@ -391,6 +391,29 @@ func TestTruthNotANumberIsUnknown(t *testing.T) {
 	}
 }
 
+// An immediate rollout does not wait for hosts, so it does not say how many run the version.
+func TestTruthAnImmediateRolloutSaysThatItWasSent(t *testing.T) {
+	log := func(c *trial) string {
+		c.pass(time.Second)
+		c.is(Done, "")
+		var lines []string
+		for _, e := range c.state.Log {
+			lines = append(lines, e.What)
+		}
+		return strings.Join(lines, "\n")
+	}
+	c := newTrial(t, "immediate: true", map[string]int{"eu": 3, "us": 2})
+	c.hosts["eu"].silent = 3
+	c.hosts["us"].excused = 1
+	if text := log(c); !strings.Contains(text, "sent to 5 hosts without gates") || strings.Contains(text, "runs on") {
+		t.Errorf("the log says:\n%s", text)
+	}
+	c = newTrial(t, "immediate: true", map[string]int{"eu": 1})
+	if text := log(c); !strings.Contains(text, "sent to 1 host without gates") {
+		t.Errorf("the log says:\n%s", text)
+	}
+}
+
 // A zero in a plan does not silently become the default.
 func TestTruthAZeroInAPlanIsNotTheDefault(t *testing.T) {
 	for text, want := range map[string]string{

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 )
 
 func newAgents(a *app) *cobra.Command {
@@ -122,7 +123,7 @@ identity it issues, if the coordinator can be reached.`,
 					fmt.Fprintf(w, "host %s of region %s is expected\n", h.Name, h.Region)
 				}
 				if listed := len(args) - len(v["hosts"]); listed > 0 {
-					fmt.Fprintf(w, "%d of %d hosts were listed already\n", listed, len(args))
+					fmt.Fprintf(w, "%d of %s listed already\n", listed, quantity.Of(len(args), "host"))
 				}
 			})
 		},

@@ -184,8 +184,8 @@ func newBenchIdle(a *app) *cobra.Command {
 				return err
 			}
 			return a.print(r, func(w io.Writer) {
-				fmt.Fprintf(w, "%d agents at rest for %.0f s; for each agent and minute:\n",
-					r.Agents, r.Seconds)
+				fmt.Fprintf(w, "%s at rest for %.0f s; for each agent and minute:\n",
+					quantity.Of(r.Agents, "agent"), r.Seconds)
 				fmt.Fprintf(w, "processor\t%.1f ms\npackets sent\t%.0f\nbytes sent\t%.0f\nresident\t%d KiB\ngoroutines\t%.1f\n",
 					r.CPUMs, r.Packets, r.Bytes, r.RSSBytes>>10, r.Goroutines)
 			})
@@ -256,8 +256,8 @@ func printCalibration(w io.Writer, c bench.Calibration) {
 }
 
 func printFanout(w io.Writer, r bench.FanoutResult) {
-	fmt.Fprintf(w, "%d agents, fan-out %d, %d cores, body of %d bytes; medians of %d updates\n\n",
-		r.Agents, r.Fanout, r.Cores, r.BodyBytes, r.Updates)
+	fmt.Fprintf(w, "%s, fan-out %d, %s, body of %s; medians of %s\n\n", quantity.Of(r.Agents, "agent"),
+		r.Fanout, quantity.Of(r.Cores, "core"), quantity.Of(r.BodyBytes, "byte"), quantity.Of(r.Updates, "update"))
 	fmt.Fprintln(w, "\tP50 MS\tP99 MS\tMAX MS\tCPU µs PER AGENT")
 	fmt.Fprintf(w, "new version: verified\t%.1f\t%.1f\t%.1f\t\n", r.VerifiedP50, r.VerifiedP99, r.VerifiedMax)
 	fmt.Fprintf(w, "new version: fetched and durably applied\t%.1f\t%.1f\t%.1f\t%.0f\n",

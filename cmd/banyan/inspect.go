@@ -47,7 +47,7 @@ func newStatus(a *app) *cobra.Command {
 					if s.Alone {
 						fmt.Fprintln(w, "answered without the leader, which can't be reached: other regions are not known")
 					}
-					printRegions(w, s.Regions)
+					printRegions(w, s.Config, s.Regions)
 				})
 			}
 			return a.fleetStatus(cmd.Context(), client)

@@ -157,7 +157,7 @@ func TestTruthAnIssuedIdentityCountsBeforeItsHostComesUp(t *testing.T) {
 	}
 	c.expect(0, []string{"eu: 1 of 2 applied, 1 not heard of (late ever)"}, "status", "a")
 	c.expect(0, []string{"late", "never"}, "agents", "--all")
-	c.expect(0, []string{"host h1 of region eu is expected", "1 of 2 hosts were listed already"},
+	c.expect(0, []string{"host h1 of region eu is expected", "1 of 2 hosts listed already"},
 		"agents", "expect", "late", "h1", "--region", "eu")
 	c.expect(0, []string{"admin", "expects host h1 of region eu"}, "log")
 	if err := c.RestartCoordinator(0); err != nil {
@@ -208,7 +208,7 @@ func TestTruthATimeOutNamesTheHosts(t *testing.T) {
 	}
 	c := &cli{t, fleettest.Start(t, cfg)}
 	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
-	r := c.expect(7, []string{"timed out: 3 of 4 hosts have applied a after", "eu: eu-agent-0000 fails (check: exit status 7"},
+	r := c.expect(7, []string{"timed out: a is applied on 3 of 4 hosts after", "eu: eu-agent-0000 fails (check: exit status 7"},
 		"publish", "a", file(t, "a.json", `{"n": 2}`), "--immediate", "--wait", "2s")
 	if !strings.Contains(r.stderr, "error: timed out") {
 		t.Errorf("not the final line: %s", r.stderr)

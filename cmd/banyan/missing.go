@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 )
 
 // namedHosts is the maximum number of hosts that a line names.
@@ -38,7 +39,7 @@ func failing(r api.RegionStatus) (parts []string) {
 		parts = append(parts, fmt.Sprintf("%s %s (%s)", f.Agent, outcome, f.Reason))
 	}
 	if more := len(r.Failures) - len(parts); more > 0 {
-		parts = append(parts, fmt.Sprintf("%d more fail or are delayed", more))
+		parts = append(parts, fmt.Sprintf("failing or delayed, too: %d more", more))
 	}
 	for _, line := range []string{duplicates(r), unanswered(r)} {
 		if line != "" {
@@ -46,7 +47,7 @@ func failing(r api.RegionStatus) (parts []string) {
 		}
 	}
 	if r.Drifted > 0 {
-		parts = append(parts, fmt.Sprintf("files of %d hosts were changed by hand since", r.Drifted))
+		parts = append(parts, fmt.Sprintf("files of %s were changed by hand since", quantity.Of(r.Drifted, "host")))
 	}
 	return parts
 }

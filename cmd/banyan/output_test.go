@@ -86,7 +86,7 @@ func TestTruthTextFromHostsCannotSteerTheTerminal(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		var out bytes.Buffer
 		a := &app{stdout: &out, output: format}
-		if err := a.print(status, func(w io.Writer) { printRegions(w, status) }); err != nil {
+		if err := a.print(status, func(w io.Writer) { printRegions(w, "a", status) }); err != nil {
 			t.Fatal(err)
 		}
 		if steering(out.String()) || !strings.Contains(out.String(), "[2J") {

@@ -329,7 +329,7 @@ func (a *app) awaitHosts(
 	}
 	err := a.print(out, func(w io.Writer) {
 		headline(w)
-		printRegions(w, regions)
+		printRegions(w, out.Config, regions)
 	})
 	if err != nil {
 		return err

@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 )
 
 // absence describes the hosts of a region that nobody hears of; "" if there are none.
 func absence(r api.RegionStatus) string {
 	switch {
 	case r.Unreachable && r.HeardAt.IsZero():
-		return fmt.Sprintf("UNREACHABLE, no coordinator heard of: nothing is known of its %d hosts", r.Hosts)
+		return fmt.Sprintf("UNREACHABLE, no coordinator heard of: nothing is known of its %s", quantity.Of(r.Hosts, "host"))
 	case r.Unreachable:
-		return fmt.Sprintf("UNREACHABLE since %s: nothing is known of its %d hosts", clock(r.HeardAt), r.Hosts)
+		return fmt.Sprintf("UNREACHABLE since %s: nothing is known of its %s",
+			clock(r.HeardAt), quantity.Of(r.Hosts, "host"))
 	case r.Unheard == 0:
 		return ""
 	}
@@ -46,11 +48,12 @@ func clock(at time.Time) string {
 	return at.Format(time.DateTime)
 }
 
-func printRegions(w io.Writer, regions []api.RegionStatus) {
+// printRegions prints the progress of the regions with config.
+func printRegions(w io.Writer, config string, regions []api.RegionStatus) {
 	fmt.Fprintln(w, "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS")
 	for _, r := range regions {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%.1f\t%.1f\t%.1f\n",
-			r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed, r.P50Ms, r.P99Ms, r.MaxMs)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%s\n",
+			r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed, latencies(r.Latency))
 	}
 	for _, r := range regions {
 		if line := absence(r); line != "" {
@@ -62,7 +65,7 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 			}
 		}
 		if r.Candidate != 0 {
-			fmt.Fprintf(w, "%s: version %d is on its way (%s), %d hosts run it\n", r.Region, r.Candidate, r.Wave, r.Running)
+			fmt.Fprintf(w, "%s: %s\n", r.Region, candidate(config, r))
 		}
 		for _, f := range r.Failures {
 			outcome := "failed"
@@ -72,4 +75,35 @@ func printRegions(w io.Writer, regions []api.RegionStatus) {
 			fmt.Fprintf(w, "%s: %s: %s\n", outcome, oneLine(f.Agent), oneLine(f.Reason))
 		}
 	}
+}
+
+// latencies formats three cells of the table of regions: "-" if no host has told how long it took.
+func latencies(l *api.Latency) string {
+	if l == nil {
+		return "-\t-\t-"
+	}
+	return fmt.Sprintf("%.1f\t%.1f\t%.1f", l.P50Ms, l.P99Ms, l.MaxMs)
+}
+
+// candidate describes the candidate of a region: which hosts run it, and what to do if no rollout
+// brings it.
+func candidate(config string, r api.RegionStatus) string {
+	run := quantity.Of(r.Running, "host") + " run"
+	switch r.Running {
+	case 0:
+		run = "no host runs"
+	case 1:
+		run = "1 host runs"
+	}
+	if r.Wave == api.WaveTakenBack {
+		return fmt.Sprintf("version %d was taken back, and no version ran before it", r.Candidate)
+	}
+	if !r.Stranded {
+		return fmt.Sprintf("version %d is on its way (%s), %s it", r.Candidate, r.Wave, run)
+	}
+	advice := "publish a version that is right"
+	if r.Version != 0 {
+		advice = fmt.Sprintf("'banyan rollback %s' brings every host to version %d, or publish again", config, r.Version)
+	}
+	return fmt.Sprintf("%s version %d (%s), which no rollout brings: %s", run, r.Candidate, r.Wave, advice)
 }

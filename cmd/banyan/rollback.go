@@ -79,7 +79,7 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	err = a.print(out, func(w io.Writer) {
 		printRolledBack(w, back)
 		if len(out.Status) > 0 {
-			printRegions(w, out.Status)
+			printRegions(w, config, out.Status)
 		}
 	})
 	if err != nil {

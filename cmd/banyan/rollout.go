@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 	"banyan/rollout"
 )
 
@@ -168,10 +169,7 @@ func planTitle(p rollout.Plan) string {
 	case p.Immediate:
 		return "immediate"
 	}
-	if len(p.Waves) == 1 {
-		return "1 wave"
-	}
-	return fmt.Sprintf("%d waves", len(p.Waves))
+	return quantity.Of(len(p.Waves), "wave")
 }
 
 func printRollout(w io.Writer, r api.Rollout) {

@@ -279,7 +279,7 @@ func newDev(a *app) *cobra.Command {
 			if err := f.WaitAttached(joining); err != nil {
 				return fmt.Errorf("agents did not all join: %w", err)
 			}
-			fmt.Fprintf(a.stdout, `%d regions, %d agents. In another terminal:
+			fmt.Fprintf(a.stdout, `%s, %s. In another terminal:
 
   export BANYAN_HOME=%s BANYAN_COORDINATOR=%s
   banyan publish web/flags examples/feature-flags.json
@@ -287,7 +287,7 @@ func newDev(a *app) *cobra.Command {
   cat %s
 
 Ctrl-C ends it.
-`, len(f.Config.Regions), cfg.Agents, f.Home.Dir, f.Coordinators[0].APIAddr(),
+`, quantity.Of(len(f.Config.Regions), "region"), quantity.Of(cfg.Agents, "agent"), f.Home.Dir, f.Coordinators[0].APIAddr(),
 				filepath.Join(f.AgentDir(0), "configs/web/flags/value"))
 			<-cmd.Context().Done()
 			return nil

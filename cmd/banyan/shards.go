@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 	"banyan/record"
 )
 
@@ -104,7 +105,7 @@ func newShardsOf(v api.Version, h api.Holders) *shardsOf {
 }
 
 func (s *shardsOf) text(w io.Writer) {
-	fmt.Fprintf(w, "%s version %d: %d bytes\n", s.Config, s.Version, s.BodySize)
+	fmt.Fprintf(w, "%s version %d: %s\n", s.Config, s.Version, quantity.Of(uint64(s.BodySize), "byte"))
 	fmt.Fprintln(w, "FORM\tENCODING\tBASE\tSIZE\tSTRIPES\tDATA+PARITY\tSHARD BYTES\tSHARDS")
 	for i, f := range s.Forms {
 		base := "-"

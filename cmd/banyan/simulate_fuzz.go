@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"banyan/internal/quantity"
 	"banyan/simulator/hostile"
 )
 
@@ -68,7 +69,7 @@ func newSimulateFuzz(a *app) *cobra.Command {
 				return err
 			}
 			if len(r.Failed) > 0 {
-				err := fmt.Errorf("%d of %d seeds broke an invariant", len(r.Failed), r.Seeds)
+				err := fmt.Errorf("%d of %s broke an invariant", len(r.Failed), quantity.Of(r.Seeds, "seed"))
 				return withHint(err, r.Failed[0].Command)
 			}
 			return nil
@@ -184,8 +185,8 @@ func parseNumbers(flag, text string, n int) ([]int, error) {
 }
 
 func printFuzz(w io.Writer, r fuzzResult) {
-	fmt.Fprintf(w, "%d seeds from %d: %d events, %d effects checked, in %.1f s; %d failed\n",
-		r.Seeds, r.First, r.Events, r.Effects, r.Wall, len(r.Failed))
+	fmt.Fprintf(w, "%s from %d: %s, %s checked, in %.1f s; %d failed\n",
+		quantity.Of(r.Seeds, "seed"), r.First, quantity.Of(r.Events, "event"), quantity.Of(r.Effects, "effect"), r.Wall, len(r.Failed))
 	for _, f := range r.Failed {
 		fmt.Fprintf(w, "\nseed %d: %s\n", f.Seed, strings.Join(f.Violations, "\n        "))
 		for _, line := range f.Story {

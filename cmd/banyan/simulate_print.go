@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"banyan/internal/quantity"
 	"banyan/simulator/compare"
 	"banyan/simulator/measure"
 	htmlreport "banyan/simulator/report"
@@ -15,8 +16,8 @@ func printReport(w io.Writer, r *htmlreport.Document) {
 	if r.Scenario != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Scenario, r.About)
 	}
-	fmt.Fprintf(w, "%d hosts, %d regions, fan-out %d, depth %d, seed %d; physical floor %.1f ms\n\n",
-		r.Nodes, r.Regions, r.Fanout, r.Depth, r.Seed, r.Bound)
+	fmt.Fprintf(w, "%s, %s, fan-out %d, depth %d, seed %d; physical floor %.1f ms\n\n",
+		quantity.Of(r.Nodes, "host"), quantity.Of(r.Regions, "region"), r.Fanout, r.Depth, r.Seed, r.Bound)
 	fmt.Fprintln(w, "MS\tP50\tP90\tP99\tP99.9\tMAX\tP99 ÷ FLOOR")
 	printLatency(w, "new version, applied", r.Rest, r.Bound)
 	printLatency(w, "new version, verified", r.Verified, r.Bound)
@@ -82,8 +83,8 @@ func printRolloutResults(w io.Writer, all []scenario.RolloutResult) {
 			end = fmt.Sprintf("rolled back at the wave of %s, %.2f s after its first host, recovered in %.3f s",
 				r.Reached, r.DetectSeconds, r.RecoverySeconds)
 		}
-		fmt.Fprintf(w, "\nrollout of %s (%s): %s; %d hosts ran it (%.2f%%), %d refused it\n",
-			r.Config, r.Plan, end, r.Exposed, 100*r.ExposedShare, r.Refused)
+		fmt.Fprintf(w, "\nrollout of %s (%s): %s; %s ran it (%.2f%%), %d refused it\n",
+			r.Config, r.Plan, end, quantity.Of(r.Exposed, "host"), 100*r.ExposedShare, r.Refused)
 	}
 }
 

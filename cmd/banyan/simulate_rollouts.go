@@ -48,7 +48,8 @@ Monitoring looks at the health of the hosts at intervals.`,
 				Body:     fleet.body,
 			}
 			rows, err := scenario.CompareRollouts(cfg, c, func(r scenario.RolloutRow) {
-				a.say("%s: %d hosts ran the bad version; the good version took %.0f s", r.Plan, r.Bad.Exposed, r.Good.Seconds)
+				a.say("%s: %s ran the bad version; the good version took %.0f s",
+					r.Plan, quantity.Of(r.Bad.Exposed, "host"), r.Good.Seconds)
 			})
 			if err != nil {
 				return stopped(err)

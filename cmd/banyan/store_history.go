@@ -88,13 +88,14 @@ func printRecovered(w io.Writer, out api.Recovered) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\tno: %s\n", p.Config, p.Region, p.Term, p.Epoch, p.Version, p.Candidate, p.Why)
 	}
 	if out.Silent > 0 {
-		fmt.Fprintf(w, "%d connected hosts did not send all of their pointers in time\n", out.Silent)
+		fmt.Fprintf(w, "%s did not send all pointers in time\n", quantity.Of(out.Silent, "connected host"))
 	}
 	if out.LeftOut > 0 {
-		fmt.Fprintf(w, "%d pointers from hosts were left out: there are more than one recovery takes; "+
-			"run 'banyan store recover' once more with --partly\n", out.LeftOut)
+		fmt.Fprintf(w, "left out: %s from hosts, which is more than one recovery takes; "+
+			"run 'banyan store recover' once more with --partly\n", quantity.Of(out.LeftOut, "pointer"))
 	}
 	if out.Term != 0 {
-		fmt.Fprintf(w, "%d pointers recovered; term %d began, and every pointer is signed anew\n", len(out.Recovered), out.Term)
+		fmt.Fprintf(w, "%s recovered; term %d began, and every pointer is signed anew\n",
+			quantity.Of(len(out.Recovered), "pointer"), out.Term)
 	}
 }

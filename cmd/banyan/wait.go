@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"banyan/coordinator/api"
+	"banyan/internal/quantity"
 	"banyan/rollout"
 )
 
@@ -71,11 +72,11 @@ func (a *app) waitApplied(
 		case complete:
 			return regions, nil
 		case time.Now().After(deadline):
-			err := fmt.Errorf("%w: %d of %d hosts have applied %s after %s%s",
-				errTimedOut, applied, hosts, config, rounded(w.wait), missing(regions))
+			err := fmt.Errorf("%w: %s is applied on %d of %s after %s%s",
+				errTimedOut, config, applied, quantity.Of(hosts, "host"), rounded(w.wait), missing(regions))
 			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
 		}
-		a.progress("%d of %d hosts%s", applied, hosts, missing(regions))
+		a.progress("%d of %s%s", applied, quantity.Of(hosts, "host"), missing(regions))
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():

@@ -115,8 +115,7 @@ type Failure struct {
 	Delayed bool `json:"delayed,omitempty"`
 }
 
-// RegionStatus is the progress of a region with the current pointer of a config. The
-// times are from the pointer's signature to the durable apply on a host.
+// RegionStatus is the progress of a region with the current pointer of a config.
 type RegionStatus struct {
 	Region string `json:"region"`
 	Epoch  uint64 `json:"epoch"`
@@ -127,8 +126,10 @@ type RegionStatus struct {
 	Deleted bool `json:"deleted,omitempty"`
 	// Candidate is the version that a rollout brings; 0 without a candidate.
 	Candidate uint64 `json:"candidate,omitempty"`
-	// Wave describes the agents that run the candidate, or is "staged".
+	// Wave describes the agents that run the candidate, or is WaveStaged or WaveTakenBack.
 	Wave string `json:"wave,omitempty"`
+	// Stranded is true if no rollout brings the candidate: the rollout was lost with the store.
+	Stranded bool `json:"stranded,omitempty"`
 	// Hosts is the number of hosts in the inventory that subscribe to the config.
 	Hosts int `json:"hosts"`
 	// Agents is the number of subscribers in the tree now.
@@ -152,18 +153,33 @@ type RegionStatus struct {
 	Applied uint64 `json:"applied"`
 	// Drifted is the number of agents in the tree that acknowledged the epoch, and whose file was changed by
 	// somebody else since.
-	Drifted uint64    `json:"drifted,omitempty"`
-	Failed  uint64    `json:"failed"`
-	Running uint64    `json:"running_candidate"`
-	MinMs   float64   `json:"min_ms"`
-	P50Ms   float64   `json:"p50_ms"`
-	P99Ms   float64   `json:"p99_ms"`
-	MaxMs   float64   `json:"max_ms"`
+	Drifted uint64 `json:"drifted,omitempty"`
+	Failed  uint64 `json:"failed"`
+	Running uint64 `json:"running_candidate"`
+	// Latency is nil if no host has told how long it took.
+	Latency *Latency  `json:"latency,omitempty"`
 	MovedAt time.Time `json:"moved_at"`
 	// Silent are some of the hosts in the tree that have not acknowledged the pointer yet.
 	Silent []string `json:"silent,omitempty"`
 	// Failures are some of the agents that failed or are delayed.
 	Failures []Failure `json:"failures,omitempty"`
+}
+
+// Values of RegionStatus.Wave that stand for no agent.
+const (
+	// WaveStaged means that the hosts fetch the candidate, and that none is to run it yet.
+	WaveStaged = "staged"
+	// WaveTakenBack means that the candidate was taken back, and that no version ran before it.
+	WaveTakenBack = "taken back"
+)
+
+// Latency is how long the hosts of a region took from the pointer's signature to the durable apply,
+// in milliseconds, by each host's clock.
+type Latency struct {
+	MinMs float64 `json:"min_ms"`
+	P50Ms float64 `json:"p50_ms"`
+	P99Ms float64 `json:"p99_ms"`
+	MaxMs float64 `json:"max_ms"`
 }
 
 // Absent is a host that is not in the tree.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"banyan/internal/quantity"
 )
 
 // WaitingError means that the ledger does not write yet: the leader has just started, and has not
@@ -18,8 +20,8 @@ type WaitingError struct {
 }
 
 func (e *WaitingError) Error() string {
-	return fmt.Sprintf("this leader has heard of none of its %d hosts in %s since it started, so its store may be an old copy: "+
-		"it writes when one of them is connected, or in %s", e.Hosts, strings.Join(e.Regions, ", "), e.Left())
+	return fmt.Sprintf("this leader has heard of none of its %s in %s since it started, so its store may be an old copy: "+
+		"it writes when one of them is connected, or in %s", quantity.Of(e.Hosts, "host"), strings.Join(e.Regions, ", "), e.Left())
 }
 
 // Left returns the time that is left of the wait, in whole seconds.

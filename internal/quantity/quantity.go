@@ -1,6 +1,6 @@
 // Package quantity has the text form of durations, shares, sizes and rates in files and flags:
 // 90s, 0.5%, 64KiB, 1Gbps. Each type implements encoding.TextUnmarshaler, so YAML, JSON and
-// flags use the same text.
+// flags use the same text. Of has the text form of counts: 1 host, 2 hosts.
 package quantity
 
 import (
@@ -10,6 +10,22 @@ import (
 	"strings"
 	"time"
 )
+
+// Of formats a count of things with a regular plural: "1 host", "2 hosts".
+func Of[N int | uint64 | uint32](n N, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Is returns the verb for a count of things: "is" for one, "are" otherwise.
+func Is[N int | uint64 | uint32](n N) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
 
 // Duration is a duration in the format of time.ParseDuration.
 type Duration time.Duration

@@ -222,7 +222,7 @@ func reaches(p record.Pointer) map[uint64]Reach {
 	case p.Candidate.IsZero():
 	case p.Phase == record.PhaseStage:
 		named[p.Candidate.Version] = Staged
-	case p.Wave.Share > 0 || len(p.Wave.Any) > 0:
+	case !p.Wave.IsEmpty():
 		named[p.Candidate.Version] = Wave
 	}
 	if !p.Baseline.IsZero() {
