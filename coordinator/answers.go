@@ -112,6 +112,7 @@ func apiRolloutView(r rollout.Region) api.RolloutView {
 		Reasons: r.Reasons,
 		Hosts:   r.Hosts,
 		Unheard: r.Unheard,
+		Absent:  r.Absent,
 		Waiting: r.Waiting,
 	}
 }

@@ -383,15 +383,18 @@ func (r *rollouts) places(s rollout.State, region string, p record.Pointer) []ui
 	return r.inventory.places(region, s.Config, excused)
 }
 
-// nameWaiting fills in the names of the hosts that a rollout waits for: those that are not heard
-// of, those whose identity two hosts have, and those that are attached and have not answered.
+// nameWaiting fills in the names of the hosts that a rollout may wait for: those that are not heard
+// of, those whose identity two hosts have, and those that are attached and have not applied the
+// pointer, with the reason if they have said it.
 func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer, seen map[string]rollout.Region) {
 	silent := map[string]*roaring.Bitmap{}
 	heard := map[string]time.Time{}
+	reasons := map[string]map[string]string{}
 	r.tracker.with(func(f *rollout.Tracker) {
 		for region, p := range pointers {
 			heard[region] = f.LastHeard(region)
 			silent[region] = f.Silent(p)
+			reasons[region] = f.Reasons(p)
 		}
 	})
 	for region, out := range seen {
@@ -402,13 +405,17 @@ func (r *rollouts) nameWaiting(config string, pointers map[string]record.Pointer
 		}
 		count := r.inventory.count(region, config)
 		for _, a := range count.unheard[:min(listedHosts, len(count.unheard))] {
-			out.Waiting = append(out.Waiting, a.name+", "+lastHeard(a.heard))
+			out.Absent = append(out.Absent, a.name+", "+lastHeard(a.heard))
 		}
-		for _, name := range count.cloned[:min(listedHosts-len(out.Waiting), len(count.cloned))] {
+		for _, name := range count.cloned[:min(listedHosts, len(count.cloned))] {
 			out.Waiting = append(out.Waiting, name+", an identity with which two hosts run")
 		}
 		for _, name := range r.inventory.names(region, config, silent[region], listedHosts-len(out.Waiting)) {
-			out.Waiting = append(out.Waiting, name+", attached")
+			why := ", attached, no answer yet"
+			if reason := reasons[region][name]; reason != "" {
+				why = ": " + reason
+			}
+			out.Waiting = append(out.Waiting, name+why)
 		}
 		seen[region] = out
 	}

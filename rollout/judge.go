@@ -400,7 +400,7 @@ func (s *State) Waits(regions map[string]Region) string {
 	}
 	var names []string
 	for _, region := range j.group() {
-		names = append(names, j.seen(region).Waiting...)
+		names = append(names, j.waitsFor(region)...)
 	}
 	if len(names) == 0 {
 		return ""
@@ -411,4 +411,21 @@ func (s *State) Waits(regions map[string]Region) string {
 	}
 	left := max(j.limit()-s.Spent, 0).Round(time.Second)
 	return fmt.Sprintf("waiting for %s; up to %s more, then it is %s", strings.Join(names, "; "), left, then)
+}
+
+// waitsFor names hosts that hold the part in progress up in a region. Hosts that the plan lets be
+// missing do not.
+func (j *judge) waitsFor(region string) (names []string) {
+	seen := j.seen(region)
+	if !j.heard(region) || seen.Known && !j.present(region) {
+		names = append(names, seen.Absent...)
+	}
+	enough := j.holds(j.Gates(), region)
+	if j.Part == Staging {
+		enough = seen.Applied >= needed(j.Plan.Stage.Share, seen.Agents)
+	}
+	if !seen.Known || !enough {
+		names = append(names, seen.Waiting...)
+	}
+	return names
 }

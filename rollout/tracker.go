@@ -129,6 +129,17 @@ func (t *Tracker) Silent(p record.Pointer) *roaring.Bitmap {
 	return silent
 }
 
+// Reasons returns why agents have not applied p, by the names of the agents that have said so.
+func (t *Tracker) Reasons(p record.Pointer) map[string]string {
+	reasons := map[string]string{}
+	if e := t.Acks(p); e != nil {
+		for _, f := range e.Failures {
+			reasons[f.Name] = f.Reason
+		}
+	}
+	return reasons
+}
+
 // Acks returns the acknowledgements of a pointer, or nil.
 func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 	e := t.acks[p.Key()]

@@ -391,6 +391,41 @@ func TestTruthNotANumberIsUnknown(t *testing.T) {
 	}
 }
 
+// A rollout that waits names the hosts that hold it up: not those that the plan lets be missing, nor
+// those of a region that is through.
+func TestTruthAWaitNamesOnlyWhoHoldsItUp(t *testing.T) {
+	c := newTrial(t, "waves: [{share: 100%, bake: 1h}]\ngates: {maxUnheard: 50%}", map[string]int{"eu": 4, "us": 4})
+	next, moves, _ := Decide(c.state, c.view(), 0)
+	c.take(next, moves)
+	seen := c.view().Regions
+	is := func(what, want string) {
+		t.Helper()
+		got := c.state.Waits(seen)
+		names, _, _ := strings.Cut(strings.TrimPrefix(got, "waiting for "), "; up to ")
+		if names != want {
+			t.Errorf("%s: waits for %q, want %q", what, got, want)
+		}
+	}
+	eu := seen["eu"]
+	eu.Hosts = 6
+	eu.Unheard = 2
+	eu.Absent = []string{"eu-8, last heard 9s ago", "eu-9, never heard of"}
+	eu.Applied = 3
+	eu.Waiting = []string{"eu-3: disk is full"}
+	us := seen["us"]
+	us.Waiting = []string{"us-1, attached"}
+	seen["eu"] = eu
+	seen["us"] = us
+	is("two of six hosts may be missing, and us has staged it", "eu-3: disk is full")
+	eu.Hosts = 4
+	eu.Unheard = 3
+	seen["eu"] = eu
+	is("three of four hosts are missing", "eu-8, last heard 9s ago; eu-9, never heard of; eu-3: disk is full")
+	eu = Region{Epoch: eu.Epoch, Waiting: []string{"the coordinator of eu, last heard 1m ago"}}
+	seen["eu"] = eu
+	is("nothing is heard of eu", "the coordinator of eu, last heard 1m ago")
+}
+
 // An immediate rollout does not wait for hosts, so it does not say how many run the version.
 func TestTruthAnImmediateRolloutSaysThatItWasSent(t *testing.T) {
 	log := func(c *trial) string {

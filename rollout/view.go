@@ -56,7 +56,10 @@ type Region struct {
 	Hosts int
 	// Unheard is the number of hosts in the inventory that are not in the tree.
 	Unheard int
-	// Waiting names some of the hosts that the rollout waits for. No decision depends on it.
+	// Absent names some of the hosts that are not in the tree, and Waiting some of the others that
+	// have not applied the epoch, or the coordinator if nothing is heard of the region. No decision
+	// depends on them.
+	Absent  []string
 	Waiting []string
 }
 

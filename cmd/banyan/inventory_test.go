@@ -226,8 +226,41 @@ func TestTruthStatusNamesTheHostsThatHaveNotAnswered(t *testing.T) {
 		Silent:   []string{"h1", "h2", "h3", "h4"},
 		Failures: []api.Failure{{Agent: "h9", Reason: "disk full", Delayed: true}},
 	}
-	if got, want := missing([]api.RegionStatus{r}), "; eu: h9 is delayed (disk full), no answer yet from h1, h2, h3"; got != want {
+	w := awaited{versions: map[string]uint64{"eu": 0, "us": 0}}
+	us := api.RegionStatus{Region: "us", Hosts: 20, Agents: 18, Applied: 18, Unheard: 2, Absent: []api.Absent{{Name: "u1"}, {Name: "u2"}}}
+	if got, want := w.missing([]api.RegionStatus{r, us}), "; eu: h9 is delayed (disk full), no answer yet from h1, h2, h3"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Who waits for a host that has said why it does not go on learns the reason.
+func TestTruthAWaitSaysTheReasonThatAHostReported(t *testing.T) {
+	cfg := fleet.Config{Agents: 6, Publisher: "admin"}
+	cfg.OnAgent = func(i int, a *agent.Config) {
+		if i == 0 {
+			a.DiskQuota = 100
+		}
+	}
+	c := &cli{t, fleettest.Start(t, cfg)}
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	c.StopAgent(c.Agents[2])
+	c.regionIs("one host of eu is not heard of", "a", "eu", unheard(1))
+	large := file(t, "b.json", `{"n": "`+strings.Repeat("2", 200)+`"}`)
+	c.Until("the host that lacks room says so", func() bool {
+		r := c.run("publish", "a", large, "--wait", "1s")
+		return r.code == exitTimedOut && strings.Contains(r.stderr, "waiting for eu-agent-0000: ")
+	})
+	r := c.expect(0, []string{"waiting for eu-agent-0000: ", "disk quota is used up"}, "rollout", "status", "a")
+	for _, wrong := range []string{"eu-agent-0002", "us-agent", "attached"} {
+		if strings.Contains(r.stdout, wrong) {
+			t.Errorf("the rollout waits for eu-agent-0000 only, and says %q:\n%s", wrong, r.stdout)
+		}
+	}
+	c.expect(0, []string{"eu-agent-0000: ", "disk quota is used up"}, "status", "a")
+	for i, got := range c.shown("a") {
+		if got != `{"n": 1}` {
+			t.Errorf("agent %d shows %s", i, got)
+		}
 	}
 }
 

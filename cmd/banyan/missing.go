@@ -12,13 +12,16 @@ import (
 // namedHosts is the maximum number of hosts that a line names.
 const namedHosts = 3
 
-// missing names the hosts of regions that do not run what they should: "; eu: 1 of 3 applied, 1
-// not heard of (eu-1 since 15:44:01), eu-3 fails (check: exit status 1)".
-func missing(regions []api.RegionStatus) string {
+// missing names the hosts for which a command waits: "; eu: 1 of 3 applied, 1 not heard of (eu-1
+// since 15:44:01), eu-3 fails (check: exit status 1)". It does not name hosts that may be missing.
+func (w awaited) missing(regions []api.RegionStatus) string {
 	text := ""
 	for _, r := range regions {
+		if w.settled(r) {
+			continue
+		}
 		parts := failing(r)
-		if line := absence(r); line != "" {
+		if line := absence(r); line != "" && !w.heard(r) {
 			parts = append([]string{line}, parts...)
 		}
 		if len(parts) > 0 {

@@ -302,7 +302,11 @@ func progress(r api.Rollout) string {
 	}
 	var failing []string
 	for _, region := range slices.Sorted(maps.Keys(r.Seen)) {
-		failing = append(failing, r.Seen[region].Reasons...)
+		for _, reason := range r.Seen[region].Reasons {
+			if !strings.Contains(r.Waits, reason) {
+				failing = append(failing, reason)
+			}
+		}
 	}
 	if len(failing) > 0 {
 		text += "; failing: " + strings.Join(failing[:min(namedHosts, len(failing))], ", ")

@@ -32,8 +32,12 @@ func (w awaited) settled(r api.RegionStatus) bool {
 	if w.replaced(r) {
 		return true
 	}
-	heard := !r.Unreachable && r.Unheard <= w.gates.Tolerated(r.Hosts)
-	return heard && r.Applied >= uint64(r.Agents) && r.Failed == 0
+	return w.heard(r) && r.Applied >= uint64(r.Agents) && r.Failed == 0
+}
+
+// heard reports whether enough of a region's hosts are in the tree.
+func (w awaited) heard(r api.RegionStatus) bool {
+	return !r.Unreachable && r.Unheard <= w.gates.Tolerated(r.Hosts)
 }
 
 // replaced reports whether another version than the awaited one is live in a region.
@@ -73,10 +77,10 @@ func (a *app) waitApplied(
 			return regions, nil
 		case time.Now().After(deadline):
 			err := fmt.Errorf("%w: %s is applied on %d of %s after %s%s",
-				errTimedOut, config, applied, quantity.Of(hosts, "host"), rounded(w.wait), missing(regions))
+				errTimedOut, config, applied, quantity.Of(hosts, "host"), rounded(w.wait), w.missing(regions))
 			return regions, withHint(err, "hosts go on applying; 'banyan status "+config+"' shows which fail, and why")
 		}
-		a.progress("%d of %s%s", applied, quantity.Of(hosts, "host"), missing(regions))
+		a.progress("%d of %s%s", applied, quantity.Of(hosts, "host"), w.missing(regions))
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():

@@ -144,7 +144,9 @@ type RolloutView struct {
 	Hosts int `json:"Hosts"`
 	// Unheard is the number of hosts in the inventory that are not in the tree.
 	Unheard int `json:"Unheard"`
-	// Waiting names some of the hosts that the rollout waits for.
+	// Absent names some of the hosts that are not in the tree.
+	Absent []string `json:"Absent"`
+	// Waiting names some of the hosts in the tree that have not applied the epoch, and says why.
 	Waiting []string `json:"Waiting"`
 }
 
