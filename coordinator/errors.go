@@ -117,14 +117,15 @@ func toAPIError(err error) *api.Error {
 			Message: fmt.Sprintf("the request has more than %d bytes", tooLong.Limit),
 		}
 	case errors.Is(err, versionstore.ErrClosed), errors.Is(err, context.Canceled):
-		return &api.Error{Code: api.CodeUnavailable, Message: "the coordinator is stopping"}
+		return &api.Error{Code: api.CodeUnavailable, Message: "the coordinator is stopping", Unsure: true}
 	}
 	for _, c := range coded {
 		if errors.Is(err, c.err) {
-			return &api.Error{Code: c.code, Message: err.Error(), Hint: c.hint}
+			unknown := errors.Is(err, versionstore.ErrUnknown)
+			return &api.Error{Code: c.code, Message: err.Error(), Hint: c.hint, Unsure: unknown}
 		}
 	}
-	return &api.Error{Code: api.CodeInternal, Message: err.Error()}
+	return &api.Error{Code: api.CodeInternal, Message: err.Error(), Unsure: true}
 }
 
 // checkMessage refuses a message, the reason of an act, that is too long to be kept.

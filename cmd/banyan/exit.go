@@ -56,6 +56,10 @@ var errTimedOut = errors.New("timed out")
 // errNobody is wrapped by the error of a command that moved a pointer that no host follows.
 var errNobody = errors.New("not known")
 
+// errUnknown is wrapped by the error of a command that has changed something, and then lost the
+// coordinator while it waited for the hosts.
+var errUnknown = errors.New("not known")
+
 // failure is an error as the CLI reports it.
 type failure struct {
 	Code    string `json:"code"`
@@ -82,6 +86,8 @@ func describe(err error) failure {
 		if f.Hint == "" {
 			f.Hint = "run with --help for the usage"
 		}
+	case errors.Is(err, errUnknown):
+		f.Code, f.exit = "unknown", exitTimedOut
 	case errors.As(err, &answered):
 		f.Code, f.Line = answered.Code, answered.Line
 		f.exit = exitOf(answered.Code)
@@ -100,6 +106,9 @@ func describe(err error) failure {
 	case errors.Is(err, context.Canceled):
 		f.Code, f.exit = "interrupted", exitInterrupted
 		f.Message = "interrupted"
+		if errors.Is(err, api.ErrUnsure) {
+			f.Message += "; " + api.ErrUnsure.Error()
+		}
 	case errors.Is(err, api.ErrUnreachable):
 		f.Code, f.exit = "unreachable", exitUnreachable
 		if errors.Is(err, api.ErrLeaderUnreachable) {

@@ -189,12 +189,12 @@ outcome. A field with a question mark is missing if it says nothing. This page i
 
 An error is a document on standard error:
 ` + "`{\"error\": {\"code\": …, \"message\": …, \"hint\": …, \"line\": …}}`" + `. The exit codes by code: usage 2;
-invalid, rejected, forbidden and too_large 3; unreachable and unavailable 4; conflict 5; taken_back 6; timed_out 7;
+invalid, rejected, forbidden and too_large 3; unreachable and unavailable 4; conflict 5; taken_back 6; timed_out, nobody and unknown 7;
 interrupted 130; all others 1.
 
 The outcome of publish is "unchanged" (a version with the same content is there), "stored" (not activated),
 "waiting" (for a second person), "started" (the rollout goes on), "ended" (the rollout has ended, and not every host
-has acknowledged) or "live".
+has acknowledged), "unknown" (the coordinator stopped to answer) or "live".
 
 ## Commands
 `

@@ -47,7 +47,8 @@ same. If a rollout brings the same content by another plan than the one that is 
 command fails and says how to go on.
 
 The exit code is the fate of this version: 0 every host runs it, 5 another version took over
-while the command waited, 6 it was taken back, 7 not yet known when the wait ended.`,
+while the command waited, 6 it was taken back, 7 not yet known when the wait ended, or when the
+coordinator stopped to answer.`,
 		Example: `  banyan publish web/flags flags.json -m "enable dark mode"
   banyan publish edge/proxy proxy.conf --plan careful.yaml
   banyan publish edge/proxy proxy.conf --wave canary=true:5m --wave 10%:10m --wave 100%
@@ -145,27 +146,10 @@ func (p publication) explain(err error) error {
 // nothingStored adds to the error of a publication that nothing was stored, unless something may
 // have been stored.
 func nothingStored(err error) error {
-	if mayBeStored(err) {
+	if errors.Is(err, api.ErrUnsure) {
 		return err
 	}
 	return fmt.Errorf("%w; nothing was stored", err)
-}
-
-// mayBeStored reports whether a version may have been stored although a publication failed with
-// err: the answer to the last request was lost, or the coordinator failed while it stored.
-func mayBeStored(err error) bool {
-	lost := []error{api.ErrUnreachable, context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF}
-	for _, e := range lost {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	var answer *api.Error
-	if !errors.As(err, &answer) {
-		return false
-	}
-	// A coordinator that says when to ask again has refused the request.
-	return answer.Code == api.CodeInternal || answer.Code == api.CodeUnavailable && answer.Wait == 0
 }
 
 // printStored prints the outcome of a publication without a rollout.
@@ -220,7 +204,7 @@ type published struct {
 	// Outcome is what had become of the version when the command ended: "unchanged" (Version
 	// has the same content), "stored" (not activated), "waiting" (for a second person),
 	// "started" (the rollout goes on), "ended" (the rollout has ended, and not every host has
-	// acknowledged), or "live".
+	// acknowledged), "unknown" (the coordinator stopped to answer), or "live".
 	Outcome string `json:"outcome"`
 	// Rollout is the rollout of the version, if there is one.
 	Rollout *api.Rollout `json:"rollout"`
@@ -247,29 +231,23 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 		a.say("%s unchanged: rollout %d of version %d brings the same content", config, r.ID, version)
 	}
 	if r.Status == rollout.Waiting || p.wait == 0 || r.Plan.Bakes() > 0 && !p.waitGiven {
-		out := published{
-			Config:  config,
-			Version: version,
-			Outcome: outcomeOf(r),
-			Rollout: &r,
-			Regions: []api.RegionStatus{},
-		}
-		return a.print(out, func(w io.Writer) {
+		return a.print(unfinished(stored, r, outcomeOf(r)), func(w io.Writer) {
 			fmt.Fprintf(w, "%s version %d published\n", config, version)
 			a.printStarted(w, r)
 		})
 	}
 	began := time.Now()
-	r, err := a.followRollout(ctx, client, config, r.ID, p.wait, func(api.Rollout) {})
+	_, err := a.followRollout(ctx, client, config, r.ID, p.wait, func(now api.Rollout) { r = now })
+	err = outOfSight(err, config, fmt.Sprintf("version %d is stored", version))
+	if errors.Is(err, errUnknown) {
+		printErr := a.print(unfinished(stored, r, "unknown"), func(w io.Writer) {
+			fmt.Fprintf(w, "%s version %d published; its rollout was last heard of as %s\n", config, version, r.Title)
+		})
+		return errors.Join(printErr, err)
+	}
 	if err != nil {
-		out := published{
-			Config:  config,
-			Version: version,
-			Outcome: outcomeOf(r),
-			Rollout: &r,
-			Regions: []api.RegionStatus{},
-		}
-		return errors.Join(a.print(out, func(w io.Writer) { printRollout(w, r) }), err)
+		printErr := a.print(unfinished(stored, r, outcomeOf(r)), func(w io.Writer) { printRollout(w, r) })
+		return errors.Join(printErr, err)
 	}
 	if err := endOf(r); err != nil {
 		return err
@@ -283,6 +261,17 @@ func (a *app) goLive(ctx context.Context, client *api.Client, stored api.Publish
 	return a.awaitHosts(ctx, client, out, awaited{versions, lastGates(r), rest}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s version %d published\n", config, version)
 	})
+}
+
+// unfinished returns the output of a publication whose rollout r was not followed to its end.
+func unfinished(stored api.Published, r api.Rollout, outcome string) published {
+	return published{
+		Config:  stored.Config,
+		Version: stored.Manifest.Version,
+		Outcome: outcome,
+		Rollout: &r,
+		Regions: []api.RegionStatus{},
+	}
 }
 
 // stayLive waits until the hosts run a version that was live before it was published again: its
@@ -319,17 +308,24 @@ func lastGates(r api.Rollout) rollout.Gates {
 func (a *app) awaitHosts(
 	ctx context.Context, client *api.Client, out published, w awaited, headline func(io.Writer),
 ) error {
+	done := fmt.Sprintf("version %d is stored", out.Version)
 	regions, waitErr := a.waitApplied(ctx, client, out.Config, w)
 	if fate := a.fateOf(ctx, client, out.Config, out.Version, regions); fate != nil {
-		return fate
+		return outOfSight(fate, out.Config, done)
 	}
-	out.Regions = regions
-	if waitErr != nil && out.Outcome == "live" {
+	waitErr = outOfSight(waitErr, out.Config, done)
+	out.Regions = append([]api.RegionStatus{}, regions...)
+	switch {
+	case errors.Is(waitErr, errUnknown):
+		out.Outcome = "unknown"
+	case waitErr != nil && out.Outcome == "live":
 		out.Outcome = "ended"
 	}
 	err := a.print(out, func(w io.Writer) {
 		headline(w)
-		printRegions(w, out.Config, regions)
+		if len(regions) > 0 {
+			printRegions(w, out.Config, regions)
+		}
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"banyan/coordinator/api"
+	"banyan/rollout"
 )
 
 // regionsText returns what status prints of regions.
@@ -40,7 +41,7 @@ func TestTruthACandidateWithoutARolloutIsNotOnItsWay(t *testing.T) {
 	}
 	restart(func() error { return os.CopyFS(backup, os.DirFS(data)) })
 	c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 2}`), "--wave", "50%:1h", "--wave", "100%", "--region", "eu")
-	c.WaitBaking("a")
+	c.rolloutIs("version 2 bakes", func(r api.Rollout) bool { return r.Version == 2 && r.Part == rollout.Baking })
 	c.expect(0, []string{"eu: version 2 is on its way (50%), 1 host runs it"}, "status", "a")
 	restart(func() error {
 		if err := os.RemoveAll(data); err != nil {

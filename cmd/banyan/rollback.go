@@ -74,7 +74,10 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	out := rolledBack{RolledBack: back, Status: []api.RegionStatus{}}
 	var waitErr error
 	if len(versions) > 0 {
-		out.Status, waitErr = a.waitApplied(ctx, client, config, awaited{versions, rollout.Gates{}, wait})
+		var regions []api.RegionStatus
+		regions, waitErr = a.waitApplied(ctx, client, config, awaited{versions, rollout.Gates{}, wait})
+		out.Status = append(out.Status, regions...)
+		waitErr = outOfSight(waitErr, config, "the rollback is stored")
 	}
 	err = a.print(out, func(w io.Writer) {
 		printRolledBack(w, back)

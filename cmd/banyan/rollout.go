@@ -69,7 +69,8 @@ func newRolloutStart(a *app) *cobra.Command {
 				return err
 			}
 			if watch {
-				return a.watchRollout(cmd.Context(), client, args[0], r.ID)
+				err := a.watchRollout(cmd.Context(), client, args[0], r.ID)
+				return outOfSight(err, args[0], fmt.Sprintf("rollout %d is started", r.ID))
 			}
 			return a.print(r, func(w io.Writer) { a.printStarted(w, r) })
 		},

@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"banyan/coordinator/api"
 	"banyan/rollout"
@@ -380,29 +376,65 @@ func TestTruthBrokenJSONByStandardInputIsRefused(t *testing.T) {
 	expect(t, publish("app/x.json", "[1, 2]"), 0, nil, nil)
 }
 
-// A publication whose outcome is not known does not claim that nothing was stored.
-func TestTruthNothingStoredIsSaidOnlyIfItIsCertain(t *testing.T) {
-	answer := func(code string, wait time.Duration) error {
-		return fmt.Errorf("publish: %w", &api.Error{Code: code, Message: "no", Wait: wait})
+// rolloutIs waits until the newest rollout of a is as is says.
+func (c *cli) rolloutIs(what string, is func(api.Rollout) bool) {
+	c.t.Helper()
+	c.Until(what, func() bool {
+		r, err := c.Client.Rollout(c.t.Context(), "a")
+		return err == nil && is(r)
+	})
+}
+
+// A publication whose leader dies while it waits says what is stored, and that the rest is not known.
+func TestTruthAPublicationWhoseLeaderDiesSaysWhatIsKnown(t *testing.T) {
+	c := newCLI(t, 2)
+	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`))
+	body := file(t, "b.json", `{"n": 2}`)
+	ended := make(chan result, 1)
+	go func() {
+		ended <- c.run("publish", "a", body, "--wave", "50%:1h", "--wave", "100%", "--wait", "5m", "-o", "json")
+	}()
+	c.rolloutIs("version 2 bakes", func(r api.Rollout) bool {
+		return r.Version == 2 && r.Status == rollout.Running && r.Part == rollout.Baking
+	})
+	c.StopCoordinator(0)
+	says := []string{"version 2 is stored; what became of it is not known", "banyan status a", `"outcome": "unknown"`, `"version": 2`, `"code":"unknown"`}
+	expect(t, <-ended, exitTimedOut, says, []string{"publish, and the leader dies"})
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		what    string
-		err     error
-		certain bool
-	}{
-		{"refused by a rule", answer(api.CodeRejected, 0), true},
-		{"another write came first", answer(api.CodeConflict, 0), true},
-		{"the leader waits for its hosts", answer(api.CodeUnavailable, time.Second), true},
-		{"a file of this machine", os.ErrNotExist, true},
-		{"the write may have happened, or the coordinator stopped", answer(api.CodeUnavailable, 0), false},
-		{"an unforeseen error of the coordinator", answer(api.CodeInternal, 0), false},
-		{"no answer", api.ErrUnreachable, false},
-		{"half an answer", fmt.Errorf("answer: %w", io.ErrUnexpectedEOF), false},
-		{"the command was stopped", context.Canceled, false},
-	} {
-		said := strings.Contains(nothingStored(c.err).Error(), "nothing was stored")
-		if said != c.certain {
-			t.Errorf("%s: says that nothing was stored: %v, want %v", c.what, said, c.certain)
-		}
+	c.WaitCounted()
+	c.Until("the leader writes", func() bool {
+		s, err := c.Client.Status(t.Context())
+		return err == nil && s.Waiting == ""
+	})
+	c.expect(0, []string{"version 2 is on its way"}, "status", "a")
+
+	// The hosts are awaited after the rollout.
+	for i, a := range c.Agents {
+		c.StopAgent(a)
+		c.regionIs("no host is heard of", "a", []string{"eu", "us"}[i], unheard(1))
+	}
+	go func() { ended <- c.run("publish", "a", file(t, "c.json", `{"n": 3}`), "--immediate", "--wait", "5m") }()
+	c.rolloutIs("version 3 is out", func(r api.Rollout) bool { return r.Version == 3 && r.Status == rollout.Done })
+	c.StopCoordinator(0)
+	r := expect(t, <-ended, exitTimedOut, []string{"version 3 is stored; what became of it is not known"}, []string{"publish, and the leader dies later"})
+	if strings.Contains(r.stdout+r.stderr, "REGION") {
+		t.Errorf("no region is known:\n%s", r.stdout)
+	}
+}
+
+// A publication says that nothing was stored if no request came to the coordinator.
+func TestTruthAPublicationToAStoppedCoordinatorSaysThatNothingWasStored(t *testing.T) {
+	c := newCLI(t, 0)
+	body := file(t, "a.json", "{}")
+	c.StopCoordinator(0)
+	c.Until("the coordinator stops", func() bool { return c.run("status").code == exitUnreachable })
+	c.expect(exitUnreachable, []string{"nothing was stored"}, "publish", "a", body)
+	if err := c.RestartCoordinator(0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Client.Version(t.Context(), "a", 0); !api.IsCode(err, api.CodeNotFound) {
+		t.Errorf("a version is stored: %v", err)
 	}
 }

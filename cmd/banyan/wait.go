@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -87,6 +88,17 @@ func (a *app) waitApplied(
 			return regions, ctx.Err()
 		}
 	}
+}
+
+// outOfSight returns the error of a wait that lost the coordinator with err, after a command did what
+// done says. It returns other errors, such as that of a time-out, unchanged.
+func outOfSight(err error, config, done string) error {
+	answered := api.IsCode(err, api.CodeUnavailable) || api.IsCode(err, api.CodeInternal)
+	if !answered && !errors.Is(err, api.ErrUnreachable) {
+		return err
+	}
+	return withHint(fmt.Errorf("%s; what became of it is %w: %w", done, errUnknown, err),
+		"when the coordinator answers again: banyan status "+config)
 }
 
 // nobody returns the error of a pointer that moved and that no host follows.

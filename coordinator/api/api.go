@@ -17,6 +17,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"banyan/record"
@@ -397,6 +398,8 @@ type Error struct {
 	Hint string `json:"hint,omitempty"`
 	// Line is the line of a rejected draft, from 1; 0 if the error has no place.
 	Line int `json:"line,omitempty"`
+	// Unsure is true if the request may have been carried out all the same.
+	Unsure bool `json:"unsure,omitempty"`
 	// Wait is the time after which the request may succeed; 0 if nobody can say. It travels as
 	// the header Retry-After.
 	Wait time.Duration `json:"-"`
@@ -404,12 +407,28 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// ErrUnreachable means that no coordinator answered.
+// ErrUnreachable means that no coordinator answered, or that an answer was cut off.
 var ErrUnreachable = errors.New("coordinator unreachable")
 
 // ErrLeaderUnreachable means that a coordinator sent a request on to its leader, and the leader did
 // not answer. It wraps ErrUnreachable.
 var ErrLeaderUnreachable = fmt.Errorf("%w: no answer from leader", ErrUnreachable)
+
+// ErrUnsure is wrapped by the error of a publication that may have stored the version.
+var ErrUnsure = errors.New("it is not known whether the version is stored")
+
+// unsure reports whether a request that ended with err may have been carried out although it seems to
+// have failed. It was not if the coordinator says so, or if the request was never sent, because the
+// connection was refused.
+func unsure(err error) bool {
+	var answer *Error
+	if errors.As(err, &answer) {
+		return answer.Unsure
+	}
+	var failed *net.OpError
+	neverSent := errors.As(err, &failed) && failed.Op == "dial"
+	return err != nil && !neverSent
+}
 
 // IsCode reports whether err is or wraps an *Error with the given code.
 func IsCode(err error, code string) bool {

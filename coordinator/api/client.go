@@ -89,10 +89,40 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, si
 		_, err := io.Copy(io.Discard, io.LimitReader(response.Body, maxResponse))
 		return err
 	}
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxResponse)).Decode(out); err != nil {
-		return fmt.Errorf("answer of %s: %w", c.base, err)
+	err = json.NewDecoder(io.LimitReader(response.Body, maxResponse)).Decode(out)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return c.cutOff(err)
 	}
-	return nil
+	return fmt.Errorf("answer of %s: %w", c.base, err)
+}
+
+// cutOff returns the error of an answer that ended too early.
+func (c *Client) cutOff(err error) error {
+	if errors.Is(err, ErrUnreachable) {
+		return err
+	}
+	return fmt.Errorf("%w: the answer of %s was cut off: %w", ErrUnreachable, strings.TrimPrefix(c.base, "https://"), err)
+}
+
+// answerBody is the body of an answer. The error of a body that is cut off wraps ErrUnreachable.
+type answerBody struct {
+	io.ReadCloser
+	ctx    context.Context // of the request
+	client *Client
+}
+
+func (b answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil, err == io.EOF:
+		return n, err
+	case b.ctx.Err() != nil:
+		return n, b.ctx.Err()
+	}
+	return n, b.client.cutOff(err)
 }
 
 // send sends a request whose body has the given size; size 0 means unknown or no body.
@@ -151,6 +181,7 @@ func (c *Client) once(request *http.Request) (*http.Response, error) {
 		}
 		return nil, c.unreachable(err)
 	}
+	response.Body = answerBody{response.Body, request.Context(), c}
 	if response.StatusCode < 300 {
 		return response, nil
 	}
@@ -158,10 +189,13 @@ func (c *Client) once(request *http.Request) (*http.Response, error) {
 	var failure struct {
 		Error *Error `json:"error"`
 	}
-	raw, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	raw, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
 	if json.Unmarshal(raw, &failure) != nil || failure.Error == nil {
 		message := fmt.Sprintf("%s %s: %s", request.Method, request.URL.Path, response.Status)
-		return nil, &Error{Code: CodeInternal, Message: message}
+		return nil, &Error{Code: CodeInternal, Message: message, Unsure: true}
 	}
 	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
 	if err == nil && seconds > 0 {

@@ -51,7 +51,7 @@ func (c *Client) Publish(ctx context.Context, d Draft, key record.Key) (Version,
 // PublishAndStart validates a draft, signs the next version, and stores the version and starts
 // its rollout in one transaction. If start is nil, it only stores the version. All checks are
 // made before the upload: the plan, the regions, holds, and whether the content is there
-// already. After an error from a coordinator nothing is stored.
+// already. After an error nothing is stored, unless the error wraps ErrUnsure.
 func (c *Client) PublishAndStart(ctx context.Context, d Draft, start *StartRollout, key record.Key) (Published, error) {
 	return c.publish(ctx, d, start, key, true)
 }
@@ -105,7 +105,11 @@ func (c *Client) publish(
 	if err := c.upload(ctx, d, made); err != nil {
 		return Published{}, fmt.Errorf("upload body: %w", err)
 	}
-	return c.PutPublication(ctx, d.Config, PutVersion{Signed: signed, Start: start, IfChanged: !d.Force})
+	p, err := c.PutPublication(ctx, d.Config, PutVersion{Signed: signed, Start: start, IfChanged: !d.Force})
+	if unsure(err) {
+		err = fmt.Errorf("%w: %w", ErrUnsure, err)
+	}
+	return p, err
 }
 
 // check sets the content type of a draft, if it is empty, and validates the body.
