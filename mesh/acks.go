@@ -49,6 +49,18 @@ func (t *tally) merge(e *wire.AckEntry) {
 	}
 }
 
+// remove takes an agent's outcome out of the entry.
+func (t *tally) remove(agent uint32) {
+	if t.entry == nil || !t.entry.Has(agent) {
+		return
+	}
+	rest := wire.NewAckEntry(t.entry.Key(), t.entry.Position, t.entry.Pointer)
+	rest.Merge(t.entry)
+	rest.Remove(agent)
+	t.entry = rest
+	t.owned = true
+}
+
 func newAcks() acks {
 	return acks{states: map[record.PointerKey]*ackState{}, flushAt: step.Never}
 }
@@ -78,6 +90,14 @@ func (a *acks) add(now step.Time, entry *wire.AckEntry) {
 	}
 	s.total.merge(entry.WithoutLatency())
 	a.mark(now, s, entry)
+}
+
+// disown takes what an agent has acknowledged out of every entry.
+func (a *acks) disown(agent uint32) {
+	for _, s := range a.states {
+		s.total.remove(agent)
+		s.pending.remove(agent)
+	}
 }
 
 // mark makes an entry pending.

@@ -147,3 +147,27 @@ func TestPagesOfAcknowledgementsWaitForEachOther(t *testing.T) {
 		}
 	}
 }
+
+// What an agent acknowledged under an index that it has no longer is taken back, sent or not. What
+// other agents acknowledged stays, and so do the entries of others in which the agent's were merged.
+func TestTruthAnAgentTakesBackWhatItAcknowledgedUnderAnotherIndex(t *testing.T) {
+	a := newAcks()
+	child := ackOf("a", []uint32{9}, []uint32{10})
+	a.add(0, ackOf("a", []uint32{7}, nil))
+	a.add(0, child)
+	a.add(0, ackOf("b", nil, []uint32{7}))
+	deliver(t, &a)
+	a.add(0, ackOf("c", []uint32{7, 9}, nil))
+	a.disown(7)
+	a.resend(0)
+	got, _ := deliver(t, &a)
+	for config, want := range map[string]string{"a": "{9} {10}", "b": "{} {}", "c": "{9} {}"} {
+		e := got[config]
+		if have := e.Applied.String() + " " + e.Failed.String(); have != want || e.Has(7) {
+			t.Errorf("%s: applied and failed %s, want %s; reasons of %v", config, have, want, e.Failures)
+		}
+	}
+	if !child.Applied.Contains(9) || child.Applied.GetCardinality() != 1 {
+		t.Errorf("the child's entry was changed: %v", child.Applied)
+	}
+}

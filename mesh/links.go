@@ -109,7 +109,7 @@ func (n *Node) onPlacement(
 	if len(m.Gossip) > 0 {
 		out = append(out, step.Output{Op: step.OpGossip, Addrs: m.Gossip})
 	}
-	u.index = m.Index + 1
+	n.setIndex(m.Index + 1)
 	if m.Parent.Addr == "" {
 		u.parent = u.seedPeer
 		u.seedPeer = 0
@@ -117,6 +117,18 @@ func (n *Node) onPlacement(
 	}
 	u.enter(now, upRedialing)
 	return append(out, step.Output{Op: step.OpConnect, Addr: m.Parent.Addr})
+}
+
+// setIndex sets the node's index, plus one, or takes the index away with 0. What the node acknowledged
+// under an earlier index is of no use, or counts for another agent that has that index now. So the node
+// acknowledges what it runs again under the new index.
+func (n *Node) setIndex(index uint32) {
+	before := n.up.index
+	n.up.index = index
+	if before != 0 && before != index {
+		n.acks.disown(before - 1)
+		n.settler.forgetAcknowledged()
+	}
 }
 
 // onAttached handles the acceptance by the parent, or a change of the path to the root.

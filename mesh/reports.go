@@ -121,8 +121,7 @@ func (n *Node) onDisplaced(now step.Time, from step.PeerID, m *wire.Displaced, o
 	if n.up.index != m.Index+1 {
 		return out
 	}
-	n.up.index = 0
-	n.settler.forgetAcknowledged()
+	n.setIndex(0)
 	return n.up.retreat(now, "another agent has the same index", out)
 }
 

@@ -89,6 +89,20 @@ func (e *AckEntry) AddFailure(f Failure) {
 	}
 }
 
+// Has reports whether the entry has an outcome, or a reason, of an agent.
+func (e *AckEntry) Has(agent uint32) bool {
+	return e.Applied.Contains(agent) || e.Running.Contains(agent) || e.Failed.Contains(agent) ||
+		slices.ContainsFunc(e.Failures, func(f Failure) bool { return f.Agent == agent })
+}
+
+// Remove removes the outcome of an agent. Its latency stays in the summary.
+func (e *AckEntry) Remove(agent uint32) {
+	e.Applied.Remove(agent)
+	e.Running.Remove(agent)
+	e.Failed.Remove(agent)
+	e.Failures = slices.DeleteFunc(e.Failures, func(f Failure) bool { return f.Agent == agent })
+}
+
 // WithoutLatency returns the entry without latencies, and otherwise the same outcomes.
 func (e *AckEntry) WithoutLatency() *AckEntry {
 	if e.Latency.Count() == 0 {
