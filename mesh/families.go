@@ -27,6 +27,9 @@ func (f *families) deadline() step.Time { return min(f.flushAt, f.ownAt) }
 // familySoon.
 func (f *families) changed(now step.Time) { f.listAfter(now, familySoon) }
 
+// listNow makes the node list its children at the next tick.
+func (f *families) listNow(now step.Time) { f.ownAt = now }
+
 // listAfter makes the node list its children after about d, or earlier if that was planned.
 func (f *families) listAfter(now, d step.Time) {
 	f.ownAt = min(f.ownAt, now+f.jitter.around(d))
@@ -83,10 +86,10 @@ func (n *Node) listChildren(now step.Time, out step.Outputs) step.Outputs {
 	}
 	if n.root != nil {
 		before := n.root.planner.Changes()
-		if n.root.planner.ReconcileRoot(now, own) {
+		if len(n.root.planner.ReconcileRoot(now, own)) > 0 {
 			n.adoptAgain(now)
 		}
-		return n.root.reportCorrected(before, out)
+		return n.root.reportCorrected(before, n.displace(out))
 	}
 	n.families.add(now, wire.Family{Parent: n.up.index - 1, Children: own})
 	return out
@@ -102,7 +105,7 @@ func (n *Node) adoptAgain(now step.Time) {
 }
 
 // onFamilies handles lists of children from below. A root corrects its planner by the lists, and asks
-// for descriptions of listed agents that the planner does not know. Another node passes the lists on.
+// for descriptions of the agents whose place the planner does not know. Another node passes the lists on.
 func (n *Node) onFamilies(now step.Time, from step.PeerID, m *wire.Families, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || c.role != wire.RoleAgent {
@@ -115,14 +118,9 @@ func (n *Node) onFamilies(now step.Time, from step.PeerID, m *wire.Families, out
 		return out
 	}
 	before := n.root.planner.Changes()
-	var ask []uint32
 	for _, list := range m.Families {
-		if n.root.planner.Reconcile(now, list.Parent, list.Children) {
-			ask = append(ask, list.Parent)
-		}
-	}
-	if len(ask) > 0 {
-		out = send(from, &wire.RollCall{Of: ask}, out)
+		undescribed := n.root.planner.Reconcile(now, c.member.Index, list.Parent, list.Children)
+		n.root.rollCalls.describe(now, from, undescribed...)
 	}
 	return n.root.reportCorrected(before, out)
 }

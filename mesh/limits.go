@@ -83,6 +83,8 @@ const (
 	familyPeriod = step.Time(30 * time.Second)
 	// familySoon is the time after a change of the children until they are listed.
 	familySoon = step.Time(10 * time.Second)
+	// silentPeriod is the time between two looks of a root for agents that do not list their children.
+	silentPeriod = step.Time(5 * time.Second)
 )
 
 // Delays that gather several changes into one message.
@@ -91,6 +93,9 @@ const (
 	ackDelay = step.Time(25 * time.Millisecond)
 	// familyDelay gathers the lists of children from below.
 	familyDelay = step.Time(time.Second)
+	// rollCallDelay gathers the agents that a root asks about. It also limits how often a child that
+	// reports nonsense makes its own branch answer a roll call.
+	rollCallDelay = step.Time(100 * time.Millisecond)
 	// noticeDelay gathers news for the nodes that the node is the backup of.
 	noticeDelay = step.Time(50 * time.Millisecond)
 	// circleDelay gathers changes of the tree before the circles change.

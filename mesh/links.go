@@ -161,6 +161,7 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 	n.circles.reported = nil
 	if len(n.children) > 0 {
 		n.circles.change(now)
+		n.families.changed(now) // lists may have been lost with the parent before
 	}
 	out = append(out, step.Output{Op: step.OpAttached, Peer: from})
 	out = n.reports.release(u, out)

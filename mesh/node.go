@@ -309,7 +309,7 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 	case *wire.Displaced:
 		return n.onDisplaced(now, from, m, out)
 	case *wire.Accusation:
-		return n.onAccusation(from, m, out)
+		return n.onAccusation(now, from, m, out)
 	case *wire.Census:
 		return n.onCensus(from, m, out)
 	case *wire.Drift:
@@ -355,7 +355,7 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 		out = n.shadows.flush(n.pointers.progress(), out)
 	}
 	if now >= n.root.deadline() {
-		out = n.root.report(n.root.quarantine.Wake(now), out)
+		out = n.tickRoot(now, out)
 	}
 	if now >= n.settler.retries.wakeAt {
 		out = n.settler.retryDue(now, out)

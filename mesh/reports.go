@@ -70,8 +70,9 @@ func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.O
 		return out
 	}
 	n.root.planner.AdoptRoot(now, m)
+	n.root.rollCalls.watch(now)
 	if int(m.Children) > n.root.planner.Children(m.Index) {
-		out = send(from, &wire.RollCall{}, out)
+		n.root.rollCalls.describe(now, from, m.Index)
 	}
 	out = n.displace(out)
 	return n.root.reportPlaced(out)
@@ -88,15 +89,14 @@ func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out s
 		out = n.reports.flush(&n.up, out)
 		return n.reports.send(&n.up, m, out)
 	}
-	unknown := false
 	for _, member := range m.Members {
-		n.root.planner.Adopt(now, member, m.Parent)
-		if int(member.Children) > n.root.planner.Children(member.Index) {
-			unknown = true
+		if !n.root.planner.Adopt(now, c.member.Index, member, m.Parent) {
+			n.root.rollCalls.describe(now, from, m.Parent)
+			break
 		}
-	}
-	if unknown { // a member brought a subtree that is older than the planner
-		out = send(from, &wire.RollCall{}, out)
+		if int(member.Children) > n.root.planner.Children(member.Index) { // its subtree is older than the planner
+			n.root.rollCalls.describe(now, from, member.Index)
+		}
 	}
 	out = n.displace(out)
 	return n.root.reportPlaced(out)
@@ -127,52 +127,65 @@ func (n *Node) onDisplaced(now step.Time, from step.PeerID, m *wire.Displaced, o
 
 // onGone handles the report of agents that left a child's subtree.
 func (n *Node) onGone(now step.Time, from step.PeerID, m *wire.Gone, out step.Outputs) step.Outputs {
-	if n.children.find(from) == nil {
+	c := n.children.find(from)
+	if c == nil || c.role != wire.RoleAgent {
 		return out
 	}
 	if n.root == nil {
 		return n.reports.send(&n.up, m, out)
 	}
 	for _, index := range m.Agents {
-		n.root.planner.Leave(now, index, m.Parent)
+		n.root.planner.Leave(now, c.member.Index, index, m.Parent)
 	}
 	return n.root.reportPlaced(out)
 }
 
-// onRollCall reports the node's children if the node is asked, and passes the question on to them.
+// onRollCall answers a roll call, and passes the rest of the question on to the children.
 func (n *Node) onRollCall(now step.Time, from step.PeerID, m *wire.RollCall, out step.Outputs) step.Outputs {
 	if !n.up.isParent(from) || n.root != nil {
 		return out
 	}
 	own := n.up.index - 1
-	asked := len(m.Of) == 0 || slices.Contains(m.Of, own)
-	others := len(m.Of) == 0 || slices.ContainsFunc(m.Of, func(index uint32) bool { return index != own })
+	if slices.Contains(m.List, own) {
+		n.families.listNow(now)
+	}
+	below := &wire.RollCall{
+		Of:   without(m.Of, own),
+		All:  m.All || slices.Contains(m.Of, own),
+		List: without(m.List, own),
+	}
 	for i := range n.children {
 		c := &n.children[i]
 		if c.role != wire.RoleAgent {
 			continue
 		}
-		if asked {
+		if below.All || slices.Contains(m.Of, c.member.Index) {
 			member := c.member
 			member.Children = 0 // the child reports its own children
 			n.reports.add(now, member)
 		}
-		if others {
-			out = send(c.peer, m, out)
+		if below.All || len(below.Of) > 0 || len(below.List) > 0 {
+			out = send(c.peer, below, out)
 		}
 	}
 	return out
 }
 
+func without(list []uint32, index uint32) []uint32 {
+	return slices.DeleteFunc(slices.Clone(list), func(i uint32) bool { return i == index })
+}
+
 // onAccusation passes an accusation on to the planner.
-func (n *Node) onAccusation(from step.PeerID, m *wire.Accusation, out step.Outputs) step.Outputs {
-	if n.children.find(from) == nil {
+func (n *Node) onAccusation(now step.Time, from step.PeerID, m *wire.Accusation, out step.Outputs) step.Outputs {
+	c := n.children.find(from)
+	if c == nil || c.role != wire.RoleAgent {
 		return out
 	}
 	if n.root == nil {
+		out = n.reports.flush(&n.up, out) // the planner must know that the accuser is in this branch now
 		return n.reports.send(&n.up, m, out)
 	}
-	n.root.planner.Accuse(m.Accuser, m.Name)
+	n.root.planner.Accuse(c.member.Index, m.Accuser, m.Name)
 	return append(out, step.Output{Op: step.OpAccused, Peer: from, Name: m.Name})
 }
 

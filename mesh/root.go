@@ -1,11 +1,12 @@
 package mesh
 
 import (
+	"errors"
+
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
-	"errors"
 )
 
 // RootConfig configures what only a coordinator's node has. The zero value is usable.
@@ -25,6 +26,7 @@ type root struct {
 	planner    *tree.Planner
 	quarantine *tree.Quarantine
 	admission  tree.Admission
+	rollCalls  rollCalls
 	gossip     []string
 	reserving  bool // the driver reserves more agent indices
 
@@ -42,6 +44,7 @@ func newRoot(cfg *RootConfig) *root {
 		planner:    planner,
 		quarantine: tree.NewQuarantine(planner),
 		admission:  tree.Admission{Rate: cfg.JoinRate},
+		rollCalls:  newRollCalls(),
 		gossip:     cfg.Gossip,
 	}
 }
@@ -51,7 +54,21 @@ func (r *root) deadline() step.Time {
 	if r == nil {
 		return step.Never
 	}
-	return r.quarantine.Deadline()
+	return min(r.quarantine.Deadline(), r.rollCalls.deadline())
+}
+
+// tickRoot acts on the root's deadlines that have passed.
+func (n *Node) tickRoot(now step.Time, out step.Outputs) step.Outputs {
+	if now >= n.root.quarantine.Deadline() {
+		out = n.root.report(n.root.quarantine.Wake(now), out)
+	}
+	if now >= n.root.rollCalls.checkAt {
+		n.checkSilent(now)
+	}
+	if now >= n.root.rollCalls.flushAt {
+		out = n.root.rollCalls.flush(n.children, out)
+	}
+	return out
 }
 
 // reportPlaced appends the number of agents that have a place, and the clones that were noticed.

@@ -285,9 +285,12 @@ var commands = map[string]func(*scenario, arguments) string{
 	}),
 	"displaced": message(func(a arguments) wire.Message { return &wire.Displaced{Index: a.index("index")} }),
 	"roll-call": message(func(a arguments) wire.Message {
-		m := &wire.RollCall{}
+		m := &wire.RollCall{All: a.has("all")}
 		for _, i := range a.numbers("of") {
 			m.Of = append(m.Of, uint32(i))
+		}
+		for _, i := range a.numbers("list") {
+			m.List = append(m.List, uint32(i))
 		}
 		return m
 	}),

@@ -190,10 +190,17 @@ func describeMessage(m wire.Message) string {
 	case *wire.Shadow:
 		return "be my backup"
 	case *wire.RollCall:
-		if len(m.Of) > 0 {
-			return fmt.Sprintf("roll call of %v", m.Of)
+		var of, list string
+		switch {
+		case m.All:
+			of = " of all"
+		case len(m.Of) > 0:
+			of = fmt.Sprintf(" of %v", m.Of)
 		}
-		return "roll call"
+		if len(m.List) > 0 {
+			list = fmt.Sprintf(", lists of %v", m.List)
+		}
+		return "roll call" + of + list
 	case *wire.Displaced:
 		return fmt.Sprintf("displaced: index %d", m.Index)
 	case *wire.Families:

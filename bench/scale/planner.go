@@ -50,6 +50,7 @@ func Silence(agents, configs int) (SilenceResult, error) {
 // newTree returns a planner with agents that are attached and have labels.
 func newTree(agents int) (*tree.Planner, error) {
 	p := tree.NewPlanner(tree.PlannerConfig{})
+	tops := make([]uint32, agents) // the topmost agent of each agent's branch
 	for i := range agents {
 		description := wire.Description{
 			Addr:   "agent:1",
@@ -64,13 +65,15 @@ func newTree(agents int) (*tree.Planner, error) {
 		member := wire.Member{Index: placed.Index, Name: name, Description: description}
 		if placed.Parent.Addr == "" {
 			p.AdoptRoot(0, member)
+			tops[i] = placed.Index
 			continue
 		}
 		var parent uint32
 		if _, err := fmt.Sscanf(placed.Parent.Name, "agent-%d", &parent); err != nil {
 			return nil, err
 		}
-		p.Adopt(0, member, parent)
+		tops[i] = tops[parent]
+		p.Adopt(0, tops[i], member, parent)
 	}
 	return p, nil
 }

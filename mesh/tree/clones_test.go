@@ -66,7 +66,7 @@ func TestTruthTwoInstancesOfOneIdentityAreNoticed(t *testing.T) {
 	}
 
 	// The other instance goes to a relay, so that both stay.
-	p.Adopt(p.now, wire.Member{Index: index, Name: "h", Description: described(2, "b:1")}, relay.Index)
+	p.Adopt(p.now, relay.Index, wire.Member{Index: index, Name: "h", Description: described(2, "b:1")}, relay.Index)
 	p.now += 10 * cloneMemory
 	if got := p.TakeClones(); len(got) != 0 || present(t, p, q) != 1 {
 		t.Errorf("clones %v, %d count: both are live, which was said", got, present(t, p, q))

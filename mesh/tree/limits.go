@@ -59,6 +59,10 @@ const (
 	// settleTime is the time for which a change of the tree is not corrected by a list of children:
 	// the list may be older than the change.
 	settleTime = step.Time(20 * time.Second)
+	// An agent with children must list them within listTime after each list, and within listSoon
+	// after its first child or after its path to the root was restored. Otherwise it is asked to.
+	listTime = step.Time(50 * time.Second)
+	listSoon = step.Time(20 * time.Second)
 
 	// A stay shorter than flapStay is a flap. An agent with maxFlaps flaps gets children only
 	// if no other agent has room. A flap is forgiven after flapDecay.

@@ -45,13 +45,12 @@ type Planner struct {
 	now     step.Time // of the last Join or Reconcile; decides which agents are flappy or doubted
 	rooms   rooms
 	tally   tally
-	// lapsing has an entry for each time that a place lost its path to the root, until the grace time
-	// has ended; the earliest is first. An entry whose place was not attached again by then moves to
-	// forgetting.
-	lapsing    []absence
-	forgetting []absence
-	// unconfirmed has an entry for each Join within confirmTime, the earliest first.
-	unconfirmed []unconfirmed
+	// lapsing holds the places that have lost their path to the root, in the order of the loss. A place
+	// that is not attached again within the grace time moves to forgetting.
+	lapsing    queue
+	forgetting queue
+	// unconfirmed holds the places of agents that joined within confirmTime, in the order of the joins.
+	unconfirmed queue
 	// relays are the attached relays. They are considered as backups in turn.
 	relays  []*place
 	turn    int
@@ -63,12 +62,6 @@ type Planner struct {
 	// suspects are the accused relays, the earliest first. A suspect gets no children.
 	// The list is short, so that lying agents can't take relay duty from every agent.
 	suspects []*place
-}
-
-// unconfirmed is an agent that joined, and whose parent has yet to report the agent.
-type unconfirmed struct {
-	place *place
-	since step.Time
 }
 
 var (
@@ -128,7 +121,7 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 	}
 	agent.since = now
 	agent.confirmed = false
-	p.unconfirmed = append(p.unconfirmed, unconfirmed{agent, now})
+	p.unconfirmed.push(agent)
 	p.attach(now, agent, parent)
 	placement := wire.Placement{Index: agent.index, Parent: parent.location()}
 	for _, b := range p.chooseBackups(agent, join.Avoid) {
@@ -232,11 +225,14 @@ func (p *Planner) describe(agent *place, d wire.Description) {
 
 // attach makes an agent without a parent a child of parent.
 func (p *Planner) attach(now step.Time, agent, parent *place) {
+	if parent.children == 0 {
+		parent.listBy = now + listSoon
+	}
 	agent.link(parent)
 	agent.gone = false
 	agent.changed = now
 	if parent.attached() {
-		p.connect(agent)
+		p.connect(now, agent)
 	}
 }
 
@@ -257,10 +253,10 @@ func (p *Planner) detach(now step.Time, agent *place) {
 // grace time.
 func (p *Planner) LeaveRoot(now step.Time, index uint32) { p.leave(now, index, &p.root) }
 
-// Leave reports that an agent is no longer a child of the agent with the index parent.
-// Leave is otherwise like LeaveRoot.
-func (p *Planner) Leave(now step.Time, index, parent uint32) {
-	if c := p.places[parent]; c != nil {
+// Leave reports that an agent is no longer a child of the agent with the index parent. top is as in
+// Reconcile. Leave is otherwise like LeaveRoot.
+func (p *Planner) Leave(now step.Time, top, index, parent uint32) {
+	if c := p.below(top, parent); c != nil {
 		p.leave(now, index, c)
 	}
 }
@@ -301,11 +297,14 @@ func (p *Planner) Doubt(now step.Time, names ...string) {
 func (p *Planner) AdoptRoot(now step.Time, m wire.Member) { p.adopt(now, m, &p.root) }
 
 // Adopt reports that an agent became a child of the agent with the index parent without
-// a Join. A report about an unknown parent is ignored: the next roll call reports both.
-func (p *Planner) Adopt(now step.Time, m wire.Member, parent uint32) {
-	if c := p.places[parent]; c != nil {
+// a Join. top is as in Reconcile. If the planner does not know the parent below top, Adopt ignores the
+// report and returns false: a roll call about the parent reports both.
+func (p *Planner) Adopt(now step.Time, top uint32, m wire.Member, parent uint32) (known bool) {
+	c := p.below(top, parent)
+	if c != nil {
 		p.adopt(now, m, c)
 	}
+	return c != nil
 }
 
 func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {

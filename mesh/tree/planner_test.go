@@ -37,7 +37,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 				if parent == "" {
 					p.LeaveRoot(0, index[name])
 				} else {
-					p.Leave(0, index[name], index[parent])
+					p.leave(0, index[name], p.places[index[parent]])
 				}
 				delete(m.present, name)
 				delete(m.parent, name)
@@ -334,7 +334,7 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p.Leave(step.Time(time.Second), 2, 1)
+	p.Leave(step.Time(time.Second), 0, 2, 1)
 	late, _ := p.Join(step.Time(2*time.Second), "late", join)
 	if late.Parent.Name == "b" {
 		t.Error("the place of one that left a second ago was given to another")
@@ -343,7 +343,7 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 	if back, _ := p.Join(step.Time(3*time.Second), "c", again); back.Parent.Name != "b" || back.Index != 2 {
 		t.Errorf("who came back in time was placed under %q with index %d", back.Parent.Name, back.Index)
 	}
-	p.Leave(step.Time(4*time.Second), 2, 1)
+	p.Leave(step.Time(4*time.Second), 0, 2, 1)
 	if other, _ := p.Join(step.Time(40*time.Second), "other", &wire.Join{Avoid: []string{"late"}, Description: wire.Description{Addr: "x"}}); other.Parent.Name != "b" {
 		t.Errorf("after the grace time the next was placed under %q", other.Parent.Name)
 	}
@@ -504,7 +504,7 @@ func TestAPlaceThatIsNotTakenIsGivenBack(t *testing.T) {
 	}
 }
 
-func TestRostersCorrectThePictureBothWays(t *testing.T) {
+func TestListsCorrectThePictureBothWays(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "x", "y"} {
 		join(t, p, 0, name)
@@ -515,33 +515,105 @@ func TestRostersCorrectThePictureBothWays(t *testing.T) {
 		t.Fatalf("x is under %s, y under %s", x.parent.name, y.parent.name)
 	}
 	// Old lists change nothing.
-	p.Reconcile(settleTime-1, 0, nil)
-	p.Reconcile(settleTime-1, 1, []uint32{2, 3})
-	if x.parent != a || x.gone || p.Placed() != 4 {
-		t.Errorf("a list from before a change was believed")
+	p.Reconcile(settleTime-1, 0, 0, nil)
+	undescribed := p.Reconcile(settleTime-1, 1, 1, []uint32{2, 3})
+	if len(undescribed) != 0 || x.parent != a || x.gone || p.Placed() != 4 {
+		t.Errorf("a list from before a change was believed; undescribed: %v", undescribed)
 	}
-	// The report that x left was lost, and so was the report that y moved to a.
-	p.Reconcile(settleTime, 0, []uint32{3})
-	p.Reconcile(settleTime, 1, []uint32{})
-	if !x.gone || y.parent != a || p.Placed() != 3 {
-		t.Errorf("x gone: %v; y is under %v; %d count", x.gone, y.parent.name, p.Placed())
+	// The report that x left was lost.
+	p.Reconcile(settleTime, 0, 0, nil)
+	if !x.gone || p.Placed() != 3 {
+		t.Errorf("x gone: %v; %d count", x.gone, p.Placed())
 	}
-	// x came back.
-	p.Reconcile(3*settleTime, 1, []uint32{2})
-	if x.parent != b || x.gone || p.Placed() != 4 {
-		t.Errorf("x is gone: %v; %d count", x.gone, p.Placed())
+	// The report that y moved to a was lost. A list has no names, so y must be described.
+	if got := p.Reconcile(settleTime, 0, 0, []uint32{3, 99}); !slices.Equal(got, []uint32{3, 99}) || y.parent != b {
+		t.Errorf("undescribed: %v; y is under %s", got, y.parent.name)
 	}
-	if p.Reconcile(3*settleTime, 1, []uint32{2}) || !p.Reconcile(3*settleTime, 1, []uint32{2, 99}) {
-		t.Error("an unknown agent is not noticed, or known agents are")
+	p.Adopt(settleTime, 0, wire.Member{Index: 3, Name: "y", Description: relay("y")}, 0)
+	if got := p.Reconcile(settleTime, 0, 0, []uint32{3}); len(got) != 0 || y.parent != a || p.Placed() != 3 {
+		t.Errorf("undescribed: %v; y is under %s; %d count", got, y.parent.name, p.Placed())
 	}
 	p.ReconcileRoot(9*settleTime, []uint32{0})
 	if !b.gone || p.Placed() != 2 {
 		t.Errorf("b is gone: %v; %d count", b.gone, p.Placed())
 	}
-	// A list with an ancestor is a lie, or old.
-	p.Reconcile(20*settleTime, 3, []uint32{0})
-	if a.parent != &p.root {
-		t.Error("a cycle was believed")
+}
+
+// No agent speaks for agents of another branch, whatever it sends: it can't take their children away,
+// or accuse in their name.
+func TestTruthReportsAreAboutTheBranchTheyComeFrom(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2})
+	for _, name := range []string{"a", "b", "x", "y"} {
+		join(t, p, 0, name)
+	}
+	b, y := p.places[1], p.places[3]
+	later := 2 * settleTime
+	undescribed := p.Reconcile(later, 0, 1, nil)
+	p.Leave(later, 0, 3, 1)
+	p.Accuse(0, 3, "b")
+	known := p.Adopt(later, 0, wire.Member{Index: 2, Name: "x", Description: relay("x")}, 1)
+	if !slices.Equal(undescribed, []uint32{1}) || known || y.parent != b || y.gone || p.Placed() != 4 || b.accuser != nil {
+		t.Errorf("undescribed %v, adopted: %v; y is under %v, gone: %v; %d count; b is accused by %v",
+			undescribed, known, y.parent, y.gone, p.Placed(), b.accuser)
+	}
+	// Where b says so itself, the same is believed.
+	p.Accuse(1, 3, "b")
+	p.Leave(later, 1, 3, 1)
+	if !y.gone || p.Placed() != 3 || b.accuser != y {
+		t.Errorf("y gone: %v; %d count; b is accused by %v", y.gone, p.Placed(), b.accuser)
+	}
+}
+
+// An agent that lost its last child lists its children only once, and that list may be lost. An agent
+// that does not list the children that the planner has for it is asked, again and again.
+func TestTruthAgentsThatDoNotListTheirChildrenAreAsked(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 1})
+	for _, name := range []string{"a", "b", "c"} { // a chain
+		join(t, p, 0, name)
+	}
+	want := func(at step.Time, agents ...uint32) {
+		t.Helper()
+		if got := p.Silent(at); !slices.Equal(got[0], agents) {
+			t.Errorf("silent: %v, want %v", got, agents)
+		}
+	}
+	want(listSoon - 1)
+	want(listSoon, 0, 1)
+	want(2*listSoon - 1)
+	want(2*listSoon, 0, 1)
+	p.Reconcile(2*listSoon, 0, 0, []uint32{1})
+	p.Reconcile(2*listSoon, 0, 1, []uint32{})
+	if p.Placed() != 2 {
+		t.Fatalf("%d count", p.Placed())
+	}
+	want(2*listSoon + listTime - 1)
+	want(2*listSoon+listTime, 0, 1) // the place of c is kept for the grace time
+	// Lists of a whole branch may have been lost while there was no path to it.
+	p.LeaveRoot(200*listTime, 0)
+	want(200 * listTime)
+	join(t, p, 200*listTime, "a")
+	want(200*listTime + listSoon - 1)
+	want(200*listTime+listSoon, 0)
+}
+
+// The queues of absent and of unconfirmed agents have one entry for each agent, however often the agent
+// comes and goes.
+func TestQueuesHoldEachAgentOnce(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 4})
+	join(t, p, 0, "a")
+	for i := range 100 {
+		at := step.Time(i)
+		p.LeaveRoot(at, 0)
+		join(t, p, at, "a")
+	}
+	p.LeaveRoot(100, 0)
+	if n := p.unconfirmed.order.Len() + p.lapsing.order.Len() + p.forgetting.order.Len(); n != 2 {
+		t.Errorf("%d entries, want one for the unconfirmed join and one for the absence", n)
+	}
+	p.expire(step.Time(time.Hour))
+	p.expire(step.Time(2 * time.Hour))
+	if n := p.unconfirmed.order.Len() + p.lapsing.order.Len() + p.forgetting.order.Len(); n != 0 || len(p.places) != 0 {
+		t.Errorf("%d entries and %d places after two hours", n, len(p.places))
 	}
 }
 
@@ -618,19 +690,19 @@ func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100, Indices: 1000})
 	// Agents of an earlier incarnation are told of from the root on.
 	p.AdoptRoot(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Addr: "a", Relay: true}})
-	p.Adopt(0, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, 1)
-	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Addr: "c", Relay: true}}, 2)
+	p.Adopt(0, 1, wire.Member{Index: 2, Name: "b", Description: wire.Description{Addr: "b", Relay: true}}, 1)
+	p.Adopt(0, 1, wire.Member{Index: 3, Name: "c", Description: wire.Description{Addr: "c", Relay: true}}, 2)
 	if p.Placed() != 3 || p.places[3].parent != p.places[2] {
 		t.Fatalf("%d placed", p.Placed())
 	}
 	// A cycle, and an unknown parent, change nothing.
-	p.Adopt(0, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, 3)
-	p.Adopt(0, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, 77)
-	if p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
+	p.Adopt(0, 1, wire.Member{Index: 1, Name: "a", Description: wire.Description{Relay: true}}, 3)
+	known := p.Adopt(0, 1, wire.Member{Index: 4, Name: "d", Description: wire.Description{Relay: true}}, 77)
+	if known || p.Placed() != 3 || p.places[1].parent != &p.root || p.Name(3) != "c" || p.places[4] != nil {
 		t.Errorf("%d placed, a under %v, 3 is %q", p.Placed(), p.places[1].parent, p.Name(3))
 	}
-	p.Adopt(0, wire.Member{Index: 3, Name: "c", Description: wire.Description{Relay: true}}, 1) // it went to its backup
-	p.Leave(0, 3, 2)                                                                            // and the old parent says it is gone
+	p.Adopt(0, 1, wire.Member{Index: 3, Name: "c", Description: wire.Description{Relay: true}}, 1) // it went to its backup
+	p.Leave(0, 1, 3, 2)                                                                            // and the old parent says it is gone
 	if p.places[3].parent != p.places[1] || p.places[3].gone {
 		t.Error("old news of an agent that moved was believed")
 	}
@@ -647,7 +719,7 @@ func TestTruthTwoAgentsDoNotKeepOneIndex(t *testing.T) {
 	given := join(t, p, 0, "new")
 	child := join(t, p, 0, "child")
 	p.adopt(0, wire.Member{Index: child.Index, Name: "child", Description: relay("child")}, p.places[given.Index])
-	p.Adopt(0, wire.Member{Index: given.Index, Name: "old", Description: relay("old")}, 0)
+	p.Adopt(0, 0, wire.Member{Index: given.Index, Name: "old", Description: relay("old")}, 0)
 	if got := p.TakeDisplaced(); !slices.Equal(got, []uint32{given.Index}) || len(p.TakeDisplaced()) != 0 {
 		t.Fatalf("displaced %v, want %d", got, given.Index)
 	}
@@ -662,7 +734,7 @@ func TestTruthTwoAgentsDoNotKeepOneIndex(t *testing.T) {
 		t.Errorf("indices %v", indices)
 	}
 	// The process of an agent was replaced: it comes with another index.
-	p.Adopt(0, wire.Member{Index: 99, Name: "new", Description: relay("new")}, 0)
+	p.Adopt(0, 0, wire.Member{Index: 99, Name: "new", Description: relay("new")}, 0)
 	if got := p.TakeDisplaced(); len(got) != 0 || p.byName["new"] != 99 || p.Placed() != 3 {
 		t.Errorf("displaced %v; the agent has index %d; %d count", got, p.byName["new"], p.Placed())
 	}

@@ -98,11 +98,14 @@ func (w *wave) count(c *place, n int) {
 
 // connect notes that a place, whose parent is attached, has a path to the root, and with it
 // the places below.
-func (p *Planner) connect(top *place) {
+func (p *Planner) connect(now step.Time, top *place) {
 	top.walk(func(c *place) bool {
 		if c.gone {
 			return false
 		}
+		p.lapsing.remove(c)
+		p.forgetting.remove(c)
+		c.listBy = now + listSoon // lists may have been lost while there was no path
 		c.hops = c.parent.hops + 1
 		c.branch = c.parent.branch
 		if c.parent == &p.root {
@@ -130,45 +133,28 @@ func (p *Planner) disconnect(now step.Time, top *place) {
 		c.branch.size--
 		c.branch = nil
 		c.lostAt = now
-		p.lapsing = append(p.lapsing, absence{c, now})
+		p.lapsing.push(c)
 		return true
 	})
 }
 
-// absence is an entry in a queue of places that are not attached.
-type absence struct {
-	place  *place
-	lostAt step.Time
-}
-
-// over reports whether the place was attached again after the absence began.
-func (a absence) over() bool { return a.place.attached() || a.place.lostAt != a.lostAt }
-
 // expire takes away the places of agents whose grace time has ended or whom no parent has reported
 // within confirmTime, and forgets agents that have not been attached for forgetAfter.
 func (p *Planner) expire(now step.Time) {
-	for len(p.unconfirmed) > 0 && now >= p.unconfirmed[0].since+confirmTime {
-		c := p.unconfirmed[0]
-		p.unconfirmed = p.unconfirmed[1:]
-		if !c.place.confirmed && c.place.since == c.since && !c.place.gone && c.place.parent != nil {
-			p.lose(now, c.place)
+	for c := p.unconfirmed.first(); c != nil && now >= c.since+confirmTime; c = p.unconfirmed.first() {
+		p.unconfirmed.remove(c)
+		if !c.confirmed && !c.gone && c.parent != nil {
+			p.lose(now, c)
 		}
 	}
-	for len(p.lapsing) > 0 && now >= p.lapsing[0].lostAt.Add(p.cfg.Grace) {
-		a := p.lapsing[0]
-		p.lapsing = p.lapsing[1:]
-		if !a.over() {
-			p.detach(now, a.place)
-			p.retireFromGossip(a.place)
-			p.forgetting = append(p.forgetting, a)
-		}
+	for c := p.lapsing.first(); c != nil && now >= c.lostAt.Add(p.cfg.Grace); c = p.lapsing.first() {
+		p.lapsing.remove(c)
+		p.detach(now, c)
+		p.retireFromGossip(c)
+		p.forgetting.push(c)
 	}
-	for len(p.forgetting) > 0 && now >= p.forgetting[0].lostAt+forgetAfter {
-		a := p.forgetting[0]
-		p.forgetting = p.forgetting[1:]
-		if !a.over() && p.places[a.place.index] == a.place {
-			p.forget(now, a.place)
-		}
+	for c := p.forgetting.first(); c != nil && now >= c.lostAt+forgetAfter; c = p.forgetting.first() {
+		p.forget(now, c)
 	}
 }
 
@@ -188,6 +174,9 @@ func (p *Planner) forget(now step.Time, c *place) {
 		}
 	}
 	p.doubles = slices.DeleteFunc(p.doubles, func(d *place) bool { return d == c })
+	p.unconfirmed.remove(c)
+	p.lapsing.remove(c)
+	p.forgetting.remove(c)
 	delete(p.places, c.index)
 	delete(p.byName, c.name)
 }

@@ -3,9 +3,9 @@ package tree
 import "slices"
 
 // Accuse reports that the agent with the index accuser left the parent called name
-// because that parent withheld announcements or sent damaged bodies.
-func (p *Planner) Accuse(accuser uint32, name string) {
-	if agent := p.places[accuser]; agent != nil {
+// because that parent withheld announcements or sent damaged bodies. top is as in Reconcile.
+func (p *Planner) Accuse(top, accuser uint32, name string) {
+	if agent := p.below(top, accuser); agent != nil {
 		p.suspect(agent, name)
 	}
 }

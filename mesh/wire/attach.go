@@ -76,17 +76,27 @@ func (*Gone) tag() byte { return 9 }
 
 func (m *Gone) validate() error { return checkLength("agents gone", len(m.Agents), MaxChildren) }
 
-// RollCall asks agents of a subtree to report their children to the planner. A coordinator
-// sends RollCall when the planner does not know all agents of the subtree.
+// RollCall asks agents of a subtree to report to the planner. A coordinator sends RollCall when the
+// planner does not know all agents of the subtree, or has not heard of them for long.
 type RollCall struct {
-	// Of are the indices of the agents that are asked; absent for every agent. At most
-	// MaxFamilies.
+	// Of are the indices of the agents to describe. The parent of such an agent reports it with an
+	// Adopted, and so does each agent below it with its own children. At most MaxRollCall.
 	Of []uint32 `cbor:"1,keyasint,omitempty"`
+	// All reports that every agent that receives the message reports its children with an Adopted.
+	All bool `cbor:"2,keyasint,omitempty"`
+	// List are the indices of agents that list their children with a Families now, even if they have
+	// none. At most MaxRollCall.
+	List []uint32 `cbor:"3,keyasint,omitempty"`
 }
 
 func (*RollCall) tag() byte { return 14 }
 
-func (m *RollCall) validate() error { return checkLength("roll call: agents", len(m.Of), MaxFamilies) }
+func (m *RollCall) validate() error {
+	if err := checkLength("roll call: agents to describe", len(m.Of), MaxRollCall); err != nil {
+		return err
+	}
+	return checkLength("roll call: agents to list children", len(m.List), MaxRollCall)
+}
 
 // Families reports to the planner which agents are whose children. A relay with children sends
 // its own list from time to time, together with lists from below. Adopted and Gone, which

@@ -17,6 +17,8 @@ const (
 	// MaxFamilies is the number of lists in one Families. A message with as many lists of
 	// MaxChildren is within MaxMessage.
 	MaxFamilies = 48
+	// MaxRollCall is the number of agents of each kind that one RollCall names.
+	MaxRollCall = 256
 	// MaxCircles is the number of circles in one Circles.
 	MaxCircles = 64
 	// MaxAvoid is the number of parents that a Join may ask to avoid.

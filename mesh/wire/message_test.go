@@ -104,6 +104,7 @@ func testMessages() []Message {
 		&RollCall{},
 		&Displaced{Index: 70000},
 		&RollCall{Of: []uint32{3, 70000}},
+		&RollCall{All: true, List: []uint32{9}},
 		&Families{Families: []Family{{Parent: 4, Children: []uint32{9, 70000}}, {Parent: 9}}},
 		&Shadow{Index: 4},
 		&Notice{Revision: 9, Head: 10},

@@ -59,7 +59,7 @@ func TestTheRefereeFindsWhatIsBroken(t *testing.T) {
 	}{
 		"a planner with another picture": {func(w *world.World, _ *referee) {
 			p := w.Host(0).Node().Planner()
-			p.Adopt(w.Now(), wire.Member{Index: 5, Name: p.Name(5)}, 1)
+			p.AdoptRoot(w.Now(), wire.Member{Index: 5, Name: p.Name(5)})
 		}, "the planner of"},
 		"a host that stays down": {func(w *world.World, _ *referee) { w.Crash(5) }, "invariant 7"},
 		"a disk that forgets its epoch": {func(w *world.World, _ *referee) {
