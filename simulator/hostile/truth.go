@@ -3,6 +3,8 @@ package hostile
 import (
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -90,7 +92,8 @@ func (s *status) covers(region string, now step.Time) bool {
 // judgeClaims checks every host that a leader counts as applied, or as running a candidate. At
 // any moment, the host has applied that pointer. At a quiet moment, the host shows the version
 // of that pointer, or the leader says that the file was changed by somebody else, or that the
-// region was not heard of.
+// region was not heard of. A leader counts attached agents only: under the index of an agent that is
+// not attached, nobody is meant.
 func (r *referee) judgeClaims(quiet bool) {
 	for leader := range r.w.Leaders() {
 		if r.w.Host(leader).Down() {
@@ -106,7 +109,8 @@ func (r *referee) judgeClaims(quiet bool) {
 				continue
 			}
 			sure := quiet && s.covers(a.Pointer.Region, r.w.Now())
-			for _, index := range entry.Applied.ToArray() {
+			counted := roaring.And(entry.Applied, s.tracker.Present(a.Pointer.Region))
+			for _, index := range counted.ToArray() {
 				r.judgeClaim(claim{leader, s, &a.Pointer, a.Digest, index, entry.Running.Contains(index)}, sure)
 			}
 		}

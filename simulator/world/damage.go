@@ -141,8 +141,24 @@ type indexKey struct {
 	index  uint32
 }
 
-// Owners returns the agents that had an index in a region: one, or a clone and the agent that it is
-// like.
+// Owners returns the agents that have an index in a region: one, or a clone and the agent that it is
+// like. If no agent has the index now, or if indices may have been given twice because a store was
+// restored or copied, Owners returns all agents that had it.
 func (w *World) Owners(region string, index uint32) []int32 {
-	return w.owners[indexKey{int16(w.cfg.Network.Matrix.Index(region)), index}]
+	had := w.owners[indexKey{int16(w.cfg.Network.Matrix.Index(region)), index}]
+	var have []int32
+	for _, i := range had {
+		h := &w.hosts[i]
+		if h.down || h.owns != index+1 {
+			continue
+		}
+		have = append(have, i)
+		if h.like > 0 { // the clone has what that agent applied on its disk
+			have = append(have, h.like)
+		}
+	}
+	if len(have) == 0 || w.histories > 0 {
+		return had
+	}
+	return have
 }
