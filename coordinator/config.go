@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"banyan/coordinator/ledger"
 	"banyan/internal/embeddb"
 	"banyan/internal/usage"
 	"banyan/mesh/tree"
@@ -96,6 +97,8 @@ type Config struct {
 	Version string
 	// Log is the logger; nil discards all messages.
 	Log *slog.Logger
+
+	limits ledger.Limits // zero outside of tests
 }
 
 // OpenEmbedded opens the embedded version store. It is the default of Config.OpenStore.

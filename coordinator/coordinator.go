@@ -135,6 +135,8 @@ func (c *Coordinator) openStores() (err error) {
 	if err != nil {
 		return err
 	}
+	limits := c.cfg.limits
+	limits.DeletionMemory = c.cfg.DeletionMemory
 	c.store, err = c.cfg.OpenStore(filepath.Join(c.cfg.DataDir, "store"), c.cfg.DiskReserve)
 	if err != nil {
 		return err
@@ -143,6 +145,7 @@ func (c *Coordinator) openStores() (err error) {
 		Store:   c.store,
 		Keys:    keys,
 		Ran:     c.tracker.ran,
+		Limits:  limits,
 		Metrics: c.metrics.set,
 		Log:     c.log,
 	})

@@ -85,6 +85,7 @@ func toAPIError(err error) *api.Error {
 		tooLong   *http.MaxBytesError
 		stopped   *ledger.StoppedError
 		waiting   *ledger.WaitingError
+		full      *ledger.FullError
 	)
 	switch {
 	case errors.As(err, &ready):
@@ -108,6 +109,12 @@ func toAPIError(err error) *api.Error {
 			Message: err.Error(),
 			Hint:    "wait; 'banyan store new-term' ends the wait if this store is the right one",
 			Wait:    waiting.Left(),
+		}
+	case errors.As(err, &full):
+		return &api.Error{
+			Code:    api.CodeRejected,
+			Message: err.Error(),
+			Hint:    "delete configs that nobody needs with 'banyan delete CONFIG'",
 		}
 	case errors.As(err, &rejection):
 		return &api.Error{Code: api.CodeRejected, Message: err.Error(), Line: rejection.Line}

@@ -142,7 +142,7 @@ const (
 	// keepWait is the same if the store's history is kept.
 	keepWait = 10 * time.Second
 	// maxRecovered is the maximum number of pointers that are recovered at once.
-	maxRecovered = mesh.MaxConfigs
+	maxRecovered = mesh.MaxPointers
 	// maxHolders is the number of hosts that are asked for the versions of one config.
 	maxHolders = 16
 )

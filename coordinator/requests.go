@@ -113,6 +113,10 @@ func (r *requests) prepareLaunch(ctx context.Context, l launch) (ready, error) {
 	if err != nil {
 		return out, err
 	}
+	// The first pointers of the other rollouts in progress may be yet to come.
+	if err := r.ledger.CheckRoom(ctx, l.config, l.regions, maxRollouts); err != nil {
+		return out, err
+	}
 	needsTwo, rule, err := r.twoPersons.needs(ctx, l.config)
 	if err != nil {
 		return out, err

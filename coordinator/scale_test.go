@@ -62,3 +62,18 @@ func fill(t *testing.T, dir string, n int) {
 		writes = nil
 	}
 }
+
+// A config for which a region has no room is refused before its version is stored.
+func TestTruthAConfigTooManyIsNotStored(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.limits.Configs = maxRollouts + 1 })
+	f.rollOut("first", f.publish("first", "{}"), "")
+	f.reaches("first", "its end", isDone)
+	draft := api.Draft{Config: "second", Body: []byte("{}"), ContentType: "application/json"}
+	_, err := f.alice.PublishAndStart(f.ctx, draft, &api.StartRollout{}, f.key)
+	f.refuses("a config too many", err, api.CodeRejected)
+	if configs, err := f.alice.Configs(f.ctx, ""); err != nil || len(configs) != 1 {
+		t.Errorf("the store has the configs %v (%v)", configs, err)
+	}
+	f.rollOut("first", f.publish("first", `{"n": 2}`), "")
+	f.reaches("first", "its end", func(r api.Rollout) bool { return r.ID == 2 && isDone(r) })
+}

@@ -19,10 +19,10 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 	s := n.pointers.configs[key]
 	switch {
 	case s == nil:
-		s = n.pointers.create(key)
-		if s == nil {
+		if n.pointers.isFull(key.Region) {
 			return append(out, step.Output{Op: step.OpRefused, Reason: "too_many_configs"})
 		}
+		s = n.pointers.create(key)
 	case a.Pointer.Position() <= s.latest.Pointer.Position():
 		return out
 	}
@@ -47,8 +47,7 @@ func (n *Node) restore(a *wire.Announcement, version record.Ref, applied bool) {
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	if s == nil {
-		s = &configState{}
-		n.pointers.configs[key] = s
+		s = n.pointers.create(key)
 	}
 	n.pointers.adopt(key, s, a)
 	if applied && version == n.pointers.versionFor(s) {

@@ -11,8 +11,11 @@ const busyDelay = time.Second
 
 // Limits of what a node keeps.
 const (
-	// MaxConfigs is the number of (config, region) pairs that a node tracks.
+	// MaxConfigs is the number of configs of a region that a node tracks.
 	MaxConfigs = 100_000
+	// MaxPointers is the number of pointers of all regions that a leader's node tracks. Each
+	// costs a leader some 1.2 KB. Before a leader stores a pointer, it checks both limits.
+	MaxPointers = 1_000_000
 	// maxShadows is the number of nodes that a node is the backup of.
 	maxShadows = 1024
 	// maxUpward is the number of reports that wait while a node has no parent.

@@ -88,11 +88,14 @@ func (p *pointers) ownKey(config string) record.PointerKey {
 // own returns the state of config in the node's own region; nil if there is no pointer.
 func (p *pointers) own(config string) *configState { return p.configs[p.ownKey(config)] }
 
-// create returns a new state for key; nil if the node tracks MaxConfigs pointers already.
+// isFull reports whether the node tracks as many pointers of a region, or of all, as it can.
+func (p *pointers) isFull(region string) bool {
+	l := p.ledgers[region]
+	return l != nil && l.live >= MaxConfigs || len(p.configs) >= MaxPointers
+}
+
+// create returns a new state for key.
 func (p *pointers) create(key record.PointerKey) *configState {
-	if len(p.configs) >= MaxConfigs {
-		return nil
-	}
 	s := &configState{}
 	p.configs[key] = s
 	return s
@@ -162,7 +165,7 @@ func (p *pointers) isCurrent(a *wire.Announcement) bool {
 func (p *pointers) check(a *wire.Announcement) (known bool, reason string) {
 	s := p.configs[a.Pointer.Key()]
 	switch {
-	case s == nil && len(p.configs) >= MaxConfigs:
+	case s == nil && p.isFull(a.Pointer.Region):
 		return false, "too_many_configs"
 	case s == nil:
 		return false, ""

@@ -36,3 +36,12 @@ func BenchmarkCensus(b *testing.B) {
 		b.ReportMetric(r.Next.Seconds(), "next-s")
 	}
 }
+
+func BenchmarkLeader(b *testing.B) {
+	for b.Loop() {
+		r := Leader(100, 1000)
+		b.ReportMetric(float64(r.Refused), "refused")
+		b.ReportMetric(float64(r.Bytes)/float64(r.Regions*r.Configs-r.Refused), "B/pointer")
+		b.ReportMetric(float64(r.PerPointer.Microseconds()), "µs/pointer")
+	}
+}

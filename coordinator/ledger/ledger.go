@@ -29,6 +29,8 @@ type Config struct {
 	// Ran returns the versions that a pointer names and that hosts have acknowledged to run. nil
 	// means that nothing is known of hosts.
 	Ran func(record.Pointer) []record.Ref
+	// Limits are the numbers of pointers that the ledger stores.
+	Limits Limits
 	// Metrics is the set to which the ledger adds counters.
 	Metrics *metrics.Set
 	Log     *slog.Logger
@@ -45,12 +47,15 @@ type Ledger struct {
 	heads heads
 	log   *slog.Logger
 
+	limits Limits
+
 	versions *metrics.Counter
 	moves    *metrics.Counter
 
 	writing   sync.Mutex // held during an update
 	stopped   atomic.Pointer[StoppedError]
 	waiting   atomic.Pointer[WaitingError]
+	pointers  census // guarded by writing
 	journaled uint64 // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
@@ -67,12 +72,14 @@ func New(ctx context.Context, cfg Config) (*Ledger, error) {
 		keys:     cfg.Keys,
 		ran:      cfg.Ran,
 		log:      cfg.Log,
+		limits:   cfg.Limits,
 		versions: cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
 		moves:    cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
 	}
 	if l.ran == nil {
 		l.ran = func(record.Pointer) []record.Ref { return nil }
 	}
+	l.limits.setDefaults()
 	l.term.Store(term)
 	return l, nil
 }
@@ -193,12 +200,16 @@ type Changes struct {
 
 // Commit signs the pointers of the moves, and stores all changes, the activation logs of the
 // moved regions and the journal's entry in one transaction. It returns the stored pointers in
-// the order of the moves. If the transaction is refused, nothing is stored; after an error of
+// the order of the moves. A *FullError refuses a config too many. If the transaction is refused, nothing is stored; after an error of
 // the disk, the changes may be stored.
 func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versionstore.PointerState, error) {
 	l := w.ledger
 	if l == nil {
 		panic("ledger: Commit after the end of the update")
+	}
+	fresh, err := l.roomFor(ctx, changes.Moves)
+	if err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	signed, err := l.sign(changes.Moves, now)
@@ -224,6 +235,9 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, region := range fresh {
+		l.pointers.add(region)
 	}
 	for _, v := range changes.Versions {
 		l.versions.Inc()

@@ -48,6 +48,7 @@ func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64
 	l.term.Store(term)
 	l.stopped.Store(nil)
 	l.waiting.Store(nil)
+	l.pointers = census{} // pointers may have been recovered
 	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
 	act.What = strings.TrimSuffix(fmt.Sprintf("term %d begins: %s", term, act.What), ": ")
 	moves, damaged := l.stale(ctx)
