@@ -40,14 +40,37 @@ func (v *inventory) expect(ctx context.Context, keys []hostKey, by string) (adde
 	return added, err
 }
 
-// unlisted returns the hosts that are not in the inventory, without duplicates.
+// elsewhere returns the error of a request for a host whose name a host of another region has.
+func elsewhere(key hostKey, region string) error {
+	return &api.Error{
+		Code:    api.CodeConflict,
+		Message: fmt.Sprintf("host %s is in region %s, not %s; nothing was changed", key.name, region, key.region),
+		Hint: fmt.Sprintf("name region %s, or choose another name; if the host of %s is gone: banyan agents retire %s --region %s",
+			region, region, key.name, region),
+	}
+}
+
+// unlisted returns the hosts that are not in the inventory, without duplicates. It is an error if a
+// host of another region has the name of one of them.
 func (v *inventory) unlisted(keys []hostKey) (unlisted []hostKey, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	found := map[hostKey]bool{}
+	regions := map[string]string{} // by name, of the hosts that are named
 	for _, key := range keys {
-		if v.hosts[key] == nil && !found[key] {
-			found[key] = true
+		regions[key.name] = ""
+	}
+	for key := range v.hosts {
+		if _, named := regions[key.name]; named {
+			regions[key.name] = key.region
+		}
+	}
+	for _, key := range keys {
+		switch region := regions[key.name]; {
+		case v.hosts[key] != nil, region == key.region:
+		case region != "":
+			return nil, elsewhere(key, region)
+		default:
+			regions[key.name] = key.region
 			unlisted = append(unlisted, key)
 		}
 	}

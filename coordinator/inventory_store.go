@@ -84,7 +84,8 @@ func (v *inventory) storeReported(ctx context.Context, now time.Time) error {
 		reported = map[string]time.Time{}
 	}
 	v.mu.Lock()
-	maps.DeleteFunc(reported, func(coordinator string, _ time.Time) bool { return !v.vouches(coordinator) })
+	vouching := v.vouching()
+	maps.DeleteFunc(reported, func(coordinator string, _ time.Time) bool { return !vouching[coordinator] })
 	for coordinator, r := range v.reports {
 		reported[coordinator] = r.at
 	}
@@ -100,14 +101,13 @@ func (v *inventory) storeReported(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// vouches reports whether the coordinator is the last that reported some host. The caller holds mu.
-func (v *inventory) vouches(coordinator string) bool {
+// vouching returns the coordinators that were the last to report some host. The caller holds mu.
+func (v *inventory) vouching() map[string]bool {
+	coordinators := map[string]bool{}
 	for _, h := range v.hosts {
-		if h.Via == coordinator {
-			return true
-		}
+		coordinators[h.Via] = true
 	}
-	return false
+	return coordinators
 }
 
 // run stores the inventory and drops silent coordinators until ctx ends.

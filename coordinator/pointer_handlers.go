@@ -282,8 +282,8 @@ func (h *pointerHandlers) postRollback(r *http.Request, caller identity.Identity
 	if err := h.requests.checkRegions(in.Regions); err != nil {
 		return nil, err
 	}
-	if in.To != 0 {
-		if _, err := h.ledger.Version(r.Context(), config, in.To); err != nil {
+	for _, version := range []uint64{in.From, in.To} {
+		if _, err := h.ledger.Version(r.Context(), config, version); err != nil { // 0 is the newest
 			return nil, err
 		}
 	}

@@ -2,9 +2,11 @@ package draft
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"mime"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -86,14 +88,40 @@ func lineAt(body []byte, offset int) int {
 	return 1 + bytes.Count(body[:min(max(offset, 0), len(body))], []byte{'\n'})
 }
 
+// The byte-order marks of UTF-8 and of UTF-16.
+const (
+	markUTF8         = "\xef\xbb\xbf"
+	markLittleEndian = "\xff\xfe"
+	markBigEndian    = "\xfe\xff"
+)
+
 // byteOrderMark returns the byte-order mark at the begin of a body; "" if there is none.
 func byteOrderMark(body []byte) string {
-	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
+	for _, mark := range []string{markUTF8, markLittleEndian, markBigEndian} {
 		if bytes.HasPrefix(body, []byte(mark)) {
 			return mark
 		}
 	}
 	return ""
+}
+
+// withoutMark returns the text after the byte-order mark of a body, as UTF-8; the body if there is no
+// mark.
+func withoutMark(body []byte) []byte {
+	var order binary.ByteOrder = binary.LittleEndian
+	mark := byteOrderMark(body)
+	text := body[len(mark):]
+	switch mark {
+	case "", markUTF8:
+		return text
+	case markBigEndian:
+		order = binary.BigEndian
+	}
+	units := make([]uint16, 0, len(text)/2)
+	for ; len(text) > 1; text = text[2:] {
+		units = append(units, order.Uint16(text))
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 // checkText refuses a byte-order mark and bytes that are not UTF-8, in a body of a format

@@ -87,7 +87,7 @@ var looksLikeJSON = regexp.MustCompile(`^\s*\{\s*"`)
 
 // TypeOfFile returns the content type of a file whose name says nothing: TypeJSON if the file
 // is a JSON object or list, or begins like an object of JSON, else TypeAny. So a JSON document
-// with a mistake is refused, and does not become opaque bytes.
+// with a mistake, or with a byte-order mark, is refused, and does not become opaque bytes.
 func TypeOfFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func TypeOfFile(path string) (string, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return "", err
 	}
-	begin = begin[:n]
+	begin = withoutMark(begin[:n])
 	if looksLikeJSON.Match(begin) {
 		return TypeJSON, nil
 	}
@@ -107,7 +107,14 @@ func TypeOfFile(path string) (string, error) {
 	if len(begin) == 0 || begin[0] != '{' && begin[0] != '[' {
 		return TypeAny, nil
 	}
-	err = CheckFile(TypeJSON, path, nil)
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	err = CheckReader(TypeJSON, info.Size(), nil, func() ([]byte, error) {
+		body, err := os.ReadFile(path)
+		return withoutMark(body), err
+	})
 	var rejection *Rejection
 	switch {
 	case err == nil:

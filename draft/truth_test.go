@@ -248,6 +248,13 @@ func TestTruthBrokenJSONIsNotGuessedToBeBytes(t *testing.T) {
 		"{{ .Host }}":          TypeAny,
 		"{\n  admin off\n}\n":  TypeAny,
 		"key: 1\n":             TypeAny,
+		// With a byte-order mark.
+		"\xef\xbb\xbf{\"a\": 1}":                   TypeJSON,
+		"\xef\xbb\xbf[1, 2]":                       TypeJSON,
+		"\xef\xbb\xbf[section]\nkey = 1\n":         TypeAny,
+		"\xff\xfe{\x00\"\x00a\x00\"\x00:\x001\x00": TypeJSON,
+		"\xfe\xff\x00{\x00}":                       TypeJSON,
+		"\xfe\xff\x00k\x00:":                       TypeAny,
 	} {
 		path := filepath.Join(t.TempDir(), "draft")
 		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {

@@ -135,7 +135,11 @@ func (a *app) expectIssued(ctx context.Context, id identity.Identity) bool {
 		in := api.ExpectHosts{Hosts: []api.ExpectedHost{{Region: id.Region, Name: id.Name}}}
 		_, err = client.Expect(ctx, in)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case api.IsCode(err, api.CodeConflict):
+		a.say("note: host %s is not in the inventory until it attaches: %s", id.Name, err)
+	default:
 		a.say("note: host %s is not in the inventory until it attaches, because the coordinator was not told: %s; to tell it: "+
 			"banyan agents expect %s --region %s", id.Name, err, id.Name, id.Region)
 	}

@@ -171,6 +171,11 @@ func TestTruthAnIssuedIdentityCountsBeforeItsHostComesUp(t *testing.T) {
 	c.expect(3, []string{`region "mars" is not in the trust policy`}, "agents", "expect", "h2", "--region", "mars")
 	c.expect(3, []string{`name "a/b"`}, "agents", "expect", "a/b", "--region", "eu")
 	c.expect(2, []string{"--region is required"}, "agents", "expect", "h2")
+	c.expect(5, []string{"host eu-agent-0000 is in region eu, not us; nothing was changed"},
+		"agents", "expect", "h3", "eu-agent-0000", "--region", "us")
+	if r := c.run("agents", "--all"); strings.Contains(r.stdout, "h3") {
+		t.Errorf("a refused request has listed a host:\n%s", r.stdout)
+	}
 
 	// Without a coordinator the identity is issued all the same.
 	out := filepath.Join(t.TempDir(), "later")

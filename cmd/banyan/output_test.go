@@ -70,6 +70,7 @@ func TestTruthABodyWithoutANameIsChecked(t *testing.T) {
 	reads("n: 1\n", 0, nil, "publish", "y", "-", "--type", "application/yaml")
 	reads("n: [\n", 3, []string{"not YAML"}, "publish", "y", "-")
 	reads("[section]\nx=1\n", 0, nil, "publish", "ini", "-")
+	reads("\xef\xbb\xbf{\"n\": 1}", 3, []string{"byte-order mark", "save it as UTF-8", "nothing was stored"}, "publish", "mark", "-")
 	for config, want := range map[string]string{"a": "application/json", "y": "application/yaml", "ini": "application/octet-stream"} {
 		v, err := c.Client.Version(t.Context(), config, 0)
 		if err != nil || v.ContentType != want {

@@ -160,6 +160,9 @@ func parseWave(text string) (w rollout.Wave, err error) {
 		if err := w.Share.UnmarshalText([]byte(who)); err != nil {
 			return w, usagef("--wave %s: %q is neither a share such as 1%% nor labels such as canary=true", text, who)
 		}
+		if w.Share == 0 {
+			return w, usagef("--wave %s: a share of 0%% has no host; leave the wave out, or state labels such as canary=true", text)
+		}
 		return w, nil
 	}
 	w.Labels = map[string]string{}

@@ -59,6 +59,7 @@ func TestTruthARefusedPublicationStoresNothing(t *testing.T) {
 	}{
 		{2, "neither a share", []string{"--wave", "foo"}},
 		{2, "must be 100%", []string{"--wave", "5%"}},
+		{2, "--wave 0%: a share of 0% has no host", []string{"--wave", "0%", "--wave", "100%"}},
 		{1, `there is no plan "none"; nothing was stored`, []string{"--plan-name", "none"}},
 		{3, `region "mars" is not in the trust policy, which has [eu us]; nothing was stored`, []string{"--region", "mars"}},
 		{3, "no agent carries the label canary=yes; nothing was stored", []string{"--wave", "canary=yes:1m", "--wave", "100%"}},
@@ -206,6 +207,12 @@ func TestTruthRollbackByTheCommandLine(t *testing.T) {
 		t.Errorf("log as JSON: %+v, %v", log, err)
 	}
 	c.expect(2, []string{"--since"}, "log", "--since", "yesterday")
+	c.expect(0, []string{"version 3 stored"}, "log", "a")
+	c.expect(0, nil, "log", "a", "--by", "nobody")
+	c.expect(0, nil, "freeze", "later", "--reason", "not yet published")
+	c.expect(0, []string{"not yet published"}, "log", "later")
+	c.expect(1, []string{`there is no config "nope"`}, "log", "nope")
+	c.expect(1, []string{"99"}, "rollback", "a", "--from", "99")
 }
 
 // Versions that were live while every host was away did not run. A rollback passes them over, also
