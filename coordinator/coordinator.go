@@ -269,8 +269,16 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 		policies: policyHandlers{twoPersons: requests.twoPersons},
 		journal:  journalHandlers{ledger: c.ledger},
 		store:    storeHandlers{recovery: c.recovery},
-		plans:    planHandlers{plans: plans},
-		holds:    holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
+		collector: &collector{
+			ledger: c.ledger,
+			store:  c.store,
+			blobs:  c.blobs,
+			policy: policy,
+			leads:  c.Leads(),
+			log:    c.log,
+		},
+		plans: planHandlers{plans: plans},
+		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,

@@ -160,6 +160,9 @@ const (
 	reportedEvery = time.Minute
 	// inventoryEvery is the time between two writes of the inventory.
 	inventoryEvery = time.Second
+	// uploadAge is the time for which a body without a version is kept: the version is stored after the
+	// upload of its body.
+	uploadAge = 24 * time.Hour
 	// partialAge is the time for which a partial body is kept after its last shard came.
 	partialAge = 24 * time.Hour
 	// sizesEvery is the minimum time between two writes of the document of sizes.

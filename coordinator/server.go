@@ -21,15 +21,16 @@ import (
 
 // server is the control API. The handlers are grouped by subject.
 type server struct {
-	versions versionHandlers
-	pointers pointerHandlers
-	rollouts rolloutHandlers
-	plans    planHandlers
-	holds    holdHandlers
-	policies policyHandlers
-	journal  journalHandlers
-	store    storeHandlers
-	fleet    fleetHandlers
+	versions  versionHandlers
+	pointers  pointerHandlers
+	rollouts  rolloutHandlers
+	plans     planHandlers
+	holds     holdHandlers
+	policies  policyHandlers
+	journal   journalHandlers
+	store     storeHandlers
+	collector *collector
+	fleet     fleetHandlers
 
 	bundle *identity.Bundle
 	// leaderAPI is the control API of the leader, host:port; empty if this coordinator
@@ -139,6 +140,8 @@ func (s *server) routes() http.Handler {
 	write("PUT /v1/policies/two-persons", s.policies.putTwoPersons)
 	leader("GET /v1/log", s.handle(s.journal.getAll))
 
+	// Each coordinator collects in its own store.
+	local("POST /v1/store/collection", clientsOnly(s.collector.post))
 	write("POST /v1/store/term", s.store.postTerm)
 	write("POST /v1/store/recover", s.store.postRecover)
 	return mux

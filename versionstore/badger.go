@@ -176,6 +176,11 @@ func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
 				return current, err
 			}
 		}
+		for _, r := range t.Removals {
+			if err := removeVersions(txn, r); err != nil {
+				return current, err
+			}
+		}
 		for _, w := range t.Schemas {
 			if err := writeSchema(txn, w); err != nil {
 				return current, err

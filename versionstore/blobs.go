@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"banyan/internal/atomicfile"
 	"banyan/internal/diskspace"
@@ -134,9 +135,14 @@ func (b *FileBlobs) Adopt(path string, digest record.Digest) error {
 	return b.sync(b.dir)
 }
 
-// settle makes the file of a stored body durable.
+// settle makes the file of a stored body durable, and young, so that Collect does not take the file
+// for a forgotten one before a version names it.
 func (b *FileBlobs) settle(digest record.Digest) error {
 	path := b.path(digest)
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err != nil {
+		return fmt.Errorf("store body: %w", err)
+	}
 	for _, p := range []string{path, filepath.Dir(path), b.dir} {
 		if err := b.sync(p); err != nil {
 			return fmt.Errorf("store body: %w", err)
@@ -157,6 +163,35 @@ func (b *FileBlobs) whole(ctx context.Context, digest record.Digest, size int64)
 	}
 	_, err = io.Copy(io.Discard, r)
 	return err == nil
+}
+
+// Collect deletes the bodies that were stored before a time and for which used is false. It calls
+// take for each of them with its size in bytes, and deletes it if take returns true. A file that is no
+// body is left alone.
+func (b *FileBlobs) Collect(
+	ctx context.Context, before time.Time, used func(record.Digest) bool, take func(size int64) bool,
+) error {
+	paths, err := filepath.Glob(filepath.Join(b.dir, "??", "*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		digest, err := record.ParseDigest(filepath.Base(path))
+		if err != nil || path != b.path(digest) || used(digest) {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) || !take(info.Size()) {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("delete body: %w", err)
+		}
+	}
+	return nil
 }
 
 // Open implements Blobs.

@@ -60,6 +60,14 @@ type DocumentCheck struct {
 	Seq  uint64
 }
 
+// Removal removes versions of a config. The newest version can only be removed together with all
+// others; then the name is free, and its versions begin with 1 again. A version that a pointer names
+// can't be removed.
+type Removal struct {
+	Config   string
+	Versions []uint64 // at most MaxRemoved
+}
+
 // Transaction is a set of writes that happen together or not at all. Each version and each
 // pointer gets a revision of its own, versions first, in the order of Versions and Pointers;
 // the last one is the revision that Commit returns.
@@ -71,6 +79,7 @@ type Transaction struct {
 	Pointers  []SignedPointer
 	Schemas   []SchemaWrite
 	Documents []DocumentWrite
+	Removals  []Removal
 	// Checks are conditions on documents that the transaction does not write.
 	Checks []DocumentCheck
 	By     string // the writer

@@ -13,6 +13,8 @@ import (
 const (
 	// MaxSchema is the maximum size of the JSON Schema of a config, in bytes.
 	MaxSchema = 256 << 10
+	// MaxRemoved is the maximum number of versions in a removal.
+	MaxRemoved = 1000
 	// MaxPage is the maximum number of entries that a listing returns.
 	MaxPage = 10_000
 )
@@ -23,6 +25,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
+	// ErrInUse means that a version can't be removed: a pointer names it, or it is the newest one.
+	ErrInUse = errors.New("version is in use")
 	// ErrName means that a document cannot have the given name.
 	ErrName = errors.New("invalid document name")
 	// ErrCorrupt means that the bytes read are not the bytes written.
@@ -154,7 +158,7 @@ type Store interface {
 	// The term of the transaction must be the store's; otherwise Commit returns a *FencedError.
 	// The epoch of each pointer must be the stored epoch plus one, and the sequence of each
 	// stored document must be the sequence that the transaction expects; otherwise Commit
-	// returns a *ConflictError.
+	// returns a *ConflictError. For a removal of what is in use it returns ErrInUse.
 	Commit(ctx context.Context, t Transaction) (uint64, error)
 	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
 	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)

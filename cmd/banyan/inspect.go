@@ -92,8 +92,8 @@ func (a *app) fleetStatus(ctx context.Context, client *api.Client) error {
 		fmt.Fprintln(w, "CONFIG\tREGION\tEPOCH\tVERSION\tAPPLIED\tFAILED")
 		for _, c := range configs {
 			for _, r := range c.Regions {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%d\n",
-					c.Config, r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d/%d\t%d\n",
+					c.Config, r.Region, r.Epoch, liveVersion(r), r.Applied, r.Hosts, r.Failed)
 			}
 		}
 		for _, c := range configs {

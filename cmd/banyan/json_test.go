@@ -49,6 +49,8 @@ var outputs = []struct {
 	}{}},
 	{"rollout lint", lintedPlan{}},
 	{"rollback", rolledBack{}},
+	{"delete", deletedConfig{}},
+	{"store collect", api.Collected{}},
 	{"plan list", api.Plans{}},
 	{"plan get", api.Plan{}},
 	{"policy two-persons", api.TwoPersons{}},
@@ -162,6 +164,8 @@ func TestTruthEveryCommandHasOneShapeOfJSON(t *testing.T) {
 	ask("cert agent", "cert", "agent", "next", "--region", "eu")
 	ask("cert agent", "cert", "client", "bob", "--region", "eu")
 	ask("log", "log", "--limit", "1")
+	ask("delete", "delete", "a", "--yes")
+	ask("store collect", "store", "collect")
 	ask("drift", "drift")
 	ask("quarantine", "quarantine")
 	ask("version", "version")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,8 +53,8 @@ func clock(at time.Time) string {
 func printRegions(w io.Writer, config string, regions []api.RegionStatus) {
 	fmt.Fprintln(w, "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS")
 	for _, r := range regions {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d/%d\t%d\t%s\n",
-			r.Region, r.Epoch, r.Version, r.Applied, r.Hosts, r.Failed, latencies(r.Latency))
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d/%d\t%d\t%s\n",
+			r.Region, r.Epoch, liveVersion(r), r.Applied, r.Hosts, r.Failed, latencies(r.Latency))
 	}
 	for _, r := range regions {
 		if line := absence(r); line != "" {
@@ -75,6 +76,14 @@ func printRegions(w io.Writer, config string, regions []api.RegionStatus) {
 			fmt.Fprintf(w, "%s: %s: %s\n", outcome, oneLine(f.Agent), oneLine(f.Reason))
 		}
 	}
+}
+
+// liveVersion formats the version that is live in a region: "deleted" for none of a deleted config.
+func liveVersion(r api.RegionStatus) string {
+	if r.Deleted {
+		return "deleted"
+	}
+	return strconv.FormatUint(r.Version, 10)
 }
 
 // latencies formats three cells of the table of regions: "-" if no host has told how long it took.

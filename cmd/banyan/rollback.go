@@ -143,6 +143,9 @@ func regionBackLine(r api.RegionBack) string {
 	if r.To == 0 {
 		line = fmt.Sprintf("version %d is taken back; no version ran before it", r.From)
 	}
+	if r.From == 0 {
+		line = fmt.Sprintf("back from the deletion to version %d", r.To)
+	}
 	if r.From == r.To {
 		line = fmt.Sprintf("version %d on all hosts again", r.To)
 	}

@@ -133,7 +133,7 @@ type commandGroup struct {
 // commandGroups lists the commands as the help shows them.
 func commandGroups(a *app) []commandGroup {
 	return []commandGroup{
-		{"Configs", []*cobra.Command{newPublish(a), newGet(a), newDiff(a), newHistory(a), newSchema(a)}},
+		{"Configs", []*cobra.Command{newPublish(a), newGet(a), newDiff(a), newHistory(a), newSchema(a), newDelete(a)}},
 		{"Going live", []*cobra.Command{
 			newRollout(a), newRollback(a), newPlan(a), newApprove(a), newFreeze(a), newLock(a), newUnlock(a),
 			newPolicy(a),

@@ -14,9 +14,9 @@ import (
 func newStore(a *app) *cobra.Command {
 	cmd := parent(&cobra.Command{
 		Use:   "store",
-		Short: "Mend the store of a leader that stopped writing, or that does not start",
+		Short: "Mend or clean the store of a coordinator",
 	})
-	cmd.AddCommand(newStoreRecover(a), newStoreTerm(a), newStoreAcceptLoss(a))
+	cmd.AddCommand(newStoreRecover(a), newStoreTerm(a), newStoreAcceptLoss(a), newStoreCollect(a))
 	return cmd
 }
 

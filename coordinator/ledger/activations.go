@@ -41,6 +41,26 @@ func (l *Ledger) activations(ctx context.Context, config, region string) (activa
 // name.
 func activationsName(config, region string) string { return config + " " + region }
 
+// ForgetActivations returns the writes that delete the logs of a config whose versions are all removed:
+// the numbers of its versions begin anew.
+func (l *Ledger) ForgetActivations(
+	ctx context.Context, config string, regions []string,
+) ([]versionstore.DocumentWrite, error) {
+	var writes []versionstore.DocumentWrite
+	for _, region := range regions {
+		name := activationsName(config, region)
+		d, err := l.Document(ctx, kindActivations, name)
+		if errors.Is(err, versionstore.ErrNotFound) {
+			continue
+		}
+		if err != nil && !isUnreadable(err) {
+			return nil, err
+		}
+		writes = append(writes, versionstore.DocumentWrite{Kind: kindActivations, Name: name, IfSeq: d.Seq})
+	}
+	return writes, nil
+}
+
 // NoteRan stores in the activation log of a region which versions of the pointer hosts have
 // acknowledged to run, if the log says less. A log that can't be read stays as it is.
 func (l *Ledger) NoteRan(ctx context.Context, key record.PointerKey) error {

@@ -194,6 +194,7 @@ type Changes struct {
 	Moves     []record.Pointer
 	Schemas   []versionstore.SchemaWrite
 	Documents []versionstore.DocumentWrite
+	Removals  []versionstore.Removal
 	// Checks are conditions on documents.
 	Checks []versionstore.DocumentCheck
 }
@@ -230,6 +231,7 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 		Pointers:  signed,
 		Schemas:   changes.Schemas,
 		Documents: slices.Concat(changes.Documents, logs, entry),
+		Removals:  changes.Removals,
 		Checks:    changes.Checks,
 		By:        act.By,
 	})

@@ -87,6 +87,7 @@ func Run(
 		"history and listings":                      listings,
 		"watch reports every write in order":        watch,
 		"transactions happen whole or not at all":   transactions,
+		"removals":                            removals,
 		"schemas":                             schemas,
 		"agent indices are never given twice": indices,
 		"missing entries are not found":       missing,
