@@ -132,7 +132,7 @@ func TestTruthTheSearchForSilentAgentsIsCutIntoSteps(t *testing.T) {
 		q.Observe(0, e)
 	}
 	found, steps := 0, 0
-	for q.Deadline() != step.Never {
+	for len(q.due) > 0 {
 		changes := q.Wake(q.Deadline())
 		found += len(changes)
 		steps++
@@ -142,5 +142,31 @@ func TestTruthTheSearchForSilentAgentsIsCutIntoSteps(t *testing.T) {
 	}
 	if found != configs || steps < 5 {
 		t.Errorf("a silent agent was found for %d configs in %d steps, want %d in at least 5", found, steps, configs)
+	}
+}
+
+// A quarantine, and the pardon after it, end with the place of the agent, although no answer is awaited
+// and nobody acknowledges anything.
+func TestTruthAQuarantineEndsWithTheAgentsPlace(t *testing.T) {
+	p, q := subscribers(t, "", "")
+	failed := func(agent uint32) *wire.AckEntry {
+		e := wire.NewAckEntry(record.PointerKey{Config: "a", Region: "eu"}, 1, record.Digest{1})
+		e.AddFailure(wire.Failure{Agent: agent, Name: p.Name(agent), Reason: "no", Attempts: QuarantineAfter})
+		return e
+	}
+	q.Observe(0, failed(0))
+	q.Observe(0, failed(1))
+	if len(q.cases) != 2 || len(q.Release("agent-1")) != 1 || len(q.pardons) != 1 {
+		t.Fatalf("%d cases, %d pardons", len(q.cases), len(q.pardons))
+	}
+	p.LeaveRoot(1, 0)
+	p.LeaveRoot(1, 1)
+	released := 0
+	for now := q.Deadline(); now < forgetAfter+2*gonePeriod; now = q.Deadline() {
+		p.expire(now)
+		released += len(q.Wake(now))
+	}
+	if released != 1 || len(q.cases) != 0 || len(q.pardons) != 0 || q.Deadline() != step.Never {
+		t.Errorf("%d released; %d cases, %d pardons; next look at %d", released, len(q.cases), len(q.pardons), q.Deadline())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"banyan/mesh/step"
+	"banyan/mesh/wire"
 )
 
 const (
@@ -38,6 +39,8 @@ const (
 
 	// MaxExpected is the number of epochs whose answers a quarantine waits for at a time.
 	MaxExpected = 100_000
+	// maxPardons is the number of quarantines whose failures are forgiven.
+	maxPardons = 8 * wire.MaxQuarantined
 
 	// maxDisplaced is the number of indices that wait to be taken from agents. More are noticed again.
 	maxDisplaced = 256

@@ -18,6 +18,8 @@ const (
 	QuarantineAfter = 5
 	// silenceLimit is the time within which an attached agent must answer an epoch.
 	silenceLimit = step.Time(time.Minute)
+	// gonePeriod is the time between two looks for agents in quarantine, or pardoned, that are gone.
+	gonePeriod = step.Time(time.Minute)
 	// If more than one agent in silentShare is silent about an epoch, none is quarantined:
 	// the fault is in the path to the agents. One silent agent is always quarantined.
 	silentShare = 20
@@ -90,7 +92,8 @@ func NewQuarantine(p *Planner) *Quarantine {
 	}
 }
 
-// Deadline returns the time of the next Wake; step.Never if no answer is awaited.
+// Deadline returns the time of the next Wake; step.Never if no answer is awaited and nobody is in
+// quarantine, or pardoned.
 func (q *Quarantine) Deadline() step.Time { return q.wakeAt }
 
 // Expect reports that a pointer of config was announced. Subscribers without an answer
@@ -125,11 +128,10 @@ func (q *Quarantine) Observe(now step.Time, e *wire.AckEntry) []Change {
 	return changes
 }
 
-// endPardons ends the pardons of agents that applied the pointer, and of agents without a place.
+// endPardons ends the pardons of agents that applied the pointer.
 func (q *Quarantine) endPardons(e *wire.AckEntry) {
 	maps.DeleteFunc(q.pardons, func(key caseKey, _ uint32) bool {
-		applied := key.config == e.Config && e.Applied.Contains(key.agent.index)
-		return applied || !q.planner.knows(key.agent)
+		return key.config == e.Config && e.Applied.Contains(key.agent.index)
 	})
 }
 
@@ -162,6 +164,7 @@ func (q *Quarantine) confine(
 		since: now,
 	}
 	q.planner.confine(key.agent, true)
+	q.wakeAt = min(q.wakeAt, now+gonePeriod)
 	return append(changes, Change{Agent: name, Config: key.config, Reason: reason})
 }
 
@@ -182,19 +185,28 @@ func (q *Quarantine) Release(agent string) []Change {
 	var changes []Change
 	for _, key := range q.sorted() {
 		if q.cases[key].Name == agent {
-			q.pardons[key] += QuarantineAfter
+			q.pardon(key)
 			changes = q.release(key, changes)
 		}
 	}
 	return changes
 }
 
+// pardon forgives an agent the failures of a quarantine. Past maxPardons, the next failure confines the
+// agent again.
+func (q *Quarantine) pardon(key caseKey) {
+	if _, pardoned := q.pardons[key]; pardoned || len(q.pardons) < maxPardons {
+		q.pardons[key] += QuarantineAfter
+	}
+}
+
 func (q *Quarantine) sorted() []caseKey {
 	return slices.SortedFunc(maps.Keys(q.cases), compareCases)
 }
 
-// Wake quarantines silent agents, and releases gone agents. It looks at about maxLooks agents; the
-// next Wake goes on. After a start, the answers to all configs are due at one time.
+// Wake quarantines silent agents, releases gone agents, and ends the pardons of agents without a place.
+// It looks at about maxLooks agents for silence; the next Wake goes on. After a start, the answers to all
+// configs are due at one time.
 func (q *Quarantine) Wake(now step.Time) []Change {
 	var changes []Change
 	looks := 0
@@ -214,14 +226,20 @@ func (q *Quarantine) Wake(now step.Time) []Change {
 			changes = q.release(key, changes)
 		}
 	}
-	q.wakeAt = step.Never
-	if len(q.due) > 0 {
-		q.wakeAt = q.due[0].at
-	}
-	if q.wakeAt <= now {
-		q.wakeAt = now + lookPause
-	}
+	maps.DeleteFunc(q.pardons, func(key caseKey, _ uint32) bool { return !q.planner.knows(key.agent) })
+	q.wakeAt = q.nextWake(now)
 	return changes
+}
+
+func (q *Quarantine) nextWake(now step.Time) step.Time {
+	at := step.Never
+	if len(q.cases)+len(q.pardons) > 0 {
+		at = now + gonePeriod
+	}
+	if len(q.due) > 0 {
+		at = min(at, q.due[0].at)
+	}
+	return max(at, now+lookPause)
 }
 
 // silent returns the agents that have been attached for silenceLimit, subscribe to config and have
