@@ -141,7 +141,7 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
 	case step.InHold, step.InEvicted, step.InRequest, step.InWithdrawn, step.InSent,
-		step.InAnswered, step.InFetched, step.InIndexed, step.InShard, step.InAssembled:
+		step.InAnswered, step.InThrottled, step.InAsked, step.InFetched, step.InIndexed, step.InShard, step.InAssembled:
 		return n.stepSwarm(now, in, out)
 	case step.InStored:
 		return n.publishStored(in.Body.Version, out)
@@ -212,7 +212,11 @@ func (n *Node) stepSwarm(now step.Time, in step.Input, out step.Outputs) step.Ou
 	case step.InWithdrawn:
 		n.swarm.OnWithdrawn(in.Body.Request)
 	case step.InAnswered:
-		n.swarm.OnAnswered(in.Body)
+		n.swarm.OnAnswered(now, in.Body)
+	case step.InThrottled:
+		n.swarm.OnThrottled(in.Body)
+	case step.InAsked:
+		n.swarm.OnAsked(now, in.Body)
 	case step.InFetched:
 		return n.swarm.OnFetched(now, in.Body, in.Failure, out)
 	case step.InIndexed:

@@ -197,6 +197,8 @@ var commands = map[string]func(*scenario, arguments) string{
 	"request":   bodyInput(step.InRequest),
 	"withdrawn": bodyInput(step.InWithdrawn),
 	"answered":  bodyInput(step.InAnswered),
+	"throttled": bodyInput(step.InThrottled),
+	"asked":     bodyInput(step.InAsked),
 	"fetched":   bodyInput(step.InFetched),
 	"assembled": bodyInput(step.InAssembled),
 	"evicted":   bodyInput(step.InEvicted),

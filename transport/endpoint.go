@@ -115,7 +115,7 @@ func (e *Endpoint) quicConfig() *quic.Config {
 		MaxIdleTimeout:                 e.cfg.IdleTimeout,
 		MaxIncomingStreams:             MaxRequests,
 		MaxIncomingUniStreams:          1 + MaxShardStreams,
-		InitialStreamReceiveWindow:     256 << 10,
+		InitialStreamReceiveWindow:     streamWindow,
 		MaxStreamReceiveWindow:         4 << 20,
 		InitialConnectionReceiveWindow: connectionWindow,
 		MaxConnectionReceiveWindow:     8 << 20,

@@ -3,6 +3,7 @@ package transport
 import (
 	"time"
 
+	"banyan/mesh/wire"
 	"banyan/record"
 )
 
@@ -16,10 +17,18 @@ const (
 	// MaxRequests is the number of versions that a peer may ask for at once.
 	MaxRequests = 64
 	// MaxShardStreams is the number of shards of one peer that may be on their way here at
-	// once. All of them fit the window of a connection, so a shard that waits to be read
-	// does not hold up another.
-	MaxShardStreams  = 3
-	connectionWindow = (MaxShardStreams + 1) * record.MaxShardBytes
+	// once.
+	MaxShardStreams = 3
+	// maxThrottled is the number of bodies that are on their way here at once under a download
+	// limit.
+	maxThrottled = 2
+	// streamWindow is the number of bytes of one stream that a peer may send before they are read.
+	// It grows while they are read fast.
+	streamWindow = 256 << 10
+	// connectionWindow is the number of bytes of all streams of a link that a peer may send before
+	// they are read. All shards and throttled bodies fit, and the largest message besides: what waits to be
+	// read holds up nothing else.
+	connectionWindow = MaxShardStreams*record.MaxShardBytes + maxThrottled*streamWindow + wire.MaxMessage
 	// maxReceiving is the number of shards of all peers that are in memory at once.
 	maxReceiving = 64
 	// maxHave is the number of versions in bodyRequest.Have.

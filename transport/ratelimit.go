@@ -12,11 +12,43 @@ import (
 type Limits struct {
 	up   *rate.Limiter // nil: no limit
 	down *rate.Limiter // nil: no limit
+	// fetching has an element for each body that is asked for or on its way under a download limit.
+	// What waits for the limit waits unasked: bodies that nobody reads would fill the window of
+	// the connection, and announcements would wait behind them.
+	fetching chan struct{}
 }
 
 // NewLimits makes limits of upload and download bytes a second; 0 means no limit.
 func NewLimits(upload, download int64) *Limits {
-	return &Limits{up: limiter(upload), down: limiter(download)}
+	return &Limits{
+		up:       limiter(upload),
+		down:     limiter(download),
+		fetching: make(chan struct{}, maxThrottled),
+	}
+}
+
+// throttles reports whether downloads are limited.
+func (l *Limits) throttles() bool { return l != nil && l.down != nil }
+
+// enter waits until a body may be asked for, and calls waits before it waits. The caller calls leave
+// when the body has come.
+func (l *Limits) enter(ctx context.Context, waits func()) (leave func(), err error) {
+	if !l.throttles() {
+		return func() {}, nil
+	}
+	leave = func() { <-l.fetching }
+	select {
+	case l.fetching <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	waits()
+	select {
+	case l.fetching <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func limiter(bytes int64) *rate.Limiter {

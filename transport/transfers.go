@@ -53,8 +53,24 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 	if !f.cached && d.handlers.Bases != nil {
 		f.wish.Have = d.handlers.Bases(f.want.Config)
 	}
-	err := f.link.fetch(d.ctx, f.want, f.wish, func(o body.Offer) error {
-		d.feed(step.Input{Kind: step.InAnswered, Body: step.Body{Version: f.want, Choice: f.wish.Choice}})
+	throttled := d.ep.cfg.Limits.throttles()
+	tell := func(kind step.InputKind) {
+		d.feed(step.Input{Kind: kind, Body: step.Body{Version: f.want, Choice: f.wish.Choice}})
+	}
+	leave, err := d.ep.cfg.Limits.enter(d.ctx, func() { tell(step.InThrottled) })
+	if err != nil {
+		return d.fetchFailed(f, err)
+	}
+	defer leave()
+	if throttled {
+		tell(step.InAsked)
+	}
+	err = f.link.fetch(d.ctx, f.want, f.wish, func(o body.Offer) error {
+		if throttled {
+			tell(step.InThrottled)
+		} else {
+			tell(step.InAnswered)
+		}
 		return d.take(&outcome, o, f.cached)
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +297,48 @@ func TestMessagesOfALaterBuildAreSkipped(t *testing.T) {
 	if got, err := read(100); got != 0 || !errors.Is(err, wire.ErrMalformed) {
 		t.Errorf("after a message that must be known: %d read, %v", got, err)
 	}
+}
+
+// Bodies that wait for the download limit are not asked for, and those on their way leave room for
+// messages: an announcement does not wait behind them.
+func TestMessagesDoNotWaitBehindThrottledBodies(t *testing.T) {
+	dialed, accepted := newFixture(t).pair()
+	content := make([]byte, 8*streamWindow)
+	go accepted.requests(t.Context(), func(r request) {
+		r.serve(t.Context(), body.Offer{Size: int64(len(content)), Bytes: bytes.NewReader(content)})
+	})
+	limits := NewLimits(0, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	var fetching, begun sync.WaitGroup
+	begun.Add(maxThrottled)
+	for n := range uint64(8) {
+		fetching.Go(func() {
+			leave, err := limits.enter(ctx, func() {})
+			if err != nil {
+				return
+			}
+			defer leave()
+			dialed.fetch(ctx, record.VersionKey{Config: "a", Version: n + 1}, body.Wish{}, func(body.Offer) error {
+				begun.Done()
+				<-ctx.Done() // it reads nothing
+				return ctx.Err()
+			})
+		})
+	}
+	begun.Wait()
+	got := make(chan wire.Message, 1)
+	go dialed.messages(t.Context(), func() {}, func(m wire.Message) { got <- m })
+	large := &wire.Push{Config: "a", Version: 1, Body: make([]byte, wire.MaxPush)}
+	if err := accepted.Send(large); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-got:
+	case <-time.After(20 * time.Second):
+		t.Error("a message waits until bodies are read")
+	}
+	cancel()
+	fetching.Wait()
 }
 
 func FuzzReadMessages(f *testing.F) {

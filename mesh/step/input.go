@@ -77,6 +77,11 @@ const (
 	InWithdrawn
 	// InAnswered: the peer that was asked begins to send a body. Body.Version, Body.Choice.
 	InAnswered
+	// InThrottled: the host's own limit of downloads delays the request of an OpFetch, or the body.
+	// Body.Version, Body.Choice.
+	InThrottled
+	// InAsked: the request that InThrottled reported is sent now. Body.Version, Body.Choice.
+	InAsked
 	// InFetched: an OpFetch or OpStore ended with the body, or failed. Body.Version,
 	// Body.Choice, Body.Forms, Failure.
 	InFetched

@@ -197,10 +197,22 @@ func (s *Swarm) askCircle(now step.Time, f *fetch, out step.Outputs) step.Output
 	return s.partners.dial(now, member, member.Subscriptions.Include(f.version.Config), out)
 }
 
-// OnAnswered notes that a peer has begun to send a body: no further node is asked.
-func (s *Swarm) OnAnswered(b step.Body) {
+// OnAnswered notes that a peer has begun to send a body. A further node is asked if the body takes
+// long: it fits a piece of WholeLimit bytes, or is an index.
+func (s *Swarm) OnAnswered(now step.Time, b step.Body) { s.setPatience(b, now+fetchSlow) }
+
+// OnThrottled notes that the host itself delays a request or a body: no further node is asked.
+func (s *Swarm) OnThrottled(b step.Body) { s.setPatience(b, step.Never) }
+
+// OnAsked notes that a request that was delayed is sent.
+func (s *Swarm) OnAsked(now step.Time, b step.Body) {
+	s.setPatience(b, now+fetchPatience+s.overlay.PathDelay())
+}
+
+// setPatience sets the time at which a further node is asked for a body.
+func (s *Swarm) setPatience(b step.Body, at step.Time) {
 	if f := s.bodies.fetches.find(b.Version, b.Choice); f != nil {
-		s.bodies.fetches.wakeAt(f, step.Never)
+		s.bodies.fetches.wakeAt(f, at)
 	}
 }
 

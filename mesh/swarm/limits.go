@@ -33,8 +33,9 @@ const (
 const (
 	// fetchPatience is the time without an answer after which another node is asked.
 	fetchPatience = step.Time(400 * time.Millisecond)
-	// fetchSlow is the time before the coordinator is asked if a node may still answer:
-	// nodes that are slow for the same reason must not all ask the coordinator at once.
+	// fetchSlow is the time before the coordinator is asked if a node may still answer: nodes that
+	// are slow for the same reason must not all ask the coordinator at once. A node that has begun
+	// to send has as much time to end, before another node is asked as well.
 	fetchSlow = step.Time(3 * time.Second)
 	// maxAsked is the number of nodes asked for one body at a time.
 	maxAsked = 4
