@@ -299,18 +299,27 @@ func TestMessagesOfALaterBuildAreSkipped(t *testing.T) {
 	}
 }
 
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 // Bodies that wait for the download limit are not asked for, and those on their way leave room for
 // messages: an announcement does not wait behind them.
 func TestMessagesDoNotWaitBehindThrottledBodies(t *testing.T) {
 	dialed, accepted := newFixture(t).pair()
 	content := make([]byte, 8*streamWindow)
+	full := make(chan struct{}, 8) // has an element for each stream whose window is full
 	go accepted.requests(t.Context(), func(r request) {
-		r.serve(t.Context(), body.Offer{Size: int64(len(content)), Bytes: bytes.NewReader(content)})
+		source := io.MultiReader(
+			bytes.NewReader(content[:streamWindow]),
+			readerFunc(func([]byte) (int, error) { full <- struct{}{}; return 0, io.EOF }),
+			bytes.NewReader(content[streamWindow:]),
+		)
+		r.serve(t.Context(), body.Offer{Size: int64(len(content)), Bytes: source})
 	})
 	limits := NewLimits(0, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	var fetching, begun sync.WaitGroup
-	begun.Add(maxThrottled)
+	var fetching sync.WaitGroup
 	for n := range uint64(8) {
 		fetching.Go(func() {
 			leave, err := limits.enter(ctx, func() {})
@@ -319,13 +328,14 @@ func TestMessagesDoNotWaitBehindThrottledBodies(t *testing.T) {
 			}
 			defer leave()
 			dialed.fetch(ctx, record.VersionKey{Config: "a", Version: n + 1}, body.Wish{}, func(body.Offer) error {
-				begun.Done()
 				<-ctx.Done() // it reads nothing
 				return ctx.Err()
 			})
 		})
 	}
-	begun.Wait()
+	for range maxThrottled {
+		<-full
+	}
 	got := make(chan wire.Message, 1)
 	go dialed.messages(t.Context(), func() {}, func(m wire.Message) { got <- m })
 	large := &wire.Push{Config: "a", Version: 1, Body: make([]byte, wire.MaxPush)}
