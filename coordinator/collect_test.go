@@ -55,7 +55,7 @@ func TestACollectionRemovesWhatNothingNames(t *testing.T) {
 	}
 	f.activate("a", 2)
 	f.activate("a", 4)
-	if err := f.ledger.NoteRan(f.ctx, record.PointerKey{Config: "a", Region: "eu"}); err != nil {
+	if err := f.ledger.NoteRan(f.ctx, record.PointerKey{Config: "a", Region: "eu"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.publish("gone", `"x"`)

@@ -270,6 +270,33 @@ func TestTruthAVersionThatNoHostAcknowledgedDidNotRun(t *testing.T) {
 	}
 }
 
+// A version that was replaced within moments ran, if a host says so after the pointer has moved on.
+func TestTruthALateAcknowledgementCounts(t *testing.T) {
+	f := newFixture(t, nil)
+	for n := range 3 {
+		f.publish("a", fmt.Sprintf(`{"n": %d}`, n+1))
+	}
+	f.activate("a", 1)
+	moved, err := f.alice.Activate(f.ctx, "a", api.Activate{Version: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.tracker.with(func(t *rollout.Tracker) { t.Moved(moved[0].Pointer) })
+	f.activate("a", 3)
+	late := wire.NewAckEntry(moved[0].Key(), moved[0].Position(), moved[0].Digest())
+	late.Applied.Add(1)
+	f.tracker.with(func(t *rollout.Tracker) { t.Acked(late) })
+	f.rollouts.runs.acked(moved[0].Key())
+	f.rollouts.signal()
+	f.eventually("the note that a host ran version 2", func() bool {
+		all, err := f.alice.Activations(f.ctx, "a")
+		return err == nil && all.Regions["eu"][1].Version == 2 && all.Regions["eu"][1].Ran
+	})
+	if got := f.back("a", api.Rollback{}); got.From != 3 || got.To != 2 || len(got.Skipped) != 0 {
+		t.Errorf("rollback: %+v", got)
+	}
+}
+
 // Another writer moved the pointer of a rollout, which pauses. A rollback takes the region back at the
 // first call, and the rollout ends.
 func TestTruthARollbackOfAPausedRolloutWorksAtOnce(t *testing.T) {

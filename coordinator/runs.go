@@ -25,9 +25,11 @@ type runs struct {
 	log     *slog.Logger
 
 	// noted are the versions of each pointer that are in the activation log. Only the controller's
-	// goroutine uses noted and failures.
+	// goroutine uses noted, failures and late.
 	noted    map[record.PointerKey][]record.Ref
 	failures failures // of writes
+	// late are the versions that ran by pointers that were replaced, and that are not in the log yet.
+	late map[record.PointerKey][]record.Ref
 
 	mu sync.Mutex
 	// due are the pointers for which acknowledgements came since the last write; guarded by mu.
@@ -41,6 +43,7 @@ func newRuns(l *ledger.Ledger, t *tracker, log *slog.Logger) *runs {
 		log:     log,
 		due:     map[record.PointerKey]bool{},
 		noted:   map[record.PointerKey][]record.Ref{},
+		late:    map[record.PointerKey][]record.Ref{},
 	}
 }
 
@@ -93,12 +96,17 @@ func (r *runs) noteOne(ctx context.Context, key record.PointerKey) error {
 		return err
 	}
 	versions := r.tracker.ran(p.Pointer)
-	if slices.Equal(versions, r.noted[key]) {
+	late := r.tracker.lateRan(key)
+	if len(late) > 0 {
+		r.late[key] = late
+	}
+	if slices.Equal(versions, r.noted[key]) && len(r.late[key]) == 0 {
 		return nil
 	}
-	if err := r.ledger.NoteRan(ctx, key); err != nil {
+	if err := r.ledger.NoteRan(ctx, key, r.late[key]); err != nil {
 		return err
 	}
 	r.noted[key] = versions
+	delete(r.late, key)
 	return nil
 }

@@ -57,6 +57,13 @@ func (t *tracker) ran(p record.Pointer) (versions []record.Ref) {
 	return versions
 }
 
+// lateRan returns, once, the versions that hosts have acknowledged to have run by pointers that were
+// replaced.
+func (t *tracker) lateRan(key record.PointerKey) (versions []record.Ref) {
+	t.with(func(f *rollout.Tracker) { versions = f.LateRan(key) })
+	return versions
+}
+
 // sizes returns the number of agents, and their subscriptions, by region.
 func (t *tracker) sizes() (sizes map[string]rollout.Size) {
 	t.with(func(f *rollout.Tracker) { sizes = f.Sizes() })

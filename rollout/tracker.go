@@ -12,14 +12,21 @@ import (
 	"banyan/record"
 )
 
-// maxReasons is the maximum number of reasons of failures in a Region.
-const maxReasons = 3
+const (
+	// maxReasons is the maximum number of reasons of failures in a Region.
+	maxReasons = 3
+	// maxReplaced is the number of pointers before the newest of a config and region whose
+	// acknowledgements say that a version ran.
+	maxReplaced = 4
+)
 
 // Tracker collects what a leader hears of the fleet: for each config and region the
 // acknowledgements of the newest pointer, and for each coordinator its newest census. It is not safe for
 // concurrent use.
 type Tracker struct {
 	acks   map[record.PointerKey]*wire.AckEntry
+	moved  map[record.PointerKey][]record.Pointer // the newest pointer, and those that it replaced
+	late   map[record.PointerKey][]record.Ref     // versions that LateRan returns
 	ahead  map[record.PointerKey]*ahead
 	census map[string]counted   // by coordinator
 	placed map[string]headcount // by coordinator
@@ -51,6 +58,8 @@ type headcount struct {
 func NewTracker() *Tracker {
 	return &Tracker{
 		acks:   map[record.PointerKey]*wire.AckEntry{},
+		moved:  map[record.PointerKey][]record.Pointer{},
+		late:   map[record.PointerKey][]record.Ref{},
 		ahead:  map[record.PointerKey]*ahead{},
 		census: map[string]counted{},
 		placed: map[string]headcount{},
@@ -66,6 +75,8 @@ func (t *Tracker) Moved(p record.Pointer) {
 		return
 	}
 	t.acks[key] = wire.NewAckEntry(key, p.Position(), digest)
+	before := t.moved[key]
+	t.moved[key] = append([]record.Pointer{p}, before[:min(len(before), maxReplaced)]...)
 	if a := t.ahead[key]; a != nil && a.position < p.Position() {
 		delete(t.ahead, key)
 	}
@@ -73,7 +84,7 @@ func (t *Tracker) Moved(p record.Pointer) {
 
 // Acked adds acknowledgements of the pointer that Moved was last called with. Acknowledgements of
 // other pointers do not count: those pointers were replaced, or belong to a lost history of the
-// store. An agent that runs a newer pointer of a lost history stops counting for the leader's pointer.
+// store. What they say of the versions of a pointer that was just replaced is kept for LateRan. An agent that runs a newer pointer of a lost history stops counting for the leader's pointer.
 func (t *Tracker) Acked(entry *wire.AckEntry) {
 	key := entry.Key()
 	e := t.acks[key]
@@ -83,6 +94,7 @@ func (t *Tracker) Acked(entry *wire.AckEntry) {
 	case e.Pointer == entry.Pointer:
 		e.Merge(entry)
 	case entry.Position < e.Position:
+		t.ackedLate(key, entry)
 		return
 	default:
 		t.passed(key, entry)
@@ -92,6 +104,28 @@ func (t *Tracker) Acked(entry *wire.AckEntry) {
 		e.Running.AndNot(a.agents)
 		e.Failed.AndNot(a.agents)
 	}
+}
+
+// ackedLate notes the versions that hosts have run by a pointer that was replaced.
+func (t *Tracker) ackedLate(key record.PointerKey, entry *wire.AckEntry) {
+	for _, p := range t.moved[key] {
+		if p.Position() != entry.Position || p.Digest() != entry.Pointer {
+			continue
+		}
+		for _, v := range ranBy(p, entry) {
+			if !slices.Contains(t.late[key], v) && len(t.late[key]) < 2*maxReplaced {
+				t.late[key] = append(t.late[key], v)
+			}
+		}
+	}
+}
+
+// LateRan returns, once, the versions of pointers that were replaced that hosts have acknowledged to
+// have run since. The acknowledgement of a host may arrive after the pointer has moved on.
+func (t *Tracker) LateRan(key record.PointerKey) []record.Ref {
+	late := t.late[key]
+	delete(t.late, key)
+	return late
 }
 
 // passed notes the agents that have applied a pointer which the leader does not have.
@@ -153,10 +187,17 @@ func (t *Tracker) Acks(p record.Pointer) *wire.AckEntry {
 // candidate is staged, an acknowledgement says nothing about the baseline.
 func (t *Tracker) Ran(p record.Pointer) []record.Ref {
 	e := t.Acks(p)
-	if e == nil || p.Phase == record.PhaseStage {
+	if e == nil {
 		return nil
 	}
-	var ran []record.Ref
+	return ranBy(p, e)
+}
+
+// ranBy returns the versions that p names and that acknowledgements of p say to run.
+func ranBy(p record.Pointer, e *wire.AckEntry) (ran []record.Ref) {
+	if p.Phase == record.PhaseStage {
+		return nil
+	}
 	if !p.Baseline.IsZero() && e.Applied.GetCardinality() > e.Running.GetCardinality() {
 		ran = append(ran, p.Baseline)
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"testing"
 
 	"banyan/mesh/wire"
@@ -42,5 +43,40 @@ func TestTruthAnAgentOfALostHistoryCountsForNoOlderPointer(t *testing.T) {
 		if n := tracker.Acks(next).Applied.GetCardinality(); n != 2 {
 			t.Errorf("%s: %d agents count in the new term, want 2", name, n)
 		}
+	}
+}
+
+// An acknowledgement of a pointer that was just replaced says that its version ran. It does not count
+// for the newest pointer.
+func TestTruthTheTrackerKeepsWhatRanLate(t *testing.T) {
+	tracker := NewTracker()
+	var pointers []record.Pointer
+	for epoch := uint64(1); epoch <= maxReplaced+2; epoch++ {
+		p := record.Pointer{Config: "a", Region: "eu", Term: 1, Epoch: epoch, Baseline: ref(epoch), Phase: record.PhaseActive}
+		pointers = append(pointers, p)
+		tracker.Moved(p)
+	}
+	key := pointers[0].Key()
+	newest := pointers[len(pointers)-1]
+	ack := func(p record.Pointer, digest record.Digest) {
+		e := wire.NewAckEntry(key, p.Position(), digest)
+		e.Applied.Add(7)
+		tracker.Acked(e)
+	}
+	ack(pointers[0], pointers[0].Digest()) // too long ago
+	ack(pointers[2], record.Digest{1})     // of a lost history
+	ack(pointers[3], pointers[3].Digest())
+	ack(pointers[3], pointers[3].Digest())
+	if got := tracker.LateRan(key); !slices.Equal(got, []record.Ref{ref(4)}) {
+		t.Errorf("ran late: %v, want version 4", got)
+	}
+	if got := tracker.LateRan(key); len(got) > 0 {
+		t.Errorf("said twice: %v", got)
+	}
+	if n := tracker.Acks(newest).Applied.GetCardinality(); n != 0 {
+		t.Errorf("%d hosts count for the newest pointer", n)
+	}
+	if n := len(tracker.moved[key]); n != maxReplaced+1 {
+		t.Errorf("%d pointers are kept", n)
 	}
 }

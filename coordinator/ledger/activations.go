@@ -62,8 +62,9 @@ func (l *Ledger) ForgetActivations(
 }
 
 // NoteRan stores in the activation log of a region which versions of the pointer hosts have
-// acknowledged to run, if the log says less. A log that can't be read stays as it is.
-func (l *Ledger) NoteRan(ctx context.Context, key record.PointerKey) error {
+// acknowledged to run, if the log says less, and that late ran although the pointer may not name them
+// any more. A log that can't be read stays as it is.
+func (l *Ledger) NoteRan(ctx context.Context, key record.PointerKey, late []record.Ref) error {
 	return l.Update(func(w *Writer) error {
 		p, err := l.Pointer(ctx, key.Config, key.Region)
 		if errors.Is(err, versionstore.ErrNotFound) {
@@ -80,7 +81,8 @@ func (l *Ledger) NoteRan(ctx context.Context, key record.PointerKey) error {
 			return err
 		}
 		log, changed := log.Acknowledged(p.Pointer, l.ran(p.Pointer))
-		if !changed {
+		log, changedLate := log.AcknowledgedLate(late)
+		if !changed && !changedLate {
 			return nil
 		}
 		write, err := writeOf(key, log, seq)

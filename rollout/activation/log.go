@@ -195,6 +195,22 @@ func (l Log) Acknowledged(p record.Pointer, ran []record.Ref) (next Log, changed
 	return next, changed
 }
 
+// AcknowledgedLate returns the log after hosts acknowledged that they ran some versions, which the
+// pointer may not name any more. changed reports whether the log said less before.
+func (l Log) AcknowledgedLate(ran []record.Ref) (next Log, changed bool) {
+	next = Log{Entries: slices.Clone(l.Entries)}
+	seen := map[uint64]bool{}
+	for i := len(next.Entries) - 1; i >= 0; i-- {
+		e := &next.Entries[i]
+		if !seen[e.Version] && !e.Ran && slices.Contains(ran, e.Ref()) {
+			e.Ran = true
+			changed = true
+		}
+		seen[e.Version] = true
+	}
+	return next, changed
+}
+
 // adopt returns a copy of the log to which the baseline of the region's pointer p was added, if the
 // log has no baseline. A log has none after its config was recovered from the hosts, and after the
 // stored log could not be read.

@@ -148,6 +148,17 @@ func TestTruthAnAcknowledgementIsNoted(t *testing.T) {
 	}
 	h.live(2)
 	h.before(1)
+	h.away = true
+	h.live(3)
+	h.live(4)
+	log, changed = h.log.AcknowledgedLate([]record.Ref{ref(3), {Version: 2, Digest: record.Digest{99}}})
+	if to, _, _ := log.Before(); !changed || to.Version != 3 {
+		t.Errorf("a host ran version 3, which was replaced by then: %+v, changed %v", to, changed)
+	}
+	if _, changed := log.AcknowledgedLate([]record.Ref{ref(3)}); changed {
+		t.Error("noted twice")
+	}
+	h.p.Baseline = ref(2)
 	log, changed = Log{}.Acknowledged(h.p, []record.Ref{ref(2)})
 	if two, _ := log.Last(2); !changed || !two.Well() {
 		t.Errorf("version 2 in a log that was lost: %+v, changed %v", two, changed)
