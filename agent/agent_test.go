@@ -465,6 +465,15 @@ func TestTruthARolledBackVersionEvictsNoGoodOne(t *testing.T) {
 	if got := h.shows("a"); got != "one" {
 		t.Errorf("after the rollback the host shows %q", got)
 	}
+	// A config that is deleted has the same good versions when it comes back.
+	epoch++
+	gone := record.Pointer{Config: "a", Region: "eu", Term: 1, Epoch: epoch, Phase: record.PhaseDeleted, TimeMicros: time.Now().UnixMicro()}
+	if err := h.applyLater(a, gone)(); err != nil {
+		t.Fatal(err)
+	}
+	if got := numbers(a.state.proven("a")); !slices.Equal(got, []uint64{1, 2}) {
+		t.Errorf("proven after the deletion: %v, want 1, 2", got)
+	}
 	// A version that is brought live again is proven again.
 	epoch++
 	if err := h.activate(a, "a", epoch, 2); err != nil {

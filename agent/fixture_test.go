@@ -155,6 +155,12 @@ func (h *host) activateLater(a *Agent, config string, epoch, version uint64) fun
 	if version == 0 {
 		p.Candidate = key(config, 1).Ref() // of a wave that does not include this host
 	}
+	return h.applyLater(a, p)
+}
+
+// applyLater starts to apply a pointer; the result waits for its outcome.
+func (h *host) applyLater(a *Agent, p record.Pointer) func() error {
+	h.t.Helper()
 	raw, err := record.SignPointer(p, h.active)
 	if err != nil {
 		h.t.Fatal(err)
@@ -163,7 +169,7 @@ func (h *host) activateLater(a *Agent, config string, epoch, version uint64) fun
 	a.driver.Do(h.t.Context(), func(*mesh.Node) {
 		a.applied.setNamed(&p)
 		a.hooks.supersede(&p)
-		announcement := wire.NewAnnouncement(epoch, raw, p)
+		announcement := wire.NewAnnouncement(p.Epoch, raw, p)
 		a.Activate(announcement, p.Baseline, func(why step.Failure, _ int64) { outcome <- why })
 	})
 	return func() error {

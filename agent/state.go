@@ -133,7 +133,10 @@ func putCommitted(txn *badger.Txn, r committed) error {
 		return fmt.Errorf("%w: %s of %s after %s",
 			errStale, r.pointer.Position(), r.pointer.Config, held.pointer.Position())
 	}
-	r.Proven = movedBaseline(held.Proven, held.pointer.Baseline, r.pointer.Baseline)
+	r.Proven = held.Proven
+	if !r.pointer.Deleted() { // a rollback brings a deleted config back
+		r.Proven = movedBaseline(held.Proven, held.pointer.Baseline, r.pointer.Baseline)
+	}
 	encoded, err := cbor.Marshal(r)
 	if err != nil {
 		return err
