@@ -47,7 +47,11 @@ func (h *holdHandlers) post(r *http.Request, caller identity.Identity) (any, err
 	if err := h.holds.put(r.Context(), put); err != nil {
 		return nil, err
 	}
-	h.log.Warn("hold", "scope", put.Scope, "lock", put.Lock, "reason", put.Reason, "until", put.Until, "by", put.By)
+	log := h.log.With("scope", put.Scope, "lock", put.Lock, "reason", put.Reason, "by", put.By)
+	if !put.Until.IsZero() {
+		log = log.With("until", put.Until)
+	}
+	log.Warn("hold")
 	h.changed()
 	return apiHold(put), nil
 }

@@ -35,7 +35,8 @@ is retired.`,
 				return named("agents", agents, err)
 			}
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Agent) {
-				fmt.Fprintln(w, "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tSUBSCRIBES TO\tQUARANTINED\tACCUSED BY")
+				heading(w, len(v["agents"]), "AGENT\tADDR\tPARENT\tDEPTH\tCHILDREN\tATTACHED\tSUBSCRIBES TO\tQUARANTINED\tACCUSED BY",
+					"no agent has attached to this coordinator")
 				for _, g := range v["agents"] {
 					parent := cmp.Or(g.Parent, "(coordinator)")
 					scopes := "all"
@@ -67,7 +68,7 @@ func (a *app) inventory(cmd *cobra.Command) error {
 		return named("hosts", hosts, err)
 	}
 	return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Host) {
-		fmt.Fprintln(w, "HOST\tREGION\tATTACHED TO\tLAST HEARD\tLISTED SINCE")
+		heading(w, len(v["hosts"]), "HOST\tREGION\tATTACHED TO\tLAST HEARD\tLISTED SINCE", "the inventory is empty")
 		for _, h := range v["hosts"] {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", h.Name, h.Region, attachedTo(h), heard(h), clock(h.Since))
 		}

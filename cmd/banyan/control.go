@@ -123,7 +123,7 @@ func named[T any](name string, list []T, err error) (map[string][]T, error) {
 func (a *app) listPlans(cmd *cobra.Command) error {
 	ask := func(ctx context.Context, c *api.Client) (api.Plans, error) { return c.Plans(ctx) }
 	return show(a, cmd, ask, func(w io.Writer, plans api.Plans) {
-		fmt.Fprintln(w, "PLAN\tSTORED\tBY\tDEFAULT OF")
+		heading(w, len(plans.Plans), "PLAN\tSTORED\tBY\tDEFAULT OF", "no plan is stored")
 		for _, p := range plans.Plans {
 			of := ""
 			for prefix, name := range plans.Defaults {
@@ -272,7 +272,7 @@ func (a *app) listHolds(cmd *cobra.Command) error {
 		return named("holds", holds, err)
 	}
 	return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Hold) {
-		fmt.Fprintln(w, "SCOPE\tHOLD")
+		heading(w, len(v["holds"]), "SCOPE\tHOLD", "nothing is frozen or locked")
 		for _, h := range v["holds"] {
 			fmt.Fprintf(w, "%s\t%s\n", h.Scope, h)
 		}
@@ -295,7 +295,7 @@ func newQuarantine(a *app) *cobra.Command {
 				return named("agents", agents, err)
 			}
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Quarantined) {
-				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tEPOCH\tSINCE\tREASON")
+				heading(w, len(v["agents"]), "AGENT\tREGION\tCONFIG\tEPOCH\tSINCE\tREASON", "no agent is in quarantine")
 				for _, q := range v["agents"] {
 					since := q.Since.UTC().Format(time.RFC3339)
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", oneLine(q.Name), q.Region, q.Config, q.Epoch, since, oneLine(q.Reason))
@@ -318,7 +318,7 @@ func newDrift(a *app) *cobra.Command {
 				return named("drifts", drifts, err)
 			}
 			return show(a, cmd, ask, func(w io.Writer, v map[string][]api.Drift) {
-				fmt.Fprintln(w, "AGENT\tREGION\tCONFIG\tVERSION\tSINCE\tREPAIRED")
+				heading(w, len(v["drifts"]), "AGENT\tREGION\tCONFIG\tVERSION\tSINCE\tREPAIRED", "no host reports a changed file")
 				for _, d := range v["drifts"] {
 					since := d.Since.UTC().Format(time.RFC3339)
 					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%v\n", oneLine(d.Agent), d.Region, d.Config, d.Version, since, d.Repaired)

@@ -28,6 +28,10 @@ func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [CONFIG]",
 		Short: "Show which version each region runs, and how many hosts have it",
+		Long: `Show which version each region runs, and how many of its hosts have acknowledged it. With CONFIG,
+also show how long they took from the pointer's signature until the version was on disk and
+shown, in milliseconds: half of the hosts took at most P50, 99% at most P99, all at most MAX. A "-"
+means that no host has told yet.`,
 		Example: `  banyan status
   banyan status web/flags`,
 		Args: cobra.MaximumNArgs(1),

@@ -68,7 +68,7 @@ func (a *app) log(cmd *cobra.Command, q api.LogQuery) error {
 		return named("entries", entries, err)
 	}
 	return show(a, cmd, ask, func(w io.Writer, v map[string][]api.LogEntry) {
-		fmt.Fprintln(w, "WHEN\tWHO\tWHAT\tCONFIG\tWHY")
+		heading(w, len(v["entries"]), "WHEN\tWHO\tWHAT\tCONFIG\tWHY", "no such entry")
 		for _, e := range v["entries"] {
 			config := e.Config
 			if config == "" {

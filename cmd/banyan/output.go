@@ -28,6 +28,14 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	return w.Flush()
 }
 
+// heading prints the columns of a table with n rows; for an empty table, what there is none of.
+func heading(w io.Writer, n int, columns, none string) {
+	if n == 0 {
+		columns = none
+	}
+	fmt.Fprintln(w, columns)
+}
+
 // escaping replaces the characters that steer a terminal, in all that is written to it. Names,
 // reasons and outputs of hooks come from hosts, and a host may be in wrong hands. Each Write
 // must have whole characters.

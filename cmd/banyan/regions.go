@@ -51,7 +51,7 @@ func clock(at time.Time) string {
 
 // printRegions prints the progress of the regions with config.
 func printRegions(w io.Writer, config string, regions []api.RegionStatus) {
-	fmt.Fprintln(w, "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS")
+	heading(w, len(regions), "REGION\tEPOCH\tVERSION\tAPPLIED\tFAILED\tP50 MS\tP99 MS\tMAX MS", "runs in no region")
 	for _, r := range regions {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%d/%d\t%d\t%s\n",
 			r.Region, r.Epoch, liveVersion(r), r.Applied, r.Hosts, r.Failed, latencies(r.Latency))
@@ -68,14 +68,45 @@ func printRegions(w io.Writer, config string, regions []api.RegionStatus) {
 		if r.Candidate != 0 {
 			fmt.Fprintf(w, "%s: %s\n", r.Region, candidate(config, r))
 		}
-		for _, f := range r.Failures {
-			outcome := "failed"
-			if f.Delayed {
-				outcome = "delayed"
-			}
-			fmt.Fprintf(w, "%s: %s: %s\n", outcome, oneLine(f.Agent), oneLine(f.Reason))
-		}
+		printFailures(w, r.Failures)
 	}
+}
+
+// printFailures prints why hosts do not run a version. Hosts with the same reason share a line:
+// "failed: 12 hosts (eu-1, eu-2, eu-3 and 9 more): check: exit status 1".
+func printFailures(w io.Writer, failures []api.Failure) {
+	type cause struct {
+		delayed bool
+		reason  string
+	}
+	hosts := map[cause][]string{}
+	var causes []cause
+	for _, f := range failures {
+		c := cause{f.Delayed, f.Reason}
+		if hosts[c] == nil {
+			causes = append(causes, c)
+		}
+		hosts[c] = append(hosts[c], oneLine(f.Agent))
+	}
+	for _, c := range causes {
+		outcome := "failed"
+		if c.delayed {
+			outcome = "delayed"
+		}
+		fmt.Fprintf(w, "%s: %s: %s\n", outcome, hostList(hosts[c]), oneLine(c.reason))
+	}
+}
+
+// hostList names a host, or the number of hosts and the first of them.
+func hostList(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	listed := strings.Join(names[:min(namedHosts, len(names))], ", ")
+	if more := len(names) - namedHosts; more > 0 {
+		listed += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("%s (%s)", quantity.Of(len(names), "host"), listed)
 }
 
 // liveVersion formats the version that is live in a region: "deleted" for none of a deleted config.

@@ -72,6 +72,36 @@ func TestTruthAFirstVersionThatWasTakenBackIsNotOnItsWay(t *testing.T) {
 	}
 }
 
+// Hosts that fail for one reason share a line, and an empty list says so.
+func TestTruthTablesSayWhatTheyLack(t *testing.T) {
+	var failures []api.Failure
+	for _, name := range []string{"h1", "h2", "h3", "h4", "h5"} {
+		failures = append(failures, api.Failure{Agent: name, Reason: "check: exit status 1"})
+	}
+	failures = append(failures, api.Failure{Agent: "h6", Reason: "disk is full", Delayed: true})
+	text := regionsText("a", api.RegionStatus{Region: "eu", Failures: failures})
+	for _, want := range []string{"failed: 5 hosts (h1, h2, h3 and 2 more): check: exit status 1\n", "delayed: h6: disk is full\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("does not say %q:\n%s", want, text)
+		}
+	}
+	c := newCLI(t, 0)
+	for command, says := range map[string]string{
+		"drift":          "no host reports a changed file\n",
+		"quarantine":     "no agent is in quarantine\n",
+		"freeze":         "nothing is frozen or locked\n",
+		"plan list":      "no plan is stored\n",
+		"rollout status": "no rollout was started yet\n",
+		"agents --all":   "the inventory is empty\n",
+	} {
+		if r := c.expect(0, nil, strings.Fields(command)...); r.stdout != says {
+			t.Errorf("banyan %s: %q, want %q", command, r.stdout, says)
+		}
+	}
+	c.expect(0, nil, "publish", "a", file(t, "a.json", "{}"), "--no-activate")
+	c.expect(0, []string{"runs in no region"}, "status", "a")
+}
+
 // A latency that is not known is not 0.0.
 func TestTruthALatencyThatIsNotKnownIsNotZero(t *testing.T) {
 	text := regionsText("a",

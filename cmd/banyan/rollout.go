@@ -154,7 +154,7 @@ func (a *app) listRollouts(ctx context.Context, client *api.Client, config strin
 		return err
 	}
 	return a.print(map[string]any{"rollouts": all}, func(w io.Writer) {
-		fmt.Fprintln(w, "CONFIG\tROLLOUT\tVERSION\tPLAN\tSTARTED\tBY\tSTATUS\tWHY")
+		heading(w, len(all), "CONFIG\tROLLOUT\tVERSION\tPLAN\tSTARTED\tBY\tSTATUS\tWHY", "no rollout was started yet")
 		for _, r := range all {
 			started := r.Started.UTC().Format(time.RFC3339)
 			fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\n",
