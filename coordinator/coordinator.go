@@ -209,8 +209,10 @@ func (c *Coordinator) assemble() {
 		fresh:     max(minFresh, freshIntervals*c.cfg.HeadInterval),
 		started:   started,
 		wake:      make(chan struct{}, 1),
+		news:      newNews(),
 		active:    map[string]*active{},
 	}
+	c.inventory.changed = c.rollouts.news.ofRegion
 	requests := &requests{
 		ledger:   c.ledger,
 		rollouts: c.rollouts,
@@ -278,7 +280,7 @@ func (c *Coordinator) newServer(requests *requests, holds *holds, plans *plans) 
 			log:    c.log,
 		},
 		plans: planHandlers{plans: plans},
-		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.signal, log: c.log},
+		holds: holdHandlers{holds: holds, policy: policy, changed: c.rollouts.changed, log: c.log},
 		fleet: fleetHandlers{
 			ledger:  c.ledger,
 			tracker: c.tracker,
@@ -469,6 +471,7 @@ func (c *Coordinator) goOn(ctx context.Context) error {
 
 func (c *Coordinator) newFeed() *feed {
 	return &feed{
+		news:      c.rollouts.news,
 		store:     c.store,
 		library:   c.library,
 		driver:    c.driver,

@@ -21,6 +21,7 @@ type feed struct {
 	library   *library
 	driver    *transport.Driver
 	tracker   *tracker
+	news      *news
 	deletions *deletions
 	pushLimit int64
 	// alone reports whether no agent and no coordinator is attached.
@@ -52,6 +53,7 @@ func (f *feed) run(ctx context.Context) error {
 		}
 		p := e.Pointer.Pointer
 		f.tracker.moved(p)
+		f.news.ofPointer(p.Key())
 		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
 		if !f.deletions.forgettable(&p) {
 			f.driver.Input(ctx, step.Input{

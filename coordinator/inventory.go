@@ -30,12 +30,23 @@ type inventory struct {
 	// one goroutine at a time calls store.
 	reported time.Time
 
+	// changed is called, with mu held, if hosts of a region have come, left, or changed; nil for nothing.
+	changed func(region string)
+
 	mu       sync.Mutex // guards the fields below
 	hosts    map[hostKey]*host
+	regions  map[string]*regionHosts
 	reports  map[string]*report // by coordinator
 	unstored map[hostKey]struct{}
-	counts   map[hostKey]hostCount // by region and config; emptied by each change
-	full     bool                  // a host was left out, which was logged
+	counts   map[string]map[string]hostCount // by region and config; emptied by each change in the region
+	full     bool                            // a host was left out, which was logged
+}
+
+// regionHosts are the hosts of a region.
+type regionHosts struct {
+	hosts map[string]*host // by name
+	// audiences is the number of hosts with each set of subscriptions.
+	audiences map[wire.Subscriptions]int
 }
 
 // hostCount is the number of hosts of a region that subscribe to a config, and the hosts among
@@ -94,9 +105,10 @@ func newInventory(l *ledger.Ledger, name string, leads bool, log *slog.Logger) *
 		leads:    leads,
 		log:      log,
 		hosts:    map[hostKey]*host{},
+		regions:  map[string]*regionHosts{},
 		reports:  map[string]*report{},
 		unstored: map[hostKey]struct{}{},
-		counts:   map[hostKey]hostCount{},
+		counts:   map[string]map[string]hostCount{},
 	}
 }
 
@@ -116,7 +128,7 @@ func (v *inventory) hear(coordinator, region string, in api.Roster) (again bool)
 	}
 	r.at = now
 	if len(in.Left)+len(in.Hosts) > 0 {
-		clear(v.counts)
+		v.recount(region)
 	}
 	for _, name := range in.Left {
 		v.left(coordinator, hostKey{region, name}, now)
@@ -150,13 +162,13 @@ func (v *inventory) sweep(coordinator string, r *report) {
 // stays, because the coordinator may report them again. The caller holds mu.
 func (v *inventory) forget(coordinator string) {
 	at := v.reports[coordinator].at
-	for _, h := range v.hosts {
+	for key, h := range v.hosts {
 		if h.Via == coordinator && h.attached {
 			h.attached = false
 			h.Heard = at
+			v.recount(key.region)
 		}
 	}
-	clear(v.counts)
 	delete(v.reports, coordinator)
 }
 
@@ -171,7 +183,7 @@ func (v *inventory) left(coordinator string, key hostKey, at time.Time) {
 	h.Via = ""
 	h.Heard = at
 	v.unstored[key] = struct{}{}
-	clear(v.counts)
+	v.recount(key.region)
 }
 
 // attached notes that a host is in a coordinator's tree. The caller holds mu.
@@ -187,7 +199,7 @@ func (v *inventory) attached(coordinator string, key hostKey, m api.RosterHost, 
 	if h.seq == 0 || h.Via != coordinator || h.Subscriptions != scopes {
 		v.unstored[key] = struct{}{}
 	}
-	h.Subscriptions = scopes
+	v.subscribe(key, h, scopes)
 	h.Heard = at
 	h.Via = coordinator
 	h.attached = true
@@ -205,9 +217,79 @@ func (v *inventory) add(key hostKey, at time.Time) *host {
 		return nil
 	}
 	h := &host{storedHost: storedHost{Since: at}}
-	v.hosts[key] = h
+	v.enter(key, h)
 	v.unstored[key] = struct{}{}
 	return h
+}
+
+// enter adds a host. The caller holds mu.
+func (v *inventory) enter(key hostKey, h *host) {
+	v.hosts[key] = h
+	r := v.regions[key.region]
+	if r == nil {
+		r = &regionHosts{hosts: map[string]*host{}, audiences: map[wire.Subscriptions]int{}}
+		v.regions[key.region] = r
+	}
+	r.hosts[key.name] = h
+	r.audiences[h.Subscriptions]++
+	v.recount(key.region)
+}
+
+// remove removes a host. The caller holds mu.
+func (v *inventory) remove(key hostKey) {
+	r := v.regions[key.region]
+	r.leave(v.hosts[key].Subscriptions)
+	delete(r.hosts, key.name)
+	delete(v.hosts, key)
+	delete(v.unstored, key)
+	v.recount(key.region)
+}
+
+// subscribe sets the subscriptions of a host. The caller holds mu.
+func (v *inventory) subscribe(key hostKey, h *host, scopes wire.Subscriptions) {
+	r := v.regions[key.region]
+	r.leave(h.Subscriptions)
+	r.audiences[scopes]++
+	h.Subscriptions = scopes
+}
+
+// leave takes a host with the given subscriptions out of the audiences.
+func (r *regionHosts) leave(scopes wire.Subscriptions) {
+	r.audiences[scopes]--
+	if r.audiences[scopes] == 0 {
+		delete(r.audiences, scopes)
+	}
+}
+
+// of returns the hosts of a region, by name. The caller holds mu.
+func (v *inventory) of(region string) map[string]*host {
+	if r := v.regions[region]; r != nil {
+		return r.hosts
+	}
+	return nil
+}
+
+// recount has the hosts of a region counted again. The caller holds mu.
+func (v *inventory) recount(region string) {
+	delete(v.counts, region)
+	if v.changed != nil {
+		v.changed(region)
+	}
+}
+
+// subscribers returns the number of hosts of a region that subscribe to config.
+func (v *inventory) subscribers(region, config string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := 0
+	if r := v.regions[region]; r != nil {
+		for scopes, hosts := range r.audiences {
+			if scopes.Include(config) {
+				n += hosts
+			}
+		}
+	}
+	return n
 }
 
 // expire marks the hosts of coordinators whose last report came before the given time as not
@@ -247,30 +329,33 @@ func (v *inventory) list(fresh time.Time) []api.Host {
 func (v *inventory) count(region, config string) (c hostCount) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	c, ok := v.counts[hostKey{region, config}]
+	c, ok := v.counts[region][config]
 	if ok {
 		return c
 	}
-	for key, h := range v.hosts {
-		if key.region != region || !h.Subscriptions.Include(config) {
+	for name, h := range v.of(region) {
+		if !h.Subscriptions.Include(config) {
 			continue
 		}
 		c.hosts++
 		switch {
 		case !h.attached:
-			c.unheard = append(c.unheard, absent{key.name, h.Heard})
+			c.unheard = append(c.unheard, absent{name, h.Heard})
 		case h.cloned:
-			c.cloned = append(c.cloned, key.name)
+			c.cloned = append(c.cloned, name)
 		}
 	}
 	slices.Sort(c.cloned)
 	slices.SortFunc(c.unheard, func(a, b absent) int {
 		return cmp.Or(a.heard.Compare(b.heard), cmp.Compare(a.name, b.name))
 	})
-	if len(v.counts) >= maxCounts {
-		clear(v.counts)
+	if len(v.counts[region]) >= maxCounts {
+		delete(v.counts, region)
 	}
-	v.counts[hostKey{region, config}] = c
+	if v.counts[region] == nil {
+		v.counts[region] = map[string]hostCount{}
+	}
+	v.counts[region][config] = c
 	return c
 }
 
@@ -280,9 +365,9 @@ func (v *inventory) places(region, config string, excused *roaring.Bitmap) []uin
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var places []uint32
-	for key, h := range v.hosts {
-		if key.region == region && h.attached && h.Subscriptions.Include(config) && !excused.Contains(h.index) {
-			places = append(places, record.WavePlace(config, key.name))
+	for name, h := range v.of(region) {
+		if h.attached && h.Subscriptions.Include(config) && !excused.Contains(h.index) {
+			places = append(places, record.WavePlace(config, name))
 		}
 	}
 	slices.Sort(places)
@@ -311,9 +396,9 @@ func (v *inventory) names(region, config string, indices *roaring.Bitmap, limit 
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var names []string
-	for key, h := range v.hosts {
-		if key.region == region && h.attached && indices.Contains(h.index) && h.Subscriptions.Include(config) {
-			names = append(names, key.name)
+	for name, h := range v.of(region) {
+		if h.attached && indices.Contains(h.index) && h.Subscriptions.Include(config) {
+			names = append(names, name)
 		}
 	}
 	slices.Sort(names)

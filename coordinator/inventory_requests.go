@@ -88,13 +88,12 @@ func (v *inventory) unlisted(keys []hostKey) (unlisted []hostKey, err error) {
 func (v *inventory) expected(keys []hostKey, as storedHost) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	clear(v.counts)
 	for _, key := range keys {
 		if h := v.hosts[key]; h != nil { // the host attached meanwhile
 			h.seq = 1
 			continue
 		}
-		v.hosts[key] = &host{storedHost: as, seq: 1}
+		v.enter(key, &host{storedHost: as, seq: 1})
 	}
 }
 
@@ -143,14 +142,12 @@ func (v *inventory) retire(ctx context.Context, key hostKey, by string) error {
 		}
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		clear(v.counts)
 		if listed.attached { // the host attached meanwhile: it is listed again
 			listed.seq = 0
 			v.unstored[key] = struct{}{}
 			return nil
 		}
-		delete(v.hosts, key)
-		delete(v.unstored, key)
+		v.remove(key)
 		return nil
 	})
 }

@@ -44,7 +44,7 @@ func (v *inventory) load(ctx context.Context) error {
 		if at := reported[h.Via]; at.After(h.Heard) {
 			h.Heard = at
 		}
-		v.hosts[hostKey{region, name}] = h
+		v.enter(hostKey{region, name}, h)
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ const (
 	coverWait = 10 * time.Second
 	// maxInventory is the maximum number of hosts in the inventory. One more is not listed.
 	maxInventory = 200_000
-	// maxCounts is the maximum number of counts of the inventory that are kept.
-	maxCounts = 10_000
+	// maxCounts is the maximum number of counts of the inventory that are kept for a region.
+	maxCounts = 1000
 	// hostBatch is the maximum number of hosts of the inventory in one transaction.
 	hostBatch = 500
 	// rosterBatch is the maximum number of hosts that came, and that left, in one report of a
@@ -60,6 +60,15 @@ const (
 	// maxRollouts is the maximum number of rollouts at once. A census has room for the
 	// sizes of that many waves.
 	maxRollouts = wire.MaxWaves
+	// quietSteps is the maximum number of rollouts without news that are judged in a rollout.Tick:
+	// 256 rollouts are judged once a second each.
+	quietSteps = 64
+	// viewAge is the time after which a rollout looks at all of its regions again, and not only at
+	// those with news.
+	viewAge = 10 * time.Second
+	// maxNews is the maximum number of pieces of news between two steps. With more, every rollout
+	// looks at all of its regions.
+	maxNews = 10_000
 	// keptHistory is the number of rollouts before the newest that are kept for a config.
 	keptHistory = 20
 	// maxHolds is the maximum number of holds in force. One more is refused.

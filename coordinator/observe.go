@@ -11,6 +11,7 @@ import (
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
 	"banyan/mesh/wire"
+	"banyan/record"
 	"banyan/rollout"
 	"banyan/transport"
 )
@@ -52,6 +53,7 @@ func (c *Coordinator) observe(o step.Output) {
 		for i := range entries {
 			c.tracker.with(func(f *rollout.Tracker) { f.Acked(&entries[i]) })
 			c.rollouts.runs.acked(entries[i].Key())
+			c.rollouts.news.ofPointer(entries[i].Key())
 		}
 		c.rollouts.signal()
 	case step.OpPlaced:
@@ -62,8 +64,7 @@ func (c *Coordinator) observe(o step.Output) {
 	case step.OpReserve:
 		go c.reserveIndices()
 	case step.OpCensus:
-		c.tracker.with(func(f *rollout.Tracker) { f.Counted(o.Name, o.Region, o.Message.(*wire.Census), time.Now()) })
-		c.rollouts.signal()
+		c.counted(o.Name, o.Region, o.Message.(*wire.Census))
 	case step.OpCloned:
 		c.metrics.clones.Inc()
 		c.log.Error("two hosts run with one identity; neither counts as applied: give one of them an identity of its own"+
@@ -102,6 +103,21 @@ func (c *Coordinator) observe(o step.Output) {
 		c.apart = &episode.Set[string]{}
 		c.log.Info("follows", "leader", c.cfg.Leader)
 		c.censusSoon()
+	}
+}
+
+// counted takes the census of a coordinator. Most censuses say what the one before said.
+func (c *Coordinator) counted(coordinator, region string, census *wire.Census) {
+	var changed rollout.Recount
+	c.tracker.with(func(f *rollout.Tracker) { changed = f.Counted(coordinator, region, census, time.Now()) })
+	if changed.Agents {
+		c.rollouts.news.ofRegion(region)
+	}
+	for _, config := range changed.Waves {
+		c.rollouts.news.ofPointer(record.PointerKey{Config: config, Region: region})
+	}
+	if changed.Agents || len(changed.Waves) > 0 {
+		c.rollouts.signal()
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -38,6 +37,9 @@ type rollouts struct {
 	started   time.Time     // origin of the drivers' clock
 	failures  failures      // of steps; used by the controller's goroutine only
 	wake      chan struct{} // holds a value after something changed
+	news      *news
+	swept     time.Duration // when rollouts without news were judged last; for the controller's goroutine
+	last      string        // the config that was judged last among these; for the controller's goroutine
 
 	mu     sync.Mutex
 	active map[string]*active // by config; mu guards the map and the fields of its values
@@ -48,6 +50,8 @@ type active struct {
 	driver *rollout.Driver
 	seq    uint64 // of the stored document
 	gates  *asker // nil while no gate is asked
+	sight  sight
+	due    bool // there is news for the rollout
 }
 
 // clock returns the time since the start, by the monotonic clock.
@@ -59,6 +63,12 @@ func (r *rollouts) signal() {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// changed has every rollout judged anew.
+func (r *rollouts) changed() {
+	r.news.ofAll()
+	r.signal()
 }
 
 // count returns the number of rollouts that have not ended.
@@ -142,13 +152,14 @@ func (r *rollouts) setAside(ctx context.Context, d versionstore.Document, why er
 	}
 }
 
-// look takes one step of every rollout.
+// look takes one step of each rollout whose turn it is.
 func (r *rollouts) look(ctx context.Context) {
-	r.tracker.with(func(f *rollout.Tracker) { f.Expire(time.Now().Add(-r.censusAge)) })
-	r.mu.Lock()
-	configs := slices.Sorted(maps.Keys(r.active))
-	r.mu.Unlock()
-	for _, config := range configs {
+	r.tracker.with(func(f *rollout.Tracker) {
+		for _, region := range f.Expire(time.Now().Add(-r.censusAge)) {
+			r.news.ofRegion(region)
+		}
+	})
+	for _, config := range r.turns(r.news.take()) {
 		err := r.step(ctx, config)
 		if ctx.Err() != nil {
 			return
@@ -191,6 +202,7 @@ func (r *rollouts) step(ctx context.Context, config string) error {
 		}
 		v, err := r.view(ctx, a)
 		if err != nil {
+			r.again(a)
 			return err
 		}
 		r.mu.Lock()
@@ -281,6 +293,7 @@ func (r *rollouts) committed(ctx context.Context, a *active, config string, err 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	a.due = true
 	if err != nil {
 		a.driver.Failed()
 		return
@@ -310,6 +323,8 @@ func (r *rollouts) keep(s rollout.State, seq uint64) {
 	}
 	a.driver.Load(s, r.clock())
 	a.seq = seq
+	a.sight.forget()
+	a.due = true
 	if s.Status.Over() {
 		r.drop(s.Config)
 	}
@@ -335,42 +350,6 @@ func (r *rollouts) refresh(s rollout.State) rollout.State {
 		return s
 	}
 	return held
-}
-
-// view returns the view of the fleet for a rollout.
-func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
-	r.mu.Lock()
-	s := a.driver.State()
-	gates := a.gates
-	r.mu.Unlock()
-	v := rollout.View{Now: time.Now(), Uptime: r.clock(), Answers: gates.answers()}
-	pointers, err := r.ledger.PointersOf(ctx, s.Config, maps.Keys(s.Regions))
-	if err != nil {
-		return v, err
-	}
-	v.Regions = r.seen(s, pointers)
-	v.Places = func(region string) []uint32 { return r.places(s, region, pointers[region]) }
-	over, err := r.holds.on(ctx, s.Config, slices.Collect(maps.Keys(s.Regions)))
-	if len(over) > 0 {
-		v.Frozen = over[0].String()
-	}
-	return v, err
-}
-
-// seen returns the view of a rollout's regions, given their pointers.
-func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map[string]rollout.Region {
-	seen := map[string]rollout.Region{}
-	r.tracker.with(func(f *rollout.Tracker) {
-		for region, p := range pointers {
-			seen[region] = f.Region(p, s.Regions[region].First(p))
-		}
-	})
-	for region, out := range seen {
-		out.Hosts = max(r.inventory.count(region, s.Config).hosts, out.Placed)
-		out.Unheard = out.Hosts - out.Placed
-		seen[region] = out
-	}
-	return seen
 }
 
 // places returns the places, in the order of waves, of the hosts that a rollout counts in a region
@@ -445,7 +424,10 @@ func (r *rollouts) ask(ctx context.Context, config string) {
 		a.gates = nil
 	}
 	if a.gates == nil && s.Asks() {
-		a.gates = startAsker(ctx, part, s, r.signal)
+		a.gates = startAsker(ctx, part, s, func() {
+			r.news.ofConfig(config)
+			r.signal()
+		})
 	}
 }
 

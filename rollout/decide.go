@@ -13,8 +13,10 @@ import (
 
 const (
 	// checkpoint is the time within a part after which a step without other changes is
-	// written. Less time than that is lost when the controller dies.
-	checkpoint = 5 * time.Second
+	// written, of a rollout of up to checkpointRegions regions. It is longer for more regions, because
+	// the state is larger. Less time than that is lost when the controller dies.
+	checkpoint        = 5 * time.Second
+	checkpointRegions = 10
 	// maxStep is the maximum time that one step may add to a part. If more time passed
 	// since the last step, the controller did not run in between.
 	maxStep = 10 * time.Second
@@ -49,7 +51,8 @@ func Decide(s State, v View, elapsed time.Duration) (next State, moves []Move, c
 	case Paused:
 		d.watch(elapsed)
 	}
-	due := n.Spent/checkpoint != s.Spent/checkpoint || n.Short/checkpoint != s.Short/checkpoint
+	every := checkpoint * time.Duration(max(1, len(n.Regions)/checkpointRegions))
+	due := n.Spent/every != s.Spent/every || n.Short/every != s.Short/every
 	return n, d.moves, d.changed || due
 }
 

@@ -29,6 +29,7 @@ type Tracker struct {
 	late   map[record.PointerKey][]record.Ref     // versions that LateRan returns
 	ahead  map[record.PointerKey]*ahead
 	census map[string]counted   // by coordinator
+	roots  map[string][]string  // the coordinators in census, by region, sorted
 	placed map[string]headcount // by coordinator
 	heard  map[string]time.Time // of the newest census, by region
 }
@@ -62,6 +63,7 @@ func NewTracker() *Tracker {
 		late:   map[record.PointerKey][]record.Ref{},
 		ahead:  map[record.PointerKey]*ahead{},
 		census: map[string]counted{},
+		roots:  map[string][]string{},
 		placed: map[string]headcount{},
 		heard:  map[string]time.Time{},
 	}
@@ -143,10 +145,8 @@ func (t *Tracker) passed(key record.PointerKey, entry *wire.AckEntry) {
 // census of each coordinator. What other agents acknowledged is old news.
 func (t *Tracker) Present(region string) *roaring.Bitmap {
 	present := roaring.New()
-	for _, c := range t.census {
-		if c.region == region {
-			present.Or(c.present)
-		}
+	for _, name := range t.roots[region] {
+		present.Or(t.census[name].present)
 	}
 	return present
 }
@@ -207,15 +207,36 @@ func ranBy(p record.Pointer, e *wire.AckEntry) (ran []record.Ref) {
 	return ran
 }
 
-// Counted takes the newest census of a coordinator.
-func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) {
+// Counted takes the newest census of a coordinator, and returns what differs from the one before.
+func (t *Tracker) Counted(coordinator, region string, c *wire.Census, at time.Time) Recount {
 	t.heard[region] = at
 	present, err := c.PresentAgents()
 	if err != nil {
 		present = roaring.New() // the decoder refuses such a census
 	}
+	before, known := t.census[coordinator]
+	if known && before.region != region {
+		t.forget(coordinator)
+		known = false
+	}
+	if !known {
+		i, _ := slices.BinarySearch(t.roots[region], coordinator)
+		t.roots[region] = slices.Insert(t.roots[region], i, coordinator)
+	}
 	t.census[coordinator] = counted{Census: c, region: region, at: at, present: present}
 	t.placed[coordinator] = headcount{region, int(c.Agents)}
+	if !known {
+		return Recount{Agents: true}
+	}
+	return compare(before.Census, c)
+}
+
+// forget forgets the census of a coordinator.
+func (t *Tracker) forget(coordinator string) {
+	region := t.census[coordinator].region
+	t.roots[region] = slices.DeleteFunc(t.roots[region], func(name string) bool { return name == coordinator })
+	delete(t.census, coordinator)
+	delete(t.placed, coordinator)
 }
 
 // Placed sets the number of agents that Sizes returns for a coordinator until its next
@@ -241,24 +262,21 @@ func (t *Tracker) Sizes() map[string]Size {
 }
 
 // Expire forgets the coordinators that sent no census since before. Their agents have moved
-// to other coordinators by then, or nothing is known of them.
-func (t *Tracker) Expire(before time.Time) {
+// to other coordinators by then, or nothing is known of them. Expire returns the regions of the
+// coordinators.
+func (t *Tracker) Expire(before time.Time) (regions []string) {
 	for name, c := range t.census {
 		if c.at.Before(before) {
-			delete(t.census, name)
-			delete(t.placed, name)
+			regions = append(regions, c.region)
+			t.forget(name)
 		}
 	}
+	return regions
 }
 
 // Covers reports whether a coordinator of region sent a census.
 func (t *Tracker) Covers(region string) bool {
-	for _, c := range t.census {
-		if c.region == region {
-			return true
-		}
-	}
-	return false
+	return len(t.roots[region]) > 0
 }
 
 // Labels returns the number of agents that carry each label, by "key=value".
@@ -319,10 +337,8 @@ func (t *Tracker) Region(p record.Pointer, began record.Position) Region {
 		r.Agents += int(back.GetCardinality())
 		r.InWave += int(back.AndCardinality(e.Running))
 	}
-	for _, c := range t.census {
-		if c.region == p.Region {
-			r.Placed += c.Subscribers(p.Config)
-		}
+	for _, name := range t.roots[p.Region] {
+		r.Placed += t.census[name].Subscribers(p.Config)
 	}
 	if e == nil {
 		return r
@@ -355,9 +371,10 @@ func (t *Tracker) Excused(p record.Pointer, began record.Position) *roaring.Bitm
 func (t *Tracker) excused(p record.Pointer, began record.Position) (excused, back *roaring.Bitmap) {
 	excused = roaring.New()
 	back = roaring.New()
-	for _, c := range t.census {
+	for _, name := range t.roots[p.Region] {
+		c := t.census[name]
 		for _, q := range c.Census.Quarantined {
-			if c.region == p.Region && c.Excused(q, p.Config, began) {
+			if c.Excused(q, p.Config, began) {
 				excused.Add(q.Index)
 			}
 		}
@@ -373,11 +390,8 @@ func (t *Tracker) excused(p record.Pointer, began record.Position) (excused, bac
 // wave. known is false unless every coordinator of the region counted for p's epoch. A
 // pointer without a candidate has no wave to count, so every census is of its epoch.
 func (t *Tracker) size(p record.Pointer, excused *roaring.Bitmap) (agents, inWave int, known bool) {
-	for _, name := range slices.Sorted(maps.Keys(t.census)) {
+	for _, name := range t.roots[p.Region] {
 		c := t.census[name]
-		if c.region != p.Region {
-			continue
-		}
 		known = true
 		if p.Candidate.IsZero() {
 			agents += c.Subscribers(p.Config)

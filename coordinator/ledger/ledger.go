@@ -49,13 +49,16 @@ type Ledger struct {
 
 	limits Limits
 
-	versions *metrics.Counter
-	moves    *metrics.Counter
+	versions     *metrics.Counter
+	pointerMoves *metrics.Counter
 
-	writing   sync.Mutex // held during an update
-	stopped   atomic.Pointer[StoppedError]
-	waiting   atomic.Pointer[WaitingError]
-	pointers  census // guarded by writing
+	writing  sync.Mutex // held during an update
+	stopped  atomic.Pointer[StoppedError]
+	waiting  atomic.Pointer[WaitingError]
+	pointers census // guarded by writing
+	// moved is the number of commits that moved pointers of a config since the start, by config. It has
+	// no more entries than there are configs; guarded by writing.
+	moved     map[string]uint64
 	journaled uint64 // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
@@ -67,14 +70,15 @@ func New(ctx context.Context, cfg Config) (*Ledger, error) {
 		return nil, fmt.Errorf("term of the store: %w", err)
 	}
 	l := &Ledger{
-		Reader:   cfg.Store,
-		store:    cfg.Store,
-		keys:     cfg.Keys,
-		ran:      cfg.Ran,
-		log:      cfg.Log,
-		limits:   cfg.Limits,
-		versions: cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
-		moves:    cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
+		Reader:       cfg.Store,
+		store:        cfg.Store,
+		keys:         cfg.Keys,
+		ran:          cfg.Ran,
+		log:          cfg.Log,
+		limits:       cfg.Limits,
+		moved:        map[string]uint64{},
+		versions:     cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
+		pointerMoves: cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
 	}
 	if l.ran == nil {
 		l.ran = func(record.Pointer) []record.Ref { return nil }
@@ -167,6 +171,10 @@ func (l *Ledger) RemoveDocument(ctx context.Context, act Act, kind, name string)
 	})
 }
 
+// Moves returns a number that changes whenever a pointer of config moves. The caller must be in an
+// update.
+func (l *Ledger) Moves(config string) uint64 { return l.moved[config] }
+
 // Update calls fn with the write lock held and returns the error of fn, or the error of Refusal.
 // fn must not call other methods that take the write lock (Update, ReplaceDocument, RemoveDocument,
 // NoteRan, Stop, BeginTerm, Reissue), and must not keep the Writer.
@@ -225,6 +233,9 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 	if err != nil {
 		return nil, err
 	}
+	for _, p := range changes.Moves {
+		l.moved[p.Config]++
+	}
 	revision, err := l.store.Commit(ctx, versionstore.Transaction{
 		Term:      l.term.Load(),
 		Versions:  changes.Versions,
@@ -245,18 +256,18 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 		l.versions.Inc()
 		l.log.Info("version stored", "config", v.Manifest.Config, "version", v.Manifest.Version, "by", v.By)
 	}
-	return l.moved(signed, act, now, revision), nil
+	return l.logged(signed, act, now, revision), nil
 }
 
-// moved logs and counts pointers that a transaction stored, and returns their states. The
+// logged logs and counts pointers that a transaction stored, and returns their states. The
 // pointers have consecutive revisions, and the last one is revision.
-func (l *Ledger) moved(
+func (l *Ledger) logged(
 	signed []versionstore.SignedPointer,
 	act Act,
 	now time.Time,
 	revision uint64,
 ) []versionstore.PointerState {
-	l.moves.Add(len(signed))
+	l.pointerMoves.Add(len(signed))
 	var states []versionstore.PointerState
 	for i, p := range signed {
 		l.log.Info("pointer moved", "config", p.Pointer.Config, "of", p.Pointer.Region,
