@@ -16,7 +16,7 @@ type acks struct {
 	states   map[record.PointerKey]*ackState
 	dirty    []*ackState // states with a pending entry
 	sorted   bool        // dirty is in order
-	draining bool        // a page is on its way to the parent
+	draining step.PeerID // the peer that a page is on its way to; 0 for none
 	flushAt  step.Time
 }
 
@@ -113,7 +113,7 @@ func (a *acks) mark(now step.Time, s *ackState, entry *wire.AckEntry) {
 // flushSoon sends the pending entries after ackDelay. While a page is on its way to the parent, the
 // end of that page sends the next one instead.
 func (a *acks) flushSoon(now step.Time) {
-	if a.flushAt == step.Never && !a.draining {
+	if a.flushAt == step.Never && a.draining == 0 {
 		a.flushAt = now + ackDelay
 	}
 }
@@ -147,7 +147,7 @@ func (a *acks) page() []wire.AckEntry {
 // restarted, does not have the entries. Latencies that were sent before are left out, because the
 // coordinator would count them twice.
 func (a *acks) resend(now step.Time) {
-	a.draining = false
+	a.draining = 0
 	a.sorted = false
 	for _, s := range a.states {
 		if s.pending.entry != nil {
@@ -171,20 +171,20 @@ func (a *acks) forget(key record.PointerKey) {
 	}
 }
 
-// onAck merges the acknowledgements of a child's subtree. A root also reports them to its coordinator.
+// onAck merges the acknowledgements of a child's subtree, or of a node whose backup this node is. A root also reports them to its coordinator.
 func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
-	c := n.children.find(from)
-	if c == nil {
+	who := n.peers[from]
+	if n.children.find(from) == nil && !n.shadows.has(from) {
 		return out
 	}
 	for i := range m.Entries {
-		if m.Entries[i].Region != c.region {
+		if m.Entries[i].Region != who.Region {
 			return refuse(from, "wrong_region", out)
 		}
 	}
 	if n.root != nil {
 		out = append(out, step.Output{Op: step.OpAcked, Message: m})
-		if c.role == wire.RoleAgent {
+		if who.Role == wire.RoleAgent {
 			out = n.root.observe(now, n.cfg.Self.Region, m.Entries, out)
 		}
 	}
@@ -205,21 +205,30 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	if !n.up.attached() || len(n.acks.dirty) == 0 {
 		return out
 	}
+	to := n.up.source()
 	for _, entries := range wire.SplitAcks(n.acks.page()) {
-		out = send(n.up.parent, &wire.Ack{Entries: entries}, out)
+		out = send(to, &wire.Ack{Entries: entries}, out)
 	}
 	if len(n.acks.dirty) == 0 {
 		return out
 	}
-	n.acks.draining = true
-	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: n.up.parent})
+	n.acks.draining = to
+	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: to})
+}
+
+// lost notes that a page did not arrive: the peer is gone.
+func (a *acks) lost(now step.Time, peer step.PeerID) {
+	if peer != 0 && peer == a.draining {
+		a.draining = 0
+		a.flushSoon(now)
+	}
 }
 
 // acksDrained sends the next page after the page before has left.
 func (n *Node) acksDrained(peer step.PeerID, out step.Outputs) step.Outputs {
-	if !n.acks.draining || peer != n.up.parent {
+	if peer == 0 || peer != n.acks.draining {
 		return out
 	}
-	n.acks.draining = false
+	n.acks.draining = 0
 	return n.flushAcks(out)
 }

@@ -102,6 +102,9 @@ func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out step.Outputs) st
 	if c := n.children.find(from); c != nil {
 		return c.catchUp(&n.pointers, m.Since, out)
 	}
+	if n.root != nil {
+		n.root.rescues.used(from)
+	}
 	if !n.shadows.has(from) && !n.swarm.ExchangesWith(n.peers[from]) {
 		return out
 	}

@@ -78,6 +78,25 @@ const (
 	hastyGaps = 6
 )
 
+// Rescues of agents that are cut off.
+const (
+	// rescueDelay is the time within which an agent, or its parent, must answer a pointer.
+	rescueDelay = step.Time(600 * time.Millisecond)
+	// rescuePause is the time between two checks of a pointer, and rescueRounds is their number: the links
+	// of a node whose parent is dead time out after that.
+	rescuePause  = step.Time(400 * time.Millisecond)
+	rescueRounds = 12
+	// rescuePatience is the time within which an agent must make use of a root that offers itself.
+	rescuePatience = step.Time(3 * time.Second)
+	// maxRescueChecks is the number of pointers that are checked at a time.
+	maxRescueChecks = 8
+	// At first firstRescues agents are dialed at a check, and more or fewer if that is of use or
+	// not: one in rescueShare at most, and minRescues at least.
+	firstRescues = 64
+	minRescues   = 4
+	rescueShare  = 16
+)
+
 // evidencePause is the shortest time between two messages of evidence from a node.
 const evidencePause = step.Time(time.Second)
 

@@ -49,7 +49,11 @@ func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.
 		n.up.parent = in.Peer
 		return n.up.attach(now, out)
 	}
-	out, ok := n.swarm.OnDialed(now, in.Link.Addr, in.Peer, in.Link.Identity, out)
+	out, ok := n.onRescueDialed(now, in, out)
+	if ok {
+		return out
+	}
+	out, ok = n.swarm.OnDialed(now, in.Link.Addr, in.Peer, in.Link.Identity, out)
 	if !ok {
 		return n.peers.drop(in.Peer, "not the node that was dialed", out)
 	}
@@ -66,6 +70,8 @@ func (n *Node) onConnectFailed(now step.Time, addr, reason string, out step.Outp
 		return n.up.retreat(now, strings.TrimSuffix("coordinator unreachable: "+reason, ": "), out)
 	case n.up.state == upRedialing && addr == n.up.place.Parent.Addr:
 		return n.up.askAgain(now, out)
+	case n.root != nil && n.root.rescues.dialFailed(addr):
+		return out
 	}
 	return n.swarm.OnDialFailed(now, addr, out)
 }
@@ -75,6 +81,10 @@ func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out step.Outputs)
 	out = n.loseChild(now, peer, out)
 	out = n.swarm.OnUnlinked(now, peer, out)
 	n.shadows.forget(peer)
+	n.acks.lost(now, peer)
+	if n.root != nil {
+		delete(n.root.rescues.links, peer)
+	}
 	name := n.peers[peer].Name
 	delete(n.peers, peer)
 	switch {

@@ -280,7 +280,10 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step
 	case *wire.Shadow:
 		return n.onShadow(now, from, out)
 	case *wire.Notice:
-		n.up.onNotice(now, from, m)
+		if from != n.up.standby.peer {
+			return n.onRescue(from, m, out)
+		}
+		n.up.onNotice(now, m)
 	case *wire.Brood:
 		n.onBrood(now, from, m)
 	case *wire.Circle:

@@ -27,6 +27,7 @@ type root struct {
 	quarantine *tree.Quarantine
 	admission  tree.Admission
 	rollCalls  rollCalls
+	rescues    rescues
 	gossip     []string
 	reserving  bool // the driver reserves more agent indices
 
@@ -45,6 +46,7 @@ func newRoot(cfg *RootConfig) *root {
 		quarantine: tree.NewQuarantine(planner),
 		admission:  tree.Admission{Rate: cfg.JoinRate},
 		rollCalls:  newRollCalls(),
+		rescues:    newRescues(),
 		gossip:     cfg.Gossip,
 	}
 }
@@ -54,7 +56,7 @@ func (r *root) deadline() step.Time {
 	if r == nil {
 		return step.Never
 	}
-	return min(r.quarantine.Deadline(), r.rollCalls.deadline())
+	return min(r.quarantine.Deadline(), r.rollCalls.deadline(), r.rescues.wakeAt)
 }
 
 // tickRoot acts on the root's deadlines that have passed.
@@ -67,6 +69,9 @@ func (n *Node) tickRoot(now step.Time, out step.Outputs) step.Outputs {
 	}
 	if now >= n.root.rollCalls.flushAt {
 		out = n.root.rollCalls.flush(n.children, out)
+	}
+	if now >= n.root.rescues.wakeAt {
+		out = n.tickRescues(now, out)
 	}
 	return out
 }
@@ -136,6 +141,9 @@ func (r *root) observe(now step.Time, region string, entries []wire.AckEntry, ou
 func (n *Node) expectAnswers(now step.Time, key record.PointerKey, at record.Position) {
 	if n.root != nil && key.Region == n.cfg.Self.Region {
 		n.root.quarantine.Expect(now, key.Config, at)
+		if n.root.planner.Placed() > 0 {
+			n.root.rescues.expect(now, key.Config, at)
+		}
 	}
 }
 

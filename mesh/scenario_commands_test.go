@@ -503,7 +503,12 @@ func ack(a arguments) wire.Message {
 }
 
 func adopted(a arguments) wire.Message {
-	member := wire.Member{Index: a.index("index"), Name: a.text("name", ""), Children: a.index("children")}
+	member := wire.Member{
+		Index:       a.index("index"),
+		Name:        a.text("name", ""),
+		Description: wire.Description{Addr: a.text("addr", "")},
+		Children:    a.index("children"),
+	}
 	return &wire.Adopted{Parent: a.index("parent"), Members: []wire.Member{member}}
 }
 

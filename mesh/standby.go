@@ -92,8 +92,8 @@ func (u *upstream) graft(now step.Time, out step.Outputs) step.Outputs {
 
 // onNotice handles the backup's report of how far the backup is. A parent that is behind
 // the backup has some time to catch up.
-func (u *upstream) onNotice(now step.Time, from step.PeerID, m *wire.Notice) {
-	if from != u.standby.peer || !u.attached() {
+func (u *upstream) onNotice(now step.Time, m *wire.Notice) {
+	if !u.attached() {
 		return
 	}
 	switch {

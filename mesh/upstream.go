@@ -234,8 +234,8 @@ func (u *upstream) heard(from step.PeerID) {
 // isParent reports whether a peer is the parent to which the node is attached.
 func (u *upstream) isParent(peer step.PeerID) bool { return u.attached() && peer == u.parent }
 
-// source returns the peer to fetch from: the backup while the backup makes up for the
-// parent, else the parent.
+// source returns the peer to fetch from, and to send acknowledgements to: the backup while the backup makes
+// up for the parent, which may be dead, else the parent.
 func (u *upstream) source() step.PeerID {
 	if u.repairs > 0 && u.standby.peer != 0 {
 		return u.standby.peer
