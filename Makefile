@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PKGS    := ./...
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo demo-rollout demo-truth test race lint vuln fuzz bench sim same same-update simfuzz bodies calibrate soak vectors docs clean
+.PHONY: help build demo demo-rollout demo-truth test race lint vuln fuzz bench sim same same-update simfuzz simweek bodies calibrate soak vectors docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ same-update: ## record the histories and golden files anew, after a change that 
 SEEDS ?= 20000
 simfuzz: build ## SEEDS hostile histories against every invariant
 	./bin/banyan simulate fuzz --seeds $(SEEDS)
+
+WEEKS ?= 20
+simweek: build ## WEEKS hostile histories of a week of virtual time each
+	./bin/banyan simulate fuzz --days 7 --seeds $(WEEKS)
 
 NODES  ?= 1000
 AGENTS ?= 64

@@ -42,7 +42,7 @@ type fuzzFailure struct {
 
 func newSimulateFuzz(a *app) *cobra.Command {
 	var (
-		seeds           int
+		seeds, days     int
 		firstSeed, seed uint64
 		faults, updates string
 		trace           bool
@@ -53,7 +53,7 @@ func newSimulateFuzz(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("seed") {
-				return a.fuzzOne(seed, faults, updates, trace)
+				return a.fuzzOne(history(seed, days), faults, updates, trace)
 			}
 			if faults != "" || updates != "" || trace {
 				return usagef("--faults, --updates and --trace go with --seed: they apply to one history")
@@ -61,7 +61,10 @@ func newSimulateFuzz(a *app) *cobra.Command {
 			if err := atLeast("seeds", seeds, 1); err != nil {
 				return err
 			}
-			r, err := a.fuzz(cmd.Context(), firstSeed, seeds)
+			if err := atLeast("days", days, 0); err != nil {
+				return err
+			}
+			r, err := a.fuzz(cmd.Context(), firstSeed, seeds, days)
 			if err != nil {
 				return err
 			}
@@ -79,14 +82,23 @@ func newSimulateFuzz(a *app) *cobra.Command {
 	f.IntVar(&seeds, "seeds", 1000, "number of histories to run, one per seed")
 	f.Uint64Var(&firstSeed, "first", 0, "seed of the first history")
 	f.Uint64Var(&seed, "seed", 0, "run only the history of this seed")
+	f.IntVar(&days, "days", 0, "run histories of N days of virtual time; 0 stands for histories of minutes")
 	f.StringVar(&faults, "faults", "", "with --seed: run only the faults with these numbers (0,3,7), or none")
 	f.StringVar(&updates, "updates", "", "with --seed: run only the updates with these numbers, or none")
 	f.BoolVar(&trace, "trace", false, "with --seed: print every event")
 	return cmd
 }
 
+// history makes the history of a seed, of some days or of minutes.
+func history(seed uint64, days int) *hostile.History {
+	if days > 0 {
+		return hostile.NewLong(seed, days)
+	}
+	return hostile.New(seed)
+}
+
 // fuzz runs the histories of seeds on all cores. A history runs on one core.
-func (a *app) fuzz(ctx context.Context, firstSeed uint64, seeds int) (fuzzResult, error) {
+func (a *app) fuzz(ctx context.Context, firstSeed uint64, seeds, days int) (fuzzResult, error) {
 	r := fuzzResult{First: firstSeed, Seeds: seeds, Failed: []fuzzFailure{}}
 	began := time.Now()
 	var (
@@ -102,7 +114,7 @@ func (a *app) fuzz(ctx context.Context, firstSeed uint64, seeds int) (fuzzResult
 				if n >= uint64(seeds) {
 					return
 				}
-				h := hostile.New(firstSeed + n)
+				h := history(firstSeed+n, days)
 				out, err := h.Run(false)
 				var failure *fuzzFailure
 				if err == nil && len(out.Violations) > 0 {
@@ -135,9 +147,8 @@ func (a *app) fuzz(ctx context.Context, firstSeed uint64, seeds int) (fuzzResult
 	return r, errors.Join(failed, ctx.Err())
 }
 
-// fuzzOne runs the history of one seed and prints its story.
-func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
-	h := hostile.New(seed)
+// fuzzOne runs one history and prints its story.
+func (a *app) fuzzOne(h *hostile.History, faults, updates string, trace bool) error {
 	var err error
 	h.Keep, err = parseNumbers("--faults", faults, len(h.Faults))
 	if err != nil {
@@ -156,10 +167,10 @@ func (a *app) fuzzOne(seed uint64, faults, updates string, trace bool) error {
 			fmt.Fprintln(w, line)
 		}
 		fmt.Fprintf(w, "seed %d: %d events, %d effects, history %s\n",
-			seed, out.Events, out.Effects, out.History)
+			h.Seed, out.Events, out.Effects, out.History)
 	})
 	if err == nil && len(out.Violations) > 0 {
-		err = fmt.Errorf("seed %d: %s", seed, strings.Join(out.Violations, "; "))
+		err = fmt.Errorf("seed %d: %s", h.Seed, strings.Join(out.Violations, "; "))
 	}
 	return err
 }

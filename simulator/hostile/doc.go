@@ -1,7 +1,7 @@
 // Package hostile makes histories that try to break an invariant, and judges them.
 //
-// Entry points: [New] makes the history of a seed, [History.Run] runs it, [History.Shrink]
-// leaves out every fault and update that a failure does not need.
+// Entry points: [New] makes the history of a seed, [NewLong] one of days, [History.Run] runs it,
+// [History.Shrink] leaves out every fault and update that a failure does not need.
 //
 //	seed ──► faults and updates at random moments ──► quiet ──► referee ──► Outcome
 //

@@ -21,8 +21,24 @@ const tradedBody = swarm.WholeLimit + 200_000
 // New makes the history of a seed. Each feature that was added after the first draws from a
 // random source of its own, so that the histories of older features stay the same.
 func New(seed uint64) *History {
+	h := generator{earlier(seed)}
+	h.addRestlessness(rand.New(rand.NewPCG(seed, 0x72657374)))
+	h.addClockJumps(rand.New(rand.NewPCG(seed, 0x636c6f63)))
+	h.addMasses(rand.New(rand.NewPCG(seed, 0x6d617373)))
+	return h.History
+}
+
+// earlier makes the history of a seed without the features that were added after the seeds in brokeTruth
+// were found.
+func earlier(seed uint64) *History {
 	r := rand.New(rand.NewPCG(seed, 0x686f7374696c65))
-	h := generator{&History{Seed: seed, Config: randomFleet(seed, r)}}
+	h := generator{&History{
+		Seed:    seed,
+		Config:  randomFleet(seed, r),
+		Hostile: hostilePhase,
+		Quiet:   quietPhase,
+		Look:    2 * time.Second,
+	}}
 	for range 4 + r.IntN(12) {
 		h.Faults = append(h.Faults, h.randomFault(r))
 	}
@@ -160,6 +176,56 @@ func (h generator) addDarkness(r *rand.Rand) {
 		Kind:   world.FaultCrash,
 		Target: fmt.Sprintf("zone:%s/%d", region, r.IntN(3)),
 	})
+}
+
+// addRestlessness adds no, one or a few relays that chatter or hosts that restart all the time. Half of
+// the relays never stop.
+func (h generator) addRestlessness(r *rand.Rand) {
+	for r.IntN(4) == 0 {
+		f := h.agentFault(world.FaultChatter, r)
+		switch {
+		case r.IntN(2) == 0:
+			f.Kind = world.FaultRestart
+			f.Target = h.randomTarget(r)
+			f.Factor = 3 + 17*r.Float64()
+		case r.IntN(2) == 0:
+			f.For = 0
+		}
+		h.Faults = append(h.Faults, f)
+	}
+}
+
+// addClockJumps makes the clock of a leader jump forward by up to a day in an eighth of the histories.
+// Half of the clocks stay ahead.
+func (h generator) addClockJumps(r *rand.Rand) {
+	if r.IntN(8) > 0 {
+		return
+	}
+	f := h.agentFault(world.FaultSkew, r)
+	f.Target = "leader"
+	f.Factor = float64(r.IntN(24 * 3600))
+	if r.IntN(2) == 0 {
+		f.For = 0
+	}
+	h.Faults = append(h.Faults, f)
+}
+
+// addMasses makes all agents of an eighth of the fleets join in one instant, and again later, at a root
+// that answers few joins in a second. Half of these fleets are several times as large as others.
+func (h generator) addMasses(r *rand.Rand) {
+	if r.IntN(8) > 0 {
+		return
+	}
+	h.Config.Join = time.Millisecond
+	h.Config.JoinRate = 5 + r.IntN(30)
+	if r.IntN(2) == 0 {
+		for i := range h.Config.Agents {
+			h.Config.Agents[i] *= 4
+		}
+	}
+	f := h.agentFault(world.FaultCrash, r)
+	f.Target = fmt.Sprintf("agents:%d%%", 50+r.IntN(51))
+	h.Faults = append(h.Faults, f)
 }
 
 // agentFault returns a fault of one agent that ends before the quiet phase.

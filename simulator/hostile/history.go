@@ -20,6 +20,11 @@ type History struct {
 	Config  world.Config
 	Faults  []world.Fault
 	Updates []Update
+	// Hostile and Quiet are the lengths of the phases. Look is the time between two looks of the referee
+	// at what the leaders say.
+	Hostile, Quiet, Look time.Duration
+	// Days is the number of days of a history that NewLong made; 0 for another.
+	Days int
 	// Keep and KeepUpdates are the numbers of the faults and updates that happen; nil
 	// means all.
 	Keep, KeepUpdates []int
@@ -70,7 +75,7 @@ func (h *History) Run(trace bool) (Outcome, error) {
 	start := step.Time(h.start())
 	h.schedule(w, start)
 	h.watch(w, start, referee)
-	w.Run(start.Add(hostilePhase + quietPhase))
+	w.Run(start.Add(h.Hostile + h.Quiet))
 	referee.atRest()
 	out.Violations = referee.violations
 	out.History = meter.History()
@@ -106,15 +111,16 @@ func (h *History) schedule(w *world.World, start step.Time) {
 			})
 		}
 	}
-	w.At(start.Add(hostilePhase+lastUpdate), func() {
+	w.At(start.Add(h.Hostile+lastUpdate), func() {
 		for _, config := range slices.Sorted(maps.Keys(configs)) {
 			Update{Config: config, Body: 200}.move(w, 0)
 		}
 	})
 }
 
-// lookEvery is the time between two looks of the referee at what the leaders say.
-const lookEvery = 2 * time.Second
+// countBefore is the time before a look at which the coordinators count their agents, too. The leader
+// does not speak of a region whose last census is old.
+const countBefore = 2 * time.Second
 
 // settles returns the time after a fault until a moment is quiet: a report of a changed file may
 // be lost with a link that is dead, and is repeated after world.DriftWatch.
@@ -125,13 +131,19 @@ func (h *History) settles() time.Duration {
 // watch makes every coordinator count its agents, and the referee compare what the leaders say
 // with what the hosts run, once in a while.
 func (h *History) watch(w *world.World, start step.Time, r *referee) {
-	for at := lookEvery; at < hostilePhase+quietPhase; at += lookEvery {
-		w.At(start.Add(at), func() {
-			for i := range int32(w.Regions()) {
-				if !w.Host(i).Down() {
-					w.Census(i)
-				}
+	count := func() {
+		for i := range int32(w.Regions()) {
+			if !w.Host(i).Down() {
+				w.Census(i)
 			}
+		}
+	}
+	for at := h.Look; at < h.Hostile+h.Quiet; at += h.Look {
+		if h.Look > countBefore {
+			w.At(start.Add(at-countBefore), count)
+		}
+		w.At(start.Add(at), func() {
+			count()
 			r.judgeClaims(h.quiet(at))
 			r.judgeGhosts()
 		})
@@ -161,7 +173,7 @@ func (h *History) quiet(at time.Duration) bool {
 			return false
 		}
 	}
-	return !near(hostilePhase+lastUpdate, hostilePhase+lastUpdate)
+	return !near(h.Hostile+lastUpdate, h.Hostile+lastUpdate)
 }
 
 // move performs the update at a leader.

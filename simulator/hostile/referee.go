@@ -25,8 +25,9 @@ type referee struct {
 	// last holds the position that each host applied last. It outlives restarts and disks.
 	last  map[effectKey]record.Position
 	truth truth
-	// downSince holds the agents that were down at the last look, with the time of the first.
-	downSince  map[int32]step.Time
+	// downSince holds the agents that were down at the last look, with the first look since their last
+	// start.
+	downSince  map[int32]downtime
 	violations []string
 }
 
@@ -42,6 +43,12 @@ type effectKey struct {
 	config string
 }
 
+// downtime is a time for which an agent is down, after its last start.
+type downtime struct {
+	since step.Time
+	boots uint32
+}
+
 // maxViolations is the number of violations that a referee keeps.
 const maxViolations = 20
 
@@ -53,7 +60,7 @@ func newReferee(w *world.World) *referee {
 		newest:    map[historyKey]record.Position{},
 		last:      map[effectKey]record.Position{},
 		truth:     newTruth(w),
-		downSince: map[int32]step.Time{},
+		downSince: map[int32]downtime{},
 	}
 	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied, Leader: r.truth.hears})
 	return r
@@ -176,10 +183,11 @@ const ghostTime = step.Time(75 * time.Second)
 func (r *referee) judgeGhosts() {
 	w := r.w
 	for i := range w.Agents() {
+		boots := w.Host(i).Boots()
 		if !w.Host(i).Down() {
 			delete(r.downSince, i)
-		} else if _, known := r.downSince[i]; !known {
-			r.downSince[i] = w.Now()
+		} else if d, known := r.downSince[i]; !known || d.boots != boots {
+			r.downSince[i] = downtime{w.Now(), boots}
 		}
 	}
 	for c := range int32(w.Regions()) {
@@ -191,11 +199,11 @@ func (r *referee) judgeGhosts() {
 			attached[a.Name] = a.Attached
 		}
 		for i := range w.Agents() {
-			since, down := r.downSince[i]
-			gone := down && w.Now()-since > ghostTime.Add(w.Config().Idle)
+			d, down := r.downSince[i]
+			gone := down && w.Now()-d.since > ghostTime.Add(w.Config().Idle)
 			if gone && w.Host(i).Region() == w.Host(c).Region() && attached[w.Host(i).Name()] {
 				r.violate("the tree: the planner of %s counts %s, which has been down for %s",
-					w.Host(c).Name(), w.Host(i).Name(), time.Duration(w.Now()-since))
+					w.Host(c).Name(), w.Host(i).Name(), time.Duration(w.Now()-d.since))
 			}
 		}
 	}

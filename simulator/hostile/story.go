@@ -10,6 +10,9 @@ import (
 // Command returns the command line that runs the history again.
 func (h *History) Command() string {
 	s := fmt.Sprintf("banyan simulate fuzz --seed %d", h.Seed)
+	if h.Days > 0 {
+		s += fmt.Sprintf(" --days %d", h.Days)
+	}
 	if h.Keep != nil {
 		s += " --faults " + joined(h.Keep)
 	}

@@ -80,7 +80,7 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 		}
 		return cfg
 	}
-	cfg.Root = &mesh.RootConfig{Planner: tree.PlannerConfig{
+	cfg.Root = &mesh.RootConfig{JoinRate: w.cfg.JoinRate, Planner: tree.PlannerConfig{
 		Fanout:     w.cfg.Fanout,
 		MaxAgents:  max(w.cfg.Agents[h.region]+1, tree.DefaultMaxAgents),
 		FirstIndex: h.disk.index,

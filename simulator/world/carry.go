@@ -112,6 +112,10 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 		return o.Message
 	}
 	switch m := o.Message.(type) {
+	case *wire.SignedHead:
+		if lie == FaultChatter {
+			return nil
+		}
 	case *wire.Push:
 		if lie == FaultForge {
 			return &wire.Push{Config: m.Config, Version: m.Version, Digest: m.Digest}
@@ -119,7 +123,7 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 		return nil
 	case *wire.Announcement:
 		switch lie {
-		case FaultWithhold:
+		case FaultWithhold, FaultChatter:
 			return nil
 		case FaultForge:
 			forged := append([]byte(nil), m.Raw...)

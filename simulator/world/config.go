@@ -107,6 +107,8 @@ type Config struct {
 	WholeBodies bool
 	// Clones is the number of hosts that a FaultClone may start.
 	Clones int
+	// JoinRate is the number of joins per second that a coordinator answers; 0 means the default.
+	JoinRate int
 	// RelayShare is the share of agents that subscribe to nothing and only relay.
 	RelayShare float64
 	// CacheLimit is the number of bytes of shards that an agent that only relays keeps;

@@ -50,6 +50,10 @@ const (
 	FaultEdit FaultKind = "edit"
 	// FaultWipe deletes every body on the hosts. The pointers stay.
 	FaultWipe FaultKind = "wipe"
+	// FaultChatter makes the hosts withhold news, and send old heads and pointers all the time.
+	FaultChatter FaultKind = "chatter"
+	// FaultRestart kills each host every Fault.Factor seconds (default 60), and starts it again.
+	FaultRestart FaultKind = "restart"
 )
 
 // FaultKinds returns all kinds of faults. The order is fixed: hostile histories draw
@@ -71,6 +75,8 @@ func FaultKinds() []FaultKind {
 		FaultClone,
 		FaultEdit,
 		FaultWipe,
+		FaultChatter,
+		FaultRestart,
 	}
 }
 
@@ -90,8 +96,8 @@ type Fault struct {
 	// OneWay limits a cut to what Target sends to To.
 	OneWay bool
 	// Factor is how many times slower a slow host is (default 10), the seconds of a
-	// skew, the seconds by which a late relay is late (default 5), or the age of a backup in
-	// seconds (default 10).
+	// skew, the seconds by which a late relay is late (default 5), the age of a backup in
+	// seconds (default 10), or the seconds between two restarts (default 60).
 	Factor float64
 	// Careless reports that a store is restored or copied without a new term.
 	Careless bool
@@ -314,6 +320,10 @@ func (w *World) begin(f Fault, hosts []int32, r *rand.Rand, backup *store) (undo
 		return w.cutBetween(f, hosts, r)
 	case FaultRestore, FaultRival:
 		return w.fork(f, hosts, backup)
+	case FaultChatter:
+		return w.chatter(hosts)
+	case FaultRestart:
+		return w.restartAgain(hosts, f.Factor, r)
 	case FaultClone, FaultEdit, FaultWipe:
 		return w.damage(f.Kind, hosts)
 	case FaultSlow:

@@ -42,7 +42,7 @@ func (w *World) demote(i int32) {
 // committed anew. In production, a person does so after a restore or a promotion.
 func (w *World) RaiseTerm(leader int32) {
 	w.terms++
-	for _, a := range w.hosts[leader].store.raise(w.terms, int64(w.now)/1000) {
+	for _, a := range w.hosts[leader].store.raise(w.terms, w.clock(leader)) {
 		w.announce(leader, a)
 	}
 }

@@ -34,7 +34,7 @@ func (w *World) Move(c Change) (epoch uint64) {
 	if len(c.Regions) == 0 {
 		c.Regions = w.cfg.Network.Matrix.Regions
 	}
-	began := w.now
+	began := w.clock(c.Leader)
 	leader := &w.hosts[c.Leader]
 	boots := leader.boots
 	for _, region := range c.Regions {
@@ -45,7 +45,7 @@ func (w *World) Move(c Change) (epoch uint64) {
 			return // the publisher got no answer, or a refusal, and must not count on the change
 		}
 		for _, region := range c.Regions {
-			w.announce(c.Leader, leader.store.commit(leader.store.next(c, region, int64(began)/1000)))
+			w.announce(c.Leader, leader.store.commit(leader.store.next(c, region, began)))
 		}
 	})
 	return epoch
@@ -54,7 +54,7 @@ func (w *World) Move(c Change) (epoch uint64) {
 // CommitPointer commits and announces a pointer. The epoch of p must be the next epoch of
 // its config and region.
 func (w *World) CommitPointer(p record.Pointer) {
-	p.TimeMicros = int64(w.now) / 1000
+	p.TimeMicros = w.clock(0)
 	w.announce(0, w.store().commit(p))
 }
 
@@ -178,7 +178,7 @@ func (w *World) signHeads(i int32) {
 		h := record.Head{
 			Region:     region,
 			Revision:   leader.node.Revision(region),
-			TimeMicros: int64(w.now)/1000 + 1,
+			TimeMicros: w.clock(i) + 1,
 			State:      leader.node.State(region),
 			Term:       leader.store.term,
 			Number:     leader.store.nextHead(),

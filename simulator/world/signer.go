@@ -28,11 +28,22 @@ func (s *signer) head(h record.Head) []byte {
 
 func stamp(tag byte, n int) []byte { return binary.BigEndian.AppendUint64([]byte{tag}, uint64(n)) }
 
-// first returns the oldest signed pointer of a config in a region; nil if there is none.
+// first returns the oldest signed pointer of a config in a region, or of any config if config is "";
+// nil if there is none.
 func (s *signer) first(config, region string) []byte {
 	for i := range s.pointers {
-		if p := &s.pointers[i]; p.Config == config && p.Region == region {
+		if p := &s.pointers[i]; (config == "" || p.Config == config) && p.Region == region {
 			return stamp('p', i)
+		}
+	}
+	return nil
+}
+
+// firstHead returns the oldest signed head of a region; nil if there is none.
+func (s *signer) firstHead(region string) []byte {
+	for i := range s.heads {
+		if s.heads[i].Region == region {
+			return stamp('h', i)
 		}
 	}
 	return nil
