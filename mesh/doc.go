@@ -27,8 +27,8 @@
 //
 // In mesh, each type has a file with its name: pointers, unsettled, retries, ledger, upstream
 // (with standby.go as its second half), silence, children, families, shadows, circles, reports,
-// acks, survey, root, overlay, peers; the settler is in settle.go. Node connects them: node.go has the dispatch, and
-// announce.go, head.go and links.go have handlers.
+// acks, survey, root, rollcalls, overlay, peers; the settler is in settle.go. Node connects them:
+// node.go has the dispatch, and announce.go, head.go and links.go have handlers.
 //
 // Promises: no I/O, no clock, no goroutine, no lock. One seed and one sequence of inputs
 // give one sequence of outputs. A pointer is relayed only after it was verified, and
