@@ -13,9 +13,10 @@ import (
 // SilenceResult is what a coordinator needs to find the agents that did not answer.
 type SilenceResult struct {
 	Agents, Configs int
-	// Longest is the longest step of the coordinator's node, which does nothing else meanwhile.
+	// Longest is the processor time of the longest step of the coordinator's node, which does nothing
+	// else meanwhile.
 	Longest time.Duration
-	// Total is the time of all steps.
+	// Total is the processor time of all steps.
 	Total time.Duration
 	// Silent is the number of agents that were found.
 	Silent int
@@ -38,9 +39,9 @@ func Silence(agents, configs int) (SilenceResult, error) {
 		q.Observe(0, e)
 	}
 	for q.Deadline() < step.Time(2*time.Minute) { // later deadlines are for agents in quarantine
-		began := time.Now()
+		began := cpuTime()
 		r.Silent += len(q.Wake(q.Deadline()))
-		took := time.Since(began)
+		took := cpuTime() - began
 		r.Longest = max(r.Longest, took)
 		r.Total += took
 	}
@@ -81,7 +82,8 @@ func newTree(agents int) (*tree.Planner, error) {
 // CensusResult is what the counting of a coordinator's agents takes.
 type CensusResult struct {
 	Agents, Rollouts int
-	// First is the time of the first census after the rollouts began, and Next that of a later one.
+	// First is the processor time of the first census after the rollouts began, and Next that of a later
+	// one.
 	First, Next time.Duration
 }
 
@@ -100,11 +102,51 @@ func Census(agents, rollouts int) (CensusResult, error) {
 		pointer.Wave = record.Wave{Share: 1000}
 		candidates = append(candidates, tree.Candidate{Pointer: &pointer, Since: 2})
 	}
-	began := time.Now()
+	began := cpuTime()
 	tree.TakeCensus(0, p, q, candidates)
-	r.First = time.Since(began)
-	began = time.Now()
+	r.First = cpuTime() - began
+	began = cpuTime()
 	tree.TakeCensus(0, p, q, candidates)
-	r.Next = time.Since(began)
+	r.Next = cpuTime() - began
+	return r, nil
+}
+
+// NamesResult is what becomes of many agents that come and go.
+type NamesResult struct {
+	// Placed is the number of agents that got a place.
+	Placed int
+	// Known is the number of agents that the planner knows at the end.
+	Known int
+}
+
+// Names has agents with ever new names join and leave a coordinator, as with autoscaling: ten in a
+// second, of which each stays for a minute.
+func Names(names int) (NamesResult, error) {
+	const rate, stay = 10, 60
+	r := NamesResult{}
+	p := tree.NewPlanner(tree.PlannerConfig{Indices: 1024})
+	next := uint32(1024)
+	var present []uint32
+	for i := range names {
+		now := step.Time(i/rate) * step.Time(time.Second)
+		if p.NeedsIndices() {
+			p.Reserved(next, 1024)
+			next += 1024
+		}
+		description := wire.Description{Addr: "agent:1"}
+		name := fmt.Sprintf("agent-%07d", i)
+		placed, err := p.Join(now, name, &wire.Join{Description: description})
+		if err != nil {
+			return r, err
+		}
+		r.Placed++
+		p.AdoptRoot(now, wire.Member{Index: placed.Index, Name: name, Description: description})
+		present = append(present, placed.Index)
+		if len(present) > rate*stay {
+			p.LeaveRoot(now, present[0])
+			present = present[1:]
+		}
+	}
+	r.Known = len(p.Agents())
 	return r, nil
 }

@@ -93,6 +93,7 @@ func newBench(a *app) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure Banyan with real agents on this machine",
 		Example: `  banyan bench fanout --agents 1000
+  banyan bench scale --quick
   banyan bench body --agents 64 --body 16MiB --link 10Mbps
   banyan bench calibrate --costs costs.json`,
 	})
@@ -101,6 +102,7 @@ func newBench(a *app) *cobra.Command {
 		newBenchBody(a),
 		newBenchRollback(a),
 		newBenchIdle(a),
+		newBenchScale(a),
 		newBenchCalibrate(a),
 	)
 	return cmd
