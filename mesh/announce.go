@@ -76,7 +76,7 @@ func (n *Node) onAnnouncement(
 		return n.onPointerFromBelow(now, from, a, out)
 	}
 	if n.pointers.isLast(a.Raw) {
-		n.up.heard(from)
+		n.repays(from, n.pointers.configs[n.pointers.lastKey])
 		n.pointers.sawRevision(a)
 		return out
 	}
@@ -93,13 +93,24 @@ func (n *Node) onAnnouncement(
 		out = n.objectToPointer(now, from, pointer.Key(), out)
 		return refuse(from, reason, out)
 	}
-	n.up.heard(from)
 	if known {
+		s := n.pointers.configs[pointer.Key()]
+		n.repays(from, s)
 		n.pointers.sawRevision(a)
-		n.pointers.configs[pointer.Key()].told = n.pointers.tellings
+		s.told = n.pointers.tellings
 		return out
 	}
+	n.up.heard(from)
 	return n.accept(now, from, a, out)
+}
+
+// repays notes that a peer sent a pointer that the node knows. That is news from the parent only if
+// another peer sent the pointer first, and once: a parent that repeats old pointers is silent.
+func (n *Node) repays(from step.PeerID, s *configState) {
+	if s.owed && from == n.up.parent {
+		s.owed = false
+		n.up.heard(from)
+	}
 }
 
 // accept relays a new pointer and begins to settle it.
@@ -111,8 +122,10 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	}
 	n.pointers.adopt(key, s, a)
 	s.attempt = 0
+	s.owed = from != n.up.parent
 	s.told = n.pointers.tellings
 	n.pointers.lastRaw = a.Raw
+	n.pointers.lastKey = key
 	n.pointers.sawRevision(a)
 	out = append(out, step.Output{
 		Op:      step.OpAccepted,

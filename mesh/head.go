@@ -19,9 +19,7 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	if head.Region != n.cfg.Self.Region {
 		return refuse(from, "wrong_region", out)
 	}
-	if head.Position() >= n.pointers.headAt {
-		n.up.heard(from)
-	}
+	n.up.heardHead(from, head.Position(), n.pointers.headAt)
 	if head.Position() <= n.pointers.headAt {
 		return out
 	}

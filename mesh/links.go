@@ -161,6 +161,7 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 	}
 	u.backoff = 0
 	u.parentGaps = 0
+	u.parentHead = 0
 	u.repairs = 0
 	u.failures = 0
 	if u.seedPeer != 0 {

@@ -35,7 +35,8 @@ type pointers struct {
 	headRaw   *wire.SignedHead
 	headAt    record.Position // of the newest verified head
 	lastRaw   []byte          // the pointer that was accepted last
-	tellings  int             // the number of times that every pointer was asked for
+	lastKey   record.PointerKey
+	tellings  int // the number of times that every pointer was asked for
 }
 
 func newPointers(cfg *Config) pointers {
@@ -64,6 +65,8 @@ type configState struct {
 	attempt      int           // failed fetches and activations of the newest pointer
 	// told is the value of pointers.tellings when a peer sent the newest pointer last.
 	told int
+	// owed is true if another peer than the parent sent the newest pointer, and the parent has not.
+	owed bool
 }
 
 func (s *configState) isApplied() bool { return s.applied == s.latest.Digest }

@@ -5,6 +5,7 @@ import (
 
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
+	"banyan/record"
 )
 
 // upstream is a node's side of having a parent:
@@ -38,14 +39,15 @@ type upstream struct {
 
 	standby standby
 
-	gaps       int         // heads in a row that disagreed with the node's pointers
-	parentGaps int         // heads that disagreed since the node attached to this parent
-	lagAt      step.Time   // when the parent must have caught up; step.Never if it is not behind
-	noticed    wire.Notice // progress of the backup, or of gossip, beyond the parent
-	patience   step.Time   // extra time for parents that are late and not silent
-	repairs    int         // times in a row that the backup made up for the parent
-	hintedAt   step.Time   // when gossip was last believed
-	failures   int         // fetches from the parent that failed in a row
+	gaps       int             // heads in a row that disagreed with the node's pointers
+	parentHead record.Position // of the newest head that the parent sent
+	parentGaps int             // heads that disagreed since the node attached to this parent
+	lagAt      step.Time       // when the parent must have caught up; step.Never if it is not behind
+	noticed    wire.Notice     // progress of the backup, or of gossip, beyond the parent
+	patience   step.Time       // extra time for parents that are late and not silent
+	repairs    int             // times in a row that the backup made up for the parent
+	hintedAt   step.Time       // when gossip was last believed
+	failures   int             // fetches from the parent that failed in a row
 	silence    silence
 	newsPeer   step.PeerID // a peer that was asked for news
 	newsAt     step.Time   // when a peer may be asked for news again
@@ -229,6 +231,15 @@ func (u *upstream) heard(from step.PeerID) {
 		u.patience = min(2*u.patience+lagGrace, maxPatience)
 	}
 	u.repairs = 0
+}
+
+// heardHead notes a head from a peer. The newest head is news even if another peer sent it first, but only
+// once: a parent that repeats a head is silent.
+func (u *upstream) heardHead(from step.PeerID, at, newest record.Position) {
+	if from == u.parent && at >= newest && at > u.parentHead {
+		u.parentHead = at
+		u.heard(from)
+	}
 }
 
 // isParent reports whether a peer is the parent to which the node is attached.

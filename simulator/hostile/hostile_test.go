@@ -44,6 +44,16 @@ var brokeTruth = []uint64{
 	4, 24, 64, 70, 608, 964, 1757, 2048, 2423, 2628, 3001, 3072, 3419, 4564, 6436, 6799, 7549, 7950, 9615,
 }
 
+// brokeRestless holds seeds in which a parent that repeated old pointers and heads counted as late, and not
+// as silent, while the backup withheld or forged what was new.
+var brokeRestless = []uint64{1837, 5409, 6812, 7292, 8422, 8757}
+
+func TestTruthAParentThatRepeatsOldNewsIsLeft(t *testing.T) {
+	for _, seed := range brokeRestless {
+		judge(t, New(seed))
+	}
+}
+
 // later reports whether a fault is of a kind that was added after the seeds in broke were found.
 func later(f world.Fault) bool {
 	return slices.Index(world.FaultKinds(), f.Kind) > slices.Index(world.FaultKinds(), world.FaultPoison)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -323,13 +325,25 @@ func (r *referee) judge(s agentState, want *target) {
 	}
 }
 
-// judgeAcks checks that every subscribing agent has acknowledged the newest epoch of a
-// pointer.
+// attached returns the indices of the agents that the planner of a region has in its tree.
+func (r *referee) attached(region string) *roaring.Bitmap {
+	indices := roaring.New()
+	coordinator := int32(r.w.Config().Network.Matrix.Index(region))
+	for _, a := range r.w.Host(coordinator).Node().Planner().Agents() {
+		if a.Attached {
+			indices.Add(a.Index)
+		}
+	}
+	return indices
+}
+
+// judgeAcks checks that every subscribing agent has acknowledged the newest epoch of a pointer. As in a
+// status, only attached agents count: an agent may have acknowledged the pointer under an earlier index.
 func (r *referee) judgeAcks(a *wire.Announcement) {
 	p := &a.Pointer
 	got := 0
 	if e := r.w.Acked(p.Config, p.Region); e != nil && e.Pointer == a.Digest {
-		got = int(e.Applied.GetCardinality())
+		got = int(e.Applied.AndCardinality(r.attached(p.Region)))
 	}
 	if want := r.w.Audience(p.Region); got != want {
 		r.violate("acknowledgements: %d of %d agents of %s acknowledged %s %s",
