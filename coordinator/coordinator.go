@@ -234,6 +234,7 @@ func (c *Coordinator) assemble() {
 		lineage: c.lineage,
 		log:     c.log,
 	}
+	c.lineage.adopt = c.recovery.adopt
 	c.server = c.newServer(requests, holds, plans)
 	c.addGauges()
 }

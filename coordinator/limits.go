@@ -150,6 +150,8 @@ const (
 	recoverWait = 30 * time.Second
 	// keepWait is the same if the store's history is kept.
 	keepWait = 10 * time.Second
+	// adoptPause is the time between two attempts to adopt pointers, if some were not adopted.
+	adoptPause = time.Minute
 	// maxRecovered is the maximum number of pointers that are recovered at once.
 	maxRecovered = mesh.MaxPointers
 	// maxHolders is the number of hosts that are asked for the versions of one config.

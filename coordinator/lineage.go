@@ -9,6 +9,7 @@ import (
 
 	"banyan/coordinator/ledger"
 	"banyan/mesh/step"
+	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/versionstore"
 )
@@ -23,6 +24,8 @@ type lineage struct {
 	log     *slog.Logger
 	// announce has the node announce a stored pointer that it may have forgotten.
 	announce func(context.Context, versionstore.PointerState)
+	// adopt takes what the hosts have of an ended term, and the store lacks.
+	adopt func(ctx context.Context, child step.PeerID, a *wire.Announcement)
 
 	// term is the highest term of any record that a host has shown.
 	term atomic.Uint64
@@ -30,7 +33,7 @@ type lineage struct {
 
 // hear takes a signed record from a host that differs from what the leader's node has. The node
 // may not have the whole store yet, so the store decides. A record of an earlier term than the
-// store's is of a history that a person has ended.
+// store's is of a history that a person has ended: it stops nothing.
 func (l *lineage) hear(ctx context.Context, o step.Output) {
 	term := o.Head.Term
 	a := o.Pointer.Announcement
@@ -44,7 +47,9 @@ func (l *lineage) hear(ctx context.Context, o step.Output) {
 	own, err := l.ledger.Term(ctx)
 	var why string
 	switch {
-	case err != nil || term < own:
+	case err != nil:
+	case term < own:
+		err = l.ofEndedTerm(ctx, o.Peer, a)
 	case a != nil:
 		why, err = l.againstPointer(ctx, a.Pointer, a.Digest)
 	default:
@@ -60,6 +65,26 @@ func (l *lineage) hear(ctx context.Context, o step.Output) {
 	l.metrics.stopped.Inc()
 	l.log.Error("this leader has stopped writing; 'banyan store recover' takes the history of the hosts, "+
 		"'banyan store new-term' keeps the history of this store", "why", why)
+}
+
+// ofEndedTerm takes a pointer of an earlier term; nil stands for a head. The host was away while the
+// term began. If the store has no pointer of the config, no announcement would ever take the host's
+// pointer away, and status would not know of it, so the leader adopts it.
+func (l *lineage) ofEndedTerm(ctx context.Context, child step.PeerID, a *wire.Announcement) error {
+	if a == nil {
+		return nil
+	}
+	held, err := l.ledger.Pointer(ctx, a.Pointer.Config, a.Pointer.Region)
+	switch {
+	case errors.Is(err, versionstore.ErrNotFound):
+		l.adopt(ctx, child, a)
+		return nil
+	case err != nil:
+		return err
+	case held.Pointer.Deleted():
+		l.announce(ctx, held) // the host was away while the config was deleted
+	}
+	return nil
 }
 
 func (l *lineage) saw(term uint64) {

@@ -42,6 +42,10 @@ type recovery struct {
 
 	mu      sync.Mutex
 	running *gathering // nil while no recovery runs; guarded by mu
+
+	// adoptAt is the time before which adopt does nothing. Only adopt, which is not called twice at a
+	// time, uses it.
+	adoptAt time.Time
 }
 
 // gathering collects what the children send.
@@ -132,15 +136,18 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 // keep keeps the history of the store, and begins a new term. A config that only hosts have does
 // not contradict the store, and is taken: nothing could take its pointer away from the hosts.
 func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Recovered, error) {
-	missing := func(key record.PointerKey) bool {
-		_, err := r.store.Pointer(ctx, key.Config, key.Region)
-		return errors.Is(err, versionstore.ErrNotFound)
-	}
+	missing := func(key record.PointerKey) bool { return r.missing(ctx, key) }
 	out, _, err := r.collect(ctx, keepWait, missing)
 	if err != nil {
 		return nil, err
 	}
 	return r.begin(ctx, out, ledger.Act{By: by, Why: in.Message, What: "the history of the store goes on"})
+}
+
+// missing reports whether the store has no pointer of a key.
+func (r *recovery) missing(ctx context.Context, key record.PointerKey) bool {
+	_, err := r.store.Pointer(ctx, key.Config, key.Region)
+	return errors.Is(err, versionstore.ErrNotFound)
 }
 
 // begin begins the new term after a collection, also if the caller has gone meanwhile.
@@ -234,13 +241,8 @@ func (r *recovery) end(ctx context.Context) {
 // take imports a pointer and the versions that it names.
 func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []step.PeerID) error {
 	p := a.Pointer
-	for _, ref := range []record.Ref{p.Baseline, p.Candidate} {
-		if ref.IsZero() {
-			continue
-		}
-		if err := r.takeVersion(ctx, ref.Of(p.Config), holders); err != nil {
-			return err
-		}
+	if err := r.takeVersions(ctx, p, holders); err != nil {
+		return err
 	}
 	held, err := r.store.Pointer(ctx, p.Config, p.Region)
 	switch {
@@ -256,6 +258,19 @@ func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []ste
 		return err
 	}
 	return r.store.ImportPointer(ctx, p, a.Raw, revision+1)
+}
+
+// takeVersions takes the versions that a pointer names.
+func (r *recovery) takeVersions(ctx context.Context, p record.Pointer, holders []step.PeerID) error {
+	for _, ref := range []record.Ref{p.Baseline, p.Candidate} {
+		if ref.IsZero() {
+			continue
+		}
+		if err := r.takeVersion(ctx, ref.Of(p.Config), holders); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeVersion fetches and imports a version, unless the store has the version. A version of the

@@ -62,22 +62,25 @@ func (n *Node) objectToHead(now step.Time, from step.PeerID, head record.Head, o
 		return n.raise(now, e.signed, out)
 	}
 	newest := n.pointers.newest(head.Region)
-	if newest == nil || newest.Revision < head.Revision {
-		return n.showUntold(now, out)
+	if newest != nil && newest.Revision > head.Revision {
+		return n.raise(now, announcementOnly(newest), out)
 	}
-	return n.raise(now, announcementOnly(newest), out)
+	if s := n.pointers.untold(); s != nil {
+		return n.showUntold(now, s, out)
+	}
+	if newest != nil && newest.Revision == head.Revision {
+		return n.raise(now, announcementOnly(newest), out)
+	}
+	return out
 }
 
-// showUntold sends up a pointer that no peer has: one at a time, each once.
-func (n *Node) showUntold(now step.Time, out step.Outputs) step.Outputs {
+// showUntold sends up a pointer that no peer has. The leader may not hear it: it hears one record at
+// a time. So a pointer is shown again after the others, while the heads disagree.
+func (n *Node) showUntold(now step.Time, s *configState, out step.Outputs) step.Outputs {
 	if !n.up.attached() || now < n.evidence.nextAt {
 		return out
 	}
-	s := n.pointers.untold()
-	if s == nil {
-		return out
-	}
-	s.told = n.pointers.tellings
+	s.shown++
 	return n.raise(now, announcementOnly(s.latest), out)
 }
 

@@ -67,6 +67,9 @@ type configState struct {
 	told int
 	// owed is true if another peer than the parent sent the newest pointer, and the parent has not.
 	owed bool
+	// shown is the number of times that the node showed the pointer, or an earlier one of the config, as
+	// evidence because no peer sent it.
+	shown int
 }
 
 func (s *configState) isApplied() bool { return s.applied == s.latest.Digest }
@@ -202,7 +205,7 @@ func (p *pointers) sawRevision(a *wire.Announcement) {
 // confirm sets the revision up to which the pointers are known to be complete: from disk,
 // from a head that agrees, or 0 to ask for every pointer.
 func (p *pointers) confirm(revision uint64) {
-	if revision == 0 && p.confirmed != 0 {
+	if revision == 0 && (p.confirmed != 0 || p.tellings == 0) {
 		p.tellings++
 	}
 	p.revisions[p.cfg.Self.Region] = revision
@@ -210,16 +213,26 @@ func (p *pointers) confirm(revision uint64) {
 }
 
 // untold returns a pointer of the node's region that no peer sent since every pointer was asked for
-// last, and that contributes to the state; nil if there is none.
+// last, and that contributes to the state: the one that was shown least often, and among these the
+// one with the lowest revision. It returns nil if there is none.
 func (p *pointers) untold() *configState {
 	var found *configState
 	for key, s := range p.configs {
 		missing := key.Region == p.cfg.Self.Region && s.told < p.tellings && !s.latest.Pointer.Deleted()
-		if missing && (found == nil || s.latest.Revision < found.latest.Revision) {
+		if missing && (found == nil || s.compareShown(found) < 0) {
 			found = s
 		}
 	}
 	return found
+}
+
+// compareShown orders the pointers of a region by how often they were shown, then by revision.
+func (s *configState) compareShown(o *configState) int {
+	return cmp.Or(
+		cmp.Compare(s.shown, o.shown),
+		cmp.Compare(s.latest.Revision, o.latest.Revision),
+		cmp.Compare(s.latest.Pointer.Config, o.latest.Pointer.Config),
+	)
 }
 
 // forget forgets the deletion of a config. It does nothing if the config is not deleted, or if the

@@ -94,6 +94,12 @@ func TestTruthADeletedConfigIsGoneFromEveryHost(t *testing.T) {
 
 // A host is away while a config is deleted, and comes back when all the others have forgotten the deletion.
 func TestTruthAHostThatMissedADeletionLearnsOfIt(t *testing.T) {
+	t.Run("of its term", func(t *testing.T) { missDeletion(t, false) })
+	t.Run("of an earlier term", func(t *testing.T) { missDeletion(t, true) })
+}
+
+// missDeletion is the test. If nextTerm is true, a new term begins while the host is away.
+func missDeletion(t *testing.T, nextTerm bool) {
 	f := deletionFleet(t, 300*time.Millisecond)
 	f.Spread("a", []byte("one"))
 	f.Spread("gone", []byte("one"))
@@ -101,6 +107,11 @@ func TestTruthAHostThatMissedADeletionLearnsOfIt(t *testing.T) {
 	f.StopAgent(away)
 	if _, err := f.Client.Delete(t.Context(), "gone", api.Delete{}); err != nil {
 		t.Fatal(err)
+	}
+	if nextTerm {
+		if _, err := f.Client.BeginTerm(t.Context(), api.NewTerm{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.Until("the others have forgotten the config", func() bool {
 		for _, a := range f.Agents[1:] {

@@ -245,6 +245,35 @@ func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
 	}
 }
 
+// The backup knows nothing of two configs, and all hosts are away while a person begins the next term. When
+// the hosts are back, status knows what they run of these configs, and they agree with the leader's heads.
+func TestTruthALeaderTakesWhatOnlyHostsHaveAlsoFromHostsThatMissedTheTerm(t *testing.T) {
+	r := newRestored(t, "eu")
+	r.Spread("only/on/hosts", []byte("made after the backup"))
+	r.Spread("only/there", []byte("made after the backup"))
+	r.Spread("gone", []byte("deleted after the backup"))
+	if _, err := r.Client.Delete(t.Context(), "gone", api.Delete{}); err != nil {
+		t.Fatal(err)
+	}
+	r.stopAgents()
+	r.restore()
+	if out, err := r.Client.BeginTerm(t.Context(), api.NewTerm{}); err != nil || len(out.Recovered) != 0 {
+		t.Fatalf("new term without hosts: %+v, %v", out, err)
+	}
+	r.startAgents()
+	for _, config := range []string{"only/on/hosts", "only/there"} {
+		r.Until("the hosts of "+config+" are counted", func() bool {
+			s, err := r.Client.ConfigStatus(t.Context(), config)
+			return err == nil && len(s.Regions) == 1 && s.Regions[0].Version == 1 && s.Regions[0].Applied == 3
+		})
+		r.WaitShown(config, "made after the backup")
+	}
+	if s, err := r.Client.Status(t.Context()); err != nil || s.Stopped != "" {
+		t.Errorf("the leader has stopped: %q, %v", s.Stopped, err)
+	}
+	r.publish("B")
+}
+
 // A follower's replica has the pointers and the versions of the lost history. It takes those of the
 // new term, although versions, epochs and revisions were used before, and keeps them over a start.
 func TestTruthAFollowerTakesTheNewTerm(t *testing.T) {
