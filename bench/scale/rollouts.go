@@ -19,7 +19,7 @@ import (
 
 // How long a leader is measured, after the time in which it reads its store.
 const (
-	warmUp  = 10 * time.Second
+	warmUp  = 20 * time.Second
 	measure = 10 * time.Second
 )
 

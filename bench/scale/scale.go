@@ -25,7 +25,7 @@ type Row struct {
 	Now    string `json:"now"`
 }
 
-// Run measures every scale. Without Quick it needs some 2 GB of memory and about two minutes.
+// Run measures every scale. Without Quick it needs some 2 GB of memory and some minutes.
 func Run(ctx context.Context, cfg Config) ([]Row, error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string, ...any) {}

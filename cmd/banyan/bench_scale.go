@@ -23,7 +23,7 @@ func newBenchScale(a *app) *cobra.Command {
 which commit 78aa158 stalled, refused, or forgot something. The column BEFORE has what that commit did at
 the full scale.
 
-A run takes about two minutes and 2 GB of memory. --quick measures a tenth of each scale.`,
+A run takes some minutes and 2 GB of memory. --quick measures a tenth of each scale in half a minute.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), scaleTimeout)
