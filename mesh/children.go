@@ -143,6 +143,10 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	if reason := n.refuseChild(from, m); reason != "" {
 		return send(from, &wire.Rejected{Reason: reason}, out)
 	}
+	if n.root == nil && !n.Attached() {
+		later := uint32(orphanDelay.Milliseconds())
+		return send(from, &wire.Rejected{Reason: "has no parent itself", After: later}, out)
+	}
 	who := n.peers[from]
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
@@ -168,8 +172,6 @@ func (n *Node) refuseChild(from step.PeerID, m *wire.Attach) string {
 		return "not a peer that may attach"
 	case !n.cfg.Relay && n.root == nil:
 		return "not a relay"
-	case !n.Attached() && n.root == nil:
-		return "has no parent itself"
 	case who.Role == wire.RoleAgent && n.up.isBelow(m.Index):
 		return "is below the one that asks"
 	case who.Role != wire.RoleCoordinator && who.Region != n.cfg.Self.Region:

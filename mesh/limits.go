@@ -6,8 +6,16 @@ import (
 	"banyan/mesh/step"
 )
 
-// busyDelay is the time after which an agent asks again for a place when there is none.
-const busyDelay = time.Second
+const (
+	// busyDelay is the time after which an agent asks again for a place when there is none.
+	busyDelay = time.Second
+	// orphanDelay is the time after which an agent asks again for a place if the parent that it was
+	// given has no parent itself. The agent avoids such a parent at the time maxOrphaned.
+	orphanDelay = 500 * time.Millisecond
+	maxOrphaned = 3
+	// maxWaitingLinks is the number of links of agents that wait for a place.
+	maxWaitingLinks = 4096
+)
 
 // Limits of what a node keeps.
 const (

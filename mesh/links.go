@@ -84,6 +84,7 @@ func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out step.Outputs)
 	n.acks.lost(now, peer)
 	if n.root != nil {
 		delete(n.root.rescues.links, peer)
+		delete(n.root.waiting, peer)
 	}
 	name := n.peers[peer].Name
 	delete(n.peers, peer)
@@ -163,6 +164,7 @@ func (n *Node) onAttached(now step.Time, from step.PeerID, m *wire.Attached, out
 	u.parentGaps = 0
 	u.parentHead = 0
 	u.repairs = 0
+	u.orphaned = 0
 	u.failures = 0
 	if u.seedPeer != 0 {
 		out = n.peers.drop(u.seedPeer, "placed", out)
@@ -186,17 +188,24 @@ func (n *Node) onRejected(now step.Time, from step.PeerID, m *wire.Rejected, out
 	u := &n.up
 	switch {
 	case u.state == upJoining && from == u.seedPeer:
-		out = u.retreat(now, "join refused: "+m.Reason, out)
-		if m.After > 0 { // the node tries the same coordinator again, later
-			after := step.Time(m.After) * step.Time(time.Millisecond)
-			u.turn--
-			u.backoff = 0
-			u.wakeAt = now + u.jitter.around(min(after, maxRejoin))
+		reason := "join refused: " + m.Reason
+		if m.HangUp {
+			out = n.peers.drop(from, reason, out)
+			u.seedPeer = 0
 		}
-		return out
+		if m.After > 0 {
+			return u.wait(now, step.Time(m.After)*step.Time(time.Millisecond), reason, out)
+		}
+		return u.retreat(now, reason, out)
 	case u.state == upAttaching && from == u.parent:
-		out = n.peers.drop(from, "attach refused: "+m.Reason, out)
-		return u.askAgain(now, out)
+		reason := "attach refused: " + m.Reason
+		out = n.peers.drop(from, reason, out)
+		u.orphaned++
+		if m.After == 0 || u.orphaned%maxOrphaned == 0 || u.seedPeer == 0 {
+			return u.askAgain(now, out)
+		}
+		u.parent = 0
+		return u.wait(now, step.Time(m.After)*step.Time(time.Millisecond), reason, out)
 	}
 	return out
 }

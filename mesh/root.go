@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"errors"
+	"time"
 
 	"banyan/mesh/step"
 	"banyan/mesh/tree"
@@ -29,7 +30,8 @@ type root struct {
 	rollCalls  rollCalls
 	rescues    rescues
 	gossip     []string
-	reserving  bool // the driver reserves more agent indices
+	waiting    map[step.PeerID]bool // links of agents that were put off
+	reserving  bool                 // the driver reserves more agent indices
 
 	recovering bool                   // the children are asked for all of their pointers
 	asked      map[step.PeerID]uint64 // revision after which each child was asked for a page
@@ -47,6 +49,7 @@ func newRoot(cfg *RootConfig) *root {
 		admission:  tree.Admission{Rate: cfg.JoinRate},
 		rollCalls:  newRollCalls(),
 		rescues:    newRescues(),
+		waiting:    map[step.PeerID]bool{},
 		gossip:     cfg.Gossip,
 	}
 }
@@ -185,6 +188,18 @@ func (n *Node) onCensus(from step.PeerID, m *wire.Census, out step.Outputs) step
 	})
 }
 
+// putOff asks an agent to join again later, over the link that it has. Past maxWaitingLinks, the agent is asked to
+// hang up and to dial again: a link that waits costs memory.
+func (r *root) putOff(from step.PeerID, reason string, after time.Duration, out step.Outputs) step.Outputs {
+	m := &wire.Rejected{Reason: reason, After: uint32(after.Milliseconds())}
+	if len(r.waiting) < maxWaitingLinks {
+		r.waiting[from] = true
+	} else {
+		m.HangUp = true
+	}
+	return send(from, m, out)
+}
+
 // onJoin answers the request of an agent, or of a follower, for a place.
 func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Outputs) step.Outputs {
 	who, linked := n.peers[from]
@@ -199,8 +214,9 @@ func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Ou
 	case who.Region != n.cfg.Self.Region:
 		return send(from, &wire.Rejected{Reason: "this coordinator serves region " + n.cfg.Self.Region}, out)
 	}
+	delete(n.root.waiting, from)
 	if after := n.root.admission.Admit(now); after > 0 {
-		return send(from, &wire.Rejected{Reason: "too many join at once", After: uint32(after.Milliseconds())}, out)
+		return n.root.putOff(from, "too many join at once", after, out)
 	}
 	if m.Accuse != "" {
 		out = append(out, step.Output{Op: step.OpAccused, Peer: from, Name: m.Accuse})
@@ -208,7 +224,7 @@ func (n *Node) onJoin(now step.Time, from step.PeerID, m *wire.Join, out step.Ou
 	placement, err := n.root.planner.Join(now, who.Name, m)
 	out = n.root.reserve(out)
 	if errors.Is(err, tree.ErrBusy) {
-		return send(from, &wire.Rejected{Reason: err.Error(), After: uint32(busyDelay.Milliseconds())}, out)
+		return n.root.putOff(from, err.Error(), busyDelay, out)
 	}
 	if err != nil {
 		return send(from, &wire.Rejected{Reason: err.Error()}, out)

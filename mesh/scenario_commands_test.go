@@ -237,7 +237,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"placement": message(placement),
 	"attached":  message(attachedMessage),
 	"rejected": message(func(a arguments) wire.Message {
-		return &wire.Rejected{Reason: a.text("reason", "no"), After: a.index("after")}
+		return &wire.Rejected{Reason: a.text("reason", "no"), After: a.index("after"), HangUp: a.has("hang-up")}
 	}),
 	"join":   message(join),
 	"attach": message(attach),

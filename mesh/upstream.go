@@ -47,6 +47,7 @@ type upstream struct {
 	patience   step.Time       // extra time for parents that are late and not silent
 	repairs    int             // times in a row that the backup made up for the parent
 	hintedAt   step.Time       // when gossip was last believed
+	orphaned   int             // refusals in a row by parents that have no parent themselves
 	failures   int             // fetches from the parent that failed in a row
 	silence    silence
 	newsPeer   step.PeerID // a peer that was asked for news
@@ -59,6 +60,7 @@ const (
 	upIdle upState = iota
 	upDialing
 	upJoining
+	upWaiting // the coordinator has put the node off; the link to it may be up
 	upRedialing
 	upAttaching
 	upAttached
@@ -113,6 +115,11 @@ func (u *upstream) wake(now step.Time, out step.Outputs) step.Outputs {
 	switch u.state {
 	case upIdle:
 		return u.dialSeed(now, out)
+	case upWaiting:
+		if u.seedPeer != 0 {
+			return u.join(now, out)
+		}
+		return u.dialSeed(now, out)
 	case upAttached:
 		u.wakeAt = step.Never
 		return out
@@ -136,6 +143,15 @@ func (u *upstream) retreat(now step.Time, reason string, out step.Outputs) step.
 	u.raiseBackoff()
 	u.wakeAt = now + u.jitter.around(u.backoff)
 	return out
+}
+
+// wait waits as long as the coordinator has asked. The link stays: to dial again costs both ends more than a
+// link that is idle for a while.
+func (u *upstream) wait(now step.Time, after step.Time, reason string, out step.Outputs) step.Outputs {
+	u.state = upWaiting
+	u.backoff = 0
+	u.wakeAt = now + u.jitter.around(min(after, maxRejoin))
+	return append(out, step.Output{Op: step.OpAlone, Addr: u.seed(), Reason: reason})
 }
 
 func (u *upstream) raiseBackoff() {

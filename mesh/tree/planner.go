@@ -116,10 +116,14 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 	if parent == nil || slices.Contains(join.Avoid, parent.name) || !p.mayHaveChild(parent, agent) {
 		parent = p.findParent(agent, join.Avoid)
 	}
+	if parent == &p.root && parent.children >= parent.slots && p.putOff(now, agent) {
+		return wire.Placement{}, fmt.Errorf("%w: the relays with room have just joined themselves", ErrBusy)
+	}
 	if parent == &p.root && parent.children >= wire.MaxChildren {
 		return wire.Placement{}, fmt.Errorf("%w: no relay has room, and the root has %d children", ErrBusy, parent.children)
 	}
 	agent.since = now
+	agent.waitsSince = 0
 	agent.confirmed = false
 	p.unconfirmed.push(agent)
 	p.attach(now, agent, parent)
@@ -128,6 +132,32 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 		placement.Backups = append(placement.Backups, b.location())
 	}
 	return placement, nil
+}
+
+// putOff reports whether an agent should ask again, because relays have just joined and will have room when
+// their parents have reported them. An agent waits at most maxPutOff.
+func (p *Planner) putOff(now step.Time, agent *place) bool {
+	if agent.waitsSince == 0 {
+		agent.waitsSince = max(now, 1)
+	}
+	return now-agent.waitsSince < maxPutOff && p.relaysArrive(now)
+}
+
+// relaysArrive reports whether a relay has joined a moment ago, and was not reported yet. It looks at the last
+// few joins.
+func (p *Planner) relaysArrive(now step.Time) bool {
+	looks := 0
+	for e := p.unconfirmed.order.Back(); e != nil && looks < maxArrivals; e = e.Prev() {
+		c := e.Value.(*place)
+		if now-c.since >= arrivalTime {
+			return false
+		}
+		if c.eligible() && !c.confirmed && c.attached() {
+			return true
+		}
+		looks++
+	}
+	return false
 }
 
 // admit finds the place of a joining agent, or creates one.
@@ -337,6 +367,7 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	agent.parted(parent) // a parent has one child of a name
 	agent.confirmed = true
 	if agent.parent == parent && !agent.gone {
+		p.offer(agent)
 		return
 	}
 	p.detach(now, agent)

@@ -62,6 +62,7 @@ func TestPlacementsFormATreeWithinTheFanout(t *testing.T) {
 			if had, ok := index[name]; ok && had != placed.Index {
 				t.Fatalf("%s had index %d and was given %d", name, had, placed.Index)
 			}
+			confirm(p, 0, placed.Index)
 			index[name] = placed.Index
 			m.parent[name], m.present[name] = placed.Parent.Name, true
 			m.check(t, name, fanout, placed.Parent.Name)
@@ -141,9 +142,7 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 	const fanout, agents = 4, 4 + 16 + 64 + 1
 	p := NewPlanner(PlannerConfig{Fanout: fanout})
 	for i := range agents {
-		if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{Description: wire.Description{Relay: true}}); err != nil {
-			t.Fatal(err)
-		}
+		join(t, p, 0, fmt.Sprint(i))
 	}
 	byDepth := map[int]int{}
 	for _, a := range p.Agents() {
@@ -157,17 +156,19 @@ func TestTreeIsAsFlatAsTheFanoutAllows(t *testing.T) {
 func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "c", "d"} {
-		if _, err := p.Join(0, name, &wire.Join{Description: wire.Description{Addr: name, Relay: true}}); err != nil {
-			t.Fatal(err)
-		}
+		join(t, p, 0, name)
 	}
-	if placed, err := p.Join(0, "c", &wire.Join{Accuse: "a", Description: wire.Description{Addr: "c", Relay: true}}); err != nil || placed.Parent.Name != "b" {
+	placed, err := p.Join(0, "c", &wire.Join{Accuse: "a", Description: relay("c")})
+	if err != nil || placed.Parent.Name != "b" {
 		t.Fatalf("who accuses a was placed under %q (%v), want b", placed.Parent.Name, err)
 	}
+	confirm(p, 0, placed.Index)
 	// One agent can have one other under suspicion: the second accusation frees a.
-	if _, err := p.Join(0, "c", &wire.Join{Accuse: "b", Description: wire.Description{Addr: "c", Relay: true}}); err != nil {
+	placed, err = p.Join(0, "c", &wire.Join{Accuse: "b", Description: relay("c")})
+	if err != nil {
 		t.Fatal(err)
 	}
+	confirm(p, 0, placed.Index)
 	accused := map[string]string{}
 	for _, a := range p.Agents() {
 		if a.Accuser != "" {
@@ -179,9 +180,11 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 	}
 	for i := range 50 {
 		name := fmt.Sprintf("liar-%d", i)
-		if _, err := p.Join(0, name, &wire.Join{Accuse: fmt.Sprintf("liar-%d", i-1), Description: wire.Description{Addr: name, Relay: true}}); err != nil {
+		placed, err := p.Join(0, name, &wire.Join{Accuse: fmt.Sprintf("liar-%d", i-1), Description: relay(name)})
+		if err != nil {
 			t.Fatal(err)
 		}
+		confirm(p, 0, placed.Index)
 	}
 	if len(p.suspects) > minSuspects {
 		t.Errorf("%d of %d agents are under suspicion", len(p.suspects), len(p.places))
@@ -191,9 +194,7 @@ func TestAnAccusedRelayIsGivenNoMoreChildrenAndFewCanBeAccused(t *testing.T) {
 func TestALostParentIsNotGivenAgainWhileThereIsOtherRoom(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	for _, name := range []string{"a", "b", "child"} {
-		if _, err := p.Join(0, name, &wire.Join{Description: wire.Description{Addr: name, Relay: true}}); err != nil {
-			t.Fatal(err)
-		}
+		join(t, p, 0, name)
 	}
 	placed, err := p.Join(0, "child", &wire.Join{Avoid: []string{"a"}, Description: wire.Description{Addr: "child"}})
 	if err != nil || placed.Parent.Name != "b" {
@@ -330,9 +331,11 @@ func TestAPlaceIsKeptForAWhile(t *testing.T) {
 	join := &wire.Join{Description: wire.Description{Addr: "x", Relay: true}}
 	p := NewPlanner(PlannerConfig{Fanout: 1, Grace: 30 * time.Second})
 	for _, name := range []string{"a", "b", "c"} { // a chain
-		if _, err := p.Join(0, name, join); err != nil {
+		placed, err := p.Join(0, name, join)
+		if err != nil {
 			t.Fatal(err)
 		}
+		confirm(p, 0, placed.Index)
 	}
 	p.Leave(step.Time(time.Second), 0, 2, 1)
 	late, _ := p.Join(step.Time(2*time.Second), "late", join)
@@ -403,7 +406,7 @@ func TestOnlyStaysOfFewCountAsFlaps(t *testing.T) {
 	for range 5 {
 		for i := range agents {
 			again := &wire.Join{Index: p.byName[fmt.Sprint(i)] + 1, Description: relay("x")}
-			if _, err := p.Join(now, fmt.Sprint(i), again); err != nil {
+			if _, err := p.Join(now, fmt.Sprint(i), again); err != nil && !errors.Is(err, ErrBusy) {
 				t.Fatal(err)
 			}
 		}
@@ -476,9 +479,11 @@ func TestARestartedRelayHasNoChildren(t *testing.T) {
 	start := func(instance uint64) {
 		d := relay("a")
 		d.Instance = instance
-		if _, err := p.Join(0, "a", &wire.Join{Description: d}); err != nil {
+		placed, err := p.Join(0, "a", &wire.Join{Description: d})
+		if err != nil {
 			t.Fatal(err)
 		}
+		confirm(p, 0, placed.Index)
 	}
 	start(1)
 	join(t, p, 0, "child")
@@ -798,6 +803,44 @@ func BenchmarkPlanner50kJoins(b *testing.B) {
 			if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{Description: wire.Description{Relay: true}}); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// Many agents join at one time. They get places below relays that have a parent, and the root does not take
+// more children than it has places.
+func TestAgentsWaitForRelaysThatHaveJustJoined(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 2})
+	first, err := p.Join(0, "a", &wire.Join{Description: relay("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	join(t, p, 0, "b-leaf") // the root is full
+	p.places[p.byName["b-leaf"]].Relay = false
+	third := &wire.Join{Description: relay("c")}
+	if _, err := p.Join(0, "c", third); !errors.Is(err, ErrBusy) {
+		t.Errorf("an agent has a place below a relay that may have no parent: %v", err)
+	}
+	confirm(p, step.Time(time.Second), first.Index)
+	if placed, err := p.Join(step.Time(time.Second), "c", third); err != nil || placed.Parent.Name != "a" {
+		t.Errorf("placed under %q, %v", placed.Parent.Name, err)
+	}
+	// The relay that is awaited joins again and again, and never has a parent: nobody waits for ever.
+	p.places[first.Index].Relay = false
+	for now := step.Time(2 * time.Second); ; now += step.Time(time.Second) {
+		if now > step.Time(20*time.Second) {
+			t.Fatal("an agent waits for ever")
+		}
+		again := &wire.Join{Index: p.byName["c"] + 1, Description: relay("c")}
+		if _, err := p.Join(now, "c", again); err != nil {
+			t.Fatal(err)
+		}
+		placed, err := p.Join(now, "d", &wire.Join{Avoid: []string{"a"}, Description: relay("d")})
+		if err == nil {
+			if placed.Parent.Name != "" {
+				t.Errorf("placed under %q, want the root", placed.Parent.Name)
+			}
+			break
 		}
 	}
 }

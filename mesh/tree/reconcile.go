@@ -58,6 +58,7 @@ func (p *Planner) confirm(now step.Time, parent *place, index uint32) bool {
 		return false
 	case c.parent == parent && !c.gone:
 		c.confirmed = true
+		p.offer(c)
 		return true
 	case c.attached() && c.cloned(now): // its instances are children of several agents
 		return true

@@ -57,9 +57,11 @@ func (m *Placement) validate() error {
 // Rejected refuses a Join or an Attach.
 type Rejected struct {
 	Reason string `cbor:"1,keyasint"`
-	// After is the time in milliseconds to wait before the next Join; 0 leaves the time to
-	// the sender of the Join.
+	// After is the time in milliseconds to wait before the next Join, which comes over the same link; 0
+	// leaves the time to the sender of the Join, which hangs up.
 	After uint32 `cbor:"2,keyasint,omitempty"`
+	// HangUp asks the sender of the Join to hang up while it waits.
+	HangUp bool `cbor:"3,keyasint,omitempty"`
 }
 
 func (*Rejected) tag() byte { return 5 }

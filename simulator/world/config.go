@@ -20,7 +20,7 @@ type Costs struct {
 	Send time.Duration `json:"send_ns" yaml:"send"`
 	// Verify is the processor time to check one signature.
 	Verify time.Duration `json:"verify_ns" yaml:"verify"`
-	// Connect is the processor time of a handshake at the host that opens the connection.
+	// Connect is the processor time of a handshake at each of the two hosts.
 	Connect time.Duration `json:"connect_ns" yaml:"connect"`
 	// Apply is the time of a durable apply, processor and disk.
 	Apply time.Duration `json:"apply_ns" yaml:"apply"`

@@ -109,7 +109,7 @@ func (w *World) Count(from, to int32, size int64) {
 }
 
 // connect opens a connection from host i to the host at address. The handshake takes one
-// round trip, and processor time at host i. A dial to a host that is down or cut off fails
+// round trip, and processor time at both hosts. A dial to a host that is down or cut off fails
 // after the dial timeout.
 func (w *World) connect(i int32, address string, ready step.Time) {
 	to, ok := w.hostAt(address)
@@ -131,16 +131,60 @@ func (w *World) connect(i int32, address string, ready step.Time) {
 	w.hosts[i].traffic.Connections++
 	w.Count(i, to, handshakeSize/2)
 	w.Count(to, i, handshakeSize/2)
-	out := w.Propagation(i, to)
-	w.input(ready.Add(out), to, step.Input{
-		Kind: step.InAccepted,
-		Peer: there,
-		Link: step.Link{Identity: w.hosts[i].ident},
+	w.accept(dial{from: i, to: to, here: here, there: there, address: address}, ready, 0)
+}
+
+// dial is a handshake under way.
+type dial struct {
+	from, to    int32
+	here, there step.PeerID
+	address     string
+}
+
+const (
+	// acceptBacklog is the time for which the first packet of a handshake waits for the processor.
+	// A host that is busier drops the packet: the buffer of its socket is full.
+	acceptBacklog = 500 * time.Millisecond
+	// firstResend is the time after which the first packet is sent again, and twice the time after
+	// that (RFC 9002 §6.2).
+	firstResend = 200 * time.Millisecond
+)
+
+// accept carries out the rest of a handshake that began at a time before: attempt counts the packets that were
+// dropped.
+func (w *World) accept(d dial, began step.Time, attempt int) {
+	sent := began
+	for n := range attempt {
+		sent = sent.Add(firstResend << n)
+	}
+	arrives := sent.Add(w.Propagation(d.from, d.to))
+	w.At(arrives, func() {
+		switch {
+		case !w.links[d.here].alive || w.hosts[d.to].down:
+			return
+		case w.hosts[d.to].cpuFree <= w.now.Add(acceptBacklog):
+			w.accepted(d, w.Spend(d.to, w.now, w.cfg.Costs.Connect))
+		case w.now.Add(firstResend<<attempt) < began.Add(dialTimeout):
+			w.accept(d, began, attempt+1)
+		default:
+			w.links[d.here].alive = false
+			w.links[d.there].alive = false
+			w.input(began.Add(dialTimeout), d.from, step.Input{Kind: step.InConnectFailed, Link: step.Link{Addr: d.address}})
+		}
 	})
-	w.input(ready.Add(out+w.Propagation(to, i)), i, step.Input{
+}
+
+// accepted tells both hosts that their link is up.
+func (w *World) accepted(d dial, at step.Time) {
+	w.input(at, d.to, step.Input{
+		Kind: step.InAccepted,
+		Peer: d.there,
+		Link: step.Link{Identity: w.hosts[d.from].ident},
+	})
+	w.input(at.Add(w.Propagation(d.to, d.from)), d.from, step.Input{
 		Kind: step.InConnected,
-		Peer: here,
-		Link: step.Link{Identity: w.hosts[to].ident, Addr: address},
+		Peer: d.here,
+		Link: step.Link{Identity: w.hosts[d.to].ident, Addr: d.address},
 	})
 }
 
