@@ -176,8 +176,8 @@ func (c *collection) removeSome(
 	return removed, more, err
 }
 
-// update calls fn with a function that commits changes. A leader's update excludes all other writes of the
-// ledger. The store of a follower has no other writer of versions than the leader's feed.
+// update calls fn with a function that commits changes. A leader's update excludes all other writes
+// of the ledger. The store of a follower has no other writer of versions than the leader's feed.
 func (c *collection) update(fn func(commit func(ledger.Changes) error) error) error {
 	ctx := context.Background()
 	if c.leads {
@@ -252,10 +252,10 @@ func (n *needs) addRollout(s rollout.State) {
 	}
 }
 
-// collectable returns the versions that can go, the oldest first. history has all versions of a config,
-// newest first. Versions stay that are named, or were stored after before; and so do the keep newest, and
-// the keep that ran last and well in each region. Of a deleted config all go, but only together with the
-// newest.
+// collectable returns the versions that can go, the oldest first. history has all versions of a
+// config, newest first. Versions stay that are named, or were stored after before; and so do the
+// keep newest, and the keep that ran last and well in each region. Of a deleted config all go, but
+// only together with the newest.
 func collectable(history []versionstore.Version, n needs, keep int, before time.Time) []uint64 {
 	young := func(v versionstore.Version) bool { return !v.At.Before(before) }
 	if n.deleted {
@@ -280,8 +280,8 @@ func collectable(history []versionstore.Version, n needs, keep int, before time.
 	return old
 }
 
-// collectBodies deletes the bodies that no version names. A body is uploaded before its version is stored, so
-// a young one stays.
+// collectBodies deletes the bodies that no version names. A body is uploaded before its version is
+// stored, so a young one stays.
 func (c *collection) collectBodies(ctx context.Context) error {
 	before := time.Now().Add(-uploadAge)
 	used := func(d record.Digest) bool { return c.used[d] }

@@ -171,7 +171,8 @@ func (a *acks) forget(key record.PointerKey) {
 	}
 }
 
-// onAck merges the acknowledgements of a child's subtree, or of a node whose backup this node is. A root also reports them to its coordinator.
+// onAck merges the acknowledgements of a child's subtree, or of a node whose backup this node is. A
+// root also reports them to its coordinator.
 func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outputs) step.Outputs {
 	who := n.peers[from]
 	if n.children.find(from) == nil && !n.shadows.has(from) {

@@ -104,8 +104,9 @@ func (n *Node) adoptAgain(now step.Time) {
 	}
 }
 
-// onFamilies handles lists of children from below. A root corrects its planner by the lists, and asks
-// for descriptions of the agents whose place the planner does not know. Another node passes the lists on.
+// onFamilies handles lists of children from below. A root corrects its planner by the lists, and
+// asks for descriptions of the agents whose place the planner does not know. Another node passes
+// the lists on.
 func (n *Node) onFamilies(now step.Time, from step.PeerID, m *wire.Families, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
 	if c == nil || c.role != wire.RoleAgent {

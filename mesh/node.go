@@ -15,7 +15,8 @@ import (
 type Verifier interface {
 	VerifyPointer(raw []byte) (record.Pointer, error)
 	VerifyHead(raw []byte) (record.Head, error)
-	// VerifyVersion checks that manifest is signed for the version, and that body is the body of the version.
+	// VerifyVersion checks that manifest is signed for the version, and that body is the body of
+	// the version.
 	VerifyVersion(want record.VersionKey, manifest, body []byte) error
 }
 

@@ -10,9 +10,10 @@ import (
 	"banyan/record"
 )
 
-// rescues are a root's attempts to reach agents that news does not reach. A node whose parent and backup die
-// at one time does not notice for seconds, until its links time out. The root notices sooner: neither the
-// node nor its parent answers a pointer. So the root dials the node and offers itself as the backup:
+// rescues are a root's attempts to reach agents that news does not reach. A node whose parent and
+// backup die at one time does not notice for seconds, until its links time out. The root notices
+// sooner: neither the node nor its parent answers a pointer. So the root dials the node and offers
+// itself as the backup:
 //
 //	a pointer is announced ──► no answer within rescueDelay ──► dial ──► Notice
 //	                                the node takes the root for its backup ──► CatchUp, bodies, Ack
@@ -101,7 +102,8 @@ func (n *Node) tickRescues(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// learn sets the budget by the use of the last attempts: at most one agent in rescueShare is dialed at a time.
+// learn sets the budget by the use of the last attempts: at most one agent in rescueShare is dialed
+// at a time.
 func (r *rescues) learn(agents int) {
 	switch {
 	case r.dialed == 0:
@@ -125,8 +127,8 @@ func (r *rescues) nextWake() step.Time {
 	return at
 }
 
-// onRescueDialed offers the root as the backup of an agent that the root has dialed. ok is false if the root
-// did not dial the address for that.
+// onRescueDialed offers the root as the backup of an agent that the root has dialed. ok is false if
+// the root did not dial the address for that.
 func (n *Node) onRescueDialed(now step.Time, in step.Input, out step.Outputs) (_ step.Outputs, ok bool) {
 	if n.root == nil {
 		return out, false
@@ -147,7 +149,8 @@ func (n *Node) onRescueDialed(now step.Time, in step.Input, out step.Outputs) (_
 	return send(in.Peer, &progress, out), true
 }
 
-// dialFailed notes that an agent could not be dialed. It returns false if the root did not dial the address.
+// dialFailed notes that an agent could not be dialed. It returns false if the root did not dial the
+// address.
 func (r *rescues) dialFailed(addr string) bool {
 	_, dialing := r.dialing[addr]
 	delete(r.dialing, addr)
@@ -162,8 +165,8 @@ func (r *rescues) used(peer step.PeerID) {
 	}
 }
 
-// onRescue takes a coordinator that offers itself for the backup, if the coordinator knows more than the node,
-// and asks it for the missing pointers.
+// onRescue takes a coordinator that offers itself for the backup, if the coordinator knows more
+// than the node, and asks it for the missing pointers.
 func (n *Node) onRescue(from step.PeerID, m *wire.Notice, out step.Outputs) step.Outputs {
 	who := n.peers[from]
 	own := who.Role == wire.RoleCoordinator && who.Region == n.cfg.Self.Region

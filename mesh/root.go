@@ -188,8 +188,8 @@ func (n *Node) onCensus(from step.PeerID, m *wire.Census, out step.Outputs) step
 	})
 }
 
-// putOff asks an agent to join again later, over the link that it has. Past maxWaitingLinks, the agent is asked to
-// hang up and to dial again: a link that waits costs memory.
+// putOff asks an agent to join again later, over the link that it has. Past maxWaitingLinks, the
+// agent is asked to hang up and to dial again: a link that waits costs memory.
 func (r *root) putOff(from step.PeerID, reason string, after time.Duration, out step.Outputs) step.Outputs {
 	m := &wire.Rejected{Reason: reason, After: uint32(after.Milliseconds())}
 	if len(r.waiting) < maxWaitingLinks {

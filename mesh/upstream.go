@@ -145,8 +145,8 @@ func (u *upstream) retreat(now step.Time, reason string, out step.Outputs) step.
 	return out
 }
 
-// wait waits as long as the coordinator has asked. The link stays: to dial again costs both ends more than a
-// link that is idle for a while.
+// wait waits as long as the coordinator has asked. The link stays: to dial again costs both ends
+// more than a link that is idle for a while.
 func (u *upstream) wait(now step.Time, after step.Time, reason string, out step.Outputs) step.Outputs {
 	u.state = upWaiting
 	u.backoff = 0
@@ -249,8 +249,8 @@ func (u *upstream) heard(from step.PeerID) {
 	u.repairs = 0
 }
 
-// heardHead notes a head from a peer. The newest head is news even if another peer sent it first, but only
-// once: a parent that repeats a head is silent.
+// heardHead notes a head from a peer. The newest head is news even if another peer sent it first,
+// but only once: a parent that repeats a head is silent.
 func (u *upstream) heardHead(from step.PeerID, at, newest record.Position) {
 	if from == u.parent && at >= newest && at > u.parentHead {
 		u.parentHead = at
@@ -261,8 +261,8 @@ func (u *upstream) heardHead(from step.PeerID, at, newest record.Position) {
 // isParent reports whether a peer is the parent to which the node is attached.
 func (u *upstream) isParent(peer step.PeerID) bool { return u.attached() && peer == u.parent }
 
-// source returns the peer to fetch from, and to send acknowledgements to: the backup while the backup makes
-// up for the parent, which may be dead, else the parent.
+// source returns the peer to fetch from, and to send acknowledgements to: the backup while the
+// backup makes up for the parent, which may be dead, else the parent.
 func (u *upstream) source() step.PeerID {
 	if u.repairs > 0 && u.standby.peer != 0 {
 		return u.standby.peer

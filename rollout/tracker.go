@@ -21,8 +21,8 @@ const (
 )
 
 // Tracker collects what a leader hears of the fleet: for each config and region the
-// acknowledgements of the newest pointer, and for each coordinator its newest census. It is not safe for
-// concurrent use.
+// acknowledgements of the newest pointer, and for each coordinator its newest census. It is not
+// safe for concurrent use.
 type Tracker struct {
 	acks   map[record.PointerKey]*wire.AckEntry
 	moved  map[record.PointerKey][]record.Pointer // the newest pointer, and those that it replaced
@@ -86,7 +86,8 @@ func (t *Tracker) Moved(p record.Pointer) {
 
 // Acked adds acknowledgements of the pointer that Moved was last called with. Acknowledgements of
 // other pointers do not count: those pointers were replaced, or belong to a lost history of the
-// store. What they say of the versions of a pointer that was just replaced is kept for LateRan. An agent that runs a newer pointer of a lost history stops counting for the leader's pointer.
+// store. What they say of the versions of a pointer that was just replaced is kept for LateRan. An
+// agent that runs a newer pointer of a lost history stops counting for the leader's pointer.
 func (t *Tracker) Acked(entry *wire.AckEntry) {
 	key := entry.Key()
 	e := t.acks[key]

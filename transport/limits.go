@@ -26,8 +26,8 @@ const (
 	// It grows while they are read fast.
 	streamWindow = 256 << 10
 	// connectionWindow is the number of bytes of all streams of a link that a peer may send before
-	// they are read. All shards and throttled bodies fit, and the largest message besides: what waits to be
-	// read holds up nothing else.
+	// they are read. All shards and throttled bodies fit, and the largest message besides: what
+	// waits to be read holds up nothing else.
 	connectionWindow = MaxShardStreams*record.MaxShardBytes + maxThrottled*streamWindow + wire.MaxMessage
 	// maxReceiving is the number of shards of all peers that are in memory at once.
 	maxReceiving = 64

@@ -197,8 +197,8 @@ func (l *Link) messages(ctx context.Context, open func(), fn func(wire.Message))
 	}, fn)
 }
 
-// readMessages calls fn for each message in r, and skips messages that need not be known. It calls pace with the size of each message
-// before it reads the message; pace may wait.
+// readMessages calls fn for each message in r, and skips messages that need not be known. It calls
+// pace with the size of each message before it reads the message; pace may wait.
 func readMessages(r *bufio.Reader, pace func(size int) error, fn func(wire.Message)) error {
 	var header [4]byte
 	var body []byte

@@ -149,11 +149,11 @@ type RegionStatus struct {
 	// HeardAt is when a coordinator of the region was last heard of; zero if none was since the
 	// start of the coordinator that answers.
 	HeardAt time.Time `json:"heard_at,omitzero"`
-	// Applied is the number of agents in the tree that acknowledged the epoch, and whose file was not found
-	// changed since.
+	// Applied is the number of agents in the tree that acknowledged the epoch, and whose file was
+	// not found changed since.
 	Applied uint64 `json:"applied"`
-	// Drifted is the number of agents in the tree that acknowledged the epoch, and whose file was changed by
-	// somebody else since.
+	// Drifted is the number of agents in the tree that acknowledged the epoch, and whose file was
+	// changed by somebody else since.
 	Drifted uint64 `json:"drifted,omitempty"`
 	Failed  uint64 `json:"failed"`
 	Running uint64 `json:"running_candidate"`

@@ -207,10 +207,10 @@ type Changes struct {
 	Checks []versionstore.DocumentCheck
 }
 
-// Commit signs the pointers of the moves, and stores all changes, the activation logs of the
-// moved regions and the journal's entry in one transaction. It returns the stored pointers in
-// the order of the moves. A *FullError refuses a config too many. If the transaction is refused, nothing is stored; after an error of
-// the disk, the changes may be stored.
+// Commit signs the pointers of the moves, and stores all changes, the activation logs of the moved
+// regions and the journal's entry in one transaction. It returns the stored pointers in the order
+// of the moves. A *FullError refuses a config too many. If the transaction is refused, nothing is
+// stored; after an error of the disk, the changes may be stored.
 func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versionstore.PointerState, error) {
 	l := w.ledger
 	if l == nil {

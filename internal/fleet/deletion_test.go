@@ -14,8 +14,8 @@ import (
 	"banyan/internal/fleet/fleettest"
 )
 
-// deletionFleet starts a fleet of one region whose nodes remember a deletion for a time. The last agent keeps
-// the files of deleted configs.
+// deletionFleet starts a fleet of one region whose nodes remember a deletion for a time. The last
+// agent keeps the files of deleted configs.
 func deletionFleet(t *testing.T, memory time.Duration) *fleettest.Fleet {
 	return fleettest.Start(t, fleet.Config{
 		Agents:      4,
@@ -92,7 +92,8 @@ func TestTruthADeletedConfigIsGoneFromEveryHost(t *testing.T) {
 	}
 }
 
-// A host is away while a config is deleted, and comes back when all the others have forgotten the deletion.
+// A host is away while a config is deleted, and comes back when all the others have forgotten the
+// deletion.
 func TestTruthAHostThatMissedADeletionLearnsOfIt(t *testing.T) {
 	t.Run("of its term", func(t *testing.T) { missDeletion(t, false) })
 	t.Run("of an earlier term", func(t *testing.T) { missDeletion(t, true) })

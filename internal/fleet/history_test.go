@@ -245,8 +245,9 @@ func TestTruthANewTermReplacesTheHistoryOfTheHosts(t *testing.T) {
 	}
 }
 
-// The backup knows nothing of two configs, and all hosts are away while a person begins the next term. When
-// the hosts are back, status knows what they run of these configs, and they agree with the leader's heads.
+// The backup knows nothing of two configs, and all hosts are away while a person begins the next
+// term. When the hosts are back, status knows what they run of these configs, and they agree with
+// the leader's heads.
 func TestTruthALeaderTakesWhatOnlyHostsHaveAlsoFromHostsThatMissedTheTerm(t *testing.T) {
 	r := newRestored(t, "eu")
 	r.Spread("only/on/hosts", []byte("made after the backup"))

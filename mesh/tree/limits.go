@@ -59,8 +59,8 @@ const (
 	// confirmTime is the time within which the parent of an agent that joined must report the
 	// agent as its child.
 	confirmTime = step.Time(45 * time.Second)
-	// arrivalTime is the time in which a relay that joined is expected to be reported. If no relay has room
-	// until then, other agents are put off, but not longer than maxPutOff.
+	// arrivalTime is the time in which a relay that joined is expected to be reported. If no relay
+	// has room until then, other agents are put off, but not longer than maxPutOff.
 	arrivalTime = step.Time(2 * time.Second)
 	maxPutOff   = step.Time(5 * time.Second)
 	// maxArrivals is the number of joins that are looked at in a search for such a relay.

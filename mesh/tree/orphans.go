@@ -16,11 +16,12 @@ type Orphan struct {
 	Addr  string
 }
 
-// Orphans returns agents that have not answered the pointer of config at a position, although they subscribe
-// to the config, and whose parent has not answered either: the parent may be dead. Of a branch that is cut off,
-// Orphans returns the topmost agents, since news reaches the others through them, and it goes on below those
-// that tried reports. At most limit agents are returned, those with the most children first. waiting
-// is the number of agents without an answer; 0 also if the pointer was replaced.
+// Orphans returns agents that have not answered the pointer of config at a position, although they
+// subscribe to the config, and whose parent has not answered either: the parent may be dead. Of a
+// branch that is cut off, Orphans returns the topmost agents, since news reaches the others through
+// them, and it goes on below those that tried reports. At most limit agents are returned, those
+// with the most children first. waiting is the number of agents without an answer; 0 also if the
+// pointer was replaced.
 func (q *Quarantine) Orphans(
 	config string, at record.Position, tried map[uint32]bool, limit int,
 ) (orphans []Orphan, waiting int) {
@@ -47,8 +48,9 @@ func (q *Quarantine) Orphans(
 	return orphans, waiting
 }
 
-// cutOff reports whether the parent of c has not answered, and is the topmost agent of its branch that has
-// not, or was tried in vain. Agents that do not subscribe do not answer, and are passed over.
+// cutOff reports whether the parent of c has not answered, and is the topmost agent of its branch
+// that has not, or was tried in vain. Agents that do not subscribe do not answer, and are passed
+// over.
 func cutOff(c *place, config string, missing *roaring.Bitmap, tried map[uint32]bool) bool {
 	parent := subscriberAbove(c, config)
 	if parent == nil || !missing.Contains(parent.index) {

@@ -31,7 +31,8 @@ type place struct {
 	since     step.Time // when the agent joined last
 	changed   step.Time // when the agent was last reported to have come to its parent, or to have left
 	confirmed bool      // the parent has reported the agent as its child
-	// waitsSince is when the agent was put off first, because no relay had room yet; 0 if it does not wait.
+	// waitsSince is when the agent was put off first, because no relay had room yet; 0 if it does
+	// not wait.
 	waitsSince step.Time
 	gone       bool      // the agent left; its place is kept
 	listBy     step.Time // when the agent must have listed its children, if it has any

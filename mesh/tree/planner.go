@@ -134,8 +134,8 @@ func (p *Planner) Join(now step.Time, name string, join *wire.Join) (wire.Placem
 	return placement, nil
 }
 
-// putOff reports whether an agent should ask again, because relays have just joined and will have room when
-// their parents have reported them. An agent waits at most maxPutOff.
+// putOff reports whether an agent should ask again, because relays have just joined and will have
+// room when their parents have reported them. An agent waits at most maxPutOff.
 func (p *Planner) putOff(now step.Time, agent *place) bool {
 	if agent.waitsSince == 0 {
 		agent.waitsSince = max(now, 1)
@@ -143,8 +143,8 @@ func (p *Planner) putOff(now step.Time, agent *place) bool {
 	return now-agent.waitsSince < maxPutOff && p.relaysArrive(now)
 }
 
-// relaysArrive reports whether a relay has joined a moment ago, and was not reported yet. It looks at the last
-// few joins.
+// relaysArrive reports whether a relay has joined a moment ago, and was not reported yet. It looks
+// at the last few joins.
 func (p *Planner) relaysArrive(now step.Time) bool {
 	looks := 0
 	for e := p.unconfirmed.order.Back(); e != nil && looks < maxArrivals; e = e.Prev() {

@@ -807,8 +807,8 @@ func BenchmarkPlanner50kJoins(b *testing.B) {
 	}
 }
 
-// Many agents join at one time. They get places below relays that have a parent, and the root does not take
-// more children than it has places.
+// Many agents join at one time. They get places below relays that have a parent, and the root does
+// not take more children than it has places.
 func TestAgentsWaitForRelaysThatHaveJustJoined(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 2})
 	first, err := p.Join(0, "a", &wire.Join{Description: relay("a")})

@@ -31,10 +31,10 @@ const (
 	lookPause  = step.Time(10 * time.Millisecond)
 )
 
-// Quarantine lists the agents of a planner that keep failing a config, or do not
-// answer an epoch. Such an agent gets no more children, and later rollouts of that config leave
-// the agent out of their counts (see wire.Quarantined.Excuses). The agent's next success with that config
-// releases the agent. So does an operator.
+// Quarantine lists the agents of a planner that keep failing a config, or do not answer an epoch.
+// Such an agent gets no more children, and later rollouts of that config leave the agent out of
+// their counts (see wire.Quarantined.Excuses). The agent's next success with that config releases
+// the agent. So does an operator.
 type Quarantine struct {
 	planner *Planner
 	cases   map[caseKey]*quarantineCase
@@ -204,9 +204,9 @@ func (q *Quarantine) sorted() []caseKey {
 	return slices.SortedFunc(maps.Keys(q.cases), compareCases)
 }
 
-// Wake quarantines silent agents, releases gone agents, and ends the pardons of agents without a place.
-// It looks at about maxLooks agents for silence; the next Wake goes on. After a start, the answers to all
-// configs are due at one time.
+// Wake quarantines silent agents, releases gone agents, and ends the pardons of agents without a
+// place. It looks at about maxLooks agents for silence; the next Wake goes on. After a start, the
+// answers to all configs are due at one time.
 func (q *Quarantine) Wake(now step.Time) []Change {
 	var changes []Change
 	looks := 0

@@ -203,8 +203,8 @@ func (p *Planner) peek(h *roomHeap, agent *place, avoid []string) (found roomEnt
 	return found
 }
 
-// hasRoom reports whether a place is attached, and may have one more child. A relay that has joined gets
-// children when its parent has reported it: before that, it would refuse them.
+// hasRoom reports whether a place is attached, and may have one more child. A relay that has joined
+// gets children when its parent has reported it: before that, it would refuse them.
 func (p *Planner) hasRoom(c *place) bool {
 	reported := c.confirmed || c == &p.root
 	return reported && c.attached() && c.eligible() && c.children < c.slots

@@ -24,7 +24,8 @@ type AckEntry struct {
 	Pointer  record.Digest
 	// Applied holds the indices of the agents that applied the pointer.
 	Applied *roaring.Bitmap
-	// Latency summarizes the time from the pointer's signature to the durable apply, by each agent's clock.
+	// Latency summarizes the time from the pointer's signature to the durable apply, by each
+	// agent's clock.
 	Latency Latencies
 	// Running holds the indices of the agents in Applied running the pointer's candidate.
 	Running *roaring.Bitmap

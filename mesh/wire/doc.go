@@ -5,10 +5,10 @@
 //
 //	mesh.Node ── Message ──► AppendMessage ── bytes ──► QUIC ── bytes ──► DecodeMessage ── Message ──► mesh.Node
 //
-// Promises: a decoded message is within the limits of limits.go, shares no memory with
-// the bytes, and can be encoded again. A message of a later build that may be skipped gives
-// [ErrUnknown]. Any other input gives an error that wraps [ErrMalformed]. Signatures are not checked here: a message may carry signed bytes,
-// which package mesh verifies.
+// Promises: a decoded message is within the limits of limits.go, shares no memory with the bytes,
+// and can be encoded again. A message of a later build that may be skipped gives [ErrUnknown]. Any
+// other input gives an error that wraps [ErrMalformed]. Signatures are not checked here: a message
+// may carry signed bytes, which package mesh verifies.
 //
 // Bytes: docs/protocol.md.
 package wire

@@ -28,8 +28,8 @@ func New(seed uint64) *History {
 	return h.History
 }
 
-// earlier makes the history of a seed without the features that were added after the seeds in brokeTruth
-// were found.
+// earlier makes the history of a seed without the features that were added after the seeds in
+// brokeTruth were found.
 func earlier(seed uint64) *History {
 	r := rand.New(rand.NewPCG(seed, 0x686f7374696c65))
 	h := generator{&History{

@@ -44,8 +44,8 @@ var brokeTruth = []uint64{
 	4, 24, 64, 70, 608, 964, 1757, 2048, 2423, 2628, 3001, 3072, 3419, 4564, 6436, 6799, 7549, 7950, 9615,
 }
 
-// brokeRestless holds seeds in which a parent that repeated old pointers and heads counted as late, and not
-// as silent, while the backup withheld or forged what was new.
+// brokeRestless holds seeds in which a parent that repeated old pointers and heads counted as late,
+// and not as silent, while the backup withheld or forged what was new.
 var brokeRestless = []uint64{1837, 5409, 6812, 7292, 8422, 8757}
 
 func TestTruthAParentThatRepeatsOldNewsIsLeft(t *testing.T) {
@@ -65,8 +65,9 @@ func TestTruthStatusSaysWhatHostsRunInHostileHistories(t *testing.T) {
 	}
 }
 
-// Zones go dark for hours, hosts restart every minute of a day, relays chatter, the leader's clock jumps:
-// after a quiet hour every planner's picture is the tree, and whenever it is quiet the status is true.
+// Zones go dark for hours, hosts restart every minute of a day, relays chatter, the leader's clock
+// jumps: after a quiet hour every planner's picture is the tree, and whenever it is quiet the
+// status is true.
 func TestTruthThePictureIsTheTreeAfterDays(t *testing.T) {
 	kinds := map[world.FaultKind]bool{}
 	for seed := range uint64(*hostileDays) {

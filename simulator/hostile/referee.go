@@ -337,8 +337,9 @@ func (r *referee) attached(region string) *roaring.Bitmap {
 	return indices
 }
 
-// judgeAcks checks that every subscribing agent has acknowledged the newest epoch of a pointer. As in a
-// status, only attached agents count: an agent may have acknowledged the pointer under an earlier index.
+// judgeAcks checks that every subscribing agent has acknowledged the newest epoch of a pointer. As
+// in a status, only attached agents count: an agent may have acknowledged the pointer under an
+// earlier index.
 func (r *referee) judgeAcks(a *wire.Announcement) {
 	p := &a.Pointer
 	got := 0

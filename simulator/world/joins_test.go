@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// All agents of a region start in one instant. Each handshake with the root costs the root the processor time of
-// a handshake, and what exceeds that is small: agents that are put off do not dial again, and the root has
-// no more children than places.
+// All agents of a region start in one instant. Each handshake with the root costs the root the
+// processor time of a handshake, and what exceeds that is small: agents that are put off do not
+// dial again, and the root has no more children than places.
 func TestAMassRestartCostsLittleMoreThanItsHandshakes(t *testing.T) {
 	matrix, err := OpenMatrix("ibm-2024", "")
 	if err != nil {

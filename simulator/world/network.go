@@ -150,8 +150,8 @@ const (
 	firstResend = 200 * time.Millisecond
 )
 
-// accept carries out the rest of a handshake that began at a time before: attempt counts the packets that were
-// dropped.
+// accept carries out the rest of a handshake that began at a time before: attempt counts the
+// packets that were dropped.
 func (w *World) accept(d dial, began step.Time, attempt int) {
 	sent := began
 	for n := range attempt {

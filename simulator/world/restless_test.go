@@ -21,8 +21,8 @@ func TestHostsRestartAgainAndAgain(t *testing.T) {
 	}
 }
 
-// A relay that withholds all news and sends old news all the time does not keep its children from what is
-// new, for as long as it goes on.
+// A relay that withholds all news and sends old news all the time does not keep its children from
+// what is new, for as long as it goes on.
 func TestTruthARelayThatChattersHoldsNobodyBack(t *testing.T) {
 	w := newWorld(t, Config{Seed: 1, Agents: []int{6}, Fanout: 1, Heads: time.Second})
 	settle(t, w)
