@@ -48,6 +48,7 @@ func earlier(seed uint64) *History {
 	}
 	h.addBodies(rand.New(rand.NewPCG(seed, 0x626f6479)))
 	h.addRelayOnly(rand.New(rand.NewPCG(seed, 0x73756273)))
+	h.addDeletions(rand.New(rand.NewPCG(seed, 0x64656c65)))
 	h.addHistories(rand.New(rand.NewPCG(seed, 0x7465726d)))
 	h.addDamage(rand.New(rand.NewPCG(seed, 0x64616d67)))
 	h.addDarkness(rand.New(rand.NewPCG(seed, 0x6461726b)))
@@ -107,6 +108,16 @@ func (h generator) addBodies(r *rand.Rand) {
 	}
 	for r.IntN(3) == 0 {
 		h.Faults = append(h.Faults, h.agentFault(world.FaultPoison, r))
+	}
+}
+
+// addDeletions turns some of the updates of a quarter of the fleets into deletions.
+func (h generator) addDeletions(r *rand.Rand) {
+	if r.IntN(4) != 0 {
+		return
+	}
+	for i := range h.Updates {
+		h.Updates[i].Delete = r.IntN(4) == 0
 	}
 }
 

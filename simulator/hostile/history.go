@@ -37,6 +37,8 @@ type Update struct {
 	Config string
 	// Back moves the config to an older version.
 	Back bool
+	// Delete deletes the config.
+	Delete bool
 	// Percent is the share of a candidate's wave; 0 means every host at once.
 	Percent uint8
 	// Body is the size of the version in bytes.
@@ -181,6 +183,9 @@ func (u Update) move(w *world.World, leader int32) {
 	last := w.LastVersion(leader, u.Config)
 	c := world.Change{Config: u.Config, Version: last + 1, Leader: leader}
 	switch {
+	case u.Delete && last > 0:
+		c.Version = 0
+		c.Deleted = true
 	case u.Back && last > 1:
 		c.Version = last - 1
 	case u.Percent > 0 && last > 0:

@@ -57,6 +57,8 @@ func (h *History) Describe() (lines []string) {
 // String returns the update in words.
 func (u Update) String() string {
 	switch {
+	case u.Delete:
+		return u.Config + ": deletion"
 	case u.Back:
 		return u.Config + ": rollback"
 	case u.Percent > 0:

@@ -14,6 +14,8 @@ type Change struct {
 	// Candidate is the version that the hosts in the wave run; 0 for none.
 	Candidate uint64
 	Wave      record.Wave
+	// Deleted deletes the config; Version and Candidate are 0 then.
+	Deleted bool
 	// Regions are the regions whose pointers move; default all.
 	Regions []string
 	// Leader is the coordinator whose store the change is written to: usually 0. Another

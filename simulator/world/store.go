@@ -109,6 +109,9 @@ func (s *store) next(c Change, region string, micros int64) record.Pointer {
 		Phase:      record.PhaseActive,
 		TimeMicros: micros,
 	}
+	if c.Deleted {
+		p.Phase = record.PhaseDeleted
+	}
 	p.Epoch = s.epochs[p.Key()] + 1
 	return p
 }
