@@ -56,7 +56,7 @@ func (r *requests) deleteConfig(ctx context.Context, config string, in api.Delet
 		if len(moved) == 0 {
 			return nil
 		}
-		hint := "two persons end the rule: banyan policy two-persons off " + config
+		hint := "'banyan policy two-persons' lists the rules; two persons can end one"
 		changes.Checks, err = r.permitAlone(ctx, config, moved, hint)
 		if err != nil {
 			return err

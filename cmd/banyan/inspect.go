@@ -235,13 +235,13 @@ func runningVersion(ctx context.Context, client *api.Client, config, region stri
 	}
 	switch {
 	case running == 0:
-		where := "in no region"
+		message := config + " runs in no region"
 		if region != "" {
-			where = "not in region " + region
+			message = config + " does not run in region " + region
 		}
 		return 0, &api.Error{
 			Code:    api.CodeNotFound,
-			Message: fmt.Sprintf("%s runs %s", config, where),
+			Message: message,
 			Hint:    "--last stands for the version stored last",
 		}
 	case !same:

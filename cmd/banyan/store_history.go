@@ -77,15 +77,30 @@ can't be recovered. If something can't be recovered, the leader goes on not to w
 	return cmd
 }
 
+// printRecoveredPointer prints a line of the table: recovered says whether the pointer was.
+func printRecoveredPointer(w io.Writer, p api.RecoveredPointer, recovered string) {
+	version, candidate := "-", "-"
+	switch {
+	case p.Version > 0:
+		version = fmt.Sprint(p.Version)
+	case p.Candidate == 0:
+		version = "deleted"
+	}
+	if p.Candidate > 0 {
+		candidate = fmt.Sprint(p.Candidate)
+	}
+	fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", p.Config, p.Region, p.Term, p.Epoch, version, candidate, recovered)
+}
+
 func printRecovered(w io.Writer, out api.Recovered) {
 	if len(out.Recovered)+len(out.Failed) > 0 {
 		fmt.Fprintln(w, "CONFIG\tREGION\tTERM\tEPOCH\tVERSION\tCANDIDATE\tRECOVERED")
 	}
 	for _, p := range out.Recovered {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\tyes\n", p.Config, p.Region, p.Term, p.Epoch, p.Version, p.Candidate)
+		printRecoveredPointer(w, p, "yes")
 	}
 	for _, p := range out.Failed {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\tno: %s\n", p.Config, p.Region, p.Term, p.Epoch, p.Version, p.Candidate, p.Why)
+		printRecoveredPointer(w, p, "no: "+p.Why)
 	}
 	if out.Silent > 0 {
 		fmt.Fprintf(w, "%s did not send all pointers in time\n", quantity.Of(out.Silent, "connected host"))

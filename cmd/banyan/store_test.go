@@ -3,8 +3,10 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"banyan/coordinator/api"
 	"banyan/internal/embeddb"
 	"banyan/versionstore"
 	"banyan/versionstore/storetest"
@@ -53,5 +55,24 @@ func TestTruthALossMustBeAccepted(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The table of a recovery calls a deletion so, and no version 0.
+func TestTruthARecoveryCallsADeletionSo(t *testing.T) {
+	var b strings.Builder
+	printRecovered(&b, api.Recovered{Recovered: []api.RecoveredPointer{
+		{Config: "gone", Region: "eu", Term: 1, Epoch: 3},
+		{Config: "first", Region: "eu", Term: 1, Epoch: 1, Candidate: 1},
+		{Config: "live", Region: "eu", Term: 1, Epoch: 2, Version: 4},
+	}})
+	for _, want := range []string{
+		"gone\teu\t1\t3\tdeleted\t-\tyes",
+		"first\teu\t1\t1\t-\t1\tyes",
+		"live\teu\t1\t2\t4\t-\tyes",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no line %q in\n%s", want, b.String())
+		}
 	}
 }

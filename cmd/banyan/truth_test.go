@@ -114,6 +114,7 @@ func TestTruthGetAndDiffSpeakOfTheRunningVersion(t *testing.T) {
 	}
 	c.expect(0, nil, "publish", "a", file(t, "a.json", `{"n": 1}`), "--no-activate")
 	c.expect(1, []string{"a runs in no region", "--last"}, "get", "a")
+	c.expect(1, []string{"a does not run in region us", "--last"}, "get", "a", "--region", "us")
 	is(`{"n": 1}`, "get", "a", "--last")
 	c.expect(0, nil, "publish", "a", file(t, "b.json", `{"n": 2}`))
 	c.expect(0, []string{"identical"}, "diff", "a")
