@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -139,4 +140,28 @@ func missDeletion(t *testing.T, nextTerm bool) {
 	if s, err := f.Client.ConfigStatus(t.Context(), "a"); err != nil || s.Refusal.Stopped != "" {
 		t.Errorf("the leader has stopped: %q, %v", s.Refusal.Stopped, err)
 	}
+}
+
+// A follower has the deletion of a config, and no version of it: its disk is new, or its versions were collected.
+func TestTruthAFollowerWithoutVersionsOfADeletedConfigStarts(t *testing.T) {
+	r := newRestored(t, "eu", "us")
+	r.Spread("gone", []byte("one"))
+	if _, err := r.Client.Delete(t.Context(), "gone", api.Delete{}); err != nil {
+		t.Fatal(err)
+	}
+	err := r.RestartCoordinatorAfter(1, func() {
+		if err := os.RemoveAll(filepath.Join(r.Config.Dir, "coordinator-us")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.WaitAttached()
+	r.publish("two")
+	if err := r.RestartCoordinator(1); err != nil {
+		t.Fatalf("the follower does not start again: %v", err)
+	}
+	r.WaitAttached()
+	r.publish("three")
 }
