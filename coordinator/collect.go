@@ -203,7 +203,7 @@ type needs struct {
 	named map[uint64]bool // by a pointer, or by a rollout in progress
 	// ran are the versions that ran well, by region, the one that ran last first.
 	ran [][]uint64
-	// deleted is true if the config is deleted in every region where it ran.
+	// deleted is true if the config was deleted long ago in every region where it ran.
 	deleted bool
 }
 
@@ -219,7 +219,7 @@ func (c *collection) needsOf(ctx context.Context, config string) (needs, error) 
 		n.named[p.Baseline.Version] = true
 		n.named[p.Candidate.Version] = true
 		switch {
-		case p.Deleted():
+		case p.Deleted() && time.UnixMicro(p.TimeMicros).Before(c.before):
 			gone++
 		case p.Epoch > 0:
 			live++
@@ -254,8 +254,8 @@ func (n *needs) addRollout(s rollout.State) {
 
 // collectable returns the versions that can go, the oldest first. history has all versions of a
 // config, newest first. Versions stay that are named, or were stored after before; and so do the
-// keep newest, and the keep that ran last and well in each region. Of a deleted config all go, but
-// only together with the newest.
+// keep newest, and the keep that ran last and well in each region. Of a config that was deleted long
+// ago all go, but only together with the newest.
 func collectable(history []versionstore.Version, n needs, keep int, before time.Time) []uint64 {
 	young := func(v versionstore.Version) bool { return !v.At.Before(before) }
 	if n.deleted {

@@ -139,6 +139,31 @@ func TestACollectionRemovesWhatNothingNames(t *testing.T) {
 	}
 }
 
+// A deletion can be taken back for as long as an old version stays: the age of a version that ran
+// for a year says nothing of the deletion of today.
+func TestTruthACollectionKeepsWhatWasDeletedJustNow(t *testing.T) {
+	f := newFixture(t, nil)
+	f.publish("a", "1")
+	f.activate("a", 1)
+	stored := time.Now()
+	if _, err := f.alice.Delete(f.ctx, "a", api.Delete{}); err != nil {
+		t.Fatal(err)
+	}
+	run := &collection{
+		collector: &collector{ledger: f.ledger, policy: f.Policy()},
+		before:    stored,
+	}
+	n, err := run.needsOf(f.ctx, "a")
+	if err != nil || n.deleted {
+		t.Errorf("needs %+v of a config that was deleted just now, %v", n, err)
+	}
+	run.before = time.Now()
+	n, err = run.needsOf(f.ctx, "a")
+	if err != nil || !n.deleted {
+		t.Errorf("needs %+v of a config that was deleted before, %v", n, err)
+	}
+}
+
 // ageBodies makes all stored bodies older.
 func (f *fixture) ageBodies(age time.Duration) {
 	f.t.Helper()
