@@ -69,7 +69,7 @@ func (u *upstream) backupUp(peer step.PeerID, out step.Outputs) step.Outputs {
 }
 
 // backupDown forgets the link to the backup. The next candidate is dialed after a while. A pending
-// check of the parent\'s lag is dropped.
+// check of the parent's lag is dropped.
 func (u *upstream) backupDown(now step.Time) {
 	s := &u.standby
 	s.peer = 0

@@ -26,7 +26,7 @@ type place struct {
 	branch *place    // the child of the root above the place, or the place itself; nil if not attached
 	hops   int       // number of hops from the root, if attached
 	size   int       // of a child of the root: number of attached agents in its branch
-	lostAt step.Time // when the place was last detached from the root, if not attached
+	lostAt step.Time // when the place was last detached from the root, or made, if not attached
 
 	since     step.Time // when the agent joined last
 	changed   step.Time // when the agent was last reported to have come to its parent, or to have left

@@ -185,9 +185,10 @@ func (p *Planner) admit(now step.Time, name string, join *wire.Join) (*place, er
 	if err != nil {
 		return nil, err
 	}
-	agent := &place{index: index, name: name, since: now}
+	agent := &place{index: index, name: name, since: now, lostAt: now}
 	p.places[agent.index] = agent
 	p.byName[name] = agent.index
+	p.lapsing.push(agent) // an agent that is put off may not come back
 	p.describe(agent, join.Description)
 	return agent, nil
 }

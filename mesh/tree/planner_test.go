@@ -691,6 +691,23 @@ func TestTheRootTakesNoMoreThanItHolds(t *testing.T) {
 	}
 }
 
+// A host asks for a place while there is none, and never again.
+func TestTruthAnAgentThatWasPutOffAndGaveUpIsForgotten(t *testing.T) {
+	p := NewPlanner(PlannerConfig{Fanout: 16})
+	for i := range wire.MaxChildren {
+		if _, err := p.Join(0, fmt.Sprint(i), &wire.Join{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Join(0, "given up", &wire.Join{}); !errors.Is(err, ErrBusy) {
+		t.Fatalf("one more than the root takes: %v", err)
+	}
+	p.ReconcileRoot(2*forgetAfter, nil)
+	if _, known := p.byName["given up"]; known {
+		t.Error("an agent that never had a parent has a place for ever")
+	}
+}
+
 func TestAdoptionTellsThePlannerWhereAgentsWent(t *testing.T) {
 	p := NewPlanner(PlannerConfig{Fanout: 4, FirstIndex: 100, Indices: 1000})
 	// Agents of an earlier incarnation are told of from the root on.
