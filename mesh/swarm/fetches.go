@@ -51,9 +51,11 @@ type fetchKey struct {
 // when a request is sent.
 type fetches struct {
 	byBody map[fetchKey]*fetch
-	begun  uint64   // number of fetches that were ever begun
-	flying int      // number of fetches with a slot
-	queue  []*fetch // fetches that wait for a slot, and fetches that wait no more: queued is false
+	begun  uint64 // number of fetches that were ever begun
+	flying int    // number of fetches with a slot
+	// queue has the fetches that wait for a slot, in order, and entries that next passes over: of
+	// fetches that wait no more.
+	queue  []*fetch
 	alarms alarms
 }
 
@@ -106,16 +108,26 @@ func (a *fetches) take(f *fetch) bool {
 	case f.slot:
 		return true
 	case a.flying >= maxFlying:
-		if !f.queued {
-			f.queued = true
-			a.queue = append(a.queue, f)
-		}
+		a.enqueue(f)
 		return false
 	}
 	f.queued = false
 	f.slot = true
 	a.flying++
 	return true
+}
+
+// enqueue puts a fetch at the end of the queue, unless the fetch waits already. The queue is at most
+// about twice as long as there are fetches.
+func (a *fetches) enqueue(f *fetch) {
+	if f.queued {
+		return
+	}
+	if len(a.queue) > 2*len(a.byBody)+maxFlying {
+		a.queue = slices.DeleteFunc(a.queue, func(w *fetch) bool { return !w.queued })
+	}
+	f.queued = true
+	a.queue = append(a.queue, f)
 }
 
 // release frees the slot of f. It does nothing if f is nil or has no slot.
