@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -65,7 +66,7 @@ func (r *rescues) expect(now step.Time, config string, at record.Position) {
 
 func (r *rescues) schedule(c rescueCheck) {
 	r.checks = append(r.checks, c)
-	slices.SortStableFunc(r.checks, func(x, y rescueCheck) int { return int(x.at - y.at) })
+	slices.SortStableFunc(r.checks, func(x, y rescueCheck) int { return cmp.Compare(x.at, y.at) })
 	r.wakeAt = min(r.wakeAt, c.at)
 }
 
@@ -95,6 +96,7 @@ func (n *Node) tickRescues(now step.Time, out step.Outputs) step.Outputs {
 	for _, peer := range slices.Sorted(maps.Keys(r.links)) {
 		if r.links[peer] <= now {
 			delete(r.links, peer)
+			n.shadows.forget(peer)
 			out = n.peers.drop(peer, "not cut off", out)
 		}
 	}
@@ -139,8 +141,11 @@ func (n *Node) onRescueDialed(now step.Time, in step.Input, out step.Outputs) (_
 		return out, false
 	}
 	delete(r.dialing, in.Link.Addr)
-	if in.Link.Identity.Name != orphan.Name || len(n.shadows.peers) >= maxShadows {
+	switch {
+	case in.Link.Identity.Name != orphan.Name:
 		return n.peers.drop(in.Peer, "not the agent that was dialed", out), true
+	case len(n.shadows.peers) >= maxShadows:
+		return n.peers.drop(in.Peer, "backup of too many", out), true
 	}
 	n.shadows.peers = append(n.shadows.peers, in.Peer)
 	r.links[in.Peer] = now + rescuePatience
