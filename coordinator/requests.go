@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"banyan/coordinator/api"
@@ -292,8 +293,8 @@ func (r *requests) regionsFor(ctx context.Context, plan rollout.Plan, asked []st
 	if uncovered := r.uncovered(ctx, regions); len(uncovered) > 0 {
 		return nil, &api.Error{
 			Code: api.CodeRejected,
-			Message: fmt.Sprintf("no coordinator of %v is connected: nothing would be known of the agents there",
-				uncovered),
+			Message: fmt.Sprintf("no coordinator of %s is connected: nothing would be known of the agents there",
+				strings.Join(uncovered, ", ")),
 			Hint: "name the other regions with --region, or move all with --immediate; " +
 				"a region that comes back takes up what its pointer says",
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -43,11 +42,11 @@ func isZero(v pflag.Value) bool {
 	return !strings.ContainsAny(v.String(), "123456789")
 }
 
-// leastBytes refuses fewer than least bytes as the value of a flag, and says why.
+// leastBytes refuses fewer than least bytes as the value of a flag of sizeVar, and says why.
 func leastBytes(f *pflag.FlagSet, name string, least int64, why string) {
 	limit(f, name, func(given string, v pflag.Value) error {
-		n, err := strconv.ParseInt(v.String(), 10, 64)
-		if err == nil && n < least {
+		size := v.(*textValue).TextUnmarshaler.(*quantity.Size)
+		if int64(*size) < least {
 			return fmt.Errorf("%s is %w; %s needs at least %d", given, errTooSmall, why, least)
 		}
 		return nil

@@ -100,7 +100,7 @@ func (a *app) delete(ctx context.Context, config string, in api.Delete, wait tim
 	}
 	deleted, err := client.Delete(ctx, config, in)
 	if err != nil {
-		return err
+		return nothingChanged(err, config)
 	}
 	nothing := map[string]uint64{} // no region runs a version
 	for _, r := range deleted.Regions {

@@ -64,7 +64,7 @@ func (a *app) rollback(ctx context.Context, config string, in api.Rollback, wait
 	}
 	back, err := client.Rollback(ctx, config, in)
 	if err != nil {
-		return err
+		return nothingChanged(err, config)
 	}
 	// A region that did not move is where a rollback brought it before. Its hosts may not be there.
 	versions := map[string]uint64{}

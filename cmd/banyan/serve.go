@@ -71,8 +71,8 @@ once for each region). The other coordinators follow the leader (--leader and
 		"largest body in `BYTES` that is pushed behind its announcement; 0 or less for none")
 	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval,
 		"`TIME` between signed heads, which prove that hosts are up to date")
-	sizeVar(f, &cfg.MaxBody, "max-body", "largest body that may be published; 0 for the limit of 1GiB")
-	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
+	sizeVar(f, &cfg.MaxBody, "max-body", "0", "largest body that may be published; 0 for the limit of 1GiB")
+	sizeVar(f, &cfg.DiskReserve, "disk-reserve", "32MiB", "room that must stay free on disk")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
 	positive(f, "fanout", "head-interval")
 	leastBytes(f, "disk-reserve", coordinator.MinDiskReserve(), "the store")
@@ -112,13 +112,13 @@ func (a *app) runCoordinator(ctx context.Context, cfg coordinator.Config, keyFil
 
 // rateFlags adds the flags that limit the rates of bodies.
 func rateFlags(f *pflag.FlagSet, up, down *int64) {
-	sizeVar(f, up, "max-upload", "limit for sending bodies, per second, e.g. 8MiB; 0 for no limit")
-	sizeVar(f, down, "max-download", "limit for receiving bodies, per second, e.g. 8MiB; 0 for no limit")
+	sizeVar(f, up, "max-upload", "0", "limit for sending bodies, per second, e.g. 8MiB; 0 for no limit")
+	sizeVar(f, down, "max-download", "0", "limit for receiving bodies, per second, e.g. 8MiB; 0 for no limit")
 }
 
-// sizeVar adds a flag for a size in bytes, such as 512KiB. The default is 0.
-func sizeVar(f *pflag.FlagSet, v *int64, name, usage string) {
-	textVar(f, (*quantity.Size)(v), name, "0", usage)
+// sizeVar adds a flag for a size in bytes, such as 512KiB.
+func sizeVar(f *pflag.FlagSet, v *int64, name, otherwise, usage string) {
+	textVar(f, (*quantity.Size)(v), name, otherwise, usage)
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -158,7 +158,7 @@ func newAgent(a *app) *cobra.Command {
 	f.StringSliceVar(&scopes, "subscribe", nil,
 		"apply the configs under `PREFIX`; may be repeated, 256 bytes in all (default every config)")
 	f.BoolVar(&relayOnly, "relay-only", false, "apply no config; only relay announcements and bodies")
-	sizeVar(f, &cfg.CacheLimit, "cache-limit",
+	sizeVar(f, &cfg.CacheLimit, "cache-limit", "0",
 		"largest size of the shards kept for other hosts, of configs that this host does not subscribe to; 0 for 1GiB")
 	f.BoolVar(&cfg.Leaf, "leaf", false, "never have children")
 	f.IntVar(&cfg.MaxChildren, "max-children", 0,
@@ -166,8 +166,8 @@ func newAgent(a *app) *cobra.Command {
 	f.StringToStringVar(&cfg.Labels, "label", nil, "label `KEY=VALUE` that waves can match; may be repeated")
 	f.Lookup("label").DefValue = "" // not "[]"
 	f.IntVar(&cfg.Keep, "keep", 3, "`N` versions of each config that stay on disk")
-	f.Int64Var(&cfg.DiskReserve, "disk-reserve", 32<<20, "`BYTES` that must stay free on disk")
-	sizeVar(f, &cfg.DiskQuota, "disk-quota",
+	sizeVar(f, &cfg.DiskReserve, "disk-reserve", "32MiB", "room that must stay free on disk")
+	sizeVar(f, &cfg.DiskQuota, "disk-quota", "0",
 		"largest size of all versions on disk; past it the oldest are deleted, but no version that runs or is to run; 0 for no quota")
 	rateFlags(f, &cfg.MaxUpload, &cfg.MaxDownload)
 	f.StringVar(&hooks, "hooks", "",

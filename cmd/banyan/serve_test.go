@@ -63,7 +63,7 @@ func TestTruthAFlagTakesWhatItSays(t *testing.T) {
 		"shards a":          {"version 0", "wait 0s"},
 		"store recover":     {"wait 0s"},
 		"coordinator":       {"fanout 0", "fanout -1", "max-depth -1", "cell -1", "head-interval 0s", "head-interval -1s", "disk-reserve 0", "disk-reserve 20971519"},
-		"agent":             {"keep 0", "keep -1", "max-children -1", "disk-reserve -1", "disk-reserve 2621439"},
+		"agent":             {"keep 0", "keep -1", "max-children -1", "disk-reserve 0", "disk-reserve 2621439"},
 	}
 	for command, flags := range small {
 		for _, flag := range flags {

@@ -439,6 +439,8 @@ func TestTruthAPublicationToAStoppedCoordinatorSaysThatNothingWasStored(t *testi
 	c.StopCoordinator(0)
 	c.Until("the coordinator stops", func() bool { return c.run("status").code == exitUnreachable })
 	c.expect(exitUnreachable, []string{"nothing was stored"}, "publish", "a", body)
+	c.expect(exitUnreachable, []string{"nothing was changed"}, "rollback", "a")
+	c.expect(exitUnreachable, []string{"nothing was changed"}, "delete", "a", "--yes")
 	if err := c.RestartCoordinator(0); err != nil {
 		t.Fatal(err)
 	}

@@ -414,8 +414,23 @@ var ErrUnreachable = errors.New("coordinator unreachable")
 // not answer. It wraps ErrUnreachable.
 var ErrLeaderUnreachable = fmt.Errorf("%w: no answer from leader", ErrUnreachable)
 
-// ErrUnsure is wrapped by the error of a publication that may have stored the version.
-var ErrUnsure = errors.New("it is not known whether the version is stored")
+// ErrUnsure is wrapped by the error of a publication, a rollback or a deletion that may have been carried
+// out.
+var ErrUnsure = errors.New("it is not known whether the change was made")
+
+// unsureError is an ErrUnsure that says what is not known.
+type unsureError string
+
+func (e unsureError) Error() string        { return string(e) }
+func (e unsureError) Is(target error) bool { return target == ErrUnsure }
+
+// orUnsure returns err, with what in front of it if the request may have been carried out.
+func orUnsure(err error, what unsureError) error {
+	if unsure(err) {
+		return fmt.Errorf("%w: %w", what, err)
+	}
+	return err
+}
 
 // unsure reports whether a request that ended with err may have been carried out although it seems to
 // have failed. It was not if the coordinator says so, or if the request was never sent, because the

@@ -483,12 +483,14 @@ func (c *Client) AskRollout(ctx context.Context, config, what string, in Rollout
 // Rollback takes a config back. If a rollout is in progress and no version and no regions are
 // named, Rollback aborts the rollout. Said again, Rollback changes nothing.
 func (c *Client) Rollback(ctx context.Context, config string, in Rollback) (out RolledBack, err error) {
-	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
+	err = c.putJSON(ctx, http.MethodPost, configPath(config, "/rollback"), in, &out)
+	return out, orUnsure(err, "it is not known whether anything was rolled back")
 }
 
 // Delete deletes a config.
 func (c *Client) Delete(ctx context.Context, config string, in Delete) (out Deleted, err error) {
-	return out, c.putJSON(ctx, http.MethodPost, configPath(config, "/deletion"), in, &out)
+	err = c.putJSON(ctx, http.MethodPost, configPath(config, "/deletion"), in, &out)
+	return out, orUnsure(err, "it is not known whether the config was deleted")
 }
 
 // Plans returns the stored plans and the defaults.

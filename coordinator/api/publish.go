@@ -106,10 +106,7 @@ func (c *Client) publish(
 		return Published{}, fmt.Errorf("upload body: %w", err)
 	}
 	p, err := c.PutPublication(ctx, d.Config, PutVersion{Signed: signed, Start: start, IfChanged: !d.Force})
-	if unsure(err) {
-		err = fmt.Errorf("%w: %w", ErrUnsure, err)
-	}
-	return p, err
+	return p, orUnsure(err, "it is not known whether the version is stored")
 }
 
 // check sets the content type of a draft, if it is empty, and validates the body.

@@ -116,3 +116,27 @@ func TestTruthAnAnswerThatIsCutOffIsNoAnswer(t *testing.T) {
 		}
 	}
 }
+
+// A rollback whose answer is lost may have moved pointers; one whose connection was refused has not.
+func TestTruthARollbackWithoutAnAnswerIsNotCertain(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		panic(http.ErrAbortHandler) // the connection ends without an answer
+	}))
+	c := &Client{base: server.URL, http: server.Client()}
+	_, back := c.Rollback(t.Context(), "a", Rollback{})
+	_, deleted := c.Delete(t.Context(), "a", Delete{})
+	if !errors.Is(back, ErrUnsure) || !errors.Is(back, ErrUnreachable) || !strings.Contains(back.Error(), "rolled back") {
+		t.Errorf("a rollback: %v", back)
+	}
+	if !errors.Is(deleted, ErrUnsure) || !strings.Contains(deleted.Error(), "deleted") {
+		t.Errorf("a deletion: %v", deleted)
+	}
+	server.Close()
+	_, back = c.Rollback(t.Context(), "a", Rollback{})
+	_, deleted = c.Delete(t.Context(), "a", Delete{})
+	for what, err := range map[string]error{"a rollback": back, "a deletion": deleted} {
+		if err == nil || errors.Is(err, ErrUnsure) {
+			t.Errorf("%s that was never sent: %v", what, err)
+		}
+	}
+}
