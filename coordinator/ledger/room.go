@@ -56,9 +56,12 @@ type census struct {
 	at      time.Time // of the count
 }
 
+// add counts a pointer that was stored, unless the pointers are still to be counted.
 func (c *census) add(region string) {
-	c.regions[region]++
-	c.all++
+	if c.regions != nil {
+		c.regions[region]++
+		c.all++
+	}
 }
 
 // CheckRoom returns a *FullError if config, in those of regions in which it does not run yet, would
@@ -78,19 +81,25 @@ func (l *Ledger) CheckRoom(ctx context.Context, config string, regions []string,
 	return l.makeRoom(ctx, fresh, spare)
 }
 
-// roomFor returns the regions of the moves that bring a config to its region, or a *FullError if
-// a limit does not allow them.
+// roomFor returns the regions of the moves whose pointers nodes do not track yet, or a *FullError if a
+// limit does not allow them. Deletions need no room: a new term issues all of them anew, and a node
+// that has no room for a deletion lacks nothing.
 func (l *Ledger) roomFor(ctx context.Context, moves []record.Pointer) (fresh []string, err error) {
+	var live []string
 	for _, p := range moves {
 		tracked, err := l.tracked(ctx, p.Key())
 		if err != nil {
 			return nil, err
 		}
-		if !tracked {
-			fresh = append(fresh, p.Region)
+		if tracked {
+			continue
+		}
+		fresh = append(fresh, p.Region)
+		if !p.Deleted() {
+			live = append(live, p.Region)
 		}
 	}
-	return fresh, l.makeRoom(ctx, fresh, 0)
+	return fresh, l.makeRoom(ctx, live, 0)
 }
 
 // tracked reports whether nodes track the stored pointer of key.

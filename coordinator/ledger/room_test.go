@@ -97,8 +97,16 @@ func TestADeletedConfigLeavesRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, bring = limited(f, ledger.Limits{Configs: 1, DeletionMemory: time.Nanosecond})
+	l, bring = limited(f, ledger.Limits{Configs: 1, DeletionMemory: time.Nanosecond})
 	if err := bring("two", 1, "eu"); err != nil {
 		t.Errorf("the config that was deleted counts: %v", err)
+	}
+	// A new term issues the deletion anew.
+	if _, err := l.BeginTerm(t.Context(), ledger.Act{By: "dev"}, 0); err != nil {
+		t.Errorf("a term does not begin, because a config was deleted once: %v", err)
+	}
+	held, err := f.store.Pointer(t.Context(), "two", "eu")
+	if err != nil || held.Pointer.Epoch != 2 {
+		t.Errorf("a pointer was not issued anew: %v, %v", held.Pointer, err)
 	}
 }
