@@ -72,7 +72,7 @@ func (c *collector) post(r *http.Request, caller identity.Identity) (any, error)
 }
 
 func (c *collection) run(ctx context.Context) error {
-	names, err := c.names(ctx)
+	names, err := versionstore.AllConfigs(ctx, c.ledger)
 	if err != nil {
 		return err
 	}
@@ -87,23 +87,9 @@ func (c *collection) run(ctx context.Context) error {
 	return c.note(ctx)
 }
 
-// names returns the names of all configs.
-func (c *collection) names(ctx context.Context) ([]string, error) {
-	var all []string
-	after := ""
-	for {
-		page, err := c.ledger.Configs(ctx, "", after, versionstore.MaxPage)
-		if err != nil || len(page) == 0 {
-			return all, err
-		}
-		all = append(all, page...)
-		after = page[len(page)-1]
-	}
-}
-
 // collectConfig removes old versions of a config, and notes the bodies of the others.
 func (c *collection) collectConfig(ctx context.Context, config string) error {
-	history, err := c.history(ctx, config)
+	history, err := versionstore.AllVersions(ctx, c.ledger, config)
 	if err != nil {
 		return err
 	}
@@ -128,24 +114,6 @@ func (c *collection) collectConfig(ctx context.Context, config string) error {
 		c.out.Add(api.CollectedConfig{Config: config, Versions: removed, Freed: len(history) == 0})
 	}
 	return nil
-}
-
-// history returns the versions of a config, newest first.
-func (c *collection) history(ctx context.Context, config string) ([]versionstore.Version, error) {
-	var all []versionstore.Version
-	before := uint64(0)
-	for before != 1 {
-		page, err := c.ledger.History(ctx, config, before, versionstore.MaxPage)
-		if err != nil {
-			return nil, err
-		}
-		if len(page) == 0 {
-			break
-		}
-		all = append(all, page...)
-		before = page[len(page)-1].Manifest.Version
-	}
-	return all, nil
 }
 
 // removeSome removes the oldest versions of a config that nothing needs. The decision is part of the

@@ -82,7 +82,7 @@ type RollCall struct {
 	// Of are the indices of the agents to describe. The parent of such an agent reports it with an
 	// Adopted, and so does each agent below it with its own children. At most MaxRollCall.
 	Of []uint32 `cbor:"1,keyasint,omitempty"`
-	// All reports that every agent that receives the message reports its children with an Adopted.
+	// All asks every agent that receives the message to report its children with an Adopted.
 	All bool `cbor:"2,keyasint,omitempty"`
 	// List are the indices of agents that list their children with a Families now, even if they have
 	// none. At most MaxRollCall.
