@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
+	"banyan/mesh"
 	"banyan/record"
 	"banyan/versionstore"
 )
@@ -48,14 +49,17 @@ func newRuns(l *ledger.Ledger, t *tracker, log *slog.Logger) *runs {
 }
 
 // acked notes that acknowledgements for the pointer of key came. A ledger without keys writes
-// nothing. The keys are those of pointers that the node has, so the node's limits bound them.
+// nothing. An agent may make up keys of pointers that there are not, so at most mesh.MaxPointers keys
+// wait.
 func (r *runs) acked(key record.PointerKey) {
 	if !r.ledger.HasKey(key.Region) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.due[key] = true
+	if len(r.due) < mesh.MaxPointers {
+		r.due[key] = true
+	}
 }
 
 // take returns the keys that are due.
@@ -96,9 +100,10 @@ func (r *runs) noteOne(ctx context.Context, key record.PointerKey) error {
 		return err
 	}
 	versions := r.tracker.ran(p.Pointer)
-	late := r.tracker.lateRan(key)
-	if len(late) > 0 {
-		r.late[key] = late
+	for _, v := range r.tracker.lateRan(key) {
+		if !slices.Contains(r.late[key], v) {
+			r.late[key] = append(r.late[key], v)
+		}
 	}
 	if slices.Equal(versions, r.noted[key]) && len(r.late[key]) == 0 {
 		return nil
