@@ -106,19 +106,45 @@ func (a *app) delete(ctx context.Context, config string, in api.Delete, wait tim
 	for _, r := range deleted.Regions {
 		nothing[r.Region] = 0
 	}
-	out := deletedConfig{Deleted: deleted}
-	var waitErr error
-	out.Status, waitErr = a.waitApplied(ctx, client, config, awaited{nothing, rollout.Gates{}, wait})
+	status, waitErr := a.waitApplied(ctx, client, config, awaited{nothing, rollout.Gates{}, wait})
+	waitErr = outOfSight(waitErr, config, "the deletion is stored")
+	out := deletedConfig{Deleted: deleted, Status: append([]api.RegionStatus{}, status...)}
 	err = a.print(out, func(w io.Writer) {
 		for _, r := range deleted.Regions {
 			fmt.Fprintf(w, "%s in %s: %s\n", config, r.Region, deletionLine(r))
 		}
-		printRegions(w, config, out.Status)
+		if len(out.Status) > 0 {
+			printRegions(w, config, out.Status)
+		}
 	})
 	if err != nil {
 		return err
 	}
+	if err := broughtBack(deleted, out.Status); err != nil {
+		return err
+	}
 	return waitErr
+}
+
+// broughtBack returns an error if a deleted config runs in a region, because somebody moved the
+// pointer again while the command waited.
+func broughtBack(deleted api.Deleted, status []api.RegionStatus) error {
+	epochs := map[string]uint64{}
+	for _, p := range deleted.Pointers {
+		epochs[p.Region] = p.Epoch
+	}
+	for _, r := range status {
+		if r.Deleted || r.Epoch <= epochs[r.Region] {
+			continue
+		}
+		return &api.Error{
+			Code: api.CodeConflict,
+			Message: fmt.Sprintf("%s is not deleted in region %s any more: the pointer was moved again, to epoch %d",
+				deleted.Config, r.Region, r.Epoch),
+			Hint: "'banyan log " + deleted.Config + "' says by whom",
+		}
+	}
+	return nil
 }
 
 func deletionLine(r api.RegionDeleted) string {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"banyan/coordinator/api"
+	"banyan/record"
 	"banyan/rollout"
 )
 
@@ -326,6 +327,19 @@ func TestTruthARollbackThatWasOvertakenIsNoSuccess(t *testing.T) {
 	}
 	err := overtaken(back, []api.RegionStatus{{Region: "eu", Version: 3, Epoch: 7}})
 	if got := describe(err); got.exit != exitConflict || !strings.Contains(got.Message, "version 3 in region eu") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A region to which the config was brought back during the wait has not deleted it.
+func TestTruthADeletionThatWasOvertakenIsNoSuccess(t *testing.T) {
+	pointer := api.Pointer{Pointer: record.Pointer{Region: "eu", Epoch: 7}}
+	deleted := api.Deleted{Config: "a", Pointers: []api.Pointer{pointer}}
+	if err := broughtBack(deleted, []api.RegionStatus{{Region: "eu", Epoch: 8, Deleted: true}}); err != nil {
+		t.Errorf("the config is deleted: %v", err)
+	}
+	err := broughtBack(deleted, []api.RegionStatus{{Region: "eu", Version: 3, Epoch: 8}})
+	if got := describe(err); got.exit != exitConflict || !strings.Contains(got.Message, "not deleted in region eu") {
 		t.Errorf("%+v", got)
 	}
 }
