@@ -45,8 +45,8 @@ type Planner struct {
 	now     step.Time // of the last Join or Reconcile; decides which agents are flappy or doubted
 	rooms   rooms
 	tally   tally
-	// lapsing holds the places that have lost their path to the root, in the order of the loss. A place
-	// that is not attached again within the grace time moves to forgetting.
+	// lapsing holds the places without a path to the root, in the order in which they lost it, or were
+	// made. A place that is not attached within the grace time moves to forgetting.
 	lapsing    queue
 	forgetting queue
 	// unconfirmed holds the places of agents that joined within confirmTime, in the order of the joins.

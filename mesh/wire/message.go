@@ -69,7 +69,7 @@ const firstOptional = 128
 var (
 	// ErrMalformed is wrapped by every error about bytes that are not a valid message.
 	ErrMalformed = errors.New("malformed message")
-	// ErrUnknown is wrapped by the error about a message that this build does not know and may skip.
+	// ErrUnknown is wrapped by every error about a message that this build does not know and may skip.
 	ErrUnknown = errors.New("unknown message")
 )
 
