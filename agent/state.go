@@ -174,10 +174,13 @@ func (s *state) deletedBefore(at time.Time) ([]record.Pointer, error) {
 			return false, err
 		}
 		c, err := decodeCommitted(raw)
-		if err == nil && c.pointer.Deleted() && time.UnixMicro(c.AtMicros).Before(at) {
+		if err != nil {
+			return true, nil // a damaged row is reported at the start, and forgets nothing
+		}
+		if c.pointer.Deleted() && time.UnixMicro(c.AtMicros).Before(at) {
 			deleted = append(deleted, c.pointer)
 		}
-		return true, err
+		return true, nil
 	}
 	err := s.db.View(func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, []byte{configTag}, nil, false, add)

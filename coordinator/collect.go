@@ -97,6 +97,10 @@ func (c *collection) collectConfig(ctx context.Context, config string) error {
 	for more := true; more; {
 		var batch []uint64
 		batch, more, err = c.removeSome(ctx, config, history)
+		if errors.Is(err, versionstore.ErrInUse) { // by a region that has left the policy
+			c.log.Warn("versions are left alone", "config", config, "error", err)
+			break
+		}
 		if err != nil {
 			return err
 		}

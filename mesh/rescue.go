@@ -80,7 +80,8 @@ func (n *Node) tickRescues(now step.Time, out step.Outputs) step.Outputs {
 		orphans, waiting := n.root.quarantine.Orphans(check.config, check.position, check.tried, r.budget)
 		for _, o := range orphans {
 			check.tried[o.Index] = true
-			if _, dialing := r.dialing[o.Addr]; dialing || o.Addr == "" {
+			_, dialing := r.dialing[o.Addr]
+			if dialing || o.Addr == "" || n.standsBy(o.Name) {
 				continue
 			}
 			r.dialed++
@@ -102,6 +103,11 @@ func (n *Node) tickRescues(now step.Time, out step.Outputs) step.Outputs {
 	}
 	r.wakeAt = r.nextWake()
 	return out
+}
+
+// standsBy reports whether the root is the backup of an agent already.
+func (n *Node) standsBy(agent string) bool {
+	return slices.ContainsFunc(n.shadows.peers, func(peer step.PeerID) bool { return n.peers[peer].Name == agent })
 }
 
 // learn sets the budget by the use of the last attempts: at most one agent in rescueShare is dialed

@@ -160,17 +160,27 @@ func (w *World) accept(d dial, began step.Time, attempt int) {
 	arrives := sent.Add(w.Propagation(d.from, d.to))
 	w.At(arrives, func() {
 		switch {
-		case !w.links[d.here].alive || w.hosts[d.to].down:
+		case w.hosts[d.from].down:
 			return
+		case !w.links[d.here].alive || w.hosts[d.to].down:
+			w.dialFailed(d, began)
 		case w.hosts[d.to].cpuFree <= w.now.Add(acceptBacklog):
 			w.accepted(d, w.Spend(d.to, w.now, w.cfg.Costs.Connect))
 		case w.now.Add(firstResend<<attempt) < began.Add(dialTimeout):
 			w.accept(d, began, attempt+1)
 		default:
-			w.links[d.here].alive = false
-			w.links[d.there].alive = false
-			w.input(began.Add(dialTimeout), d.from, step.Input{Kind: step.InConnectFailed, Link: step.Link{Addr: d.address}})
+			w.dialFailed(d, began)
 		}
+	})
+}
+
+// dialFailed ends a handshake that the other host does not answer.
+func (w *World) dialFailed(d dial, began step.Time) {
+	w.links[d.here].alive = false
+	w.links[d.there].alive = false
+	w.input(began.Add(dialTimeout), d.from, step.Input{
+		Kind: step.InConnectFailed,
+		Link: step.Link{Addr: d.address},
 	})
 }
 
