@@ -189,8 +189,9 @@ func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, reg
 	return nil
 }
 
-// restoreVersions gives node the versions of config whose first form is in the library. There are none
-// of a config that was deleted before this follower fetched a version, or whose versions were collected.
+// restoreVersions gives node the versions of config whose first form is in the library. There are
+// none of a config that was deleted before this follower fetched a version, or whose versions were
+// collected.
 func (r *replica) restoreVersions(ctx context.Context, node *mesh.Node, config string) error {
 	versions, err := versionstore.AllVersions(ctx, r.library.store, config)
 	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {

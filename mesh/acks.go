@@ -17,7 +17,9 @@ type acks struct {
 	dirty    []*ackState // states with a pending entry
 	sorted   bool        // dirty is in order
 	draining step.PeerID // the peer that a page is on its way to; 0 for none
-	flushAt  step.Time
+	// detour: entries were sent to the backup, which may not reach the root, and not to the parent.
+	detour  bool
+	flushAt step.Time
 }
 
 // ackState holds the acknowledgements of the newest pointer of a config. An entry that
@@ -148,6 +150,7 @@ func (a *acks) page() []wire.AckEntry {
 // coordinator would count them twice.
 func (a *acks) resend(now step.Time) {
 	a.draining = 0
+	a.detour = false
 	a.sorted = false
 	for _, s := range a.states {
 		if s.pending.entry != nil {
@@ -207,6 +210,7 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 		return out
 	}
 	to := n.up.source()
+	n.acks.detour = n.acks.detour || to != n.up.parent
 	for _, entries := range wire.SplitAcks(n.acks.page()) {
 		out = send(to, &wire.Ack{Entries: entries}, out)
 	}
@@ -215,6 +219,20 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	}
 	n.acks.draining = to
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: to})
+}
+
+// endDetour sends the parent what was sent to the backup, when the parent is heard again, or the
+// backup is lost.
+func (n *Node) endDetour(now step.Time) {
+	if n.acks.detour && n.up.attached() && n.up.source() == n.up.parent {
+		n.acks.resend(now)
+	}
+}
+
+// heard notes news from a peer.
+func (n *Node) heard(now step.Time, from step.PeerID) {
+	n.up.heard(from)
+	n.endDetour(now)
 }
 
 // lost notes that a page did not arrive: the peer is gone.

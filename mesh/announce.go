@@ -76,7 +76,7 @@ func (n *Node) onAnnouncement(
 		return n.onPointerFromBelow(now, from, a, out)
 	}
 	if n.pointers.isLast(a.Raw) {
-		n.repays(from, n.pointers.configs[n.pointers.lastKey])
+		n.repays(now, from, n.pointers.configs[n.pointers.lastKey])
 		n.pointers.sawRevision(a)
 		return out
 	}
@@ -95,21 +95,21 @@ func (n *Node) onAnnouncement(
 	}
 	if known {
 		s := n.pointers.configs[pointer.Key()]
-		n.repays(from, s)
+		n.repays(now, from, s)
 		n.pointers.sawRevision(a)
 		s.told = n.pointers.tellings
 		return out
 	}
-	n.up.heard(from)
+	n.heard(now, from)
 	return n.accept(now, from, a, out)
 }
 
 // repays notes that a peer sent a pointer that the node knows. That is news from the parent only if
 // another peer sent the pointer first, and once: a parent that repeats old pointers is silent.
-func (n *Node) repays(from step.PeerID, s *configState) {
+func (n *Node) repays(now step.Time, from step.PeerID, s *configState) {
 	if s.owed && from == n.up.parent {
 		s.owed = false
-		n.up.heard(from)
+		n.heard(now, from)
 	}
 }
 

@@ -92,6 +92,7 @@ func (n *Node) onDisconnected(now step.Time, peer step.PeerID, out step.Outputs)
 	case peer == 0:
 	case peer == n.up.standby.peer:
 		n.up.backupDown(now)
+		n.endDetour(now)
 	case peer == n.up.parent && n.up.state == upAttaching:
 		return n.up.askAgain(now, out)
 	case peer == n.up.parent:

@@ -143,8 +143,8 @@ func (p publication) explain(err error) error {
 	return withHint(err, "--type sets another content type")
 }
 
-// nothingChanged adds to the error of a rollback or a deletion that no pointer moved, unless one may have
-// moved. Then it says what to do.
+// nothingChanged adds to the error of a rollback or a deletion that no pointer moved, unless one
+// may have moved. Then it says what to do.
 func nothingChanged(err error, config string) error {
 	if errors.Is(err, api.ErrUnsure) {
 		return withHint(err, "say it again: what is done already is not done twice; 'banyan log "+config+"' lists what was done")

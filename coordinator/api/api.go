@@ -414,8 +414,8 @@ var ErrUnreachable = errors.New("coordinator unreachable")
 // not answer. It wraps ErrUnreachable.
 var ErrLeaderUnreachable = fmt.Errorf("%w: no answer from leader", ErrUnreachable)
 
-// ErrUnsure is wrapped by the error of a publication, a rollback or a deletion that may have been carried
-// out.
+// ErrUnsure is wrapped by the error of a publication, a rollback or a deletion that may have been
+// carried out.
 var ErrUnsure = errors.New("it is not known whether the change was made")
 
 // unsureError is an ErrUnsure that says what is not known.

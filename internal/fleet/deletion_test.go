@@ -142,7 +142,8 @@ func missDeletion(t *testing.T, nextTerm bool) {
 	}
 }
 
-// A follower has the deletion of a config, and no version of it: its disk is new, or its versions were collected.
+// A follower has the deletion of a config, and no version of it: its disk is new, or its versions
+// were collected.
 func TestTruthAFollowerWithoutVersionsOfADeletedConfigStarts(t *testing.T) {
 	r := newRestored(t, "eu", "us")
 	r.Spread("gone", []byte("one"))
