@@ -71,7 +71,8 @@ func (a *app) describeDeletion(ctx context.Context, config string, regions []str
 	if len(would) == 0 {
 		return usage.Errorf("nothing was deleted: %s runs in none of these regions", config)
 	}
-	return usage.Errorf("nothing was deleted: with --yes, this would remove %s %s at once", config, strings.Join(would, ", and "))
+	err = usage.Errorf("nothing was deleted: this would remove %s %s at once", config, strings.Join(would, ", and "))
+	return withHint(err, "--yes deletes it; 'banyan rollback "+config+"' would bring it back")
 }
 
 // runningText names what a region runs: "version 3", or "version 3 and 4".
