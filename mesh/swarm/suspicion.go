@@ -187,9 +187,13 @@ func (src *source) relieveHalf() bool {
 }
 
 // poisoned handles a shard with other bytes than the index says: the sender is
-// shunned, and its shards are assigned to other sources.
+// shunned, and its shards are assigned to other sources. If the link of the sender has ended, it is
+// not known who the sender was, and its shards are assigned to others already.
 func (s *Swarm) poisoned(now step.Time, peer step.PeerID, out step.Outputs) step.Outputs {
 	name := s.name(peer)
+	if name == "" {
+		return s.reassign(now, out)
+	}
 	out = append(out, step.Output{Op: step.OpRefused, Peer: peer, Name: name, Reason: step.ReasonPoison})
 	s.partners.shun(now, name)
 	for _, x := range s.ordered {
