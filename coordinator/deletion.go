@@ -21,7 +21,7 @@ func (r *requests) deleteConfig(ctx context.Context, config string, in api.Delet
 		return nil, err
 	}
 	regions := slices.Compact(slices.Sorted(slices.Values(in.Regions)))
-	out := &api.Deleted{Config: config, Regions: []api.RegionDeleted{}}
+	out := &api.Deleted{Config: config}
 	err := r.ledger.Update(func(w *ledger.Writer) error {
 		if err := r.checkEpochs(ctx, config, in.IfEpoch); err != nil {
 			return err
@@ -33,43 +33,55 @@ func (r *requests) deleteConfig(ctx context.Context, config string, in api.Delet
 		if err != nil {
 			return err
 		}
-		var changes ledger.Changes
-		var moved []string
-		for _, region := range regions {
-			now := pointers[region]
-			if now.Epoch == 0 {
-				continue
-			}
-			done := api.RegionDeleted{Region: region, Version: now.Baseline.Version, Moved: !now.Deleted()}
-			out.Regions = append(out.Regions, done)
-			if done.Moved {
-				changes.Moves = append(changes.Moves, deletionAt(config, region, now.Epoch+1))
-				moved = append(moved, region)
-			}
-		}
+		var moves []rollout.Move
+		out.Regions, moves = decideDeletions(config, regions, pointers)
 		if len(out.Regions) == 0 {
-			return &api.Error{
-				Code:    api.CodeNotFound,
-				Message: config + " runs in none of these regions: there is nothing to delete",
-			}
+			return notFoundf("%s runs in none of these regions: there is nothing to delete", config)
 		}
-		if len(moved) == 0 {
-			return nil
-		}
-		hint := "'banyan policy two-persons' lists the rules; two persons can end one"
-		changes.Checks, err = r.permitAlone(ctx, config, moved, hint)
-		if err != nil {
-			return err
-		}
-		act := ledger.Act{By: by, Why: in.Message, What: "deleted in " + strings.Join(moved, ", "), Config: config}
-		_, err = w.Commit(ctx, act, changes)
-		return err
+		return r.commitDeletions(ctx, w, ledger.Act{By: by, Why: in.Message, Config: config}, moves)
 	})
 	if err != nil {
 		return nil, err
 	}
 	out.Pointers, err = r.pointersIn(ctx, config, regions)
 	return out, err
+}
+
+// decideDeletions returns what a deletion does in each region in which the config ran, and the moves.
+func decideDeletions(
+	config string, regions []string, pointers map[string]record.Pointer,
+) (decided []api.RegionDeleted, moves []rollout.Move) {
+	for _, region := range regions {
+		now := pointers[region]
+		if now.Epoch == 0 {
+			continue
+		}
+		d := api.RegionDeleted{Region: region, Version: now.Baseline.Version, Moved: !now.Deleted()}
+		decided = append(decided, d)
+		if d.Moved {
+			moves = append(moves, deletionAt(config, region, now.Epoch+1))
+		}
+	}
+	return decided, moves
+}
+
+// commitDeletions commits the moves of a deletion, if there are any.
+func (r *requests) commitDeletions(ctx context.Context, w *ledger.Writer, act ledger.Act, moves []rollout.Move) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	var regions []string
+	for _, p := range moves {
+		regions = append(regions, p.Region)
+	}
+	hint := "'banyan policy two-persons' lists the rules; two persons can end one"
+	checks, err := r.permitAlone(ctx, act.Config, regions, hint)
+	if err != nil {
+		return err
+	}
+	act.What = "deleted in " + strings.Join(regions, ", ")
+	_, err = w.Commit(ctx, act, ledger.Changes{Moves: moves, Checks: checks})
+	return err
 }
 
 // deletionAt returns the move that deletes a config in a region.
