@@ -224,7 +224,7 @@ func (c *Coordinator) assemble() {
 
 		twoPersons: &twoPersons{ledger: c.ledger},
 	}
-	c.deletions = &deletions{store: c.ledger, memory: c.cfg.DeletionMemory, log: c.log}
+	c.deletions = &deletions{ledger: c.ledger, memory: c.cfg.DeletionMemory, log: c.log}
 	c.lineage = &lineage{ledger: c.ledger, metrics: c.metrics, log: c.log, announce: c.deletions.announce}
 	c.recovery = &recovery{
 		ledger:  c.ledger,

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"banyan/coordinator/ledger"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
-	"banyan/record"
 	"banyan/transport"
 	"banyan/versionstore"
 )
@@ -16,7 +16,7 @@ import (
 // if a host has missed it. The store remembers every deletion, so that the epochs of a name go on when
 // the name is used again.
 type deletions struct {
-	store  versionstore.Reader
+	ledger *ledger.Ledger
 	memory time.Duration
 	log    *slog.Logger
 	driver *transport.Driver // set before run
@@ -24,12 +24,6 @@ type deletions struct {
 
 // maxForgetPause is the longest time between two looks at what can be forgotten.
 const maxForgetPause = time.Hour
-
-// forgettable reports whether a pointer is of a config that was deleted so long ago that nodes need
-// not know of it.
-func (d *deletions) forgettable(p *record.Pointer) bool {
-	return p.Deleted() && time.Since(time.UnixMicro(p.TimeMicros)) > d.memory
-}
 
 // run has the node forget until ctx ends.
 func (d *deletions) run(ctx context.Context) {
@@ -46,12 +40,12 @@ func (d *deletions) run(ctx context.Context) {
 }
 
 func (d *deletions) forgetOld(ctx context.Context) {
-	stored, err := d.store.Pointers(ctx, "", 0)
+	stored, err := d.ledger.Pointers(ctx, "", 0)
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("some old deletions are not forgotten", "error", err)
 	}
 	for _, s := range stored {
-		if d.forgettable(&s.Pointer) {
+		if d.ledger.Forgotten(&s.Pointer) {
 			d.driver.Input(ctx, step.Input{Kind: step.InForget, Pointer: step.Pointer{Key: s.Pointer.Key()}})
 		}
 	}

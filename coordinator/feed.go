@@ -55,7 +55,7 @@ func (f *feed) run(ctx context.Context) error {
 		f.tracker.moved(p)
 		f.news.ofPointer(p.Key())
 		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
-		if !f.deletions.forgettable(&p) {
+		if !f.deletions.ledger.Forgotten(&p) {
 			f.driver.Input(ctx, step.Input{
 				Kind:    step.InPublish,
 				Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},

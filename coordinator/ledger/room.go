@@ -111,12 +111,12 @@ func (l *Ledger) tracked(ctx context.Context, key record.PointerKey) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	return !l.forgotten(&s.Pointer), nil
+	return !l.Forgotten(&s.Pointer), nil
 }
 
-// forgotten reports whether a pointer is of a config that was deleted so long ago that nodes do not
+// Forgotten reports whether a pointer is of a config that was deleted so long ago that nodes do not
 // track it.
-func (l *Ledger) forgotten(p *record.Pointer) bool {
+func (l *Ledger) Forgotten(p *record.Pointer) bool {
 	return p.Deleted() && time.Since(time.UnixMicro(p.TimeMicros)) > l.limits.DeletionMemory
 }
 
@@ -171,7 +171,7 @@ func (l *Ledger) recount(ctx context.Context) error {
 			return fmt.Errorf("count the configs: %w", err)
 		}
 		for i := range states {
-			if !l.forgotten(&states[i].Pointer) {
+			if !l.Forgotten(&states[i].Pointer) {
 				count.add(region)
 			}
 		}
