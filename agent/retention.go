@@ -33,27 +33,26 @@ type retention struct {
 
 // prune deletes the versions of config but keep, and but the versions that the host needs.
 func (r *retention) prune(config string) {
-	choose := func(held []record.Ref) map[record.Ref]bool { return keptVersions(held, r.proven(config), r.keep) }
-	deleted, err := r.output.prune(config, choose, r.needs)
+	r.remove(config, func(held []record.Ref) map[record.Ref]bool {
+		return keptVersions(held, r.proven(config), r.keep)
+	})
+}
+
+// clear deletes every version of a deleted config but the one that readers still see.
+func (r *retention) clear(config string) {
+	r.remove(config, func([]record.Ref) map[record.Ref]bool { return nil })
+	r.output.removeEmpty(config)
+}
+
+// remove deletes the versions of config that kept does not choose, and that the host does not need.
+func (r *retention) remove(config string, kept func(held []record.Ref) map[record.Ref]bool) {
+	deleted, err := r.output.prune(config, kept, r.needs)
 	if err != nil {
 		r.log.Warn("old versions not deleted", "config", config, "error", err)
 	}
 	for _, v := range deleted {
 		r.deleted(v)
 	}
-}
-
-// clear deletes every version of a deleted config but the one that readers still see.
-func (r *retention) clear(config string) {
-	none := func([]record.Ref) map[record.Ref]bool { return nil }
-	deleted, err := r.output.prune(config, none, r.needs)
-	if err != nil {
-		r.log.Warn("versions of a deleted config not deleted", "config", config, "error", err)
-	}
-	for _, v := range deleted {
-		r.deleted(v)
-	}
-	r.output.removeEmpty(config)
 }
 
 // needs reports whether v must stay on disk: the host needs it, or readers see it.
