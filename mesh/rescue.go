@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"banyan/mesh/step"
-	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -23,7 +22,7 @@ import (
 // The root dials few agents as long as that is in vain: agents with slow disks are not cut off.
 type rescues struct {
 	checks  []rescueCheck             // the earliest first
-	dialing map[string]tree.Orphan    // by address
+	dialing map[string]string         // names of agents, by address
 	links   map[step.PeerID]step.Time // links that were of no use yet, and when to drop them
 	budget  int                       // number of agents to dial at the next check
 	dialed  int                       // since the check before
@@ -42,7 +41,7 @@ type rescueCheck struct {
 
 func newRescues() rescues {
 	return rescues{
-		dialing: map[string]tree.Orphan{},
+		dialing: map[string]string{},
 		links:   map[step.PeerID]step.Time{},
 		budget:  firstRescues,
 		wakeAt:  step.Never,
@@ -85,7 +84,7 @@ func (n *Node) tickRescues(now step.Time, out step.Outputs) step.Outputs {
 				continue
 			}
 			r.dialed++
-			r.dialing[o.Addr] = o
+			r.dialing[o.Addr] = o.Name
 			out = append(out, step.Output{Op: step.OpConnect, Addr: o.Addr})
 		}
 		check.rounds--
@@ -142,13 +141,13 @@ func (n *Node) onRescueDialed(now step.Time, in step.Input, out step.Outputs) (_
 		return out, false
 	}
 	r := &n.root.rescues
-	orphan, dialing := r.dialing[in.Link.Addr]
+	agent, dialing := r.dialing[in.Link.Addr]
 	if !dialing {
 		return out, false
 	}
 	delete(r.dialing, in.Link.Addr)
 	switch {
-	case in.Link.Identity.Name != orphan.Name:
+	case in.Link.Identity.Name != agent:
 		return n.peers.drop(in.Peer, "not the agent that was dialed", out), true
 	case len(n.shadows.peers) >= maxShadows:
 		return n.peers.drop(in.Peer, "backup of too many", out), true
