@@ -40,7 +40,7 @@ func (d *deletions) run(ctx context.Context) {
 }
 
 func (d *deletions) forgetOld(ctx context.Context) {
-	stored, err := d.ledger.Pointers(ctx, "", 0)
+	stored, err := versionstore.AllPointers(ctx, d.ledger, "")
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("some old deletions are not forgotten", "error", err)
 	}

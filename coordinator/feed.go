@@ -74,7 +74,7 @@ func (f *feed) run(ctx context.Context) error {
 
 // newest returns the revision of the newest pointer in the store that can be read; 0 if there is none.
 func (f *feed) newest(ctx context.Context) (uint64, error) {
-	pointers, err := f.store.Pointers(ctx, "", 0)
+	pointers, err := versionstore.AllPointers(ctx, f.store, "")
 	if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
 		return 0, fmt.Errorf("read the pointers: %w", err)
 	}

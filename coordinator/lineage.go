@@ -120,7 +120,7 @@ func (l *lineage) againstPointer(ctx context.Context, p record.Pointer, digest r
 
 // againstHead returns how a host's head contradicts the store; empty if it does not.
 func (l *lineage) againstHead(ctx context.Context, h record.Head) (string, error) {
-	stored, err := l.ledger.Pointers(ctx, h.Region, 0)
+	stored, err := versionstore.AllPointers(ctx, l.ledger, h.Region)
 	if err != nil {
 		return "", err
 	}

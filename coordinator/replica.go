@@ -161,7 +161,7 @@ func (r *replica) Activate(a *wire.Announcement, _ record.Ref, done func(why ste
 
 // restore gives node the pointers and versions that are in the store.
 func (r *replica) restore(ctx context.Context, node *mesh.Node, coordinator, region string) error {
-	pointers, err := r.library.store.Pointers(ctx, region, 0)
+	pointers, err := versionstore.AllPointers(ctx, r.library.store, region)
 	if errors.Is(err, versionstore.ErrCorrupt) {
 		// The leader sends every pointer again.
 		r.log.Error("some pointers in the replica are damaged", "error", err)

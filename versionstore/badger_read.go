@@ -126,24 +126,31 @@ func (b badgerReader) Pointer(ctx context.Context, config, region string) (Point
 }
 
 // Pointers implements Reader.
-func (b badgerReader) Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error) {
+func (b badgerReader) Pointers(
+	ctx context.Context, region string, since uint64, limit int,
+) ([]PointerState, error) {
 	var states []PointerState
-	var damaged error
 	prefix := []byte{tagLog}
 	if region != "" {
 		prefix = append(nameKey(tagRegion, region), 0)
 	}
 	err := b.read(ctx, func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, prefix, encodeNumber(since+1), false, func(item *badger.Item) (bool, error) {
-			event := readEvent(txn, item, len(prefix))
-			if event.Pointer != nil {
-				states = append(states, *event.Pointer)
+			if isManifestEntry(item.Key(), len(prefix)) {
+				return true, nil
 			}
-			damaged = errors.Join(damaged, event.Damaged)
+			event := readEvent(txn, item, len(prefix))
+			if n := len(states); n >= clampLimit(limit) && event.Revision != states[n-1].Revision {
+				return false, nil
+			}
+			if event.Pointer == nil {
+				event.Pointer = &PointerState{Revision: event.Revision, Damaged: event.Damaged}
+			}
+			states = append(states, *event.Pointer)
 			return true, nil
 		})
 	})
-	return states, errors.Join(err, damaged)
+	return states, err
 }
 
 // Configs implements Reader.

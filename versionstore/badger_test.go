@@ -57,7 +57,7 @@ func TestReplicaKeepsTheNewestEpochAndTheLeadersRevisions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := s.Pointers(ctx, "eu", 0)
+	got, err := s.Pointers(ctx, "eu", 0, 0)
 	if err != nil || len(got) != 1 || got[0].Pointer.Epoch != 9 || got[0].Revision != 109 {
 		t.Errorf("pointers: %+v, %v; want epoch 9 at revision 109", got, err)
 	}

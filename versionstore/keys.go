@@ -51,6 +51,13 @@ func logKey(revision uint64, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{tagLog}, revision), key...)
 }
 
+// isManifestEntry reports whether key is the key of an entry in the log of revisions that names a
+// manifest. prefix is the length of the key before the revision.
+func isManifestEntry(key []byte, prefix int) bool {
+	row := prefix + 8
+	return len(key) > row && key[row] == tagManifest
+}
+
 // regionKey returns the key of the entry of a pointer in the index of its region.
 func regionKey(region string, revision uint64, key []byte) []byte {
 	return append(numberedKey(tagRegion, region, revision), key...)

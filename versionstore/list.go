@@ -1,6 +1,12 @@
 package versionstore
 
-import "context"
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"banyan/record"
+)
 
 // ListAll returns all documents of a kind whose names begin with prefix, in the order of their names.
 func ListAll(ctx context.Context, r Reader, kind, prefix string) ([]Document, error) {
@@ -14,6 +20,40 @@ func ListAll(ctx context.Context, r Reader, kind, prefix string) ([]Document, er
 		}
 		after = page[len(page)-1].Name
 	}
+}
+
+// AllPointers returns all pointers of region, ordered by revision, as they are when their last page is
+// read. An empty region means every region. If some pointers are damaged, AllPointers returns the others
+// and an error that wraps ErrCorrupt.
+func AllPointers(ctx context.Context, r Reader, region string) ([]PointerState, error) {
+	var all []PointerState
+	var damaged error
+	since := uint64(0)
+	for {
+		page, err := r.Pointers(ctx, region, since, MaxPage)
+		for _, s := range page {
+			if s.Damaged == nil {
+				all = append(all, s)
+			}
+			damaged = errors.Join(damaged, s.Damaged)
+			since = s.Revision
+		}
+		if err != nil || len(page) < MaxPage {
+			return newestOfEach(all), errors.Join(err, damaged)
+		}
+	}
+}
+
+// newestOfEach removes from states, which are ordered by revision, all but the newest state of each
+// pointer. A pointer that moves while pages are read is on two of them.
+func newestOfEach(states []PointerState) []PointerState {
+	newest := make(map[record.PointerKey]uint64, len(states))
+	for i := range states {
+		newest[states[i].Pointer.Key()] = states[i].Revision
+	}
+	return slices.DeleteFunc(states, func(s PointerState) bool {
+		return s.Revision != newest[s.Pointer.Key()]
+	})
 }
 
 // AllConfigs returns the names of all configs, in order.

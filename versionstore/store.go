@@ -103,6 +103,9 @@ type PointerState struct {
 	By       string // the writer
 	At       time.Time
 	Revision uint64
+	// Damaged says what is wrong if the pointer can't be read. Such a state has a revision, and nothing
+	// else.
+	Damaged error
 }
 
 // Event describes one write of a version or a pointer. If a pointer was written several
@@ -125,10 +128,11 @@ type Reader interface {
 	History(ctx context.Context, config string, before uint64, limit int) ([]Version, error)
 	// Pointer returns the pointer of config in region.
 	Pointer(ctx context.Context, config, region string) (PointerState, error)
-	// Pointers returns the pointers of region that changed after revision since, ordered
-	// by revision. An empty region means every region. If some pointers are damaged, Pointers
-	// returns the others and an error that wraps ErrCorrupt.
-	Pointers(ctx context.Context, region string, since uint64) ([]PointerState, error)
+	// Pointers returns at most limit pointers of region that changed after revision since, ordered by
+	// revision. An empty region means every region. The limit is as for List, but pointers of one
+	// revision come together, even beyond the limit. The next listing begins after the last revision.
+	// For a damaged pointer, Damaged is set. AllPointers returns all.
+	Pointers(ctx context.Context, region string, since uint64, limit int) ([]PointerState, error)
 	// Configs returns at most limit names of configs, in order: names at or below prefix
 	// ("" for all) that sort after the name after. Limit and continuation are as for List.
 	Configs(ctx context.Context, prefix, after string, limit int) ([]string, error)

@@ -310,7 +310,7 @@ func TestTruthAReplicaKeepsPointersWhenRevisionsComeAgain(t *testing.T) {
 	listed := func(want map[string]uint64) {
 		t.Helper()
 		for _, region := range []string{"eu", ""} {
-			pointers, err := s.Pointers(t.Context(), region, 0)
+			pointers, err := s.Pointers(t.Context(), region, 0, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,17 +360,7 @@ func TestTruthAReplicaKeepsPointersWhenRevisionsComeAgain(t *testing.T) {
 func TestTruthADamagedRowDoesNotStopTheOthers(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 5)
-	db, err := embeddb.Open(dir, embeddb.Options{Mark: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := []byte("ma\x00\x00\x00\x00\x00\x00\x00\x00\x03") // the row of version 3 of "a"
-	if err := db.Write(func(txn *badger.Txn) error { return txn.Set(key, []byte("no row")) }); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	damage(t, dir, []byte("ma\x00\x00\x00\x00\x00\x00\x00\x00\x03")) // the row of version 3 of "a"
 	s, err := versionstore.OpenBadger(dir, embeddb.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -166,7 +166,7 @@ func (l *Ledger) full(fresh []string, spare int) *FullError {
 func (l *Ledger) recount(ctx context.Context) error {
 	count := census{regions: map[string]int{}, at: time.Now()}
 	for region := range l.keys {
-		states, err := l.Pointers(ctx, region, 0)
+		states, err := versionstore.AllPointers(ctx, l, region)
 		if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
 			return fmt.Errorf("count the configs: %w", err)
 		}

@@ -83,7 +83,7 @@ func (l *Ledger) Reissue(ctx context.Context) error {
 // stale returns the moves that issue the pointers of earlier terms anew. The error says which
 // pointers can't be read; the moves of the others are returned.
 func (l *Ledger) stale(ctx context.Context) (moves []record.Pointer, err error) {
-	stored, err := l.Pointers(ctx, "", 0)
+	stored, err := versionstore.AllPointers(ctx, l, "")
 	for _, s := range stored {
 		p := s.Pointer
 		if p.Term >= l.term.Load() || !l.HasKey(p.Region) {

@@ -85,6 +85,7 @@ func Run(
 		"epochs move by compare and swap":           epochsByCAS,
 		"one of many racing writers wins":           oneWins,
 		"history and listings":                      listings,
+		"pointers are listed page by page":          pointerPages,
 		"watch reports every write in order":        watch,
 		"transactions happen whole or not at all":   transactions,
 		"removals":                            removals,
@@ -257,6 +258,48 @@ func listings(s *suite) {
 	}
 }
 
+func pointerPages(s *suite) {
+	regions := []string{"eu", "us"}
+	for _, config := range []string{"a", "b", "c"} {
+		s.put(config, 1)
+		for _, region := range regions {
+			s.move(config, region, 1, 1)
+		}
+	}
+	pages := func(region string, limit int) (names [][]string) {
+		since := uint64(0)
+		for {
+			page, err := s.Store.Pointers(s.ctx, region, since, limit)
+			if err != nil {
+				s.Fatalf("pointers of region %q after revision %d: %v", region, since, err)
+			}
+			if len(page) == 0 {
+				return names
+			}
+			var listed []string
+			for _, p := range page {
+				listed = append(listed, p.Pointer.Config+" "+p.Pointer.Region)
+			}
+			names = append(names, listed)
+			since = page[len(page)-1].Revision
+		}
+	}
+	for _, c := range []struct {
+		region string
+		limit  int
+		want   [][]string
+	}{
+		{"eu", 2, [][]string{{"a eu", "b eu"}, {"c eu"}}},
+		{"", 4, [][]string{{"a eu", "a us", "b eu", "b us"}, {"c eu", "c us"}}},
+		{"us", 0, [][]string{{"a us", "b us", "c us"}}},
+		{"ap", 2, nil},
+	} {
+		if got := pages(c.region, c.limit); !reflect.DeepEqual(got, c.want) {
+			s.Errorf("pointers of region %q, %d at a time: %v, want %v", c.region, c.limit, got, c.want)
+		}
+	}
+}
+
 func watch(s *suite) {
 	s.put("a", 1)
 	s.put("a", 2)
@@ -264,14 +307,14 @@ func watch(s *suite) {
 	middle := s.move("a", "us", 1, 1)
 	s.move("a", "eu", 2, 2)
 
-	since, err := s.Store.Pointers(s.ctx, "eu", 0)
+	since, err := s.Store.Pointers(s.ctx, "eu", 0, 0)
 	if err != nil || len(since) != 1 || since[0].Pointer.Epoch != 2 {
 		s.Errorf("pointers of eu: %+v, %v; want the newest alone", since, err)
 	}
-	if all, err := s.Store.Pointers(s.ctx, "", 0); err != nil || len(all) != 2 || all[0].Revision > all[1].Revision {
+	if all, err := s.Store.Pointers(s.ctx, "", 0, 0); err != nil || len(all) != 2 || all[0].Revision > all[1].Revision {
 		s.Errorf("pointers of every region: %+v, %v", all, err)
 	}
-	if later, err := s.Store.Pointers(s.ctx, "us", middle); err != nil || len(later) != 0 {
+	if later, err := s.Store.Pointers(s.ctx, "us", middle, 0); err != nil || len(later) != 0 {
 		s.Errorf("pointers of us after its last: %+v, %v", later, err)
 	}
 

@@ -30,7 +30,7 @@ func transactions(s *suite) {
 	if err := commit(0, "one", pointer("eu", 1), pointer("us", 1)); err != nil {
 		s.Fatal(err)
 	}
-	states, err := s.Pointers(s.ctx, "", 0)
+	states, err := s.Pointers(s.ctx, "", 0, 0)
 	if err != nil || len(states) != 2 || states[0].Revision == states[1].Revision {
 		s.Fatalf("pointers of one transaction: %+v, %v", states, err)
 	}
