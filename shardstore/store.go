@@ -16,9 +16,14 @@ import (
 	"banyan/record"
 )
 
-// MaxOpen is the number of open forms. Past MaxOpen, the least recently used
-// complete form is closed. If every open form is on the way, no other form can begin.
-const MaxOpen = 64
+const (
+	// MaxOpen is the number of open forms. Past MaxOpen, the least recently used complete form is
+	// closed, or else the least recently used form on its way that is idle. Otherwise no other form
+	// can begin.
+	MaxOpen = 64
+	// idleAfter is the time without a use after which a form on its way is idle. Its shards stay on disk.
+	idleAfter = time.Minute
+)
 
 var (
 	// ErrUnknown is returned for a form unknown to the store and to the owner.
@@ -54,6 +59,7 @@ func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.open[key]; e != nil {
+		e.used = time.Now()
 		return e.file.Have(), nil
 	}
 	parsed, err := fec.ParseIndex(index, form)
@@ -74,23 +80,33 @@ func (s *Store) Begin(key record.FormKey, form record.Form, signed, index []byte
 	return e.file.Have(), nil
 }
 
-// makeRoom closes the least recently used complete form, if MaxOpen forms are open.
+// makeRoom closes a form, if MaxOpen forms are open.
 func (s *Store) makeRoom() error {
 	if len(s.open) < MaxOpen {
 		return nil
 	}
-	var oldest *record.FormKey
-	for key, e := range s.open {
-		if !e.onItsWay() && (oldest == nil || e.used.Before(s.open[*oldest].used)) {
-			oldest = &key
-		}
+	idle := time.Now().Add(-idleAfter)
+	key, ok := s.leastUsed(func(e *entry) bool { return !e.onItsWay() })
+	if !ok {
+		key, ok = s.leastUsed(func(e *entry) bool { return e.used.Before(idle) })
 	}
-	if oldest == nil {
+	if !ok {
 		return ErrBusy
 	}
-	s.open[*oldest].file.Close()
-	delete(s.open, *oldest)
+	s.open[key].file.Close()
+	delete(s.open, key)
 	return nil
+}
+
+// leastUsed returns the least recently used open form that matches selects. ok is false if there is none.
+func (s *Store) leastUsed(matches func(*entry) bool) (oldest record.FormKey, ok bool) {
+	for key, e := range s.open {
+		if matches(e) && (!ok || e.used.Before(s.open[oldest].used)) {
+			oldest = key
+			ok = true
+		}
+	}
+	return oldest, ok
 }
 
 // find returns an open form. If load is set, find opens a complete form of the owner.

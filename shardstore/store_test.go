@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"banyan/fec"
@@ -175,6 +176,34 @@ func TestNoMoreFormsAreOpenThanMayBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.begin(t, s, MaxOpen+1)
+}
+
+// A form whose exchange ended without the body gives up its place, and keeps its shards.
+func TestTruthAnIdleFormMakesRoomForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, t.TempDir())
+		b := newBody(t, 300<<10, 1)
+		for version := range uint64(MaxOpen) {
+			b.begin(t, s, version)
+		}
+		if _, err := s.Put(key(0), b.number(0), b.shards[0]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * idleAfter)
+		for version := uint64(1); version < MaxOpen; version++ {
+			if _, err := s.Put(key(version), b.number(0), b.shards[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.begin(t, s, MaxOpen)
+		if _, err := s.Put(key(0), b.number(1), b.shards[1]); !errors.Is(err, ErrUnknown) {
+			t.Errorf("a shard of the form that was idle: %v, want ErrUnknown", err)
+		}
+		time.Sleep(2 * idleAfter)
+		if have := b.begin(t, s, 0); have != 1 {
+			t.Errorf("the form that was idle has %d shards when it begins again, want 1", have)
+		}
+	})
 }
 
 func TestPruneRemovesWhatNobodyAsksFor(t *testing.T) {

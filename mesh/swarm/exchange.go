@@ -37,6 +37,7 @@ type exchange struct {
 	received int       // shards that arrived
 	highest  int       // highest number of a shard that arrived
 	last     step.Time // when a shard last arrived, or help was last asked
+	arrived  step.Time // when a shard last arrived, or the exchange began
 	windowAt step.Time // when the present rate window began
 	recent   step.Time // duration of the latest rate window
 	fastest  step.Time // duration of the shortest rate window
@@ -84,6 +85,7 @@ func newExchange(now step.Time, key record.FormKey, info step.FormInfo, have *bi
 		credit:   firstHedges * hedgeCost,
 		used:     now,
 		last:     now,
+		arrived:  now,
 		wakeAt:   step.Never,
 	}
 	for stripe := range x.inStripe {
@@ -164,6 +166,7 @@ func (x *exchange) find(name string) *source {
 // delivered notes that a source has sent a shard.
 func (x *exchange) delivered(now step.Time, name string, shard int) {
 	x.last = now
+	x.arrived = now
 	s := x.find(name)
 	if s == nil {
 		return
@@ -237,8 +240,6 @@ func (s *Swarm) OnIndexed(now step.Time, b step.Body, index step.Index, out step
 	}
 	f.asked = max(f.asked-1, 0) // other nodes that were asked may still answer
 	s.bodies.fetches.wakeAt(f, step.Never)
-	s.bodies.fetches.release(f)
-	out = s.fetchNext(now, out)
 	cached := !s.subscribes(b.Version.Config)
 	if cached {
 		s.bodies.fetches.forget(b.Version, b.Choice)
@@ -324,6 +325,23 @@ func (s *Swarm) storeFailed(now step.Time, x *exchange, why step.Failure, out st
 	return s.fetchFailed(now, step.Body{Version: v}, why, out)
 }
 
+// reasonStalled is the reason why an exchange ends of which no node sends shards.
+const reasonStalled = "no node sends shards of it"
+
+// isStuck reports whether no node has sent a shard of x for long, while other fetches wait for a slot.
+func (s *Swarm) isStuck(now step.Time, x *exchange) bool {
+	return !x.cached && now-x.arrived > maxStall && s.bodies.fetches.waits()
+}
+
+// giveWay ends an exchange, so that its slot is free for another fetch. The node fetches the version
+// again later, and the shards on disk are not fetched again.
+func (s *Swarm) giveWay(now step.Time, x *exchange, out step.Outputs) step.Outputs {
+	v := x.key.VersionKey
+	out = s.endExchanges(v, out)
+	why := step.Failure{Reason: reasonStalled, Fault: step.FaultPath}
+	return s.bodyFailed(now, v, s.bodies.fetches.find(v, wire.AnyForm), why, out)
+}
+
 // withdraw cancels all orders of an exchange.
 func (s *Swarm) withdraw(x *exchange, out step.Outputs) step.Outputs {
 	for _, src := range x.sources {
@@ -358,10 +376,20 @@ func (s *Swarm) endExchanges(v record.VersionKey, out step.Outputs) step.Outputs
 
 // wakeExchanges checks the sources of every exchange that is due.
 func (s *Swarm) wakeExchanges(now step.Time, out step.Outputs) step.Outputs {
+	var stuck []*exchange
 	for _, x := range s.ordered {
-		if now >= x.wakeAt {
-			x.wakeAt = now + x.pace()
-			out = s.checkSources(now, x, out)
+		if now < x.wakeAt {
+			continue
+		}
+		x.wakeAt = now + x.pace()
+		out = s.checkSources(now, x, out)
+		if s.isStuck(now, x) {
+			stuck = append(stuck, x)
+		}
+	}
+	for _, x := range stuck {
+		if s.isStuck(now, x) { // the fetches that waited may have the slots of others
+			out = s.giveWay(now, x, out)
 		}
 	}
 	return out

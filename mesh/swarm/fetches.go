@@ -20,7 +20,7 @@ type fetch struct {
 	// nodes; 0 for no particular request.
 	request uint64
 	// asked is the number of nodes that were asked and have not answered. With 0, the
-	// fetch waits for a slot, for a parent, for a retry, or for an exchange.
+	// fetch waits for a slot, for a parent, for a retry, or for the shards of an exchange.
 	asked int
 	// tries is the number of further nodes that were asked.
 	tries int
@@ -46,20 +46,23 @@ type fetchKey struct {
 }
 
 // fetches holds the fetches of a node. At most maxFlying of those for the node itself are under way
-// at a time; the others wait in a queue. A node that comes back after a long time thus asks its
-// parent for no more bodies than the parent sends at a time, and its patience with the parent begins
-// when a request is sent.
+// at a time, from the request until the body is here; the others wait in a queue. A node that comes
+// back after a long time thus asks its parent for no more bodies than the parent sends at a time, and
+// its patience with the parent begins when a request is sent.
 type fetches struct {
-	byBody map[fetchKey]*fetch
-	begun  uint64 // number of fetches that were ever begun
-	flying int    // number of fetches with a slot
+	byBody   map[fetchKey]*fetch
+	byConfig map[string][]*fetch
+	begun    uint64 // number of fetches that were ever begun
+	flying   int    // number of fetches with a slot
 	// queue has the fetches that wait for a slot, in order, and entries that next passes over: of
 	// fetches that wait no more.
 	queue  []*fetch
 	alarms alarms
 }
 
-func newFetches() fetches { return fetches{byBody: map[fetchKey]*fetch{}} }
+func newFetches() fetches {
+	return fetches{byBody: map[fetchKey]*fetch{}, byConfig: map[string][]*fetch{}}
+}
 
 // find returns the fetch of v with the given choice; nil if absent.
 func (a *fetches) find(v record.VersionKey, choice wire.FormChoice) *fetch {
@@ -74,6 +77,7 @@ func (a *fetches) begin(v record.VersionKey, choice wire.FormChoice) *fetch {
 		a.begun++
 		f = &fetch{version: v, choice: choice, number: a.begun, askAt: step.Never, alarm: -1}
 		a.byBody[key] = f
+		a.byConfig[v.Config] = append(a.byConfig[v.Config], f)
 	}
 	return f
 }
@@ -88,6 +92,25 @@ func (a *fetches) forget(v record.VersionKey, choice wire.FormChoice) {
 	a.wakeAt(f, step.Never)
 	f.queued = false
 	delete(a.byBody, fetchKey{v, choice})
+	a.byConfig[v.Config] = slices.DeleteFunc(a.byConfig[v.Config], func(g *fetch) bool { return g == f })
+	if len(a.byConfig[v.Config]) == 0 {
+		delete(a.byConfig, v.Config)
+	}
+}
+
+// queuedOf returns the fetches of config that wait for a slot.
+func (a *fetches) queuedOf(config string) (list []*fetch) {
+	for _, f := range a.byConfig[config] {
+		if f.queued {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// waits reports whether a fetch waits for a slot.
+func (a *fetches) waits() bool {
+	return slices.ContainsFunc(a.queue, func(f *fetch) bool { return f.queued })
 }
 
 // all returns the fetches in the order of their begin.

@@ -11,8 +11,8 @@ const (
 	// WholeLimit is the size in bytes of the largest form that is fetched from the parent
 	// in one piece. The shards of larger forms are exchanged.
 	WholeLimit = 256 << 10
-	// maxFlying is the number of bodies that a node has asked for at a time, for itself. A link takes
-	// twice as many requests.
+	// maxFlying is the number of bodies that a node fetches or exchanges at a time, for itself. A link
+	// takes twice as many requests.
 	maxFlying = 32
 	// maxWaiting is the number of body requests that wait for a body to arrive.
 	maxWaiting = 4096
@@ -54,6 +54,8 @@ const (
 	minStallPatience = step.Time(time.Second)
 	// patienceGaps is the number of usual gaps between two shards for which a source may be silent.
 	patienceGaps = 4
+	// maxStall is the time without a shard after which an exchange makes way for a fetch that waits.
+	maxStall = step.Time(2 * time.Minute)
 	// askAgain is the time after which a source is sent all orders again.
 	askAgain = step.Time(5 * time.Second)
 	// maxPace is the longest time between two checks of the sources.

@@ -203,8 +203,14 @@ func (s *Swarm) isMate(peer step.PeerID) bool {
 	return s.circle != nil && s.circle.Has(s.name(peer))
 }
 
-// Abandon ends the exchange of versions of config that no pointer names any more.
+// Abandon ends the exchange of versions of config that no pointer names any more, and the fetches of
+// such versions that wait for a slot, unless a peer waits for the version.
 func (s *Swarm) Abandon(now step.Time, config string, out step.Outputs) step.Outputs {
+	for _, f := range s.bodies.fetches.queuedOf(config) {
+		if !s.overlay.IsNamed(f.version) && !s.bodies.waiting.has(f.version) {
+			s.bodies.fetches.forget(f.version, f.choice)
+		}
+	}
 	for _, x := range slices.Clone(s.ordered) {
 		v := x.key.VersionKey
 		if v.Config != config || s.overlay.IsNamed(v) {

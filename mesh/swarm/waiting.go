@@ -46,6 +46,9 @@ func (r *waitingRoom) take(v record.VersionKey, choices ...wire.FormChoice) []wa
 	return r.remove(v, func(w waiting) bool { return len(choices) == 0 || slices.Contains(choices, w.choice) })
 }
 
+// has reports whether a request waits for v.
+func (r *waitingRoom) has(v record.VersionKey) bool { return len(r.byVersion[v]) > 0 }
+
 // cancel removes a request.
 func (r *waitingRoom) cancel(request uint64) {
 	v, waits := r.byRequest[request]
