@@ -76,6 +76,12 @@ func (c *place) cloned(now step.Time) bool {
 	return now-c.clonedAt < cloneMemory || slices.ContainsFunc(c.others, instance.live)
 }
 
+// hasInstanceBelow reports whether an instance of the agent's identity, other than the present one, is a
+// child of parent as far as is known.
+func (c *place) hasInstanceBelow(parent *place) bool {
+	return slices.ContainsFunc(c.others, func(i instance) bool { return i.parent == parent })
+}
+
 // live reports whether the instance is a child of a node that is in the tree.
 func (i instance) live() bool {
 	return i.parent != nil && i.parent.attached()

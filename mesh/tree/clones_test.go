@@ -2,6 +2,7 @@ package tree
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"banyan/mesh/wire"
@@ -74,6 +75,38 @@ func TestTruthTwoInstancesOfOneIdentityAreNoticed(t *testing.T) {
 	p.LeaveRoot(p.now, index) // the first instance ends
 	if n := present(t, p, q); n != 2 || clones(p) != nil {
 		t.Errorf("after one of the instances ended: %d count, clones %v", n, clones(p))
+	}
+}
+
+// While an identity counts as cloned, a list of children corrects its place. Only a parent that has
+// another of its instances is right as well.
+func TestTruthTheListOfAParentCorrectsAClone(t *testing.T) {
+	p := NewPlanner(PlannerConfig{})
+	parents := make([]uint32, 3)
+	for i, name := range []string{"first", "second", "third"} {
+		parents[i] = join(t, p, 0, name).Index
+		p.AdoptRoot(0, wire.Member{Index: parents[i], Name: name, Description: relay(name)})
+	}
+	placement, err := p.Join(0, "h", &wire.Join{Description: described(1, "a:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := func(instance uint64, parent uint32) {
+		h := wire.Member{Index: placement.Index, Name: "h", Description: described(instance, "a:1")}
+		p.Adopt(p.now, parent, h, parent)
+	}
+	moved(1, parents[0])
+	moved(2, parents[1])
+	moved(1, parents[0])
+	if len(p.TakeClones()) != 1 {
+		t.Fatal("the clone was not noticed")
+	}
+	now := p.now + settleTime
+	children := []uint32{placement.Index}
+	for i, want := range [][]uint32{nil, nil, children} {
+		if got := p.Reconcile(now, parents[i], parents[i], children); !slices.Equal(got, want) {
+			t.Errorf("after the list of parent %d, %v must be described, want %v", i, got, want)
+		}
 	}
 }
 

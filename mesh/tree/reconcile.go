@@ -60,7 +60,7 @@ func (p *Planner) confirm(now step.Time, parent *place, index uint32) bool {
 		c.confirmed = true
 		p.offer(c)
 		return true
-	case c.attached() && c.cloned(now): // its instances are children of several agents
+	case c.attached() && c.hasInstanceBelow(parent):
 		return true
 	}
 	return now-c.changed < settleTime
