@@ -23,9 +23,6 @@ const (
 
 // Limits of the agents, the censuses and the rollouts.
 const (
-	// indexBlock is the number of agent indices that a coordinator reserves at its start, and each
-	// time when they are about to run out.
-	indexBlock = 1024
 	// censusDelay is the time from a change in the number of agents to the census that
 	// the leader gets. Changes within this time are sent together.
 	censusDelay = 100 * time.Millisecond

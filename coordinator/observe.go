@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -145,15 +144,11 @@ func (c *Coordinator) reserveIndices() {
 // takeIndices reserves a block of agent indices. The coordinators of a region have cells of
 // their own.
 func (c *Coordinator) takeIndices(ctx context.Context) (step.Indices, error) {
-	first, err := c.store.ReserveIndices(ctx, c.region, indexBlock)
+	first, err := c.store.ReserveIndices(ctx, c.region)
 	if err != nil {
 		return step.Indices{}, err
 	}
-	if first > 1<<tree.CellBits-indexBlock {
-		return step.Indices{}, fmt.Errorf("the %d agent indices of cell %d of region %s are used up",
-			1<<tree.CellBits, c.cfg.Cell, c.region)
-	}
-	return step.Indices{First: first + uint32(c.cfg.Cell)<<tree.CellBits, Count: indexBlock}, nil
+	return step.Indices{First: first + uint32(c.cfg.Cell)<<tree.CellBits, Count: tree.IndexBlock}, nil
 }
 
 // censusSoon has the node count the region's agents and send the census to the leader.

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"banyan/internal/embeddb"
+	"banyan/mesh/tree"
 	"banyan/record"
 )
 
@@ -21,6 +23,7 @@ const watchBatch = 256
 // open. Every write is synchronous.
 type Badger struct {
 	badgerReader
+	firstBlock uint32 // the block of agent indices to reserve first, if it is free
 
 	mu      sync.Mutex    // serializes writes, and guards the fields below
 	changed chan struct{} // closed and replaced after each write
@@ -42,7 +45,11 @@ func OpenBadger(dir string, o embeddb.Options) (*Badger, error) {
 		return nil, err
 	}
 	reader := badgerReader{db: db, done: make(chan struct{})}
-	return &Badger{badgerReader: reader, changed: make(chan struct{})}, nil
+	return &Badger{
+		badgerReader: reader,
+		firstBlock:   rand.Uint32N(tree.IndexBlocks),
+		changed:      make(chan struct{}),
+	}, nil
 }
 
 // AcceptLoss gives up the acknowledged writes that are missing in the store in dir, so that the
@@ -214,20 +221,33 @@ func (b *Badger) RaiseTerm(ctx context.Context, atLeast uint64) (term uint64, er
 }
 
 // ReserveIndices implements Store.
-func (b *Badger) ReserveIndices(ctx context.Context, region string, n uint32) (uint32, error) {
-	var first uint64
+func (b *Badger) ReserveIndices(ctx context.Context, region string) (uint32, error) {
+	var block uint32
 	_, err := b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
 		var err error
-		first, err = readNumber(txn, nameKey(tagIndices, region))
+		block, err = b.freeBlock(txn, region)
 		if err != nil {
 			return current, err
 		}
-		if first+uint64(n) > 1<<32 {
-			return current, fmt.Errorf("agent indices of region %s are used up", region)
-		}
-		return current, embeddb.Put(txn, nameKey(tagIndices, region), encodeNumber(first+uint64(n)))
+		return current, embeddb.Put(txn, blockKey(region, block), nil)
 	})
-	return uint32(first), err
+	return block * tree.IndexBlock, err
+}
+
+// freeBlock returns the first block of agent indices, from the store's first block on, that is not
+// reserved.
+func (b *Badger) freeBlock(txn *badger.Txn, region string) (uint32, error) {
+	for i := range uint32(tree.IndexBlocks) {
+		block := (b.firstBlock + i) % tree.IndexBlocks
+		_, err := txn.Get(blockKey(region, block))
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return block, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("the %d agent indices of region %s are used up", tree.IndexBlocks*tree.IndexBlock, region)
 }
 
 // Watch implements Store.

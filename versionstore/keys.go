@@ -15,7 +15,7 @@ import (
 //	l <revision> <key>       key of the row written at revision, until it is replaced
 //	s <config>               JSON Schema
 //	d <kind> 0 <name>        row of a document; its revision is the document's sequence
-//	x <region>               first agent index that is not reserved
+//	x <region> 0 <block>     nothing; the block of agent indices is reserved
 //	r                        revision of the newest write
 //	t                        term
 const (
@@ -42,6 +42,11 @@ func pairKey(tag byte, name, second string) []byte {
 // numberedKey returns the key: tag, name, 0, n.
 func numberedKey(tag byte, name string, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(nameKey(tag, name), 0), n)
+}
+
+// blockKey returns the key of a reserved block of agent indices.
+func blockKey(region string, block uint32) []byte {
+	return numberedKey(tagIndices, region, uint64(block))
 }
 
 // logKey returns the key of the entry of a row in the log of revisions. The key of the row is part

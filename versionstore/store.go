@@ -166,9 +166,11 @@ type Store interface {
 	Commit(ctx context.Context, t Transaction) (uint64, error)
 	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
 	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)
-	// ReserveIndices reserves n agent indices of region and returns the first. An index
-	// is never reserved twice.
-	ReserveIndices(ctx context.Context, region string, n uint32) (uint32, error)
+	// ReserveIndices reserves a block of tree.IndexBlock agent indices of region, and returns the first. The
+	// store remembers each block, and reserves none twice. A store that is restored from an older copy
+	// has forgotten the latest blocks, so each opened store begins with a random block: it hardly ever
+	// meets those that were forgotten.
+	ReserveIndices(ctx context.Context, region string) (uint32, error)
 
 	// Watch calls fn for each version and pointer written after revision since, in order
 	// of revision, until ctx ends or fn returns an error. If a pointer moved several times

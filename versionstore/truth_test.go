@@ -420,3 +420,35 @@ func TestTruthAWriterOfAnotherTermIsFencedOff(t *testing.T) {
 		t.Errorf("revision %d in term 4 after %d in term 1: %v", after, before, err)
 	}
 }
+
+// A store that is restored from an older copy has forgotten which agent indices were reserved after the
+// copy was made. It must not reserve them again: an acknowledgement names its agent by the index.
+func TestTruthARestoredStoreReservesOtherIndices(t *testing.T) {
+	dir := t.TempDir()
+	open := func(dir string) *versionstore.Badger {
+		b, err := versionstore.OpenBadger(dir, embeddb.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	open(dir).Close()
+	reserved := map[uint32]bool{}
+	const restores = 3 // one in 2^17 restores meets a block by chance
+	for range restores {
+		restored := t.TempDir()
+		if err := os.CopyFS(restored, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		b := open(restored)
+		first, err := b.ReserveIndices(t.Context(), "eu")
+		if err != nil {
+			t.Fatal(err)
+		}
+		reserved[first] = true
+		b.Close()
+	}
+	if len(reserved) == 1 {
+		t.Errorf("each of %d restored stores reserved the block %v", restores, reserved)
+	}
+}

@@ -2,6 +2,14 @@ package tree
 
 import (
 	"fmt"
+	"slices"
+)
+
+const (
+	// IndexBlock is the number of agent indices that a coordinator reserves at a time.
+	IndexBlock = 1024
+	// IndexBlocks is the number of blocks of agent indices in a cell.
+	IndexBlocks = 1 << CellBits / IndexBlock
 )
 
 // indices are the agent indices that a planner gives out. The coordinator reserves them in its
@@ -14,6 +22,8 @@ type indices struct {
 }
 
 type block struct{ first, end uint32 }
+
+func (b block) contains(index uint32) bool { return b.first <= index && index < b.end }
 
 // Reserved gives the planner n further agent indices, from first on, to give out.
 func (p *Planner) Reserved(first uint32, n int) {
@@ -44,27 +54,27 @@ func (x *indices) advance() {
 	}
 }
 
-// given reports whether an index was given out: by this planner, by an earlier incarnation of
-// its coordinator, or by another cell.
+// given reports whether an index was given out: by this planner, by an earlier incarnation of its
+// coordinator, or by another cell.
 func (x *indices) given(index uint32) bool {
-	x.advance()
-	if cellOf(index) != cellOf(x.next) {
-		return true
+	if x.next <= index && index < x.end {
+		return false
 	}
-	for _, b := range x.waiting {
-		if index >= b.first {
-			return false
-		}
-	}
-	return index < x.next
+	return !slices.ContainsFunc(x.waiting, func(b block) bool { return b.contains(index) })
 }
 
-// skip notes that an agent has an index that was not given out. Such an index was given out
-// by an earlier incarnation whose reservation is lost.
-func (x *indices) skip(index uint32) {
-	x.advance()
-	if index >= x.next && index < x.end {
-		x.left -= int(index + 1 - x.next)
-		x.next = index + 1
+// discard notes that an agent has an index that was not given out. So another incarnation reserved the
+// block as well, and its reservation was lost. Nothing more is given out from the block.
+func (x *indices) discard(index uint32) {
+	if x.next <= index && index < x.end {
+		x.left -= int(x.end - x.next)
+		x.next = x.end
 	}
+	x.waiting = slices.DeleteFunc(x.waiting, func(b block) bool {
+		if !b.contains(index) {
+			return false
+		}
+		x.left -= int(b.end - b.first)
+		return true
+	})
 }

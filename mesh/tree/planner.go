@@ -350,7 +350,7 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 	case known && agent == nil: // another process has the identity, or the report is old and is corrected
 		agent = p.places[other]
 		p.renumber(agent, m.Index)
-		p.indices.skip(m.Index)
+		p.indices.discard(m.Index)
 	case agent == nil:
 		if len(p.places) >= p.cfg.MaxAgents || m.Name == "" {
 			return
@@ -358,7 +358,7 @@ func (p *Planner) adopt(now step.Time, m wire.Member, parent *place) {
 		agent = &place{index: m.Index, name: m.Name, since: now}
 		p.places[m.Index] = agent
 		p.byName[m.Name] = m.Index
-		p.indices.skip(m.Index)
+		p.indices.discard(m.Index)
 	}
 	if parent.isBelow(agent) {
 		return

@@ -656,10 +656,24 @@ func TestIndicesAreReservedBlockByBlock(t *testing.T) {
 	if c := join(t, p, 0, "c"); c.Index != 500 || p.NeedsIndices() {
 		t.Errorf("c has index %d", c.Index)
 	}
-	for index, kept := range map[uint32]bool{99: true, 300: true, 501: false, 600: false, 9999: false} {
+	for index, kept := range map[uint32]bool{99: true, 300: true, 501: false, 600: false, 9999: true} {
 		if p.mayKeepIndex(index) != kept {
 			t.Errorf("index %d may be kept: %v", index, !kept)
 		}
+	}
+}
+
+// An agent has an index of a block that this planner has reserved: another incarnation reserved the
+// block, so others may have indices of it too.
+func TestABlockThatAnotherIncarnationReservedIsDiscarded(t *testing.T) {
+	p := NewPlanner(PlannerConfig{FirstIndex: 100, Indices: 10})
+	p.Reserved(5000, 10)
+	p.Reserved(9000, 1000)
+	for _, index := range []uint32{107, 5003} {
+		p.AdoptRoot(0, wire.Member{Index: index, Name: fmt.Sprint(index), Description: relay("a")})
+	}
+	if a := join(t, p, 0, "a"); a.Index != 9000 || p.indices.left != 999 {
+		t.Errorf("a new agent has index %d, and %d are left", a.Index, p.indices.left)
 	}
 }
 
@@ -809,7 +823,7 @@ func TestIndicesSurviveARestartOfTheCoordinator(t *testing.T) {
 	}
 	liar, err := p.Join(0, "liar", &wire.Join{Index: 2000})
 	if err != nil || liar.Index < 1000 || liar.Index >= 1010 {
-		t.Errorf("an agent that claims an index nobody gave was given %d, %v", liar.Index, err)
+		t.Errorf("an agent that claims an index that is yet to be given was given %d, %v", liar.Index, err)
 	}
 }
 

@@ -35,5 +35,3 @@ const CellBits = 27
 
 // MaxCells is the number of coordinators that a region can have.
 const MaxCells = 1 << (32 - CellBits)
-
-func cellOf(index uint32) uint32 { return index >> CellBits }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -54,8 +55,7 @@ func (w *World) Start(i int32) {
 	}
 }
 
-// nodeConfig returns the configuration of the node that host i starts. A coordinator takes
-// a new block of agent indices at each start. The cache of a host that only relays is
+// nodeConfig returns the configuration of the node that host i starts. The cache of a host that only relays is
 // empty after a start.
 func (w *World) nodeConfig(i int32) mesh.Config {
 	h := &w.hosts[i]
@@ -80,13 +80,14 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 		}
 		return cfg
 	}
+	h.index = firstIndex(h.boots - 1)
 	cfg.Root = &mesh.RootConfig{JoinRate: w.cfg.JoinRate, Planner: tree.PlannerConfig{
 		Fanout:     w.cfg.Fanout,
 		MaxAgents:  max(w.cfg.Agents[h.region]+1, tree.DefaultMaxAgents),
-		FirstIndex: h.disk.index,
-		Indices:    indexBlock,
+		FirstIndex: h.index,
+		Indices:    tree.IndexBlock,
 	}}
-	h.disk.index += indexBlock
+	h.index += tree.IndexBlock
 	cfg.HoldsAll = w.IsLeader(i)
 	if !w.IsLeader(i) {
 		cfg.Seeds = []string{address(0)}
@@ -94,8 +95,13 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 	return cfg
 }
 
-// indexBlock is the number of agent indices that a coordinator reserves at a time.
-const indexBlock = 1024
+// firstIndex returns the first agent index that a coordinator reserves after n earlier starts. A store
+// begins with a random block, whatever it remembers. Here, each start has a block that is far from those
+// of all other starts, whether the store was restored meanwhile or not: the van der Corput sequence.
+func firstIndex(n uint32) uint32 {
+	block := bits.Reverse32(n) >> (32 - bits.Len(tree.IndexBlocks-1))
+	return block * tree.IndexBlock
+}
 
 // restore gives the node of host i the contents of the disk, and the leader's node the
 // contents of the store.

@@ -6,6 +6,7 @@ import (
 	"github.com/bits-and-blooms/bitset"
 
 	"banyan/mesh/step"
+	"banyan/mesh/tree"
 	"banyan/mesh/wire"
 	"banyan/record"
 )
@@ -60,8 +61,8 @@ func (w *World) carryOut(i int32, o *step.Output) {
 // reserveIndices gives the planner of coordinator i more agent indices, after a write to its store.
 func (w *World) reserveIndices(i int32) {
 	h := &w.hosts[i]
-	indices := step.Indices{First: h.disk.index, Count: indexBlock}
-	h.disk.index += indexBlock
+	indices := step.Indices{First: h.index, Count: tree.IndexBlock}
+	h.index += tree.IndexBlock
 	w.input(w.ready+step.Time(w.cfg.Costs.Store), i, step.Input{Kind: step.InReserved, Indices: indices})
 }
 

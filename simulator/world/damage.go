@@ -142,8 +142,7 @@ type indexKey struct {
 }
 
 // Owners returns the agents that have an index in a region: one, or a clone and the agent that it is
-// like. If no agent has the index now, or if indices may have been given twice because a store was
-// restored or copied, Owners returns all agents that had it.
+// like. If no agent has the index now, Owners returns all agents that had it.
 func (w *World) Owners(region string, index uint32) []int32 {
 	had := w.owners[indexKey{int16(w.cfg.Network.Matrix.Index(region)), index}]
 	var have []int32
@@ -157,7 +156,7 @@ func (w *World) Owners(region string, index uint32) []int32 {
 			have = append(have, h.like)
 		}
 	}
-	if len(have) == 0 || w.histories > 0 {
+	if len(have) == 0 {
 		return had
 	}
 	return have

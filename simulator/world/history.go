@@ -3,13 +3,10 @@ package world
 // This file makes several histories of one store: a backup that is restored, and a second
 // leader on a copy.
 
-// restoreBackup replaces the store of the leader by an older copy, and starts the leader anew. The
-// copy is from before the leader's last start: it does not know of the indices that were reserved
-// then.
+// restoreBackup replaces the store of the leader by an older copy, and starts the leader anew.
 func (w *World) restoreBackup(backup *store, careless bool) {
 	w.Crash(0)
 	w.hosts[0].store = backup
-	w.hosts[0].disk.index -= min(w.hosts[0].disk.index, indexBlock)
 	w.histories++
 	backup.history = w.histories
 	if !careless {

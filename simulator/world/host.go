@@ -50,8 +50,11 @@ type Host struct {
 	disk  disk
 	// store is what a leader writes to; nil in other hosts.
 	store *store
+	// index is the agent index that a coordinator reserves next.
+	index uint32
+	// like is the agent that a clone is like; 0 for no clone.
+	like int32
 	// owns is the agent's newest index, plus one.
-	like    int32 // of a clone: the agent that it is like
 	owns    uint32
 	traffic Traffic
 }
@@ -65,7 +68,6 @@ type disk struct {
 	// partial holds the shards of bodies that are not complete yet.
 	partial   map[record.FormKey]*bitset.BitSet
 	watermark uint64
-	index     uint32
 }
 
 type onDisk struct {

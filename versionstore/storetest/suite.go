@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"banyan/fec"
+	"banyan/mesh/tree"
 	"banyan/record"
 	"banyan/versionstore"
 )
@@ -380,20 +381,21 @@ func schemas(s *suite) {
 
 func indices(s *suite) {
 	seen := map[uint32]bool{}
-	for range 3 {
-		first, err := s.ReserveIndices(s.ctx, "eu", 10)
+	for range 20 {
+		first, err := s.ReserveIndices(s.ctx, "eu")
 		if err != nil {
 			s.Fatal(err)
 		}
-		for i := first; i < first+10; i++ {
-			if seen[i] {
-				s.Errorf("index %d was given twice", i)
-			}
-			seen[i] = true
+		if first%tree.IndexBlock != 0 || first/tree.IndexBlock >= tree.IndexBlocks {
+			s.Errorf("index %d does not begin a block", first)
 		}
+		if seen[first] {
+			s.Errorf("block %d was reserved twice", first)
+		}
+		seen[first] = true
 	}
-	if _, err := s.ReserveIndices(s.ctx, "eu", 1<<32-1); err == nil {
-		s.Error("more indices were reserved than exist")
+	if _, err := s.ReserveIndices(s.ctx, "eu-2"); err != nil {
+		s.Errorf("another region: %v", err)
 	}
 }
 
