@@ -17,7 +17,7 @@ type acks struct {
 	dirty    []*ackState // states with a pending entry
 	sorted   bool        // dirty is in order
 	draining step.PeerID // the peer that a page is on its way to; 0 for none
-	// detour: entries were sent to the backup, which may not reach the root, and not to the parent.
+	// detour: entries were sent to the backup only, which may not reach the root.
 	detour  bool
 	flushAt step.Time
 }
@@ -203,16 +203,23 @@ func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outp
 }
 
 // flushAcks sends a page of the pending acknowledgements to the parent. Without a parent they wait
-// until the node attaches.
+// until the node attaches. While the backup makes up for the parent, they go to the backup, and to a
+// parent that is alive as well: nobody knows which of them reaches the root. The parent gets them
+// without latencies, so that none counts twice.
 func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	n.acks.flushAt = step.Never
 	if !n.up.attached() || len(n.acks.dirty) == 0 {
 		return out
 	}
 	to := n.up.source()
-	n.acks.detour = n.acks.detour || to != n.up.parent
-	for _, entries := range wire.SplitAcks(n.acks.page()) {
-		out = send(to, &wire.Ack{Entries: entries}, out)
+	page := n.acks.page()
+	out = sendAcks(to, page, out)
+	switch {
+	case to == n.up.parent:
+	case n.up.spoke:
+		out = sendAcks(n.up.parent, withoutLatencies(page), out)
+	default:
+		n.acks.detour = true
 	}
 	if len(n.acks.dirty) == 0 {
 		return out
@@ -221,17 +228,32 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: to})
 }
 
-// endDetour sends the parent what was sent to the backup, when the parent is heard again, or the
+func sendAcks(to step.PeerID, page []wire.AckEntry, out step.Outputs) step.Outputs {
+	for _, entries := range wire.SplitAcks(page) {
+		out = send(to, &wire.Ack{Entries: entries}, out)
+	}
+	return out
+}
+
+func withoutLatencies(page []wire.AckEntry) []wire.AckEntry {
+	stripped := make([]wire.AckEntry, len(page))
+	for i := range page {
+		stripped[i] = *page[i].WithoutLatency()
+	}
+	return stripped
+}
+
+// endDetour sends the parent what was sent to the backup only, because the parent is alive, or the
 // backup is lost.
 func (n *Node) endDetour(now step.Time) {
-	if n.acks.detour && n.up.attached() && n.up.source() == n.up.parent {
+	if n.acks.detour && n.up.attached() {
 		n.acks.resend(now)
 	}
 }
 
-// heard notes news from a peer.
-func (n *Node) heard(now step.Time, from step.PeerID) {
-	n.up.heard(from)
+// parentSpoke notes that the parent has sent something, be it news or not.
+func (n *Node) parentSpoke(now step.Time) {
+	n.up.spoke = true
 	n.endDetour(now)
 }
 

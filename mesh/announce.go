@@ -100,7 +100,7 @@ func (n *Node) onAnnouncement(
 		s.told = n.pointers.tellings
 		return out
 	}
-	n.heard(now, from)
+	n.up.heard(from)
 	return n.accept(now, from, a, out)
 }
 
@@ -109,7 +109,7 @@ func (n *Node) onAnnouncement(
 func (n *Node) repays(now step.Time, from step.PeerID, s *configState) {
 	if s.owed && from == n.up.parent {
 		s.owed = false
-		n.heard(now, from)
+		n.up.heard(from)
 	}
 }
 

@@ -255,6 +255,9 @@ func (n *Node) stepRoot(now step.Time, in step.Input, out step.Outputs) step.Out
 
 // receive dispatches a message from a peer.
 func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step.Outputs) step.Outputs {
+	if n.up.isParent(from) {
+		n.parentSpoke(now)
+	}
 	switch m := m.(type) {
 	case *wire.Announcement:
 		return n.onAnnouncement(now, from, m, out)

@@ -193,6 +193,8 @@ func (n *Node) onRescue(from step.PeerID, m *wire.Notice, out step.Outputs) step
 	s.wait = 0
 	s.wakeAt = step.Never
 	n.up.lagAt = step.Never
-	n.up.repairs = max(n.up.repairs, 1) // bodies come from the backup, too
+	if n.up.repairs == 0 {
+		n.up.makeUp() // bodies come from the backup, too
+	}
 	return send(from, &wire.CatchUp{Since: n.pointers.catchUpSince()}, out)
 }

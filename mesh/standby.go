@@ -125,7 +125,7 @@ func (u *upstream) onLag(now step.Time, out step.Outputs) step.Outputs {
 	if !u.attached() || !u.pointers.isBehind(u.noticed) {
 		return out
 	}
-	u.repairs++
+	u.makeUp()
 	if u.standby.peer != 0 && u.repairs <= repairsToLeave {
 		return send(u.standby.peer, &wire.CatchUp{Since: u.pointers.catchUpSince()}, out)
 	}

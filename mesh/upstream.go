@@ -46,6 +46,7 @@ type upstream struct {
 	noticed    wire.Notice     // progress of the backup, or of gossip, beyond the parent
 	patience   step.Time       // extra time for parents that are late and not silent
 	repairs    int             // times in a row that the backup made up for the parent
+	spoke      bool            // the parent has sent something since the first of repairs: it is alive
 	hintedAt   step.Time       // when gossip was last believed
 	orphaned   int             // refusals in a row by parents that have no parent themselves
 	failures   int             // fetches from the parent that failed in a row
@@ -261,7 +262,15 @@ func (u *upstream) heardHead(from step.PeerID, at, newest record.Position) {
 // isParent reports whether a peer is the parent to which the node is attached.
 func (u *upstream) isParent(peer step.PeerID) bool { return u.attached() && peer == u.parent }
 
-// source returns the peer to fetch from, and to send acknowledgements to: the backup while the
+// makeUp notes that the backup makes up for the parent.
+func (u *upstream) makeUp() {
+	if u.repairs == 0 {
+		u.spoke = false
+	}
+	u.repairs++
+}
+
+// source returns the peer to fetch from, and to send acknowledgements to first: the backup while the
 // backup makes up for the parent, which may be dead, else the parent.
 func (u *upstream) source() step.PeerID {
 	if u.repairs > 0 && u.standby.peer != 0 {

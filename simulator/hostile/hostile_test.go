@@ -30,18 +30,22 @@ var broke = []uint64{130, 143, 152, 227, 232, 236, 254, 288, 299, 546, 656, 698,
 //   - A host without the body of a version on its disk applied the version (2423).
 //   - An agent that was given another index repeated what it had acknowledged under the index before,
 //     and acknowledged nothing under the new one (7549, 7950).
+//   - The parent of an agent led on a restored store, and the backup knew the lost history: the leader never
+//     heard what the agent had acknowledged of that history (4408).
 //
 // Or in which a planner had another picture of the tree than the tree:
 //
 //   - Agents that died together with their relay counted for ever, or the report of an agent was lost
 //     with a link (4, 608, 2628).
-//   - A clone took the children of the other instance out of the counts (70).
+//   - A clone took the children of the other instance out of the counts (70). Lists of children did not
+//     correct the place of an agent that had had a clone (2744).
 //   - An index was given twice after the store was restored (24, 64). Lists of children name agents by
 //     index, and so did not show that two agents had one, below two parents or one (3001, 6799, 9615).
 //   - The only list of an agent that had lost its last child was lost (3072, 3419).
 //   - A branch that the planner did not know became known by one level for each list (1757, 4564, 6436).
 var brokeTruth = []uint64{
-	4, 24, 64, 70, 608, 964, 1757, 2048, 2423, 2628, 3001, 3072, 3419, 4564, 6436, 6799, 7549, 7950, 9615,
+	4, 24, 64, 70, 608, 964, 1757, 2048, 2423, 2628, 2744, 3001, 3072, 3419, 4408, 4564, 6436, 6799, 7549, 7950,
+	9615,
 }
 
 // brokeRestless holds seeds in which a parent that repeated old pointers and heads counted as late,
