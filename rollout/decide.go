@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -72,16 +71,21 @@ func (d *decision) say(format string, args ...any) {
 // follow takes over the positions of pointers that were issued anew because a new term began. Such a
 // pointer has the content that the rollout wrote, at a later epoch.
 func (d *decision) follow() {
-	for _, region := range slices.Sorted(maps.Keys(d.Regions)) {
-		r := d.Regions[region]
+	var anew []string
+	for region, r := range d.Regions {
 		seen := d.view.Regions[region]
 		if r.Began != 0 && r.Term == 0 && seen.Epoch == r.Epoch {
 			r.Term = seen.Term
 		}
 		if !r.Left && seen.Epoch > r.Epoch && seen.Content == r.Content {
-			r.Epoch = seen.Epoch
-			d.say("the pointer of region %s was issued anew, at epoch %d of term %d", region, seen.Epoch, seen.Term)
+			anew = append(anew, region)
 		}
+	}
+	slices.Sort(anew)
+	for _, region := range anew {
+		seen := d.view.Regions[region]
+		d.Regions[region].Epoch = seen.Epoch
+		d.say("the pointer of region %s was issued anew, at epoch %d of term %d", region, seen.Epoch, seen.Term)
 	}
 }
 
@@ -100,11 +104,15 @@ func (d *decision) overtaken() bool {
 	return true
 }
 
-// lost returns the regions of the rollout whose pointer another writer has moved.
-func (d *decision) lost() []string {
-	return slices.DeleteFunc(d.touched(), func(region string) bool {
-		return d.view.Regions[region].Epoch == d.Regions[region].Epoch
-	})
+// lost returns the regions of the rollout whose pointer another writer has moved, sorted.
+func (d *decision) lost() (lost []string) {
+	for region, r := range d.Regions {
+		if r.touched() && d.view.Regions[region].Epoch != r.Epoch {
+			lost = append(lost, region)
+		}
+	}
+	slices.Sort(lost)
+	return lost
 }
 
 func (d *decision) pause(why string) {
@@ -517,8 +525,10 @@ func (d *decision) expose() {
 		return
 	}
 	running := 0
-	for _, region := range d.touched() {
-		running += d.runs(d.seen(region))
+	for region, r := range d.Regions {
+		if r.touched() {
+			running += d.runs(d.seen(region))
+		}
 	}
 	if running > d.Exposed {
 		d.Exposed = running

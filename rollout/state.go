@@ -242,11 +242,13 @@ func (s *State) note(at time.Time, what string) {
 
 // clone returns a copy that shares no map or slice that a step changes.
 func (s State) clone() State {
-	s.Regions = maps.Clone(s.Regions)
+	regions := make(map[string]*RegionState, len(s.Regions))
+	states := make([]RegionState, 0, len(s.Regions)) // one allocation for all
 	for region, r := range s.Regions {
-		c := *r
-		s.Regions[region] = &c
+		states = append(states, *r)
+		regions[region] = &states[len(states)-1]
 	}
+	s.Regions = regions
 	s.Overdue = maps.Clone(s.Overdue)
 	s.Log = slices.Clone(s.Log)
 	return s
@@ -283,13 +285,17 @@ func (s *State) finished() [][]string {
 // regions that have left.
 func (s *State) touched() []string {
 	var in []string
-	for _, region := range slices.Sorted(maps.Keys(s.Regions)) {
-		if r := s.Regions[region]; r.Began != 0 && !r.Left {
+	for region, r := range s.Regions {
+		if r.touched() {
 			in = append(in, region)
 		}
 	}
+	slices.Sort(in)
 	return in
 }
+
+// touched reports whether the rollout has moved the pointer of the region, and may move it again.
+func (r *RegionState) touched() bool { return r.Began != 0 && !r.Left }
 
 // Brings reports whether the rollout is in progress, and brings a version to a region. The zero
 // State brings nothing.
