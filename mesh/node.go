@@ -142,7 +142,8 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 	case step.InReceived:
 		return n.receive(now, in.Peer, in.Message, out)
 	case step.InHold, step.InEvicted, step.InRequest, step.InWithdrawn, step.InSent,
-		step.InAnswered, step.InThrottled, step.InAsked, step.InFetched, step.InIndexed, step.InShard, step.InAssembled:
+		step.InAnswered, step.InThrottled, step.InAsked, step.InDelayed, step.InFetched, step.InIndexed,
+		step.InShard, step.InAssembled:
 		return n.stepSwarm(now, in, out)
 	case step.InStored:
 		return n.publishStored(in.Body.Version, out)
@@ -218,6 +219,8 @@ func (n *Node) stepSwarm(now step.Time, in step.Input, out step.Outputs) step.Ou
 		n.swarm.OnThrottled(in.Body)
 	case step.InAsked:
 		n.swarm.OnAsked(now, in.Body)
+	case step.InDelayed:
+		n.swarm.OnDelayed(in.Body)
 	case step.InFetched:
 		return n.swarm.OnFetched(now, in.Body, in.Failure, out)
 	case step.InIndexed:

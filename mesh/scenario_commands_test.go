@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bits-and-blooms/bitset"
 	"github.com/cockroachdb/datadriven"
@@ -41,6 +42,14 @@ func (a arguments) number(name string) uint64 {
 		a.t.Fatalf("%s: %s: %v", a.d.Pos, name, err)
 	}
 	return n
+}
+
+func (a arguments) duration(name string) step.Time {
+	d, err := time.ParseDuration(a.text(name, "0s"))
+	if err != nil {
+		a.t.Fatalf("%s: %s: %v", a.d.Pos, name, err)
+	}
+	return step.Time(d)
 }
 
 func (a arguments) index(name string) uint32 { return uint32(a.number(name)) }
@@ -103,7 +112,7 @@ func (a arguments) form() record.FormKey {
 }
 
 func (a arguments) body() step.Body {
-	b := step.Body{Version: a.version(), Request: a.number("id")}
+	b := step.Body{Version: a.version(), Request: a.number("id"), Delay: a.duration("delay")}
 	if a.has("only") {
 		b.Choice = wire.OnlyForm(uint8(a.number("only")))
 	}
@@ -199,6 +208,7 @@ var commands = map[string]func(*scenario, arguments) string{
 	"answered":  bodyInput(step.InAnswered),
 	"throttled": bodyInput(step.InThrottled),
 	"asked":     bodyInput(step.InAsked),
+	"delayed":   bodyInput(step.InDelayed),
 	"fetched":   bodyInput(step.InFetched),
 	"assembled": bodyInput(step.InAssembled),
 	"evicted":   bodyInput(step.InEvicted),

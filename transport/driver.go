@@ -34,6 +34,7 @@ type Driver struct {
 	// Owned by the goroutine of Run.
 	links    map[step.PeerID]*Link
 	requests map[uint64]request
+	fetches  map[fetchKey][]*fetching // under way
 	nextID   uint64
 	out      []step.Output
 	lastMsg  wire.Message // the message that was encoded last; sent to many, it is encoded once
@@ -53,6 +54,7 @@ func NewDriver(node *mesh.Node, ep *Endpoint, h Handlers, log *slog.Logger) *Dri
 		slots:    make(chan struct{}, maxReceiving),
 		links:    map[step.PeerID]*Link{},
 		requests: map[uint64]request{},
+		fetches:  map[fetchKey][]*fetching{},
 	}
 }
 
@@ -160,7 +162,7 @@ func (d *Driver) FetchFrom(
 	case link == nil:
 		return errors.New("the link to the peer is gone")
 	}
-	return link.fetch(ctx, want, wish, take)
+	return link.fetch(ctx, want, wish, nil, take)
 }
 
 func (d *Driver) post(ctx context.Context, fn func()) bool {

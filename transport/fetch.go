@@ -22,11 +22,37 @@ type localError struct{ err error }
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
+// enter waits until the peer may be asked for a body, and calls waits before it waits. The caller
+// calls leave when the body has come.
+func (l *Link) enter(ctx context.Context, waits func()) (leave func(), err error) {
+	if !l.limits.throttles() {
+		return func() {}, nil
+	}
+	leave = func() { <-l.fetching }
+	select {
+	case l.fetching <- struct{}{}:
+		return leave, nil
+	default:
+	}
+	waits()
+	select {
+	case l.fetching <- struct{}{}:
+		return leave, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // fetch asks the peer for a version and calls take with the offer. The peer must send
 // something every bodyTimeout, and minRate bytes a second in the long run. An error of take
-// is a localError unless the peer caused it.
+// is a localError unless the peer caused it. fetch calls delayed with each time by which the download
+// limit of this host delays the body; nil for nobody.
 func (l *Link) fetch(
-	ctx context.Context, want record.VersionKey, wish body.Wish, take func(body.Offer) error,
+	ctx context.Context,
+	want record.VersionKey,
+	wish body.Wish,
+	delayed func(time.Duration),
+	take func(body.Offer) error,
 ) error {
 	opening, cancel := context.WithTimeout(ctx, bodyTimeout)
 	defer cancel()
@@ -35,6 +61,7 @@ func (l *Link) fetch(
 		return fmt.Errorf("the peer takes no further request: %w", err)
 	}
 	defer s.CancelRead(0)
+	defer context.AfterFunc(ctx, func() { s.CancelRead(0) })()
 	q := bodyRequest{
 		Config:   want.Config,
 		Version:  want.Version,
@@ -60,12 +87,18 @@ func (l *Link) fetch(
 		return fmt.Errorf("%w: offer of %d bytes", record.ErrTooLarge, h.Size)
 	}
 	r.began = time.Now()
+	wait := func(delay time.Duration) {
+		r.began = r.began.Add(delay) // the peer has that much more time
+		if delayed != nil {
+			delayed(delay)
+		}
+	}
 	err = take(body.Offer{
 		Signed: h.Manifest,
 		What:   h.What,
 		Form:   h.Form,
 		Size:   h.Size,
-		Bytes:  l.limits.reader(ctx, r),
+		Bytes:  l.limits.reader(ctx, r, wait),
 	})
 	if err != nil && r.err == nil && refusalReason(err) == "" {
 		return &localError{err}

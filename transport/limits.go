@@ -19,8 +19,8 @@ const (
 	// MaxShardStreams is the number of shards of one peer that may be on their way here at
 	// once.
 	MaxShardStreams = 3
-	// maxThrottled is the number of bodies that are on their way here at once under a download
-	// limit.
+	// maxThrottled is the number of bodies of one peer that are on their way here at once under a
+	// download limit.
 	maxThrottled = 2
 	// streamWindow is the number of bytes of one stream that a peer may send before they are read.
 	// It grows while they are read fast.

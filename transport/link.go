@@ -41,8 +41,12 @@ type Link struct {
 	out  *quic.SendStream
 
 	limits *Limits
-	ready  chan struct{}  // has room for one signal: frames are queued
-	done   sync.WaitGroup // goroutines of the link
+	// fetching has an element for each body that the peer is asked for or sends under a download limit.
+	// What waits for the limit waits unasked: bodies that nobody reads would fill the window of the
+	// connection, and announcements would wait behind them.
+	fetching chan struct{}
+	ready    chan struct{}  // has room for one signal: frames are queued
+	done     sync.WaitGroup // goroutines of the link
 
 	mu      sync.Mutex
 	queue   [][]byte // encoded frames; guarded by mu
@@ -57,7 +61,14 @@ func startLink(conn *quic.Conn, id identity.Identity, limits *Limits) (*Link, er
 		return nil, fmt.Errorf("open message stream: %w", err)
 	}
 	out.SetPriority(messageUrgency, false)
-	l := &Link{conn: conn, id: id, out: out, limits: limits, ready: make(chan struct{}, 1)}
+	l := &Link{
+		conn:     conn,
+		id:       id,
+		out:      out,
+		limits:   limits,
+		fetching: make(chan struct{}, maxThrottled),
+		ready:    make(chan struct{}, 1),
+	}
 	l.done.Go(l.write)
 	return l, nil
 }

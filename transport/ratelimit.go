@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"io"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -12,44 +13,15 @@ import (
 type Limits struct {
 	up   *rate.Limiter // nil: no limit
 	down *rate.Limiter // nil: no limit
-	// fetching has an element for each body that is asked for or on its way under a download limit.
-	// What waits for the limit waits unasked: bodies that nobody reads would fill the window of
-	// the connection, and announcements would wait behind them.
-	fetching chan struct{}
 }
 
 // NewLimits makes limits of upload and download bytes a second; 0 means no limit.
 func NewLimits(upload, download int64) *Limits {
-	return &Limits{
-		up:       limiter(upload),
-		down:     limiter(download),
-		fetching: make(chan struct{}, maxThrottled),
-	}
+	return &Limits{up: limiter(upload), down: limiter(download)}
 }
 
 // throttles reports whether downloads are limited.
 func (l *Limits) throttles() bool { return l != nil && l.down != nil }
-
-// enter waits until a body may be asked for, and calls waits before it waits. The caller calls leave
-// when the body has come.
-func (l *Limits) enter(ctx context.Context, waits func()) (leave func(), err error) {
-	if !l.throttles() {
-		return func() {}, nil
-	}
-	leave = func() { <-l.fetching }
-	select {
-	case l.fetching <- struct{}{}:
-		return leave, nil
-	default:
-	}
-	waits()
-	select {
-	case l.fetching <- struct{}{}:
-		return leave, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 func limiter(bytes int64) *rate.Limiter {
 	if bytes <= 0 {
@@ -66,12 +38,16 @@ func (l *Limits) writer(ctx context.Context, w io.Writer) io.Writer {
 	return &limitedWriter{ctx, w, l.up}
 }
 
-// reader returns a reader of r at the download rate.
-func (l *Limits) reader(ctx context.Context, r io.Reader) io.Reader {
-	if l == nil || l.down == nil {
+// reader returns a reader of r at the download rate. It calls delayed with each time for which the
+// rate delays a read; nil for nobody.
+func (l *Limits) reader(ctx context.Context, r io.Reader, delayed func(time.Duration)) io.Reader {
+	if !l.throttles() {
 		return r
 	}
-	return &limitedReader{ctx, r, l.down}
+	if delayed == nil {
+		delayed = func(time.Duration) {}
+	}
+	return &limitedReader{ctx, r, l.down, delayed}
 }
 
 type limitedWriter struct {
@@ -97,17 +73,33 @@ func (l *limitedWriter) Write(p []byte) (written int, err error) {
 }
 
 type limitedReader struct {
-	ctx   context.Context
-	r     io.Reader
-	limit *rate.Limiter
+	ctx     context.Context
+	r       io.Reader
+	limit   *rate.Limiter
+	delayed func(time.Duration)
 }
 
 func (l *limitedReader) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p[:min(len(p), l.limit.Burst())])
 	if n > 0 {
-		if waitErr := l.limit.WaitN(l.ctx, n); waitErr != nil {
+		if waitErr := l.wait(n); waitErr != nil {
 			return n, waitErr
 		}
 	}
 	return n, err
+}
+
+// wait waits until n bytes more may have come.
+func (l *limitedReader) wait(n int) error {
+	delay := l.limit.ReserveN(time.Now(), n).Delay()
+	if delay == 0 {
+		return nil
+	}
+	l.delayed(delay)
+	select {
+	case <-time.After(delay):
+		return nil
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	}
 }

@@ -82,7 +82,7 @@ func (l *Link) readShard(ctx context.Context, s *quic.ReceiveStream, buf []byte)
 	if record.ValidateConfig(h.Config) != nil || h.Form >= record.MaxForms {
 		return h, 0, fmt.Errorf("%w: shard header", wire.ErrMalformed)
 	}
-	n, err = io.ReadFull(l.limits.reader(ctx, s), buf)
+	n, err = io.ReadFull(l.limits.reader(ctx, s, nil), buf)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil // the shard is shorter than the largest one
 	}

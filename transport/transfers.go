@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
+	"time"
 
 	"banyan/body"
 	"banyan/mesh/step"
@@ -28,17 +30,56 @@ func (d *Driver) fetch(o *step.Output) {
 	if f.cached {
 		f.wish.Have = d.requests[o.Body.Request].wish.Have // the form is fetched for that request
 	}
-	d.done.Go(func() { d.feed(d.runFetch(f)) })
+	f.ctx, f.cancel = context.WithCancel(d.ctx)
+	d.fetches[f.key()] = append(d.fetches[f.key()], f)
+	d.done.Go(func() {
+		outcome := d.runFetch(f)
+		f.cancel()
+		d.postSelf(func() { d.fetched(f, outcome) })
+	})
+}
+
+// fetched gives the node the outcome of a fetch, unless the fetch was given up. When a body has come, the
+// other fetches of the body are given up: they would use up the download limit.
+func (d *Driver) fetched(f *fetching, outcome step.Input) {
+	others := slices.DeleteFunc(d.fetches[f.key()], func(o *fetching) bool { return o == f })
+	d.fetches[f.key()] = others
+	if len(others) == 0 {
+		delete(d.fetches, f.key())
+	}
+	if f.givenUp {
+		return
+	}
+	if outcome.Kind == step.InFetched && outcome.Failure.OK() {
+		for _, o := range others {
+			o.givenUp = true
+			o.cancel()
+		}
+	}
+	d.step(outcome)
+}
+
+// fetchKey names what a fetch brings.
+type fetchKey struct {
+	version record.VersionKey
+	choice  wire.FormChoice
 }
 
 // fetching is a fetch under way.
 type fetching struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	// givenUp is true if the body has come from another peer; for the goroutine of Run.
+	givenUp bool
+
 	peer   step.PeerID
 	link   *Link // nil: the link has ended
 	want   record.VersionKey
 	wish   body.Wish
 	cached bool // the version is fetched for other hosts
 }
+
+func (f *fetching) key() fetchKey { return fetchKey{f.want, f.wish.Choice} }
 
 // runFetch carries out a fetch and returns its outcome.
 func (d *Driver) runFetch(f *fetching) step.Input {
@@ -53,25 +94,26 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 	if !f.cached && d.handlers.Bases != nil {
 		f.wish.Have = d.handlers.Bases(f.want.Config)
 	}
-	throttled := d.ep.cfg.Limits.throttles()
-	tell := func(kind step.InputKind) {
-		d.feed(step.Input{Kind: kind, Body: step.Body{Version: f.want, Choice: f.wish.Choice}})
+	tell := func(kind step.InputKind, delay time.Duration) {
+		b := step.Body{Version: f.want, Choice: f.wish.Choice, Delay: step.Time(delay)}
+		d.feed(step.Input{Kind: kind, Body: b})
 	}
-	leave, err := d.ep.cfg.Limits.enter(d.ctx, func() { tell(step.InThrottled) })
+	waited := false
+	leave, err := f.link.enter(f.ctx, func() {
+		waited = true
+		tell(step.InThrottled, 0)
+	})
 	if err != nil {
 		return d.fetchFailed(f, err)
 	}
 	defer leave()
-	if throttled {
-		tell(step.InAsked)
+	if waited {
+		tell(step.InAsked, 0)
 	}
-	err = f.link.fetch(d.ctx, f.want, f.wish, func(o body.Offer) error {
-		if throttled {
-			tell(step.InThrottled)
-		} else {
-			tell(step.InAnswered)
-		}
-		return d.take(&outcome, o, f.cached)
+	delayed := func(delay time.Duration) { tell(step.InDelayed, delay) }
+	err = f.link.fetch(f.ctx, f.want, f.wish, delayed, func(o body.Offer) error {
+		tell(step.InAnswered, 0)
+		return d.take(f.ctx, &outcome, o, f.cached)
 	})
 	if err != nil {
 		return d.fetchFailed(f, err)
@@ -81,24 +123,28 @@ func (d *Driver) runFetch(f *fetching) step.Input {
 }
 
 // take stores what a peer offers and completes the outcome.
-func (d *Driver) take(outcome *step.Input, o body.Offer, cached bool) (err error) {
+func (d *Driver) take(ctx context.Context, outcome *step.Input, o body.Offer, cached bool) (err error) {
+	want := outcome.Body.Version
 	if o.What != body.ContentIndex && !cached {
-		outcome.Body.Forms, err = d.handlers.Receiver.StoreBody(d.ctx, outcome.Body.Version, o)
+		outcome.Body.Forms, err = d.handlers.Receiver.StoreBody(ctx, want, o)
 		return err
 	}
 	outcome.Kind = step.InIndexed
 	outcome.Index.Form = o.Form
 	if cached {
-		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Cache.CacheForm(d.ctx, outcome.Body.Version, outcome.Body.Choice, o)
+		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Cache.CacheForm(ctx, want, outcome.Body.Choice, o)
 	} else {
-		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Receiver.BeginForm(d.ctx, outcome.Body.Version, o)
+		outcome.Index.Info, outcome.Index.Held, err = d.handlers.Receiver.BeginForm(ctx, want, o)
 	}
 	return err
 }
 
 // fetchFailed returns the outcome of a failed fetch, and reports a refused offer to Observe.
 func (d *Driver) fetchFailed(f *fetching, err error) step.Input {
-	reason := fetchReason(d.ctx, f.link, err)
+	reason := fetchReason(f.ctx, f.link, err)
+	if f.ctx.Err() != nil { // the body has come from another peer, or the driver ends
+		return step.Input{Kind: step.InFetched, Failure: step.Failure{Reason: reason, Fault: step.FaultPath}}
+	}
 	level := d.failing.Level(failure{f.want.Config, faultOf(err)}, slog.LevelWarn)
 	d.log.Log(d.ctx, level, "fetch failed", "config", f.want.Config, "version", f.want.Version,
 		"from", f.link.id.Name, "reason", reason, "error", err)

@@ -185,7 +185,7 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var got []byte
-	err := dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(o body.Offer) (err error) {
+	err := dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, nil, func(o body.Offer) (err error) {
 		if string(o.Signed) != "manifest" || o.Size != int64(len(content)) {
 			t.Errorf("header: %q, %d", o.Signed, o.Size)
 		}
@@ -196,20 +196,20 @@ func TestBodiesTravelWithTheirManifestAndRefusalsWithTheirReason(t *testing.T) {
 		t.Errorf("body: %d bytes, %v", len(got), err)
 	}
 	var denied *DeniedError
-	err = dialed.fetch(ctx, record.VersionKey{Config: "nope", Version: 1}, body.Wish{}, nil)
+	err = dialed.fetch(ctx, record.VersionKey{Config: "nope", Version: 1}, body.Wish{}, nil, nil)
 	if !errors.As(err, &denied) || denied.Reason != "not here" {
 		t.Errorf("refusal: %v", err)
 	}
 	read := func(o body.Offer) error { _, err := io.Copy(io.Discard, o.Bytes); return err }
-	if err := dialed.fetch(ctx, record.VersionKey{Config: "short", Version: 1}, body.Wish{}, read); err == nil {
+	if err := dialed.fetch(ctx, record.VersionKey{Config: "short", Version: 1}, body.Wish{}, nil, read); err == nil {
 		t.Error("a body that ended early was taken for whole")
 	}
 	full := errors.New("no room")
-	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(body.Offer) error { return full })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, nil, func(body.Offer) error { return full })
 	if !errors.As(err, new(*localError)) || !errors.Is(err, full) {
 		t.Errorf("a failure of this host: %v, want it marked local", err)
 	}
-	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, func(body.Offer) error { return record.ErrChecksum })
+	err = dialed.fetch(ctx, record.VersionKey{Config: "have", Version: 1}, body.Wish{}, nil, func(body.Offer) error { return record.ErrChecksum })
 	if errors.As(err, new(*localError)) || fetchReason(ctx, dialed, err) != "checksum" {
 		t.Errorf("a body that does not verify: %v, want it blamed on the peer", err)
 	}
@@ -317,17 +317,17 @@ func TestMessagesDoNotWaitBehindThrottledBodies(t *testing.T) {
 		)
 		r.serve(t.Context(), body.Offer{Size: int64(len(content)), Bytes: source})
 	})
-	limits := NewLimits(0, 1)
+	dialed.limits = NewLimits(0, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var fetching sync.WaitGroup
 	for n := range uint64(8) {
 		fetching.Go(func() {
-			leave, err := limits.enter(ctx, func() {})
+			leave, err := dialed.enter(ctx, func() {})
 			if err != nil {
 				return
 			}
 			defer leave()
-			dialed.fetch(ctx, record.VersionKey{Config: "a", Version: n + 1}, body.Wish{}, func(body.Offer) error {
+			dialed.fetch(ctx, record.VersionKey{Config: "a", Version: n + 1}, body.Wish{}, nil, func(body.Offer) error {
 				<-ctx.Done() // it reads nothing
 				return ctx.Err()
 			})
@@ -349,6 +349,133 @@ func TestMessagesDoNotWaitBehindThrottledBodies(t *testing.T) {
 	}
 	cancel()
 	fetching.Wait()
+}
+
+// bodyOf answers requests on a link with bodies from source.
+func bodyOf(t *testing.T, l *Link, size int64, source func() io.Reader) {
+	go l.requests(t.Context(), func(r request) {
+		r.serve(t.Context(), body.Offer{Size: size, Bytes: source()})
+	})
+}
+
+// The download limit of a host says by how much it delays a body, and nothing if the peer is slow: then
+// another node is asked.
+func TestTruthTheDownloadLimitTellsItsOwnDelayFromASlowPeer(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		rate    int64
+		pause   time.Duration // of the peer, after each KiB
+		delayed bool
+	}{
+		{"the limit is slower", 64 << 10, 0, true},
+		{"the peer is slower", 64 << 20, 20 * time.Millisecond, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dialed, accepted := newFixture(t).pair()
+			dialed.limits = NewLimits(0, c.rate)
+			const size = 48 << 10
+			left := size
+			bodyOf(t, accepted, size, func() io.Reader {
+				return readerFunc(func(p []byte) (int, error) {
+					if left == 0 {
+						return 0, io.EOF
+					}
+					time.Sleep(c.pause)
+					n := min(len(p), 1<<10, left)
+					left -= n
+					return n, nil
+				})
+			})
+			var delay time.Duration
+			key := record.VersionKey{Config: "a", Version: 1}
+			add := func(d time.Duration) { delay += d }
+			err := dialed.fetch(t.Context(), key, body.Wish{}, add, func(o body.Offer) error {
+				_, err := io.Copy(io.Discard, o.Bytes)
+				return err
+			})
+			if err != nil || (delay > 0) != c.delayed {
+				t.Errorf("delayed by %v, %v; want a delay: %v", delay, err, c.delayed)
+			}
+		})
+	}
+}
+
+// Bodies on their way from one peer under a download limit do not keep the host from asking another peer.
+func TestTruthTheDownloadLimitDoesNotBoundThePeersAsked(t *testing.T) {
+	f := newFixture(t)
+	first, _ := f.pair()
+	second, _ := f.pair()
+	limits := NewLimits(0, 1)
+	first.limits = limits
+	second.limits = limits
+	waited := func() { t.Error("a body waits for the bodies of another peer") }
+	for range maxThrottled {
+		for _, l := range []*Link{first, second} {
+			leave, err := l.enter(t.Context(), waited)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer leave()
+		}
+	}
+}
+
+// A fetch that is given up ends, although the peer sends nothing.
+func TestTruthAFetchThatIsGivenUpEnds(t *testing.T) {
+	dialed, accepted := newFixture(t).pair()
+	bodyOf(t, accepted, 1<<20, func() io.Reader {
+		return readerFunc(func([]byte) (int, error) {
+			<-t.Context().Done()
+			return 0, io.EOF
+		})
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	key := record.VersionKey{Config: "a", Version: 1}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- dialed.fetch(ctx, key, body.Wish{}, nil, func(o body.Offer) error {
+			cancel()
+			_, err := io.Copy(io.Discard, o.Bytes)
+			return err
+		})
+	}()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a body that did not come was read without an error")
+		}
+	case <-time.After(bodyTimeout / 2):
+		t.Error("the fetch goes on")
+	}
+}
+
+// When a body has come from one peer, the fetches of it from other peers are given up.
+func TestTruthABodyThatHasComeIsNotFetchedFurther(t *testing.T) {
+	self := wire.Identity{Role: wire.RoleAgent, Region: "eu", Name: "me"}
+	d := NewDriver(mesh.NewNode(mesh.Config{Self: self}), nil, Handlers{}, slog.New(slog.DiscardHandler))
+	want := record.VersionKey{Config: "a", Version: 1}
+	begin := func() *fetching {
+		f := &fetching{want: want}
+		f.ctx, f.cancel = context.WithCancel(t.Context())
+		d.fetches[f.key()] = append(d.fetches[f.key()], f)
+		return f
+	}
+	slow := begin()
+	failed := begin()
+	fast := begin()
+	lost := step.Failure{Reason: step.ReasonLinkLost, Fault: step.FaultPath}
+	d.fetched(failed, step.Input{Kind: step.InFetched, Body: step.Body{Version: want}, Failure: lost})
+	if slow.ctx.Err() != nil {
+		t.Error("a fetch that failed ends another one")
+	}
+	d.fetched(fast, step.Input{Kind: step.InFetched, Body: step.Body{Version: want}})
+	if slow.ctx.Err() == nil {
+		t.Error("the body has come, and the other fetch goes on")
+	}
+	d.fetched(slow, step.Input{})
+	if len(d.fetches) != 0 {
+		t.Errorf("%d fetches are under way at the end", len(d.fetches))
+	}
 }
 
 func FuzzReadMessages(f *testing.F) {

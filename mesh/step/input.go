@@ -77,11 +77,14 @@ const (
 	InWithdrawn
 	// InAnswered: the peer that was asked begins to send a body. Body.Version, Body.Choice.
 	InAnswered
-	// InThrottled: the host's own limit of downloads delays the request of an OpFetch, or the body.
+	// InThrottled: the host's own limit of downloads delays the request of an OpFetch.
 	// Body.Version, Body.Choice.
 	InThrottled
 	// InAsked: the request that InThrottled reported is sent now. Body.Version, Body.Choice.
 	InAsked
+	// InDelayed: the host's own limit of downloads delays a body that the peer has begun to send.
+	// Body.Version, Body.Choice, Body.Delay.
+	InDelayed
 	// InFetched: an OpFetch or OpStore ended with the body, or failed. Body.Version,
 	// Body.Choice, Body.Forms, Failure.
 	InFetched
@@ -178,6 +181,8 @@ type Body struct {
 	Forms uint8
 	// ForOthers reports that the body is fetched for other nodes only.
 	ForOthers bool
+	// Delay is the time by which the host itself delays the body.
+	Delay Time
 }
 
 // Index is the index of a form that a fetch brought.

@@ -201,12 +201,21 @@ func (s *Swarm) askCircle(now step.Time, f *fetch, out step.Outputs) step.Output
 // long: it fits a piece of WholeLimit bytes, or is an index.
 func (s *Swarm) OnAnswered(now step.Time, b step.Body) { s.setPatience(b, now+fetchSlow) }
 
-// OnThrottled notes that the host itself delays a request or a body: no further node is asked.
+// OnThrottled notes that the host itself delays a request: no further node is asked until the request
+// is sent.
 func (s *Swarm) OnThrottled(b step.Body) { s.setPatience(b, step.Never) }
 
 // OnAsked notes that a request that was delayed is sent.
 func (s *Swarm) OnAsked(now step.Time, b step.Body) {
 	s.setPatience(b, now+fetchPatience+s.overlay.PathDelay())
+}
+
+// OnDelayed notes that the host itself delays a body: the patience with the peer lasts longer by that.
+func (s *Swarm) OnDelayed(b step.Body) {
+	f := s.bodies.fetches.find(b.Version, b.Choice)
+	if f != nil && f.askAt != step.Never {
+		s.bodies.fetches.wakeAt(f, f.askAt+b.Delay)
+	}
 }
 
 // setPatience sets the time at which a further node is asked for a body.
