@@ -23,8 +23,9 @@ type Latencies struct {
 
 const (
 	sketchAccuracy = 0.01
-	sketchBins     = 2048 // covers 1 µs to more than an hour, and limits the memory of a decoded sketch
+	sketchBins     = 2048 // more than the bins from 1 µs to maxLatency, so none are ever joined
 	maxLatency     = int64(1) << 40
+	maxSamples     = uint64(1) << 40
 )
 
 var sketchMapping = must(mapping.NewLogarithmicMapping(sketchAccuracy))
@@ -74,7 +75,7 @@ func (l *Latencies) materialize() {
 // Merge adds the durations of other, which does not change.
 func (l *Latencies) Merge(other *Latencies) {
 	switch {
-	case other.count == 0:
+	case other.count == 0 || other.count > maxSamples-l.count: // no fleet has as many agents
 	case other.count == 1:
 		l.Add(other.min)
 	default:
@@ -119,44 +120,95 @@ func (l *Latencies) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(l.min))
 	b = binary.AppendUvarint(b, uint64(l.max))
 	if l.count > 1 {
-		l.sketch.Encode(&b, true)
+		b = appendSketch(b, l.sketch)
 	}
 	return b
 }
 
-// decodeLatencies decodes the encoding of append.
-func decodeLatencies(b []byte) (Latencies, error) {
-	var fields [3]uint64
-	for i := range fields {
-		v, n := binary.Uvarint(b)
-		if n <= 0 {
-			return Latencies{}, fmt.Errorf("%w: latencies", ErrMalformed)
+// appendSketch appends the bins of a sketch that are not empty, the lowest first: how far the bin is
+// above the one before, and the number of samples, as varints. The lowest bin has the minimum, so its
+// distance is 0.
+func appendSketch(b []byte, s *ddsketch.DDSketch) []byte {
+	before := 0
+	first := true
+	s.GetPositiveValueStore().ForEach(func(index int, count float64) (stop bool) {
+		if first {
+			before = index
+			first = false
 		}
-		fields[i], b = v, b[n:]
-		if i == 0 && v == 0 {
-			return Latencies{}, nil
-		}
-	}
-	l := Latencies{count: fields[0], min: int64(fields[1]), max: int64(fields[2])}
-	if fields[1] > fields[2] || fields[2] > uint64(maxLatency) || l.count > 1<<40 {
-		return Latencies{}, fmt.Errorf("%w: latencies out of range", ErrMalformed)
-	}
-	if l.count == 1 {
-		return l, nil
-	}
-	l.sketch = newSketch()
-	if err := decodeSketch(l.sketch, b); err != nil {
-		return Latencies{}, fmt.Errorf("%w: latencies: %s", ErrMalformed, err)
-	}
-	return l, nil
+		b = binary.AppendUvarint(b, uint64(index-before))
+		b = binary.AppendUvarint(b, uint64(count))
+		before = index
+		return false
+	})
+	return b
 }
 
-// decodeSketch decodes a sketch. It returns an error where the decoder of the library panics.
-func decodeSketch(s *ddsketch.DDSketch, b []byte) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%v", r)
+// decodeLatencies decodes the encoding of append. It refuses what no Latencies encodes as.
+func decodeLatencies(b []byte) (Latencies, error) {
+	r := varints{b: b}
+	l := Latencies{count: r.next(maxSamples)}
+	if l.count == 0 {
+		return l, r.end()
+	}
+	l.min = int64(r.next(uint64(maxLatency)))
+	l.max = int64(r.next(uint64(maxLatency)))
+	if l.min > l.max || l.count == 1 && l.min != l.max {
+		r.fail()
+	}
+	if l.count > 1 && !r.failed {
+		l.sketch = r.sketch(l.count, l.min, l.max)
+	}
+	return l, r.end()
+}
+
+// sketch reads a sketch of as many samples, from low to high.
+func (r *varints) sketch(samples uint64, low, high int64) *ddsketch.DDSketch {
+	s := newSketch()
+	index := bin(low)
+	for first := true; samples > 0; first = false {
+		step := r.next(uint64(bin(high) - index))
+		count := r.next(samples)
+		if r.failed || count == 0 || first != (step == 0) {
+			r.fail()
+			return nil
 		}
-	}()
-	return s.DecodeAndMergeWith(b)
+		index += int(step)
+		s.GetPositiveValueStore().AddWithCount(index, float64(count))
+		samples -= count
+	}
+	if index != bin(high) {
+		r.fail()
+	}
+	return s
+}
+
+// bin returns the index of the bin of a duration in microseconds.
+func bin(micros int64) int { return sketchMapping.Index(float64(max(micros, 1))) }
+
+// varints reads unsigned varints. After the first that is malformed or too large, all are 0.
+type varints struct {
+	b      []byte
+	failed bool
+}
+
+func (r *varints) fail() { r.failed = true }
+
+// next reads a number that is at most limit.
+func (r *varints) next(limit uint64) uint64 {
+	v, n := binary.Uvarint(r.b)
+	if r.failed || n <= 0 || v > limit {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// end returns an error if a number was malformed, or if bytes are left.
+func (r *varints) end() error {
+	if r.failed || len(r.b) > 0 {
+		return fmt.Errorf("%w: latencies", ErrMalformed)
+	}
+	return nil
 }
