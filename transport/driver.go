@@ -75,11 +75,26 @@ func (d *Driver) arrived(config string) {
 func (d *Driver) now() step.Time { return step.Time(time.Since(d.start)) }
 
 // Run drives the node until ctx ends. It returns when the driver's goroutines have ended.
+//
+// The node has a goroutine of its own, below which nothing is deferred: a panic in the node ends the
+// process with its stack. The callers of Run have deferred calls that wait for other goroutines, and
+// a panic would wait there for ever.
 func (d *Driver) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer d.done.Wait()
 	defer cancel()
 	d.ctx = ctx
+	ended := make(chan struct{})
+	go func() {
+		d.loop(ctx)
+		close(ended)
+	}()
+	<-ended
+	cancel()
+	d.done.Wait()
+}
+
+// loop gives the node its inputs until ctx ends.
+func (d *Driver) loop(ctx context.Context) {
 	d.done.Go(d.accept)
 	if d.handlers.Receiver != nil {
 		for range storeWorkers {
@@ -88,7 +103,6 @@ func (d *Driver) Run(ctx context.Context) {
 	}
 	d.step(step.Input{Kind: step.InStart})
 	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
 		if deadline := d.node.Deadline(); deadline != step.Never {
 			timer.Reset(time.Duration(max(deadline-d.now(), 0)))
@@ -104,6 +118,7 @@ func (d *Driver) Run(ctx context.Context) {
 			for _, l := range d.links {
 				l.Close("shutting down")
 			}
+			timer.Stop()
 			return
 		}
 	}
