@@ -27,7 +27,7 @@ type surveys struct {
 	changed chan struct{} // holds a value after new answers
 
 	mu      sync.Mutex
-	id      uint64                     // of the survey that runs; guarded by mu
+	id      uint64                     // of the survey that runs; 0 for none; guarded by mu
 	answers int                        // guarded by mu
 	heard   map[string]*roaring.Bitmap // agents that answered, by region; guarded by mu
 	holders []holder                   // agents that hold something; guarded by mu
@@ -80,7 +80,7 @@ func (s *surveys) run(ctx context.Context, v record.VersionKey, wait time.Durati
 func (s *surveys) begin() (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id = rand.Uint64()
+	s.id = max(rand.Uint64(), 1)
 	s.answers = 0
 	s.heard = map[string]*roaring.Bitmap{}
 	s.holders = nil
@@ -91,7 +91,7 @@ func (s *surveys) begin() (id uint64) {
 func (s *surveys) hear(m *wire.Holdings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if m.ID != s.id || s.answers > maxHoldings {
+	if s.id == 0 || m.ID != s.id || s.answers > maxHoldings {
 		return
 	}
 	s.answers += len(m.Held)

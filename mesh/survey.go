@@ -11,8 +11,8 @@ import (
 // survey is the newest known survey, and the answers
 // gathered to be sent together.
 type survey struct {
-	id      uint64
-	upward  bool // the parent sent the survey, so the answers go to the parent
+	id      uint64 // 0 for none
+	upward  bool   // the parent sent the survey, so the answers go to the parent
 	held    []wire.Holding
 	flushAt step.Time
 }
@@ -65,7 +65,7 @@ func (n *Node) onSurvey(now step.Time, from step.PeerID, m *wire.Survey, out ste
 // onHoldings handles the answers of a child's subtree.
 func (n *Node) onHoldings(now step.Time, from step.PeerID, m *wire.Holdings, out step.Outputs) step.Outputs {
 	c := n.children.find(from)
-	if c == nil || m.Region != c.region || m.ID != n.survey.id {
+	if c == nil || m.Region != c.region || m.ID == 0 || m.ID != n.survey.id {
 		return out
 	}
 	if n.root != nil {
