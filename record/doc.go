@@ -3,7 +3,7 @@
 // which key may sign which record.
 //
 // Entry points: [SignManifest], [SignPointer], [SignHead] and [SignPolicy] make
-// records; a [Policy], opened with [OpenPolicy], verifies them.
+// records; a [Policy], opened with [OpenPolicy], verifies them. [SignBatch] signs many pointers at once.
 //
 // Data flow:
 //
@@ -19,5 +19,6 @@
 // more than a small multiple of the limits.
 //
 // Bytes: docs/protocol.md specifies them; testdata/ holds vectors. Sources:
-// RFC 8949 §4.2.1 (deterministic CBOR), RFC 9052 (COSE), RFC 8032 (Ed25519).
+// RFC 8949 §4.2.1 (deterministic CBOR), RFC 9052 (COSE), RFC 8032 (Ed25519), RFC 9162 §2.1 (Merkle
+// trees), draft-ietf-ntp-roughtime (one signature for a batch).
 package record

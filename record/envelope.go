@@ -18,6 +18,7 @@ type kind struct {
 var (
 	kindManifest = kind{"application/vnd.banyan.manifest+cbor", MaxManifest}
 	kindPointer  = kind{"application/vnd.banyan.pointer+cbor", MaxPointer}
+	kindBatch    = kind{"application/vnd.banyan.batch+cbor", MaxRoot}
 	kindHead     = kind{"application/vnd.banyan.head+cbor", MaxHead}
 	kindPolicy   = kind{"application/vnd.banyan.policy+cbor", MaxPolicy}
 )

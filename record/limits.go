@@ -1,5 +1,7 @@
 package record
 
+import "crypto/sha256"
+
 // Limits of records. They bound every decoder of this package.
 const (
 	// MaxConfigName is the longest config name, in bytes.
@@ -20,11 +22,22 @@ const (
 	MaxKeyFile = 64 << 10
 	// MaxManifest is the largest signed manifest, in bytes.
 	MaxManifest = 2048
+	// MaxPointer is the largest pointer with a signature of its own, in bytes.
+	MaxPointer = 544
+	// MaxPointerPayload is the largest payload of a pointer, in bytes.
+	MaxPointerPayload = 416
+	// MaxBatch is the largest number of pointers under one signature.
+	MaxBatch = 1 << maxPath
+	// MaxRoot is the largest signed root of a batch, in bytes.
+	MaxRoot = 192
+	// MaxBatchedPointer is the largest pointer with the proof that it is of a batch, in bytes.
+	MaxBatchedPointer = MaxPointerPayload + MaxRoot + maxPath*sha256.Size + 16
 	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.
-	MaxAnnouncement = 560
-	// MaxPointer is the largest signed pointer, in bytes: an announcement without its
-	// revision and framing.
-	MaxPointer = MaxAnnouncement - 16
+	MaxAnnouncement = MaxBatchedPointer + 16
+	// maxPath is the largest number of hashes between a pointer and the root of its batch.
+	maxPath = 8
+	// maxRoots is the number of signed roots that a policy remembers.
+	maxRoots = 64
 	// MaxHead is the largest signed head, in bytes.
 	MaxHead = 256
 	// MaxPolicy is the largest signed trust policy, in bytes.

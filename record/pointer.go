@@ -135,9 +135,12 @@ func (p *Pointer) Deleted() bool { return p.Phase == PhaseDeleted }
 // Position returns the position of the pointer among the pointers of its key.
 func (p *Pointer) Position() Position { return At(p.Term, p.Epoch) }
 
+// Payload returns the canonical encoding of the pointer, which a signature covers.
+func (p Pointer) Payload() []byte { return appendPointer(nil, &p) }
+
 // Digest returns the hash of the pointer's payload, which does not depend on the encoding of
 // the envelope. Acknowledgements name a pointer by this hash.
-func (p Pointer) Digest() Digest { return digestOf(p) }
+func (p Pointer) Digest() Digest { return Sum(p.Payload()) }
 
 // Content returns a hash of what the pointer tells hosts to run: all of the pointer but its term, its
 // epoch and its time. A pointer that is issued anew in a new term keeps its content.
@@ -145,7 +148,7 @@ func (p Pointer) Content() Digest {
 	p.Term = 0
 	p.Epoch = 0
 	p.TimeMicros = 0
-	return digestOf(p)
+	return Sum(p.Payload())
 }
 
 // VersionFor returns the version that an agent must run. It returns the zero Ref if the
@@ -273,7 +276,13 @@ func (p Pointer) String() string {
 
 // DecodePointer decodes a signed pointer without verifying the signature, for bytes
 // that were verified before they were stored.
-func DecodePointer(raw []byte) (Pointer, error) {
-	var p Pointer
-	return p, decodeUnverified(kindPointer, raw, &p)
+func DecodePointer(raw []byte) (p Pointer, err error) {
+	if !isBatched(raw) {
+		return p, decodeUnverified(kindPointer, raw, &p)
+	}
+	b, err := openBatched(raw)
+	if err != nil {
+		return p, err
+	}
+	return p, decodeCanonical(b.payload, &p)
 }

@@ -76,13 +76,14 @@ func SignPolicy(d PolicyDocument, root Key) ([]byte, error) {
 	return seal(kindPolicy, d, root)
 }
 
-// Policy is a verified trust policy. It verifies all other records. It is immutable and safe
-// for concurrent use.
+// Policy is a verified trust policy. It verifies all other records. What it trusts never changes. It is
+// safe for concurrent use.
 type Policy struct {
 	Document   PolicyDocument
 	Raw        []byte
 	publishers map[KeyID]PublisherEntry
 	activators map[KeyID]ActivatorEntry
+	roots      rootMemory
 }
 
 // OpenPolicy verifies a signed trust policy under one of the root keys. It refuses a policy
@@ -176,11 +177,24 @@ func (p *Policy) VerifyVersion(want VersionKey, manifest, body []byte) error {
 }
 
 // VerifyPointer verifies a signed pointer: an activation key of its region must have signed
-// it.
-func (p *Policy) VerifyPointer(raw []byte) (Pointer, error) {
-	var ptr Pointer
-	if err := p.verifyActivation(kindPointer, raw, &ptr, func() string { return ptr.Region }); err != nil {
+// the pointer, or the batch that the pointer was taken out of.
+func (p *Policy) VerifyPointer(raw []byte) (ptr Pointer, err error) {
+	if isBatched(raw) {
+		ptr, err = p.verifyBatched(raw)
+	} else {
+		ptr, err = p.verifySingle(raw)
+	}
+	if err != nil {
 		return Pointer{}, fmt.Errorf("pointer: %w", err)
+	}
+	return ptr, nil
+}
+
+// verifySingle verifies a pointer that has a signature of its own.
+func (p *Policy) verifySingle(raw []byte) (ptr Pointer, err error) {
+	err = p.verifyActivation(kindPointer, raw, &ptr, func() string { return ptr.Region })
+	if err != nil {
+		return Pointer{}, err
 	}
 	return ptr, ptr.Validate()
 }
@@ -205,21 +219,34 @@ func (p *Policy) VerifyHead(raw []byte) (Head, error) {
 // verifyActivation verifies a record of kind k and decodes it into v. region returns the
 // region of the decoded record.
 func (p *Policy) verifyActivation(k kind, raw []byte, v any, region func() string) error {
-	e, err := open(k, raw)
+	e, entry, err := p.openActivation(k, raw)
 	if err != nil {
 		return err
-	}
-	entry, ok := p.activators[e.keyID]
-	if !ok {
-		return fmt.Errorf("%w: %s is not an activation key in policy version %d",
-			ErrUnknownKey, e.keyID, p.Document.Version)
 	}
 	if err := e.verify(entry.Public, v); err != nil {
 		return err
 	}
-	if !slices.Contains(entry.Regions, region()) {
-		return fmt.Errorf("%w: activation key %q (%s) does not serve region %q",
-			ErrScope, entry.Name, e.keyID, region())
+	return p.checkRegion(e.keyID, region())
+}
+
+// openActivation parses a record of kind k and finds the activation key that is said to have signed it.
+func (p *Policy) openActivation(k kind, raw []byte) (*envelope, ActivatorEntry, error) {
+	e, err := open(k, raw)
+	if err != nil {
+		return nil, ActivatorEntry{}, err
+	}
+	entry, ok := p.activators[e.keyID]
+	if !ok {
+		return nil, entry, fmt.Errorf("%w: %s is not an activation key in policy version %d",
+			ErrUnknownKey, e.keyID, p.Document.Version)
+	}
+	return e, entry, nil
+}
+
+// checkRegion returns an error if an activation key does not serve region.
+func (p *Policy) checkRegion(key KeyID, region string) error {
+	if entry := p.activators[key]; !slices.Contains(entry.Regions, region) {
+		return fmt.Errorf("%w: activation key %q (%s) does not serve region %q", ErrScope, entry.Name, key, region)
 	}
 	return nil
 }

@@ -23,6 +23,30 @@ type vector struct {
 	Envelope  string `json:"cose_sign1"`
 	Signature string `json:"signature"`
 	Record    any    `json:"record"`
+	// Of a batch: the payloads of its pointers, and the pointers as they are taken out of it.
+	Payloads []string `json:"pointer_payloads_cbor,omitempty"`
+	Proofs   []string `json:"batched_pointers_cbor,omitempty"`
+}
+
+// batchVector is a batch of three pointers: the path of the last one is shorter than the others.
+func batchVector(t *testing.T, k trust) vector {
+	root, payloads := testBatch(t, k, 3)
+	e, err := open(kindBatch, root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := k.policy.VerifyBatch(root, payloads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := vector{Kind: "batch", Seed: hex.EncodeToString(bytes.Repeat([]byte{4}, 32)), Public: hex.EncodeToString(k.activator.Public()),
+		KeyID: k.activator.ID.String(), Payload: hex.EncodeToString(e.msg.Payload), Envelope: hex.EncodeToString(root),
+		Signature: hex.EncodeToString(e.msg.Signature), Record: map[string]any{"root": newMerkleTree(payloads).root(), "pointers": len(payloads)}}
+	for i, s := range signed {
+		v.Payloads = append(v.Payloads, hex.EncodeToString(payloads[i]))
+		v.Proofs = append(v.Proofs, hex.EncodeToString(s.Raw))
+	}
+	return v
 }
 
 // The vectors pin the bytes: a change of the wire format shows here first.
@@ -43,6 +67,7 @@ func TestVectors(t *testing.T) {
 		build("pointer", kindPointer, k.activator, 4, testPointer()),
 		build("head", kindHead, k.activator, 4, testHead()),
 		build("policy", kindPolicy, k.root, 1, k.document()),
+		batchVector(t, k),
 	}
 	got, err := json.MarshalIndent(vectors, "", "  ")
 	if err != nil {

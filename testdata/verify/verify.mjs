@@ -14,6 +14,16 @@ async function verify(vector, envelope) {
   return Buffer.from(message.payload);
 }
 
+const sha256 = (...parts) => createHash("sha256").update(Buffer.concat(parts)).digest();
+
+// merkleRoot is the root of the tree over payloads, by the definition of RFC 9162, section 2.1.1.
+function merkleRoot(payloads) {
+  if (payloads.length === 1) return sha256(Buffer.from([0]), payloads[0]);
+  let half = 1;
+  while (2 * half < payloads.length) half *= 2;
+  return sha256(Buffer.from([1]), merkleRoot(payloads.slice(0, half)), merkleRoot(payloads.slice(half)));
+}
+
 let failures = 0;
 const check = (name, ok) => {
   console.log(`${ok ? "ok  " : "FAIL"} ${name}`);
@@ -31,5 +41,8 @@ for (const v of vectors) {
   tampered[tampered.length - 1] ^= 1;
   const refused = await verify(v, tampered).then(() => false, () => true);
   check(`${v.kind}: tampered signature is refused`, refused);
+  if (v.pointer_payloads_cbor) {
+    check(`${v.kind}: root`, v.payload_cbor.includes(merkleRoot(v.pointer_payloads_cbor.map(hex)).toString("hex")));
+  }
 }
 process.exit(failures ? 1 : 0);
