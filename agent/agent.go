@@ -28,6 +28,7 @@ type Agent struct {
 	retention *retention
 	bodies    *bodies
 	applier   *applier
+	keeper    *keeper
 	hooks     *hookRunner
 	drift     *driftWatch
 	deletions *deletions
@@ -147,20 +148,20 @@ func (a *Agent) makeParts(advertise string) {
 	}
 	a.output.onReplace = func(v record.VersionKey) func() { return reports.overwriting(a.ctx, a.output, v) }
 	a.applier = &applier{
-		state:         a.state,
-		output:        a.output,
-		applied:       a.applied,
-		subscriptions: a.cfg.Subscriptions,
-		retention:     a.retention,
-		reports:       reports,
-		metrics:       a.metrics,
-		log:           a.log,
-		emit:          a.emit,
-		rebuild:       a.bodies.rebuild,
-		lost:          a.lost,
-		wake:          make(chan struct{}, 1),
-		stopped:       make(chan struct{}),
+		state:     a.state,
+		output:    a.output,
+		applied:   a.applied,
+		retention: a.retention,
+		reports:   reports,
+		metrics:   a.metrics,
+		log:       a.log,
+		emit:      a.emit,
+		rebuild:   a.bodies.rebuild,
+		lost:      a.lost,
+		wake:      make(chan struct{}, 1),
+		stopped:   make(chan struct{}),
 	}
+	a.keeper = newKeeper(a.state, a.log)
 	a.hooks = &hookRunner{
 		rules:   a.cfg.Hooks,
 		agent:   a.Name(),
@@ -209,6 +210,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.hooks.wait()
 	defer cancel()
 	a.group.Go(func() { a.applier.run(ctx) })
+	a.group.Go(func() { a.keeper.run(ctx) })
 	a.group.Go(func() { a.drift.run(ctx) })
 	a.group.Go(func() { a.deletions.run(ctx) })
 	if a.local != nil {

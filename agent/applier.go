@@ -22,17 +22,16 @@ var errDamaged = errors.New("version on disk is missing or altered")
 // then the links of each. The queue has at most one activation of a config, because the node
 // asks for the next activation only after the last activation is done.
 type applier struct {
-	state         *state
-	output        *outputDir
-	applied       *appliedSet
-	subscriptions wire.Subscriptions
-	retention     *retention
-	reports       *driftReports
-	metrics       *agentMetrics
-	log           *slog.Logger
-	emit          func(Event)
-	rebuild       func(record.VersionKey) error // restores a version from its forms on disk
-	lost          func(record.VersionKey)       // makes the node fetch a version again
+	state     *state
+	output    *outputDir
+	applied   *appliedSet
+	retention *retention
+	reports   *driftReports
+	metrics   *agentMetrics
+	log       *slog.Logger
+	emit      func(Event)
+	rebuild   func(record.VersionKey) error // restores a version from its forms on disk
+	lost      func(record.VersionKey)       // makes the node fetch a version again
 
 	wake    chan struct{} // capacity 1
 	stopped chan struct{} // closed when run has returned
@@ -90,9 +89,8 @@ func (p *applier) run(ctx context.Context) {
 		batch := p.queue
 		p.queue = nil
 		p.mu.Unlock()
-		batch = p.verified(batch)
-		if len(batch) > 0 {
-			p.apply(ctx, batch)
+		for part := range slices.Chunk(p.verified(batch), maxCommit) {
+			p.apply(ctx, part)
 		}
 	}
 }
@@ -112,7 +110,7 @@ func (p *applier) verified(batch []activation) []activation {
 // from its forms on disk; else the node has to fetch the version again.
 func (p *applier) verify(act activation) error {
 	v := act.key()
-	if v.Version == 0 || !p.subscriptions.Include(v.Config) {
+	if v.Version == 0 {
 		return nil
 	}
 	dir := p.output.version(v)
@@ -180,13 +178,9 @@ func (p *applier) swap(act activation) error {
 	}
 }
 
-// show makes readers see a committed version, and reports drift that it overwrites. It does
-// nothing for a config without a subscription.
+// show makes readers see a committed version, and reports drift that it overwrites.
 func (p *applier) show(ctx context.Context, c committed) error {
 	v := c.key()
-	if !p.subscriptions.Include(v.Config) {
-		return nil
-	}
 	before, _ := p.applied.get(v.Config)
 	drift := p.driftOf(before)
 	if err := p.applied.swap(func() (Applied, error) { return p.output.show(c) }); err != nil {
@@ -217,9 +211,6 @@ func (p *applier) finish(act activation, err error) {
 		log.Log(context.Background(), level, "not applied", "error", err)
 		p.emit(Event{Kind: EventFailed, Pointer: pointer, Version: act.version.Version, Reason: err.Error()})
 		act.done(failureOf(err), latency)
-	case !p.subscriptions.Include(pointer.Config):
-		log.Debug("passed on")
-		act.done(step.Failure{}, latency)
 	default:
 		p.failing.End(pointer.Config)
 		p.metrics.applied.Inc()

@@ -26,9 +26,9 @@ func (a *Agent) handlers() transport.Handlers {
 func (a *Agent) Activate(
 	ann *wire.Announcement, version record.Ref, done func(why step.Failure, latencyMicros int64),
 ) {
-	act := activation{announcement: ann, version: version, watermark: a.node.Watermark(), done: done}
-	rule := a.hooks.ruleFor(act)
-	if rule != nil && a.cfg.Subscriptions.Include(ann.Pointer.Config) {
+	watermark := a.keeper.durable(a.node.Watermark())
+	act := activation{announcement: ann, version: version, watermark: watermark, done: done}
+	if rule := a.hooks.ruleFor(act); rule != nil {
 		a.hooks.start(a.ctx, act, rule)
 	} else {
 		a.applier.add(act)
@@ -46,6 +46,8 @@ func (a *Agent) observe(o step.Output) {
 		a.hooks.supersede(pointer)
 		a.metrics.verified.Update(float64(time.Now().UnixMicro()-pointer.TimeMicros) / 1e6)
 		a.emit(Event{Kind: EventVerified, Pointer: *pointer})
+	case step.OpKeep:
+		a.keeper.keep(o.Pointer.Announcement, a.node.Watermark())
 	case step.OpRefused:
 		a.metrics.refused(o.Reason)
 		a.log.Warn("refused", "reason", o.Reason, "from", o.Name)

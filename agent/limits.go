@@ -29,6 +29,11 @@ const (
 	// maxProven is the number of versions of a config that the host remembers as the baseline of
 	// a pointer.
 	maxProven = 32
+	// maxCommit is the maximum number of rows in one commit. Rows of record.MaxBatchedPointer bytes and
+	// some more fit into a transaction of the database, which takes 15% of memTable.
+	maxCommit = 100
+	// keepEvery is the time between two writes of the pointers of configs without a subscription.
+	keepEvery = 10 * time.Second
 	// memTable is the size of the database's memory table in bytes. A small table is
 	// enough: the database has only one row for each config.
 	memTable = 1 << 20

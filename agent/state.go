@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -110,8 +111,8 @@ func openState(dir string, reserve int64) (*state, error) {
 
 func (s *state) close() error { return s.db.Close() }
 
-// commit makes all rows durable, or no row. The error wraps errStale if a row would replace
-// one of a newer pointer.
+// commit makes all rows durable, or no row. There are at most maxCommit rows. The error wraps errStale
+// if a row would replace one of a newer pointer.
 func (s *state) commit(rows []committed) error {
 	return s.db.Write(func(txn *badger.Txn) error {
 		for _, r := range rows {
@@ -123,9 +124,27 @@ func (s *state) commit(rows []committed) error {
 	})
 }
 
+// keep makes the rows of configs without a subscription durable, and then the watermark. The caller
+// has no older pointers than the database, so keep does not read the rows before.
+func (s *state) keep(rows []committed, watermark uint64) error {
+	for part := range slices.Chunk(rows, maxCommit) {
+		err := s.db.Write(func(txn *badger.Txn) error {
+			for i := range part {
+				if err := putRow(txn, &part[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.db.Write(func(txn *badger.Txn) error { return putWatermark(txn, watermark) })
+}
+
 func putCommitted(txn *badger.Txn, r committed) error {
-	key := append([]byte{configTag}, r.pointer.Config...)
-	held, err := readCommitted(txn, key)
+	held, err := readCommitted(txn, rowKey(r.pointer.Config))
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return err
 	}
@@ -137,14 +156,25 @@ func putCommitted(txn *badger.Txn, r committed) error {
 	if !r.pointer.Deleted() { // a rollback brings a deleted config back
 		r.Proven = movedBaseline(held.Proven, held.pointer.Baseline, r.pointer.Baseline)
 	}
+	if err := putRow(txn, &r); err != nil {
+		return err
+	}
+	return putWatermark(txn, r.Watermark)
+}
+
+// rowKey returns the key of the row of config.
+func rowKey(config string) []byte { return append([]byte{configTag}, config...) }
+
+func putRow(txn *badger.Txn, r *committed) error {
 	encoded, err := cbor.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if err := embeddb.Put(txn, key, encoded); err != nil {
-		return err
-	}
-	return embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, r.Watermark))
+	return embeddb.Put(txn, rowKey(r.pointer.Config), encoded)
+}
+
+func putWatermark(txn *badger.Txn, watermark uint64) error {
+	return embeddb.Put(txn, []byte(watermarkKey), binary.BigEndian.AppendUint64(nil, watermark))
 }
 
 // movedBaseline returns proven after the baseline of the config's pointers moved from before to now:
@@ -191,7 +221,7 @@ func (s *state) deletedBefore(at time.Time) ([]record.Pointer, error) {
 // forget deletes the row of a config if it is still of the pointer at a position.
 func (s *state) forget(config string, at record.Position) error {
 	return s.db.Write(func(txn *badger.Txn) error {
-		key := append([]byte{configTag}, config...)
+		key := rowKey(config)
 		held, err := readCommitted(txn, key)
 		if errors.Is(err, badger.ErrKeyNotFound) || err == nil && held.pointer.Position() != at {
 			return nil
@@ -208,7 +238,7 @@ func (s *state) forget(config string, at record.Position) error {
 func (s *state) proven(config string) []record.Ref {
 	var c committed
 	err := s.db.View(func(txn *badger.Txn) (err error) {
-		c, err = readCommitted(txn, append([]byte{configTag}, config...))
+		c, err = readCommitted(txn, rowKey(config))
 		return err
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ type feed struct {
 	tracker   *tracker
 	news      *news
 	deletions *deletions
+	policy    *record.Policy
 	pushLimit int64
 	// alone reports whether no agent and no coordinator is attached.
 	alone func() bool
@@ -56,10 +57,9 @@ func (f *feed) run(ctx context.Context) error {
 		f.news.ofPointer(p.Key())
 		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
 		if !f.deletions.ledger.Forgotten(&p) {
-			f.driver.Input(ctx, step.Input{
-				Kind:    step.InPublish,
-				Pointer: step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)},
-			})
+			pointer := step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)}
+			pointer.Batchable = e.Revision > last && f.isGenuine(a)
+			f.driver.Input(ctx, step.Input{Kind: step.InPublish, Pointer: pointer})
 		}
 		if e.Revision >= last {
 			f.loaded.Store(true)
@@ -70,6 +70,13 @@ func (f *feed) run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("watch the store: %w", err)
+}
+
+// isGenuine reports whether an activation key has signed the pointer of an announcement. A pointer that
+// somebody without a key has written to the store must not come under a signature of the leader.
+func (f *feed) isGenuine(a *wire.Announcement) bool {
+	_, err := f.policy.VerifyPointer(a.Raw)
+	return err == nil
 }
 
 // newest returns the revision of the newest pointer in the store that can be read; 0 if there is none.

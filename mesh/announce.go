@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"slices"
+
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -12,9 +14,9 @@ import (
 //
 // Verifying before relaying stops a forged pointer at the first honest node.
 
-// publish takes a pointer from the leader's own store, which has verified the pointer.
-// push is the version to send behind the pointer; nil for none.
-func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out step.Outputs) step.Outputs {
+// publish takes a pointer from the leader's own store.
+func (n *Node) publish(now step.Time, p step.Pointer, out step.Outputs) step.Outputs {
+	a := p.Announcement
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	switch {
@@ -28,12 +30,9 @@ func (n *Node) publish(now step.Time, a *wire.Announcement, push *wire.Push, out
 	}
 	n.pointers.adopt(key, s, a)
 	n.pointers.revisions[key.Region] = max(n.pointers.revisions[key.Region], a.Revision)
-	a.Pushed = push != nil
+	a.Pushed = p.Push != nil
 	n.expectAnswers(now, key, a.Pointer.Position())
-	out = n.relay(now, a, out)
-	if push != nil {
-		out = n.children.sendDown(key.Region, push, out)
-	}
+	out = n.announce(now, p, out)
 	if !a.Pointer.Candidate.IsZero() && key.Region == n.cfg.Self.Region {
 		out = n.takeCensus(now, out)
 	}
@@ -88,20 +87,71 @@ func (n *Node) onAnnouncement(
 		return refuse(from, "wrong_region", out)
 	}
 	a.Verified(pointer)
-	known, reason := n.pointers.check(a)
-	if reason != "" {
-		out = n.objectToPointer(now, from, pointer.Key(), out)
-		return refuse(from, reason, out)
-	}
-	if known {
-		s := n.pointers.configs[pointer.Key()]
-		n.repays(now, from, s)
-		n.pointers.sawRevision(a)
-		s.told = n.pointers.tellings
+	isNew, out := n.compare(now, from, a, out)
+	if !isNew {
 		return out
 	}
 	n.up.heard(from)
-	return n.accept(now, from, a, out)
+	out = n.accept(from, a, out)
+	out = n.relay(now, pointer.Region, a, out)
+	return n.follow(now, a, out)
+}
+
+// onBatch handles several pointers under one signature, from the parent. If all of them are new, the
+// batch is relayed as it is.
+func (n *Node) onBatch(now step.Time, from step.PeerID, m *wire.Batch, out step.Outputs) step.Outputs {
+	if !n.up.feeds(from) {
+		return refuse(from, "not_parent", out)
+	}
+	signed, err := n.cfg.Verifier.VerifyBatch(m.Root, m.Payloads())
+	if err != nil {
+		return refuse(from, record.Reason(err), out)
+	}
+	region := n.cfg.Self.Region
+	if slices.ContainsFunc(signed, func(s record.SignedPointer) bool { return s.Pointer.Region != region }) {
+		return refuse(from, "wrong_region", out)
+	}
+	var news []*wire.Announcement
+	for _, a := range m.Announcements(signed) {
+		isNew := false
+		isNew, out = n.compare(now, from, a, out)
+		if isNew {
+			out = n.accept(from, a, out)
+			news = append(news, a)
+		}
+	}
+	if len(news) == len(signed) {
+		out = n.relay(now, region, m, out)
+	}
+	for _, a := range news {
+		n.up.heard(from)
+		if len(news) < len(signed) {
+			out = n.relay(now, region, a, out)
+		}
+		out = n.follow(now, a, out)
+	}
+	return out
+}
+
+// compare compares a verified announcement with the pointer that the node has. isNew reports whether
+// the announcement is to be accepted.
+func (n *Node) compare(
+	now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs,
+) (isNew bool, _ step.Outputs) {
+	key := a.Pointer.Key()
+	known, reason := n.pointers.check(a)
+	switch {
+	case reason != "":
+		out = n.objectToPointer(now, from, key, out)
+		return false, refuse(from, reason, out)
+	case known:
+		s := n.pointers.configs[key]
+		n.repays(now, from, s)
+		n.pointers.sawRevision(a)
+		s.told = n.pointers.tellings
+		return false, out
+	}
+	return true, out
 }
 
 // repays notes that a peer sent a pointer that the node knows. That is news from the parent only if
@@ -113,8 +163,8 @@ func (n *Node) repays(now step.Time, from step.PeerID, s *configState) {
 	}
 }
 
-// accept relays a new pointer and begins to settle it.
-func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out step.Outputs) step.Outputs {
+// accept makes a new pointer the newest of its config.
+func (n *Node) accept(from step.PeerID, a *wire.Announcement, out step.Outputs) step.Outputs {
 	key := a.Pointer.Key()
 	s := n.pointers.configs[key]
 	if s == nil {
@@ -127,12 +177,25 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 	n.pointers.lastRaw = a.Raw
 	n.pointers.lastKey = key
 	n.pointers.sawRevision(a)
-	out = append(out, step.Output{
+	return append(out, step.Output{
 		Op:      step.OpAccepted,
 		Pointer: step.Pointer{Announcement: a},
 		Peer:    from,
 	})
-	out = n.relay(now, a, out)
+}
+
+// relay sends an announcement, or a batch of them, to every child of its region.
+func (n *Node) relay(now step.Time, region string, m wire.Message, out step.Outputs) step.Outputs {
+	if region == n.cfg.Self.Region {
+		n.shadows.news(now)
+	}
+	return n.children.sendDown(region, m, out)
+}
+
+// follow begins to settle a pointer that was accepted and relayed.
+func (n *Node) follow(now step.Time, a *wire.Announcement, out step.Outputs) step.Outputs {
+	key := a.Pointer.Key()
+	s := n.pointers.configs[key]
 	if n.root == nil { // a coordinator keeps every version
 		out = n.swarm.Abandon(now, key.Config, out)
 	}
@@ -146,14 +209,6 @@ func (n *Node) accept(now step.Time, from step.PeerID, a *wire.Announcement, out
 		return out
 	}
 	return n.settler.settle(now, key, s, out)
-}
-
-// relay sends an announcement to every child of its region.
-func (n *Node) relay(now step.Time, a *wire.Announcement, out step.Outputs) step.Outputs {
-	if a.Pointer.Region == n.cfg.Self.Region {
-		n.shadows.news(now)
-	}
-	return n.children.sendDown(a.Pointer.Region, a, out)
 }
 
 // onPush handles a version that the parent sent without a request: verify, relay, and

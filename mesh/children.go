@@ -41,6 +41,11 @@ func (c children) find(peer step.PeerID) *child {
 	return nil
 }
 
+// has reports whether there is a child of a region.
+func (c children) has(region string) bool {
+	return slices.ContainsFunc(c, func(c child) bool { return c.region == region })
+}
+
 // sendDown sends a message to every child of a region, except to children that are behind:
 // they are sent the newest state when they have caught up.
 func (c children) sendDown(region string, m wire.Message, out step.Outputs) step.Outputs {

@@ -121,6 +121,9 @@ const (
 const (
 	// ackDelay gathers acknowledgements, and reports for the planner.
 	ackDelay = step.Time(25 * time.Millisecond)
+	// batchDelay gathers the pointers of a region under one signature. The first pointer after a quiet
+	// time does not wait.
+	batchDelay = step.Time(20 * time.Millisecond)
 	// familyDelay gathers the lists of children from below.
 	familyDelay = step.Time(time.Second)
 	// rollCallDelay gathers the agents that a root asks about. It also limits how often a child that

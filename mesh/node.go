@@ -14,6 +14,8 @@ import (
 // Verifier checks signatures. *record.Policy implements Verifier.
 type Verifier interface {
 	VerifyPointer(raw []byte) (record.Pointer, error)
+	// VerifyBatch checks pointers under one signature, and returns them with a proof for each.
+	VerifyBatch(root []byte, payloads [][]byte) ([]record.SignedPointer, error)
 	VerifyHead(raw []byte) (record.Head, error)
 	// VerifyVersion checks that manifest is signed for the version, and that body is the body of
 	// the version.
@@ -83,6 +85,7 @@ type Node struct {
 	survey   survey
 
 	pointers pointers
+	outbox   outbox
 	settler  settler
 	acks     acks
 	evidence evidence
@@ -96,6 +99,7 @@ func NewNode(cfg Config) *Node {
 		root:    newRoot(cfg.Root),
 		peers:   peers{},
 		acks:    newAcks(),
+		outbox:  newOutbox(cfg.Root),
 		circles: newCircles(),
 		shadows: shadows{flushAt: step.Never},
 		reports: reports{flushAt: step.Never},
@@ -135,6 +139,7 @@ func (n *Node) Step(now step.Time, in step.Input, out step.Outputs) step.Outputs
 	case step.InResume:
 		n.pointers.confirm(in.Revision)
 	case step.InPublishHead:
+		out = n.flushParcel(now, in.Head.Head.Region, out) // the head counts what waits
 		return n.relayHead(now, in.Head.Head, in.Head.Signed, out)
 	case step.InAccepted, step.InConnected, step.InConnectFailed, step.InDisconnected,
 		step.InCongested, step.InDrained:
@@ -173,7 +178,7 @@ func (n *Node) stepPointer(now step.Time, in step.Input, out step.Outputs) step.
 	case step.InRestore:
 		n.restore(in.Pointer.Announcement, in.Pointer.Version, !in.Pointer.Unapplied)
 	case step.InPublish:
-		return n.publish(now, in.Pointer.Announcement, in.Pointer.Push, out)
+		return n.publish(now, in.Pointer, out)
 	case step.InActivated:
 		return n.settler.activated(now, in, out)
 	}
@@ -264,6 +269,8 @@ func (n *Node) receive(now step.Time, from step.PeerID, m wire.Message, out step
 	switch m := m.(type) {
 	case *wire.Announcement:
 		return n.onAnnouncement(now, from, m, out)
+	case *wire.Batch:
+		return n.onBatch(now, from, m, out)
 	case *wire.SignedHead:
 		return n.onHead(now, from, m, out)
 	case *wire.CatchUp:
@@ -339,7 +346,7 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 // Deadline returns when the node wants the next InTick; step.Never for none.
 func (n *Node) Deadline() step.Time {
 	return min(n.up.deadline(), n.acks.flushAt, n.settler.retries.wakeAt, n.reports.flushAt, n.families.deadline(), n.shadows.flushAt,
-		n.circles.flushAt, n.root.deadline(), n.survey.flushAt, n.swarm.Deadline())
+		n.circles.flushAt, n.root.deadline(), n.outbox.flushAt, n.survey.flushAt, n.swarm.Deadline())
 }
 
 // tick acts on every deadline that has passed.
@@ -370,6 +377,9 @@ func (n *Node) tick(now step.Time, out step.Outputs) step.Outputs {
 	}
 	if now >= n.root.deadline() {
 		out = n.tickRoot(now, out)
+	}
+	if now >= n.outbox.flushAt {
+		out = n.flushDue(now, out)
 	}
 	if now >= n.settler.retries.wakeAt {
 		out = n.settler.retryDue(now, out)

@@ -199,9 +199,14 @@ var commands = map[string]func(*scenario, arguments) string{
 	"resume": func(s *scenario, a arguments) string {
 		return s.step(step.Input{Kind: step.InResume, Revision: a.number("revision")})
 	},
-	"start":     func(s *scenario, _ arguments) string { return s.step(step.Input{Kind: step.InStart}) },
-	"hold":      func(s *scenario, a arguments) string { return s.step(step.Input{Kind: step.InHold, Body: a.body()}) },
-	"publish":   publish,
+	"start":   func(s *scenario, _ arguments) string { return s.step(step.Input{Kind: step.InStart}) },
+	"hold":    func(s *scenario, a arguments) string { return s.step(step.Input{Kind: step.InHold, Body: a.body()}) },
+	"publish": publish,
+	"publish-head": func(s *scenario, a arguments) string {
+		signed := head(a).(*wire.SignedHead)
+		h, _ := s.signs.VerifyHead(signed.Raw)
+		return s.step(step.Input{Kind: step.InPublishHead, Head: step.Head{Head: h, Signed: signed}})
+	},
 	"stored":    func(s *scenario, a arguments) string { return s.step(step.Input{Kind: step.InStored, Body: a.body()}) },
 	"request":   bodyInput(step.InRequest),
 	"withdrawn": bodyInput(step.InWithdrawn),
@@ -313,6 +318,7 @@ var commands = map[string]func(*scenario, arguments) string{
 		}
 		return &wire.Families{Families: []wire.Family{f}}
 	}),
+	"batch": message(batch),
 	"news-census": message(func(a arguments) wire.Message {
 		return &wire.Census{Agents: a.index("agents")}
 	}),
@@ -371,7 +377,7 @@ func startRoot(s *scenario, a arguments) string {
 		Description: wire.Description{Relay: true},
 		HoldsAll:    true,
 		Verifier:    s.signs,
-		Root:        &RootConfig{Planner: tree.PlannerConfig{Fanout: int(a.number("fanout"))}},
+		Root:        &RootConfig{Planner: tree.PlannerConfig{Fanout: int(a.number("fanout"))}, SignBatch: signBatch},
 	})
 	return s.step(step.Input{Kind: step.InStart})
 }
@@ -413,12 +419,28 @@ func unreachable(s *scenario, a arguments) string {
 }
 
 func publish(s *scenario, a arguments) string {
-	pointer := step.Pointer{Announcement: a.verified()}
+	pointer := step.Pointer{Announcement: a.verified(), Batchable: a.has("batchable")}
 	if pointer.Announcement.Pushed {
 		v := a.version()
 		pointer.Push = &wire.Push{Config: v.Config, Version: v.Version, Digest: v.Digest}
 	}
 	return s.step(step.Input{Kind: step.InPublish, Pointer: pointer})
+}
+
+// batch returns a batch of pointers: of=(config@epoch@version@revision, …). forged: its root is not signed.
+func batch(a arguments) wire.Message {
+	m := &wire.Batch{Root: []byte("root")}
+	if a.has("forged") {
+		m.Root = []byte("forged")
+	}
+	for _, v := range a.list("of") {
+		var p wire.BatchedPointer
+		parts := strings.Split(v, "@")
+		fmt.Sscan(parts[3], &p.Revision)
+		p.Payload = fmt.Appendf(nil, "pointer %s %s %s %s", parts[0], a.text("region", "eu"), parts[1], parts[2])
+		m.Pointers = append(m.Pointers, p)
+	}
+	return m
 }
 
 // indexed reports the index of a form with stripes of one data shard, or of data= and

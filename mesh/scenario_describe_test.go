@@ -48,6 +48,8 @@ func (s *scenario) describe(o step.Output) string {
 		return fmt.Sprintf("deny request %d: %s", o.Body.Request, o.Reason)
 	case step.OpActivate:
 		return fmt.Sprintf("apply %s epoch %d: version %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch, o.Pointer.Version.Version)
+	case step.OpKeep:
+		return fmt.Sprintf("keep %s epoch %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch)
 	case step.OpAccepted:
 		return fmt.Sprintf("accepted %s epoch %d", o.Pointer.Announcement.Pointer.Config, o.Pointer.Announcement.Pointer.Epoch)
 	case step.OpRefused:
@@ -127,6 +129,15 @@ func describeMessage(m wire.Message) string {
 			return fmt.Sprintf("announcement %q revision %d, pushed", m.Raw, m.Revision)
 		}
 		return fmt.Sprintf("announcement %q revision %d", m.Raw, m.Revision)
+	case *wire.Batch:
+		var revisions []string
+		for _, p := range m.Pointers {
+			revisions = append(revisions, fmt.Sprint(p.Revision))
+			if p.Pushed {
+				revisions = append(revisions, "(pushed)")
+			}
+		}
+		return fmt.Sprintf("batch under %q of revisions %s", m.Root, strings.Join(revisions, " "))
 	case *wire.Push:
 		return fmt.Sprintf("push %s version %d", m.Config, m.Version)
 	case *wire.SignedHead:

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -30,6 +31,17 @@ func TestTruthAFaultOfAHostIsNotTheVersions(t *testing.T) {
 // stand for its pointers.
 func TestTruthARecoveryEndsWithTheLastPage(t *testing.T) {
 	runScenario(t, "testdata/scenarios/evidence_root.txt")
+}
+
+// Pointers that follow each other soon leave the leader under one signature.
+func TestTruthPointersOfAMomentHaveOneSignature(t *testing.T) {
+	runScenario(t, "testdata/scenarios/batch_root.txt")
+}
+
+// A node checks one signature for a batch, relays the batch as it came, and writes nothing at once for
+// the configs that the node does not subscribe to.
+func TestTruthABatchIsCheckedOnce(t *testing.T) {
+	runScenario(t, "testdata/scenarios/batch_agent.txt")
 }
 
 func runScenario(t *testing.T, path string) {
@@ -79,6 +91,29 @@ func (plainVerifier) VerifyPointer(raw []byte) (p record.Pointer, err error) {
 		_, err = fmt.Sscan(rest[1], &p.Wave.Share)
 	}
 	return p, err
+}
+
+// VerifyBatch reads pointers that are written out. Their payloads are their proofs. A "forged" root fails.
+func (v plainVerifier) VerifyBatch(root []byte, payloads [][]byte) (signed []record.SignedPointer, err error) {
+	if string(root) == "forged" {
+		return nil, record.ErrSignature
+	}
+	for _, payload := range payloads {
+		p, err := v.VerifyPointer(payload)
+		if err != nil {
+			return nil, err
+		}
+		signed = append(signed, record.SignedPointer{Pointer: p, Digest: p.Digest(), Raw: payload})
+	}
+	return signed, nil
+}
+
+// signBatch signs a batch of a leader: the root says how many pointers there are.
+func signBatch(region string, payloads [][]byte) ([]byte, error) {
+	if region == "keyless" {
+		return nil, errors.New("no key")
+	}
+	return fmt.Appendf(nil, "root of %d", len(payloads)), nil
 }
 
 // plainRef reads a reference: "7" is version 7, and "7b" is a version 7 with other content.

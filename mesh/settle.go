@@ -36,14 +36,19 @@ func (t *settler) lacks(s *configState) bool {
 }
 
 // settle moves a config one step toward its pointer: fetch the body, then activate it,
-// then fetch what is staged, then acknowledge. Without a subscription there is no body,
-// and activating makes the pointer durable, because the head covers the pointer too.
+// then fetch what is staged, then acknowledge. Without a subscription there is nothing to wait for:
+// the pointer is kept, because the head covers it too.
 func (t *settler) settle(
 	now step.Time, key record.PointerKey, s *configState, out step.Outputs,
 ) step.Outputs {
 	if s.isApplied() || t.cfg.leads() {
 		t.pointers.unsettled.remove(key)
 		return t.finish(now, key, s, out)
+	}
+	if !t.cfg.subscribes(key.Config) {
+		t.pointers.unsettled.remove(key)
+		s.applied = s.latest.Digest
+		return append(out, step.Output{Op: step.OpKeep, Pointer: step.Pointer{Announcement: s.latest}})
 	}
 	t.pointers.unsettled.add(key, s.latest.Revision)
 	if s.busy {

@@ -127,6 +127,16 @@ func (l *Ledger) SignHead(h record.Head) (record.Head, []byte, error) {
 	return h, raw, err
 }
 
+// SignBatch signs several pointers of a region at once, with the activation key of the region. See
+// record.SignBatch. The pointers are in the store.
+func (l *Ledger) SignBatch(region string, payloads [][]byte) (root []byte, err error) {
+	key, ok := l.keys[region]
+	if !ok {
+		return nil, fmt.Errorf("pointers of region %s: %w", region, ErrNoKey)
+	}
+	return record.SignBatch(payloads, key)
+}
+
 // PointersOf returns the pointers of config in regions. A region without a pointer has the
 // zero Pointer.
 func (l *Ledger) PointersOf(

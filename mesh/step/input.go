@@ -48,7 +48,7 @@ const (
 	// InHold: a body is on disk. Body.Version, Body.Forms.
 	InHold
 
-	// InPublish: the leader's store has a new pointer, verified. Pointer.Announcement;
+	// InPublish: the leader's store has a new pointer. Pointer.Announcement, Pointer.Batchable;
 	// Pointer.Push, if the version is to be pushed.
 	InPublish
 	// InStored: the leader's store has a new version. Body.Version.
@@ -158,6 +158,9 @@ type Pointer struct {
 	Version record.Ref
 	// Push is the version to send behind the announcement; nil for none.
 	Push *wire.Push
+	// Batchable reports that the leader has verified the signature of the pointer: the pointer may
+	// leave under the signature of a batch.
+	Batchable bool
 	// Unapplied reports that a restored pointer was not applied before the node stopped.
 	Unapplied bool
 	// LatencyMicros is the time from the pointer's signature to the apply, in microseconds.

@@ -70,6 +70,10 @@ const (
 	// OpActivate: apply a version durably. Pointer. InActivated answers.
 	OpActivate
 
+	// OpKeep: keep the pointer of a config that the node does not subscribe to, for the next start.
+	// Several may be written together, later. Pointer.Announcement.
+	OpKeep
+
 	// OpAccepted reports a new verified pointer. Peer, Pointer.Announcement.
 	OpAccepted
 	// OpRefused reports a pointer, head or message that was refused. Peer, Reason; Name for

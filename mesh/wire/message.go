@@ -59,6 +59,7 @@ var decoders = [...]func(data []byte) (Message, error){
 	27: decode[Page],
 	28: decode[Families],
 	29: decode[Displaced],
+	30: decode[Batch],
 }
 
 // firstOptional is the first tag of the messages that a node may skip if it does not know them. A

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -103,6 +104,7 @@ func testMessages() []Message {
 		&Adopted{Parent: 4, Members: []Member{{Index: 9, Name: "n", Description: testDescription(), Children: 2}}},
 		&RollCall{},
 		&Displaced{Index: 70000},
+		&Batch{Root: []byte{1}, Pointers: []BatchedPointer{{Revision: 12, Payload: []byte{2}}, {Revision: 13, Payload: []byte{3}, Pushed: true}}},
 		&RollCall{Of: []uint32{3, 70000}},
 		&RollCall{All: true, List: []uint32{9}},
 		&Families{Families: []Family{{Parent: 4, Children: []uint32{9, 70000}}, {Parent: 9}}},
@@ -196,6 +198,9 @@ func TestMessagesOverALimitAreRefused(t *testing.T) {
 		&Attached{Path: make([]uint32, MaxPath+1)},
 		&Rejected{Reason: longName},
 		&Announcement{Raw: make([]byte, record.MaxAnnouncement+1)},
+		&Batch{Root: make([]byte, record.MaxRoot+1)},
+		&Batch{Pointers: make([]BatchedPointer, record.MaxBatch+1)},
+		&Batch{Pointers: []BatchedPointer{{Payload: make([]byte, record.MaxPointerPayload+1)}}},
 		&SignedHead{Raw: make([]byte, record.MaxHead+1)},
 		&Gone{Agents: make([]uint32, MaxChildren+1)},
 		&Adopted{Members: make([]Member, MaxMembers+1)},
@@ -268,6 +273,21 @@ func TestAMessageThatIsTooLargeIsNotEncoded(t *testing.T) {
 	_, err := AppendMessage(nil, &Push{Body: make([]byte, MaxMessage)})
 	if !errors.Is(err, record.ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
+	}
+}
+
+// The largest batch of the largest pointers is within the size of a message.
+func TestALeaderCanSendTheLargestBatch(t *testing.T) {
+	m := &Batch{Root: make([]byte, record.MaxRoot), Pointers: make([]BatchedPointer, record.MaxBatch)}
+	for i := range m.Pointers {
+		m.Pointers[i] = BatchedPointer{Revision: math.MaxUint64, Payload: make([]byte, record.MaxPointerPayload), Pushed: true}
+	}
+	b, err := AppendMessage(nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeMessage(b); err != nil {
+		t.Error(err)
 	}
 }
 

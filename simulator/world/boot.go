@@ -87,6 +87,7 @@ func (w *World) nodeConfig(i int32) mesh.Config {
 		FirstIndex: h.index,
 		Indices:    tree.IndexBlock,
 	}}
+	cfg.Root.SignBatch = w.signer.batch
 	h.index += tree.IndexBlock
 	cfg.HoldsAll = w.IsLeader(i)
 	if !w.IsLeader(i) {

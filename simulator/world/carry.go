@@ -1,6 +1,8 @@
 package world
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"github.com/bits-and-blooms/bitset"
@@ -40,6 +42,8 @@ func (w *World) carryOut(i int32, o *step.Output) {
 		w.bodies.Duplicates++
 	case step.OpActivate:
 		w.activate(i, o)
+	case step.OpKeep:
+		w.persist(i, o.Pointer.Announcement, record.Ref{}, w.hosts[i].node.Watermark())
 	case step.OpAcked:
 		w.countAcks(o.Message.(*wire.Ack))
 		w.tellLeader(i, o)
@@ -93,7 +97,7 @@ func (w *World) send(i int32, o *step.Output) {
 		return
 	}
 	h := &w.hosts[i]
-	if _, news := m.(*wire.Announcement); news && h.late > 0 {
+	if isNews(m) && h.late > 0 {
 		peer, boots := o.Peer, h.boots
 		w.At(w.ready.Add(h.late), func() {
 			if h := &w.hosts[i]; !h.down && h.boots == boots {
@@ -103,6 +107,15 @@ func (w *World) send(i int32, o *step.Output) {
 		return
 	}
 	w.transmit(o.Peer, m, w.ready)
+}
+
+// isNews reports whether a message carries pointers.
+func isNews(m wire.Message) bool {
+	switch m.(type) {
+	case *wire.Announcement, *wire.Batch:
+		return true
+	}
+	return false
 }
 
 // corrupt returns what a host sends instead of a message: the message itself if the host
@@ -135,8 +148,29 @@ func (w *World) corrupt(i int32, o *step.Output) wire.Message {
 			return &wire.Announcement{Revision: m.Revision, Raw: old}
 		}
 		return nil
+	case *wire.Batch:
+		return w.corruptBatch(m, lie, w.hosts[i].ident.Region)
 	}
 	return o.Message
+}
+
+// corruptBatch returns what a lying host sends instead of a batch: nothing, a batch whose last pointer is
+// altered, or an old pointer of the region.
+func (w *World) corruptBatch(m *wire.Batch, lie FaultKind, region string) wire.Message {
+	switch lie {
+	case FaultWithhold, FaultChatter:
+		return nil
+	case FaultForge:
+		forged := &wire.Batch{Root: m.Root, Pointers: slices.Clone(m.Pointers)}
+		last := &forged.Pointers[len(forged.Pointers)-1]
+		last.Payload = bytes.Clone(last.Payload)
+		last.Payload[len(last.Payload)-1] ^= 0x80
+		return forged
+	}
+	if old := w.signer.first("", region); old != nil {
+		return &wire.Announcement{Revision: m.Pointers[0].Revision, Raw: old}
+	}
+	return nil
 }
 
 // fetch asks a peer for a body. The request is a small message; the body returns as a flow.

@@ -20,6 +20,8 @@ type Costs struct {
 	Send time.Duration `json:"send_ns" yaml:"send"`
 	// Verify is the processor time to check one signature.
 	Verify time.Duration `json:"verify_ns" yaml:"verify"`
+	// Hash is the processor time to check a pointer of a batch, beside the signature of the batch.
+	Hash time.Duration `json:"hash_ns" yaml:"hash"`
 	// Connect is the processor time of a handshake at each of the two hosts.
 	Connect time.Duration `json:"connect_ns" yaml:"connect"`
 	// Apply is the time of a durable apply, processor and disk.
@@ -41,6 +43,7 @@ func DefaultCosts() Costs {
 		Receive:     35 * time.Microsecond,
 		Send:        30 * time.Microsecond,
 		Verify:      64 * time.Microsecond,
+		Hash:        8 * time.Microsecond,
 		Connect:     750 * time.Microsecond,
 		Apply:       400 * time.Microsecond,
 		Store:       800 * time.Microsecond,

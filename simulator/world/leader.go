@@ -68,7 +68,7 @@ func (w *World) announce(leader int32, a *wire.Announcement) {
 	}
 	w.step(leader, step.Input{
 		Kind:    step.InPublish,
-		Pointer: step.Pointer{Announcement: a, Push: w.pushFor(leader, &a.Pointer)},
+		Pointer: step.Pointer{Announcement: a, Push: w.pushFor(leader, &a.Pointer), Batchable: true},
 	})
 }
 

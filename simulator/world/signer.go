@@ -1,6 +1,7 @@
 package world
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -11,15 +12,26 @@ import (
 // the record in a list. Costs.Verify models the time of a real check.
 type signer struct {
 	pointers []record.Pointer
+	places   map[record.Digest]int // of the pointers in the list
 	heads    []record.Head
+	batches  []record.Digest // of the payloads of each batch, see batchDigest
 }
 
-func newSigner() *signer { return &signer{} }
+func newSigner() *signer { return &signer{places: map[record.Digest]int{}} }
 
 func (s *signer) pointer(p record.Pointer) []byte {
+	s.places[p.Digest()] = len(s.pointers)
 	s.pointers = append(s.pointers, p)
 	return stamp('p', len(s.pointers)-1)
 }
+
+// batch signs the payloads of several pointers.
+func (s *signer) batch(_ string, payloads [][]byte) (root []byte, err error) {
+	s.batches = append(s.batches, batchDigest(payloads))
+	return stamp('b', len(s.batches)-1), nil
+}
+
+func batchDigest(payloads [][]byte) record.Digest { return record.Sum(bytes.Join(payloads, []byte{0})) }
 
 func (s *signer) head(h record.Head) []byte {
 	s.heads = append(s.heads, h)
@@ -55,6 +67,24 @@ var simulatedManifest = []byte{'m'}
 // VerifyPointer implements mesh.Verifier.
 func (s *signer) VerifyPointer(raw []byte) (record.Pointer, error) {
 	return lookUp(s.pointers, 'p', raw)
+}
+
+// VerifyBatch implements mesh.Verifier.
+func (s *signer) VerifyBatch(root []byte, payloads [][]byte) ([]record.SignedPointer, error) {
+	digest, err := lookUp(s.batches, 'b', root)
+	if err != nil {
+		return nil, err
+	}
+	if digest != batchDigest(payloads) {
+		return nil, fmt.Errorf("%w by the simulated key", record.ErrSignature)
+	}
+	signed := make([]record.SignedPointer, len(payloads))
+	for i, payload := range payloads {
+		digest := record.Sum(payload)
+		place := s.places[digest]
+		signed[i] = record.SignedPointer{Pointer: s.pointers[place], Digest: digest, Raw: stamp('p', place)}
+	}
+	return signed, nil
 }
 
 // VerifyHead implements mesh.Verifier.

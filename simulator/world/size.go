@@ -10,6 +10,8 @@ import (
 const (
 	PacketOverhead   = 60
 	AnnouncementSize = 200 + PacketOverhead
+	RootSize         = 180 + PacketOverhead
+	BatchedSize      = 130
 	HeadSize         = 225 + PacketOverhead
 	ControlSize      = 40 + PacketOverhead
 	ackEntrySize     = 98
@@ -24,6 +26,8 @@ func (w *World) messageSize(m wire.Message) int64 {
 		return w.bodySize(m.Key()) + ManifestSize + PacketOverhead
 	case *wire.Announcement:
 		return AnnouncementSize
+	case *wire.Batch:
+		return RootSize + BatchedSize*int64(len(m.Pointers))
 	case *wire.SignedHead:
 		return HeadSize
 	case *wire.Ack:

@@ -28,6 +28,9 @@ func (w *World) traceOutput(i int32, o *step.Output) {
 	case step.OpAccepted:
 		p := o.Pointer.Announcement.Pointer
 		w.trace("%s accepted %s epoch %d", name, p.Config, p.Epoch)
+	case step.OpKeep:
+		p := o.Pointer.Announcement.Pointer
+		w.trace("%s keeps %s epoch %d", name, p.Config, p.Epoch)
 	case step.OpActivate:
 		p := o.Pointer.Announcement.Pointer
 		w.trace("%s applies %s epoch %d, version %d", name, p.Config, p.Epoch, o.Pointer.Version.Version)

@@ -306,7 +306,9 @@ func (w *World) handle(e event) {
 }
 
 func (w *World) receiveCost(m wire.Message) time.Duration {
-	switch m.(type) {
+	switch m := m.(type) {
+	case *wire.Batch:
+		return w.cfg.Costs.Receive + w.cfg.Costs.Verify + time.Duration(len(m.Pointers))*w.cfg.Costs.Hash
 	case *wire.Announcement, *wire.SignedHead, *wire.Push:
 		return w.cfg.Costs.Receive + w.cfg.Costs.Verify
 	}
