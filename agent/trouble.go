@@ -43,6 +43,8 @@ var causes = []cause{
 		"this build and the coordinator's speak no common version of the protocol: update the older of the two"},
 	{"region", []string{"serves region", "is of region"},
 		"the identity of this host is of another region: check --join, or issue an identity of that region (banyan cert agent)"},
+	{"role", []string{"answers, and no coordinator"},
+		"another host answers at the address of the coordinator: check --join; if it is right, find out what runs on that host"},
 	{"busy", []string{"too many join at once", "no place at the moment"},
 		"many hosts join at once: this host asks again by itself"},
 	{"full", []string{"tree is full"},

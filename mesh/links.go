@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,9 @@ func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.
 	switch {
 	case n.up.state == upDialing && in.Link.Addr == n.up.seed():
 		n.up.seedPeer = in.Peer
+		if reason := n.noCoordinator(in.Link.Identity); reason != "" {
+			return n.up.retreat(now, reason, out)
+		}
 		return n.up.join(now, out)
 	case n.up.state == upRedialing && in.Link.Addr == parent.Addr && in.Link.Identity.Name == parent.Name:
 		n.up.parent = in.Peer
@@ -58,6 +62,18 @@ func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.
 		return n.peers.drop(in.Peer, "not the node that was dialed", out)
 	}
 	return out
+}
+
+// noCoordinator returns why the node can't ask another for its place in the tree; "" if it can. An agent
+// asks a coordinator of its region, and a follower asks the leader, which may be of any region.
+func (n *Node) noCoordinator(who wire.Identity) string {
+	switch {
+	case who.Role != wire.RoleCoordinator:
+		return fmt.Sprintf("agent %s answers, and no coordinator", who.Name)
+	case n.root == nil && who.Region != n.cfg.Self.Region:
+		return fmt.Sprintf("coordinator %s is of region %s", who.Name, who.Region)
+	}
+	return ""
 }
 
 // onConnectFailed handles a dial that failed.

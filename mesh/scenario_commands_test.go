@@ -103,6 +103,16 @@ func (a arguments) peer() step.PeerID {
 	return a.s.ids[name]
 }
 
+// identity returns who the peer is: a coordinator if its name begins so, or if the argument is there.
+func (a arguments) identity() wire.Identity {
+	peer := a.text("peer", "")
+	who := wire.Identity{Role: wire.RoleAgent, Region: a.text("region", "eu"), Name: a.text("name", peer)}
+	if a.has("coordinator") || strings.HasPrefix(peer, "coordinator") {
+		who.Role = wire.RoleCoordinator
+	}
+	return who
+}
+
 func (a arguments) version() record.VersionKey {
 	return plainRef(a.text("version", "0")).Of(a.text("config", "a"))
 }
@@ -394,24 +404,12 @@ func startFollower(s *scenario, _ arguments) string {
 }
 
 func connected(s *scenario, a arguments) string {
-	name := a.text("peer", "")
-	role := wire.RoleAgent
-	if strings.HasPrefix(name, "coordinator") {
-		role = wire.RoleCoordinator
-	}
-	return s.step(step.Input{
-		Kind: step.InConnected,
-		Peer: a.peer(),
-		Link: step.Link{Addr: a.text("addr", ""), Identity: wire.Identity{Role: role, Region: "eu", Name: a.text("name", name)}},
-	})
+	link := step.Link{Addr: a.text("addr", ""), Identity: a.identity()}
+	return s.step(step.Input{Kind: step.InConnected, Peer: a.peer(), Link: link})
 }
 
 func accepted(s *scenario, a arguments) string {
-	who := wire.Identity{Role: wire.RoleAgent, Region: a.text("region", "eu"), Name: a.text("name", a.text("peer", ""))}
-	if a.has("coordinator") {
-		who.Role = wire.RoleCoordinator
-	}
-	return s.step(step.Input{Kind: step.InAccepted, Peer: a.peer(), Link: step.Link{Identity: who}})
+	return s.step(step.Input{Kind: step.InAccepted, Peer: a.peer(), Link: step.Link{Identity: a.identity()}})
 }
 
 func unreachable(s *scenario, a arguments) string {

@@ -51,7 +51,7 @@ type Client struct {
 // authenticates with the certificate of bundle.
 func NewClient(address string, bundle *identity.Bundle) *Client {
 	patient := &http.Transport{
-		TLSClientConfig:     bundle.ClientTLS(),
+		TLSClientConfig:     bundle.ControlTLS(),
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 4,
 		TLSHandshakeTimeout: 10 * time.Second,

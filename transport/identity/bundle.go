@@ -131,6 +131,20 @@ func (b *Bundle) ClientTLS(alpn ...string) *tls.Config {
 	}
 }
 
+// ControlTLS configures a client of the control API. The other side must be a coordinator: a client
+// sends it the bodies of new versions.
+func (b *Bundle) ControlTLS() *tls.Config {
+	c := b.ClientTLS()
+	c.VerifyConnection = func(state tls.ConnectionState) error {
+		id, err := PeerOf(state)
+		if err == nil && id.Role != RoleCoordinator {
+			err = fmt.Errorf("%w: %s answers where a coordinator should", ErrIdentity, id)
+		}
+		return err
+	}
+	return c
+}
+
 // Derive derives a secret for a purpose from the private key of the node. The secret is the
 // same after a restart.
 func (b *Bundle) Derive(purpose string) ([32]byte, error) {

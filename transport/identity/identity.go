@@ -2,7 +2,7 @@
 // authority, with role, region and name in a URI.
 //
 // Entry points: [InitHome] makes the trust of a fleet, and [Home.Issue] the bundle of a
-// process; [Load] reads a bundle; [Bundle.ServerTLS] and [Bundle.ClientTLS] configure QUIC and
+// process; [Load] reads a bundle; [Bundle.ServerTLS], [Bundle.ClientTLS] and [Bundle.ControlTLS] configure QUIC and
 // HTTPS; [PeerOf] returns the identity of a peer.
 //
 //	banyan://coordinator/eu/coordinator-eu     in the URI SAN of a certificate

@@ -237,6 +237,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"a client that is not valid yet": {early.ClientTLS(), coordinator.ServerTLS()},
 		"a client without certificate":   {anonymous, coordinator.ServerTLS()},
 		"a user of the CLI as a server":  {agent.ClientTLS(), client.ServerTLS()},
+		"an agent as the control API":    {client.ControlTLS(), agent.ServerTLS()},
 	} {
 		if _, _, err := shake(t, c.client, c.server); err == nil {
 			t.Errorf("%s is accepted", name)
