@@ -3,6 +3,7 @@ package hostile
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"banyan/mesh/swarm"
@@ -25,6 +26,7 @@ func New(seed uint64) *History {
 	h.addRestlessness(rand.New(rand.NewPCG(seed, 0x72657374)))
 	h.addClockJumps(rand.New(rand.NewPCG(seed, 0x636c6f63)))
 	h.addMasses(rand.New(rand.NewPCG(seed, 0x6d617373)))
+	h.addForgetting(rand.New(rand.NewPCG(seed, 0x666f7267)))
 	return h.History
 }
 
@@ -237,6 +239,40 @@ func (h generator) addMasses(r *rand.Rand) {
 	f := h.agentFault(world.FaultCrash, r)
 	f.Target = fmt.Sprintf("agents:%d%%", 50+r.IntN(51))
 	h.Faults = append(h.Faults, f)
+}
+
+// addForgetting lets the hosts of an eighth of the fleets forget deletions after seconds. Configs are deleted
+// for good, or their names are used again after the deletion was forgotten, while hosts are away. A store
+// that loses a deletion is another matter: see addHistories.
+func (h generator) addForgetting(r *rand.Rand) {
+	if r.IntN(8) > 0 || slices.ContainsFunc(h.Faults, losesHistory) {
+		return
+	}
+	h.Config.DeletionMemory = 5*time.Second + time.Duration(r.Int64N(int64(10*time.Second)))
+	for i := range 1 + r.IntN(3) {
+		moment := func() time.Duration { return time.Duration(r.Int64N(int64(10 * time.Second))) }
+		u := Update{At: moment(), Config: fmt.Sprintf("forgotten-%d", i), Body: 200, Last: true}
+		h.Updates = append(h.Updates, u)
+		u.At += time.Second + moment()
+		u.Delete = true
+		h.Updates = append(h.Updates, u)
+		away := h.agentFault(world.FaultCrash, r)
+		away.Target = h.randomTarget(r)
+		away.At = max(u.At-moment(), 0)
+		away.For = min(u.At-away.At+h.Config.DeletionMemory+moment(), hostilePhase-away.At)
+		h.Faults = append(h.Faults, away)
+		if r.IntN(2) == 0 {
+			continue
+		}
+		u.At += 2*h.Config.DeletionMemory + moment()
+		u.Delete = false
+		h.Updates = append(h.Updates, u)
+	}
+}
+
+// losesHistory reports whether a fault makes a second history of the store.
+func losesHistory(f world.Fault) bool {
+	return f.Kind == world.FaultRestore || f.Kind == world.FaultRival
 }
 
 // agentFault returns a fault of one agent that ends before the quiet phase.

@@ -39,6 +39,8 @@ type Update struct {
 	Back bool
 	// Delete deletes the config.
 	Delete bool
+	// Last is true if the config is not updated in the quiet phase.
+	Last bool
 	// Percent is the share of a candidate's wave; 0 means every host at once.
 	Percent uint8
 	// Body is the size of the version in bytes.
@@ -53,6 +55,8 @@ type Outcome struct {
 	History string
 	Events  uint64
 	Effects uint64
+	// Forgotten is the number of times that an agent forgot a deletion.
+	Forgotten int
 	// Trace holds the events in words if Run was asked for them.
 	Trace []string
 }
@@ -74,6 +78,7 @@ func (h *History) Run(trace bool) (Outcome, error) {
 	referee := newReferee(w)
 	w.Boot()
 	w.BeginHeads()
+	w.BeginForgetting()
 	start := step.Time(h.start())
 	h.schedule(w, start)
 	h.watch(w, start, referee)
@@ -83,6 +88,7 @@ func (h *History) Run(trace bool) (Outcome, error) {
 	out.History = meter.History()
 	out.Events = w.Events()
 	out.Effects = meter.Effects()
+	out.Forgotten = referee.forgotten
 	if trace {
 		for _, v := range referee.violations {
 			out.Trace = append(out.Trace, "VIOLATION "+v)
@@ -106,7 +112,7 @@ func (h *History) schedule(w *world.World, start step.Time) {
 	for i, u := range h.Updates {
 		if keeps(h.KeepUpdates, i) {
 			w.At(start.Add(u.At), func() {
-				configs[u.Config] = true
+				configs[u.Config] = !u.Last
 				for leader := range w.Leaders() {
 					u.move(w, leader)
 				}
@@ -115,7 +121,9 @@ func (h *History) schedule(w *world.World, start step.Time) {
 	}
 	w.At(start.Add(h.Hostile+lastUpdate), func() {
 		for _, config := range slices.Sorted(maps.Keys(configs)) {
-			Update{Config: config, Body: 200}.move(w, 0)
+			if configs[config] {
+				Update{Config: config, Body: 200}.move(w, 0)
+			}
 		}
 	})
 }

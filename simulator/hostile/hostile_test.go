@@ -110,6 +110,42 @@ func TestNoInvariantBreaksWhateverGoesWrong(t *testing.T) {
 	}
 }
 
+// brokeForgetting holds seeds in which a relay repeated, to a host that had never heard a head that agreed, the
+// pointer of a config that was deleted and forgotten. The host took the pointer for one that every parent had
+// sent, and never showed it to the leader.
+var brokeForgetting = []uint64{1493, 2886}
+
+func TestTruthAForgottenDeletionReachesAHostBelowALyingRelay(t *testing.T) {
+	for _, seed := range brokeForgetting {
+		judge(t, New(seed))
+	}
+}
+
+// Hosts forget deletions, names are used again, and hosts that were away over both return: in the end no
+// host shows a deleted config, and every host has what the name stands for now.
+func TestTruthDeletionsAreForgottenAndNamesUsedAgain(t *testing.T) {
+	histories := 0
+	forgotten := 0
+	reused := 0
+	for seed := uint64(0); histories < *hostileSeeds/5; seed++ {
+		h := New(seed)
+		if h.Config.DeletionMemory == 0 {
+			continue
+		}
+		histories++
+		forgotten += judge(t, h).Forgotten
+		for i, u := range h.Updates {
+			if u.Last && !u.Delete && i > 0 && h.Updates[i-1].Delete {
+				reused++
+			}
+		}
+	}
+	if forgotten == 0 || reused == 0 {
+		t.Errorf("in %d histories, hosts forgot %d deletions, and %d names were used again", histories, forgotten, reused)
+	}
+	t.Logf("in %d histories, hosts forgot %d deletions, and %d names were used again", histories, forgotten, reused)
+}
+
 // judge runs a history, and reports what the referee finds.
 func judge(t *testing.T, h *History) Outcome {
 	t.Helper()

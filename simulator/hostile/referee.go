@@ -24,12 +24,15 @@ type referee struct {
 	committed map[record.Digest]*record.Pointer
 	// newest holds the position that was committed last in each history of the store.
 	newest map[historyKey]record.Position
-	// last holds the position that each host applied last. It outlives restarts and disks.
+	// last holds the position that each host applied last. It outlives restarts and disks, and ends when
+	// the host forgets a deletion.
 	last  map[effectKey]record.Position
 	truth truth
 	// downSince holds the agents that were down at the last look, with the first look since their last
 	// start.
-	downSince  map[int32]downtime
+	downSince map[int32]downtime
+	// forgotten is the number of times that an agent forgot a deletion.
+	forgotten  int
 	violations []string
 }
 
@@ -64,7 +67,7 @@ func newReferee(w *world.World) *referee {
 		truth:     newTruth(w),
 		downSince: map[int32]downtime{},
 	}
-	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied, Leader: r.truth.hears})
+	w.Watch(world.Watcher{Committed: r.commits, Applied: r.applied, Forgot: r.forgot, Leader: r.truth.hears})
 	return r
 }
 
@@ -117,6 +120,18 @@ func (r *referee) applied(a world.Applied) {
 	r.truth.applied(a)
 }
 
+// forgot notes that a host has forgotten the deletion of a config. From then on a lying relay can make the host
+// show a version from before the deletion, for a while; atRest checks that no host shows it in the end.
+func (r *referee) forgot(host int32, config string) {
+	r.forgotten++
+	delete(r.last, effectKey{host, config})
+}
+
+// mayForget reports whether hosts need not have the pointer p, which they have forgotten or never heard of.
+func (r *referee) mayForget(p *record.Pointer) bool {
+	return p.Deleted() && r.w.Config().DeletionMemory > 0
+}
+
 // atRest checks the fleet after the quiet phase.
 func (r *referee) atRest() {
 	w := r.w
@@ -136,7 +151,9 @@ func (r *referee) atRest() {
 		r.judge(observe(w, i), want[w.Host(i).Region()])
 	}
 	for _, a := range w.Pointers() {
-		r.judgeAcks(a)
+		if !r.mayForget(&a.Pointer) { // hosts that came later have nothing to acknowledge
+			r.judgeAcks(a)
+		}
 	}
 	for i := range int32(w.Regions()) {
 		r.judgePicture(i)
@@ -245,6 +262,7 @@ type agentState struct {
 	children  int
 	pointers  map[string]record.Digest // applied pointers, by config
 	relayOnly bool
+	lies      bool
 	bodies    int
 	cacheUsed int64
 	revision  uint64
@@ -259,6 +277,7 @@ func observe(w *world.World, i int32) agentState {
 		attached:  !h.Down() && h.Node().Attached(),
 		pointers:  map[string]record.Digest{},
 		relayOnly: h.RelayOnly(),
+		lies:      h.Lies(),
 		bodies:    h.Bodies(),
 	}
 	if !s.attached {
@@ -306,7 +325,15 @@ func (r *referee) judge(s agentState, want *target) {
 		r.violate("invariant 8: %s has %d children", s.name, s.children)
 	}
 	for _, p := range want.pointers {
-		if s.pointers[p.Config] != p.Digest() {
+		applied, remembers := s.pointers[p.Config]
+		switch {
+		case applied == p.Digest():
+		case !remembers && r.mayForget(p): // the host shows nothing, as it should
+		case s.lies && r.mayForget(p): // it withholds its own evidence from the leader
+			return
+		case p.Deleted():
+			r.violate("invariant 7: %s still has %s, which was deleted at %s", s.name, p.Config, p.Position())
+		default:
 			r.violate("invariant 7: %s has %s not at %s, which is the store's", s.name, p.Config, p.Position())
 		}
 	}

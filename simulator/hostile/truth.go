@@ -143,8 +143,10 @@ func (r *referee) judgeClaim(c claim, sure bool) {
 		}
 		applied = true
 		got, ok := h.Shows(c.pointer.Config)
+		_, remembers := h.AppliedPointer(c.pointer.Config)
+		gone := c.pointer.Deleted() && !remembers
 		drifted := c.status.drifted[driftKey{h.Name(), c.pointer.Config}]
-		shown = shown || ok && got == want || drifted
+		shown = shown || ok && got == want || gone || drifted
 	}
 	switch {
 	case !applied:

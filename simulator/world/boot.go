@@ -110,6 +110,9 @@ func (w *World) restore(i int32) {
 	h := &w.hosts[i]
 	if w.IsLeader(i) {
 		for _, a := range h.store.pointers {
+			if w.isOld(i, &a.Pointer) {
+				continue
+			}
 			h.node.Step(w.now, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: a}}, nil)
 		}
 		return

@@ -71,13 +71,21 @@ func (w *World) reserveIndices(i int32) {
 }
 
 // behind makes a leader stop writing if a host has shown a record of another history. A record of
-// an earlier term is of a history that a person has ended.
+// an earlier term is of a history that a person has ended. A record from before a deletion is of a host that
+// has missed the deletion.
 func (w *World) behind(i int32, o *step.Output) {
+	s := w.hosts[i].store
+	if s == nil {
+		return
+	}
 	term := o.Head.Term
 	if a := o.Pointer.Announcement; a != nil {
+		if w.deletedSince(i, a) {
+			return
+		}
 		term = a.Pointer.Term
 	}
-	if s := w.hosts[i].store; s != nil && term >= s.term {
+	if term >= s.term {
 		s.stopped = true
 	}
 }

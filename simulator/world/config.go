@@ -130,6 +130,8 @@ type Config struct {
 	SlowShare float64
 	// SlowFactor is how many times slower a slow processor is; default 10.
 	SlowFactor float64
+	// DeletionMemory is the time for which hosts remember the deletion of a config; 0 means for ever.
+	DeletionMemory time.Duration
 	// ClockSkew is the standard deviation of the clocks of hosts.
 	ClockSkew time.Duration
 }

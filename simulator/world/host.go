@@ -90,6 +90,9 @@ func (h *Host) RegionIndex() int { return int(h.region) }
 // Down reports whether the host is down.
 func (h *Host) Down() bool { return h.down }
 
+// Lies reports whether the host misbehaves, with a good certificate.
+func (h *Host) Lies() bool { return h.lie != "" }
+
 // RelayOnly reports whether the host subscribes to nothing and only relays.
 func (h *Host) RelayOnly() bool { return h.relays }
 

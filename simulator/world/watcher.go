@@ -19,6 +19,8 @@ type Watcher struct {
 	// Committed is called when the leader's store has committed a pointer, before
 	// the leader announces the pointer.
 	Committed func(leader int32, a *wire.Announcement)
+	// Forgot is called when an agent forgets the deletion of a config.
+	Forgot func(host int32, config string)
 	// Leader is called with the acknowledgements, censuses and drifts that a leader's node
 	// reports.
 	Leader func(leader int32, o *step.Output)
@@ -68,6 +70,14 @@ func (w *World) notifyApplied(a Applied) {
 	for _, x := range w.watchers {
 		if x.Applied != nil {
 			x.Applied(a)
+		}
+	}
+}
+
+func (w *World) notifyForgot(i int32, config string) {
+	for _, x := range w.watchers {
+		if x.Forgot != nil {
+			x.Forgot(i, config)
 		}
 	}
 }
