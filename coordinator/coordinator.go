@@ -232,6 +232,7 @@ func (c *Coordinator) assemble() {
 		blobs:   c.blobs,
 		policy:  policy,
 		lineage: c.lineage,
+		region:  c.region,
 		log:     c.log,
 	}
 	c.lineage.adopt = c.recovery.adopt

@@ -147,6 +147,8 @@ const (
 	recoverWait = 30 * time.Second
 	// keepWait is the same if the store's history is kept.
 	keepWait = 10 * time.Second
+	// regionWait is the maximum time for which a recovery waits for a coordinator of each region.
+	regionWait = 20 * time.Second
 	// adoptPause is the time between two attempts to adopt pointers, if some were not adopted.
 	adoptPause = time.Minute
 	// maxRecovered is the maximum number of pointers that are recovered at once.

@@ -38,6 +38,7 @@ type recovery struct {
 	policy  *record.Policy
 	lineage *lineage
 	driver  *transport.Driver
+	region  string // of the leader
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -54,10 +55,10 @@ type gathering struct {
 	// holders are the children that sent a pointer of a config, by config: they are asked for its
 	// versions first.
 	holders map[string][]step.PeerID
-	waiting map[step.PeerID]bool // children that have not sent all of their pointers
-	asked   int                  // number of children that were asked
-	leftOut int                  // number of pointers that were not collected, over maxRecovered
-	done    chan struct{}        // closed when no child is waited for
+	waiting map[step.PeerID]bool   // children that have not sent all of their pointers
+	asked   map[step.PeerID]string // the regions of the children that were asked
+	leftOut int                    // number of pointers that were not collected, over maxRecovered
+	done    chan struct{}          // closed when no child is waited for
 }
 
 func newGathering() *gathering {
@@ -112,21 +113,42 @@ func (g *gathering) ended(child step.PeerID) {
 	}
 }
 
+// regions returns the regions of the children that were asked.
+func (g *gathering) regions() []string {
+	asked := slices.AppendSeq([]string{}, maps.Values(g.asked))
+	slices.Sort(asked)
+	return slices.Compact(asked)
+}
+
+// unanswered returns those of regions, and of the regions that were asked, from which no child has sent
+// all of its pointers.
+func (g *gathering) unanswered(regions []string) []string {
+	answered := map[string]bool{}
+	for child, region := range g.asked {
+		answered[region] = answered[region] || !g.waiting[child]
+	}
+	all := slices.Concat([]string{}, regions, g.regions())
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(region string) bool { return answered[region] })
+}
+
 // run recovers what the hosts have, and begins a new term.
 func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Recovered, error) {
 	all := func(record.PointerKey) bool { return true }
-	out, heard, err := r.collect(ctx, cmp.Or(time.Duration(in.Wait), recoverWait), all)
+	wait := cmp.Or(time.Duration(in.Wait), recoverWait)
+	r.awaitRegions(ctx, min(wait, regionWait))
+	out, err := r.collect(ctx, wait, all)
 	if err != nil {
 		return nil, err
 	}
-	if !heard {
+	if len(out.Asked) == 0 {
 		return nil, &api.Error{
 			Code:    api.CodeUnavailable,
 			Message: "no host is connected to this leader: nothing was asked, and nothing was changed",
 			Hint:    "wait until hosts are connected again: banyan agents",
 		}
 	}
-	if len(out.Failed)+out.Silent+out.LeftOut > 0 && !in.Partly {
+	if len(out.Failed)+len(out.Unanswered)+out.Silent+out.LeftOut > 0 && !in.Partly {
 		out.Stopped = true // the next term would hide what was not recovered
 		return out, nil
 	}
@@ -137,7 +159,7 @@ func (r *recovery) run(ctx context.Context, by string, in api.Recover) (*api.Rec
 // not contradict the store, and is taken: nothing could take its pointer away from the hosts.
 func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Recovered, error) {
 	missing := func(key record.PointerKey) bool { return r.missing(ctx, key) }
-	out, _, err := r.collect(ctx, keepWait, missing)
+	out, err := r.collect(ctx, keepWait, missing)
 	if err != nil {
 		return nil, err
 	}
@@ -158,19 +180,21 @@ func (r *recovery) begin(ctx context.Context, out *api.Recovered, act ledger.Act
 }
 
 // collect takes the pointers of the hosts for which wanted returns true. It waits for at most
-// wait for the children to send their pointers. heard is false if there was no child.
+// wait for the children to send their pointers.
 func (r *recovery) collect(
 	ctx context.Context, wait time.Duration, wanted func(record.PointerKey) bool,
-) (out *api.Recovered, heard bool, err error) {
+) (*api.Recovered, error) {
 	g, err := r.gather(ctx, wait)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	out = &api.Recovered{
-		Silent:    len(g.waiting),
-		LeftOut:   g.leftOut,
-		Recovered: []api.RecoveredPointer{},
-		Failed:    []api.RecoveredPointer{},
+	out := &api.Recovered{
+		Asked:      g.regions(),
+		Unanswered: g.unanswered(r.otherRegions()),
+		Silent:     len(g.waiting),
+		LeftOut:    g.leftOut,
+		Recovered:  []api.RecoveredPointer{},
+		Failed:     []api.RecoveredPointer{},
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(g.pointers), compareKeys) {
 		if !wanted(key) {
@@ -194,7 +218,30 @@ func (r *recovery) collect(
 		r.log.Info("pointer recovered", "pointer", a.Pointer.String())
 		out.Recovered = append(out.Recovered, line)
 	}
-	return out, g.asked > 0 || len(g.pointers) > 0, nil
+	return out, nil
+}
+
+// otherRegions returns the regions whose pointers the leader moves, except its own.
+func (r *recovery) otherRegions() []string {
+	return slices.DeleteFunc(r.ledger.Regions(), func(region string) bool { return region == r.region })
+}
+
+// awaitRegions waits until a coordinator of each other region is connected, for at most limit: followers
+// connect again one after another when a leader starts.
+func (r *recovery) awaitRegions(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		var connected []string
+		r.driver.Do(ctx, func(n *mesh.Node) { connected = slices.Collect(maps.Values(n.ChildRegions())) })
+		missing := slices.DeleteFunc(r.otherRegions(), func(region string) bool {
+			return slices.Contains(connected, region)
+		})
+		if len(missing) == 0 || ctx.Err() != nil {
+			return
+		}
+		sleep(ctx, musterEvery)
+	}
 }
 
 // gather asks every child for its pointers, and waits until all have answered.
@@ -213,9 +260,9 @@ func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, 
 	asked := r.driver.Decide(ctx, func(n *mesh.Node) []step.Input {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		for _, child := range n.ChildLinks() {
+		g.asked = n.ChildRegions()
+		for child := range g.asked {
 			g.waiting[child] = true
-			g.asked++
 		}
 		return []step.Input{{Kind: step.InRecover}}
 	})

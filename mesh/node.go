@@ -405,6 +405,15 @@ func (n *Node) ChildLinks() []step.PeerID {
 	return links
 }
 
+// ChildRegions returns the regions of the children, by link.
+func (n *Node) ChildRegions() map[step.PeerID]string {
+	regions := make(map[step.PeerID]string, len(n.children))
+	for i := range n.children {
+		regions[n.children[i].peer] = n.children[i].region
+	}
+	return regions
+}
+
 // Meets reports whether a child of region is attached whose revision was not newer than the
 // node's. The children of a leader with an old copy of the store have newer revisions.
 func (n *Node) Meets(region string) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,9 +46,10 @@ func newStoreRecover(a *app) *cobra.Command {
 
 Every host holds the signed pointers of its region and the signed versions that it runs. The
 leader asks the hosts and the followers that are connected to it, stores what is newer than
-its own, and begins a new term. Rollouts, plans, holds, and versions that no pointer names
-can't be recovered. If something can't be recovered, the leader goes on not to write, unless
---partly is given.`,
+its own, and begins a new term. It waits up to 20 s for a follower of each region. Rollouts,
+plans, holds, and versions that no pointer names can't be recovered. If something can't be
+recovered, or a region does not answer, the leader goes on not to write, unless --partly is
+given.`,
 		Example: `  banyan store recover -m "the disk of coordinator-eu was restored from 12:00"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -101,6 +103,13 @@ func printRecovered(w io.Writer, out api.Recovered) {
 	}
 	for _, p := range out.Failed {
 		printRecoveredPointer(w, p, "no: "+p.Why)
+	}
+	if len(out.Asked) > 0 {
+		fmt.Fprintf(w, "asked: %s\n", strings.Join(out.Asked, ", "))
+	}
+	if len(out.Unanswered) > 0 {
+		fmt.Fprintf(w, "no answer from: %s; run 'banyan store recover' once more when their coordinators are connected\n",
+			strings.Join(out.Unanswered, ", "))
 	}
 	if out.Silent > 0 {
 		fmt.Fprintf(w, "%s did not send all pointers in time\n", quantity.Of(out.Silent, "connected host"))

@@ -14,7 +14,8 @@ type NewTerm struct {
 
 // Recover is the request to take the history that the hosts have.
 type Recover struct {
-	// Wait is the time for which hosts are waited for; default 30 s.
+	// Wait is the time for which the answers of hosts are waited for; default 30 s. Before that, a
+	// coordinator of each region is waited for, as long, but for at most 20 s.
 	Wait quantity.Duration `json:"wait,omitempty"`
 	// Partly begins the next term although some pointers could not be recovered: hosts that have
 	// them take what the store has instead.
@@ -30,12 +31,17 @@ type Recovered struct {
 	Recovered []RecoveredPointer `json:"recovered"`
 	// Failed are the pointers that could not be recovered.
 	Failed []RecoveredPointer `json:"failed"`
+	// Asked are the regions of the hosts and coordinators that were asked, and Unanswered the regions
+	// from which nobody sent all pointers, because nobody is connected or nobody was in time. The
+	// leader's own region is in neither if it has no hosts.
+	Asked      []string `json:"asked"`
+	Unanswered []string `json:"unanswered"`
 	// Silent is the number of connected hosts that did not send all of their pointers in time.
 	Silent int `json:"silent"`
 	// LeftOut is the number of pointers that were over the limit of one recovery. A pointer that
 	// several hosts sent counts each time.
 	LeftOut int `json:"left_out"`
-	// Stopped is true if the leader still does not write, because of Failed, Silent or LeftOut.
+	// Stopped is true if the leader still does not write, because of Failed, Unanswered, Silent or LeftOut.
 	Stopped bool `json:"stopped"`
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"banyan/internal/embeddb"
 	"banyan/internal/fleet"
 	"banyan/internal/fleet/fleettest"
+	"banyan/internal/quantity"
 	"banyan/record"
 	"banyan/versionstore"
 )
@@ -321,6 +323,38 @@ func TestTruthTwoLeadersOnCopiesOfAStoreAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.agree("B")
+}
+
+// A recovery names the regions that it asked and those that did not answer, and begins no term without
+// them; it waits for a coordinator that connects late.
+func TestTruthARecoveryNamesTheRegionsThatDidNotAnswer(t *testing.T) {
+	r := newRestored(t, "eu", "us")
+	type answer struct {
+		out api.Recovered
+		err error
+	}
+	late := make(chan answer, 1)
+	err := r.RestartCoordinatorAfter(1, func() {
+		out, err := r.Client.Recover(t.Context(), api.Recover{Wait: quantity.Duration(2 * time.Second)})
+		if err != nil || !slices.Equal(out.Unanswered, []string{"us"}) || !slices.Contains(out.Asked, "eu") {
+			t.Errorf("asked %v, no answer from %v, %v; want eu and us", out.Asked, out.Unanswered, err)
+		}
+		if !out.Stopped || out.Term != 0 {
+			t.Errorf("term %d began without the hosts of us", out.Term)
+		}
+		go func() {
+			out, err := r.Client.Recover(t.Context(), api.Recover{})
+			late <- answer{out, err}
+		}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := <-late
+	if second.err != nil || len(second.out.Unanswered) > 0 || len(second.out.Asked) != 2 || second.out.Term == 0 {
+		t.Errorf("recovered %+v, %v; want a new term and answers of both regions", second.out, second.err)
+	}
+	r.agree("one")
 }
 
 // moveAsAnotherLeader stores text as version 2 of a and moves the pointer, as a leader on a copy
