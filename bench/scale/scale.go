@@ -17,7 +17,8 @@ type Config struct {
 	Say func(format string, args ...any)
 }
 
-// Row is one scale: what was measured on commit 78aa158, and what is now.
+// Row is one scale: what was measured on commit 78aa158, or on the commit that Before names, and what is
+// now.
 type Row struct {
 	Scale  string `json:"scale"`
 	What   string `json:"what"`
@@ -38,7 +39,7 @@ func Run(ctx context.Context, cfg Config) ([]Row, error) {
 	m := &measurement{cfg: cfg, dir: dir}
 	var rows []Row
 	for _, measure := range []func(context.Context) (Row, error){
-		m.silence, m.census50, m.census256, m.catchUp, m.leader, m.restart, m.names, m.rollouts,
+		m.silence, m.census50, m.census256, m.catchUp, m.leader, m.restart, m.names, m.updates, m.rollouts,
 	} {
 		if err := ctx.Err(); err != nil {
 			return rows, err
@@ -131,6 +132,21 @@ func (m *measurement) names(context.Context) (Row, error) {
 		Before: "131,072",
 		Now:    fmt.Sprintf("%s, of which %s are remembered", thousands(r.Placed), thousands(r.Known)),
 	}, err
+}
+
+func (m *measurement) updates(ctx context.Context) (Row, error) {
+	row := Row{
+		Scale:  fmt.Sprintf("%s updates/s of other configs", thousands(updateRate)),
+		What:   "processor time of a host, and of its link, for each",
+		Before: "137 µs (612cdc9)",
+	}
+	single, err := Updates(ctx, m.dir+"/single", m.of(5000), false)
+	if err != nil {
+		return row, err
+	}
+	batches, err := Updates(ctx, m.dir+"/batches", m.of(5000), true)
+	row.Now = fmt.Sprintf("%s; %s with a signature for each", short(batches.PerUpdate), short(single.PerUpdate))
+	return row, err
 }
 
 func (m *measurement) rollouts(ctx context.Context) (Row, error) {

@@ -20,6 +20,11 @@ func TestScalesAreTakenWhole(t *testing.T) {
 	if r, err := Restart(t.Context(), t.TempDir(), 12_000); err != nil || r.Found != r.Stored {
 		t.Errorf("restart: %+v, %v", r, err)
 	}
+	for _, batches := range []bool{false, true} { // fails unless every agent verifies every pointer
+		if r, err := Updates(t.Context(), t.TempDir(), 300, batches); err != nil || r.Updates != 300 {
+			t.Errorf("updates: %+v, %v", r, err)
+		}
+	}
 	if r, err := Names(140_000); err != nil || r.Known >= 131_072 {
 		t.Errorf("names: %+v, %v", r, err)
 	}
