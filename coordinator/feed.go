@@ -75,8 +75,8 @@ func (f *feed) run(ctx context.Context) error {
 // isGenuine reports whether an activation key has signed the pointer of an announcement. A pointer that
 // somebody without a key has written to the store must not come under a signature of the leader.
 func (f *feed) isGenuine(a *wire.Announcement) bool {
-	_, err := f.policy.VerifyPointer(a.Raw)
-	return err == nil
+	p, err := f.policy.VerifyPointer(a.Raw)
+	return err == nil && p.Digest() == a.Digest
 }
 
 // newest returns the revision of the newest pointer in the store that can be read; 0 if there is none.

@@ -51,6 +51,7 @@ type Ledger struct {
 
 	versions     *metrics.Counter
 	pointerMoves *metrics.Counter
+	batches      *metrics.Counter
 
 	writing  sync.Mutex // held during an update
 	stopped  atomic.Pointer[StoppedError]
@@ -79,6 +80,7 @@ func New(ctx context.Context, cfg Config) (*Ledger, error) {
 		moved:        map[string]uint64{},
 		versions:     cfg.Metrics.NewCounter("banyan_coordinator_versions_total"),
 		pointerMoves: cfg.Metrics.NewCounter("banyan_coordinator_pointer_moves_total"),
+		batches:      cfg.Metrics.NewCounter("banyan_coordinator_batches_total"),
 	}
 	if l.ran == nil {
 		l.ran = func(record.Pointer) []record.Ref { return nil }
@@ -134,6 +136,7 @@ func (l *Ledger) SignBatch(region string, payloads [][]byte) (root []byte, err e
 	if !ok {
 		return nil, fmt.Errorf("pointers of region %s: %w", region, ErrNoKey)
 	}
+	l.batches.Inc()
 	return record.SignBatch(payloads, key)
 }
 

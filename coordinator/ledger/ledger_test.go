@@ -117,6 +117,35 @@ func policyOf(t *testing.T, regions ...string) *record.Policy {
 	return policy
 }
 
+// A batch is signed with the key of its region.
+func TestABatchIsSignedForItsRegion(t *testing.T) {
+	f := newFixture(t)
+	states, err := f.commit([]record.Pointer{move(t, "us", 1, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payloads := [][]byte{states[0].Pointer.Payload()}
+	root, err := f.SignBatch("us", payloads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policyOf(t, "eu", "us").VerifyBatch(root, payloads); err != nil {
+		t.Error(err)
+	}
+	if root, err = f.SignBatch("eu", payloads); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policyOf(t, "eu", "us").VerifyBatch(root, payloads); !errors.Is(err, record.ErrScope) {
+		t.Errorf("a pointer of us under the key of eu: %v", err)
+	}
+	if _, err := f.SignBatch("mars", payloads); !errors.Is(err, ledger.ErrNoKey) {
+		t.Errorf("signed for a region without a key: %v", err)
+	}
+	if n := f.counter("banyan_coordinator_batches_total"); n != 2 {
+		t.Errorf("%d batches are counted", n)
+	}
+}
+
 func TestACommitSignsStoresAndCounts(t *testing.T) {
 	f := newFixture(t)
 	states, err := f.commit([]record.Pointer{move(t, "eu", 1, 1), move(t, "us", 1, 1)}, document("one", 0))
