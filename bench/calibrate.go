@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"banyan/internal/fleet"
@@ -63,11 +64,11 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 	}
 	c := Calibration{Agents: cfg.Agents, Fanout: cfg.Fanout, Machine: world.Machine{Cores: runtime.GOMAXPROCS(0)}}
 	var err error
-	c.Costs.Verify, err = verifyCost()
+	c.Costs.Verify, c.Costs.Hash, err = verifyCosts()
 	if err != nil {
 		return c, err
 	}
-	cfg.Say("a signature takes %s to verify", c.Costs.Verify)
+	cfg.Say("a signature takes %s to verify, a pointer of a batch %s", c.Costs.Verify, c.Costs.Hash)
 	hop, err := headCost(ctx, cfg)
 	if err != nil {
 		return c, err
@@ -100,8 +101,9 @@ func Calibrate(ctx context.Context, cfg CalibrateConfig) (Calibration, error) {
 	return c, nil
 }
 
-// verifyCost returns the median time to check the signature of a pointer.
-func verifyCost() (time.Duration, error) {
+// verifyCosts returns the median time to check the signature of a pointer, and the median time to check a
+// pointer of a batch whose signature has been checked.
+func verifyCosts() (verify, hash time.Duration, err error) {
 	root, key := record.KeyFromSeed([32]byte{1}), record.KeyFromSeed([32]byte{2})
 	policy, err := record.SignPolicy(record.PolicyDocument{
 		Version:    1,
@@ -109,13 +111,13 @@ func verifyCost() (time.Duration, error) {
 		Activators: []record.ActivatorEntry{{Name: "bench", Public: key.Public(), Regions: []string{"bench"}}},
 	}, root)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	trust, err := record.OpenPolicy(policy, []ed25519.PublicKey{root.Public()}, time.Now())
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	raw, err := record.SignPointer(record.Pointer{
+	p := record.Pointer{
 		Config:     "bench/calibrate",
 		Region:     "bench",
 		Term:       1,
@@ -123,15 +125,31 @@ func verifyCost() (time.Duration, error) {
 		Baseline:   record.Ref{Version: 1, Digest: record.Sum(nil)},
 		Phase:      record.PhaseActive,
 		TimeMicros: 1,
-	}, key)
-	if err != nil {
-		return 0, err
 	}
+	single, err := record.SignPointer(p, key)
+	if err != nil {
+		return 0, 0, err
+	}
+	payloads := slices.Repeat([][]byte{p.Payload()}, 20)
+	batch, err := record.SignBatch(payloads, key)
+	if err != nil {
+		return 0, 0, err
+	}
+	verify, err = medianOf(func() error { _, err := trust.VerifyPointer(single); return err })
+	if err != nil {
+		return 0, 0, err
+	}
+	hash, err = medianOf(func() error { _, err := trust.VerifyBatch(batch, payloads); return err })
+	return verify, hash / time.Duration(len(payloads)), err
+}
+
+// medianOf returns the median time that fn takes.
+func medianOf(fn func() error) (time.Duration, error) {
 	var times []float64
 	for range 21 {
 		began := time.Now()
 		for range 100 {
-			if _, err := trust.VerifyPointer(raw); err != nil {
+			if err := fn(); err != nil {
 				return 0, err
 			}
 		}

@@ -230,7 +230,7 @@ func (n *Node) onPush(now step.Time, from step.PeerID, m *wire.Push, out step.Ou
 		return n.onParentFailed(now, out)
 	}
 	s.pushed = m.Digest
-	out = n.children.sendDown(n.cfg.Self.Region, m, out)
+	out = n.children.push(n.cfg.Self.Region, m, out)
 	if !n.cfg.subscribes(m.Config) {
 		return out
 	}

@@ -19,6 +19,8 @@ type child struct {
 	role   wire.Role
 	member wire.Member // the child's description of itself
 	seen   uint64      // revision of the region that the child had when it attached
+	// relays is set once nodes below the child were reported.
+	relays bool
 
 	// behind: the child is sent the missed pointers only, until the child has caught up.
 	behind bool
@@ -55,6 +57,21 @@ func (c children) sendDown(region string, m wire.Message, out step.Outputs) step
 		}
 	}
 	return out
+}
+
+// push sends a version to the children of a region that need it: a child that does not subscribe
+// to the config needs it for the nodes below.
+func (c children) push(region string, m *wire.Push, out step.Outputs) step.Outputs {
+	for i := range c {
+		if c[i].region == region && !c[i].behind && c[i].needs(m.Config) {
+			out = send(c[i].peer, m, out)
+		}
+	}
+	return out
+}
+
+func (c *child) needs(config string) bool {
+	return c.relays || c.role == wire.RoleCoordinator || c.member.Subscriptions.Include(config)
 }
 
 // sendAll sends a message to every child.
@@ -156,7 +173,14 @@ func (n *Node) onAttach(now step.Time, from step.PeerID, m *wire.Attach, out ste
 	out = n.replaceChild(from, who, out)
 	n.shadows.forget(from)
 	member := wire.Member{Index: m.Index, Name: who.Name, Description: m.Description, Children: m.Children}
-	n.children = append(n.children, child{peer: from, region: who.Region, role: who.Role, member: member, seen: m.Since})
+	n.children = append(n.children, child{
+		peer:   from,
+		region: who.Region,
+		role:   who.Role,
+		member: member,
+		seen:   m.Since,
+		relays: m.Children > 0,
+	})
 	out = send(from, &wire.Attached{Path: n.up.pathOfChildren()}, out)
 	n.circles.change(now)
 	if who.Role == wire.RoleAgent {

@@ -97,7 +97,7 @@ func (n *Node) flushParcel(now step.Time, region string, out step.Outputs) step.
 			out = n.relay(now, region, p.Announcement, out)
 		}
 		if p.Push != nil {
-			out = n.children.sendDown(region, p.Push, out)
+			out = n.children.push(region, p.Push, out)
 		}
 	}
 	return out

@@ -84,6 +84,7 @@ func (n *Node) onAdopted(now step.Time, from step.PeerID, m *wire.Adopted, out s
 	if c == nil || c.role != wire.RoleAgent {
 		return out
 	}
+	c.relays = true
 	if n.root == nil {
 		// The sender may be among the children yet to report, and must be known first.
 		out = n.reports.flush(&n.up, out)

@@ -495,7 +495,7 @@ func attach(a arguments) wire.Message {
 	return &wire.Attach{
 		Index:       a.index("index"),
 		Since:       a.number("since"),
-		Description: wire.Description{Relay: true},
+		Description: wire.Description{Relay: true, Subscriptions: wire.Subscriptions(a.text("subscribe", ""))},
 		Children:    a.index("children"),
 	}
 }

@@ -38,6 +38,11 @@ func TestTruthPointersOfAMomentHaveOneSignature(t *testing.T) {
 	runScenario(t, "testdata/scenarios/batch_root.txt")
 }
 
+// A host without children is not sent the versions of configs that it does not subscribe to.
+func TestTruthALeafGetsNoVersionsOfOtherConfigs(t *testing.T) {
+	runScenario(t, "testdata/scenarios/subscriptions.txt")
+}
+
 // A node checks one signature for a batch, relays the batch as it came, and writes nothing at once for
 // the configs that the node does not subscribe to.
 func TestTruthABatchIsCheckedOnce(t *testing.T) {

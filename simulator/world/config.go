@@ -43,7 +43,7 @@ func DefaultCosts() Costs {
 		Receive:     35 * time.Microsecond,
 		Send:        30 * time.Microsecond,
 		Verify:      64 * time.Microsecond,
-		Hash:        8 * time.Microsecond,
+		Hash:        4 * time.Microsecond,
 		Connect:     750 * time.Microsecond,
 		Apply:       400 * time.Microsecond,
 		Store:       800 * time.Microsecond,

@@ -2,6 +2,7 @@ package world
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,9 +14,14 @@ import (
 // The model's sizes against what the codec makes of real records.
 func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 	key := record.KeyFromSeed([32]byte{1})
-	pointer, err := record.SignPointer(record.Pointer{Config: "payments/limits", Region: "frankfurt", Term: 1, Epoch: 42, Baseline: Key("payments/limits", 17).Ref(),
-		Phase: record.PhaseActive, TimeMicros: 1_800_000_000_000_000}, key)
+	p := record.Pointer{Config: "payments/limits", Region: "frankfurt", Term: 1, Epoch: 42, Baseline: Key("payments/limits", 17).Ref(),
+		Phase: record.PhaseActive, TimeMicros: 1_800_000_000_000_000}
+	pointer, err := record.SignPointer(p, key)
 	if err != nil {
+		t.Fatal(err)
+	}
+	batch := &wire.Batch{Pointers: slices.Repeat([]wire.BatchedPointer{{Revision: 4242, Payload: p.Payload()}}, 10)}
+	if batch.Root, err = record.SignBatch(batch.Payloads(), key); err != nil {
 		t.Fatal(err)
 	}
 	head, err := record.SignHead(record.Head{Region: "frankfurt", Term: 1, Revision: 4242, TimeMicros: 1_800_000_000_000_000}, key)
@@ -33,6 +39,7 @@ func TestModelledSizesAreThoseOfRealMessages(t *testing.T) {
 	ack.Latency.Add(1234)
 	for _, m := range []wire.Message{
 		&wire.Announcement{Revision: 4242, Raw: pointer, Pushed: true},
+		batch,
 		&wire.SignedHead{Raw: head},
 		&wire.Push{Config: "payments/limits", Version: 17, Manifest: manifest, Body: make([]byte, 1024)},
 		&wire.Ack{Entries: []wire.AckEntry{*ack}},

@@ -10,8 +10,8 @@ import (
 const (
 	PacketOverhead   = 60
 	AnnouncementSize = 200 + PacketOverhead
-	RootSize         = 180 + PacketOverhead
-	BatchedSize      = 130
+	RootSize         = 170 + PacketOverhead
+	BatchedSize      = 100
 	HeadSize         = 225 + PacketOverhead
 	ControlSize      = 40 + PacketOverhead
 	ackEntrySize     = 98
