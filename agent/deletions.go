@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"banyan/internal/ticks"
 	"banyan/mesh/step"
 )
 
@@ -23,15 +24,8 @@ const maxForgetPause = time.Hour
 
 // run looks for old deletions until ctx ends.
 func (d *deletions) run(ctx context.Context) {
-	ticker := time.NewTicker(min(d.memory, maxForgetPause))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			d.forgetOld(ctx)
-		case <-ctx.Done():
-			return
-		}
+	for range ticks.Every(ctx, min(d.memory, maxForgetPause)) {
+		d.forgetOld(ctx)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"banyan/internal/ticks"
 	"banyan/mesh/step"
 	"banyan/record"
 )
@@ -26,15 +27,8 @@ func (w *driftWatch) run(ctx context.Context) {
 	if w.interval < 0 {
 		return
 	}
-	ticker := time.NewTicker(w.interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			w.lookAtAll(ctx)
-		case <-ctx.Done():
-			return
-		}
+	for range ticks.Every(ctx, w.interval) {
+		w.lookAtAll(ctx)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
+	"banyan/internal/ticks"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -26,18 +27,11 @@ type beat struct {
 
 // run beats until ctx ends.
 func (b *beat) run(ctx context.Context) {
-	ticker := time.NewTicker(b.interval)
-	defer ticker.Stop()
-	for {
+	for range ticks.FromNow(ctx, b.interval) {
 		if err := b.ledger.ReserveHeads(ctx); err != nil && ctx.Err() == nil && len(b.ledger.Regions()) > 0 {
 			b.log.Error("heads are not signed", "error", err)
 		}
 		b.driver.Decide(ctx, b.inputs)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
+	"banyan/internal/ticks"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/transport"
@@ -27,15 +28,8 @@ const maxForgetPause = time.Hour
 
 // run has the node forget until ctx ends.
 func (d *deletions) run(ctx context.Context) {
-	ticker := time.NewTicker(min(d.memory, maxForgetPause))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-			d.forgetOld(ctx)
-		case <-ctx.Done():
-			return
-		}
+	for range ticks.Every(ctx, min(d.memory, maxForgetPause)) {
+		d.forgetOld(ctx)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"banyan/internal/ticks"
 	"banyan/rollout"
 )
 
@@ -84,10 +85,8 @@ func (a *asker) repeat(
 	strikes int,
 	ask func() rollout.Answer,
 ) {
-	ticker := time.NewTicker(max(every, 10*time.Millisecond))
-	defer ticker.Stop()
 	failed := 0
-	for {
+	for range ticks.FromNow(ctx, max(every, 10*time.Millisecond)) {
 		answer := ask()
 		if ctx.Err() != nil {
 			return
@@ -102,11 +101,6 @@ func (a *asker) repeat(
 		}
 		a.set(name, answer)
 		a.wake()
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 
+	"banyan/internal/ticks"
 	"banyan/mesh"
 	"banyan/transport"
 	"banyan/transport/gossip"
@@ -102,19 +102,14 @@ type spreader struct {
 
 // run joins the wide-area pool and gossips revisions until ctx ends.
 func (s *spreader) run(ctx context.Context) {
-	ticker := time.NewTicker(gossipInterval)
-	defer ticker.Stop()
 	joined := len(s.join) == 0 || s.pools.wan == nil
-	for n := 0; ; n++ {
+	n := 0
+	for range ticks.FromNow(ctx, gossipInterval) {
 		if !joined && n%joinEvery == 0 {
 			joined = s.tryJoin()
 		}
+		n++
 		s.announce(ctx)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

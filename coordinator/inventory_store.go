@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"banyan/coordinator/ledger"
+	"banyan/internal/ticks"
 	"banyan/versionstore"
 )
 
@@ -112,17 +113,11 @@ func (v *inventory) vouching() map[string]bool {
 
 // run stores the inventory and drops silent coordinators until ctx ends.
 func (v *inventory) run(ctx context.Context) {
-	ticker := time.NewTicker(inventoryEvery)
-	defer ticker.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ticker.C:
-			v.expire(time.Now().Add(-rosterAge))
-			v.store(ctx, time.Now().Add(-reportedEvery))
-		case <-ctx.Done():
-			v.store(context.WithoutCancel(ctx), time.Now())
-		}
+	for range ticks.Every(ctx, inventoryEvery) {
+		v.expire(time.Now().Add(-rosterAge))
+		v.store(ctx, time.Now().Add(-reportedEvery))
 	}
+	v.store(context.WithoutCancel(ctx), time.Now())
 }
 
 // store stores the hosts that changed. It also stores the times of the reports, unless that was done

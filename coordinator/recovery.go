@@ -15,6 +15,7 @@ import (
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
 	"banyan/internal/quantity"
+	"banyan/internal/ticks"
 	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
@@ -231,16 +232,15 @@ func (r *recovery) otherRegions() []string {
 func (r *recovery) awaitRegions(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for {
+	for range ticks.FromNow(ctx, musterEvery) {
 		var connected []string
 		r.driver.Do(ctx, func(n *mesh.Node) { connected = slices.Collect(maps.Values(n.ChildRegions())) })
 		missing := slices.DeleteFunc(r.otherRegions(), func(region string) bool {
 			return slices.Contains(connected, region)
 		})
-		if len(missing) == 0 || ctx.Err() != nil {
+		if len(missing) == 0 {
 			return
 		}
-		sleep(ctx, musterEvery)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"banyan/coordinator/api"
 	"banyan/coordinator/ledger"
+	"banyan/internal/ticks"
 	"banyan/record"
 	"banyan/rollout"
 	"banyan/versionstore"
@@ -325,22 +326,16 @@ func (r *requests) checkRegions(regions []string) error {
 func (r *requests) uncovered(ctx context.Context, regions []string) []string {
 	ctx, cancel := context.WithTimeout(ctx, coverWait)
 	defer cancel()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		var missing []string
+	var missing []string
+	for range ticks.FromNow(ctx, 100*time.Millisecond) {
 		r.tracker.with(func(f *rollout.Tracker) {
 			missing = slices.DeleteFunc(slices.Clone(regions), f.Covers)
 		})
 		if len(missing) == 0 {
 			return nil
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return missing
-		}
 	}
+	return missing
 }
 
 // permittedInFreeze are the requests that a freeze allows.
