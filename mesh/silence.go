@@ -38,12 +38,18 @@ func (s *silence) limit() step.Time {
 	return min(limit<<min(s.rounds, 8), maxSilence)
 }
 
-// onSilence exchanges the backup for the next candidate.
+// onSilence exchanges the backup for the next candidate. If there was no candidate before, there may be
+// one now.
 func (u *upstream) onSilence(now step.Time, out step.Outputs) step.Outputs {
 	u.silence.rounds++
 	u.silence.wakeAt = now + u.jitter.around(u.silence.limit())
 	s := &u.standby
-	if !u.attached() || s.peer == 0 {
+	switch {
+	case !u.attached():
+		return out
+	case s.peer == 0 && s.addr == "":
+		return u.dialBackup(now, out)
+	case s.peer == 0: // it is being dialed
 		return out
 	}
 	out = u.peers.drop(s.peer, "silent", out)

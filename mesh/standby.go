@@ -41,7 +41,7 @@ func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 		if next.Addr == "" {
 			next.Addr = u.seed()
 		}
-		if next.Addr == u.parentAddr() || slices.Contains(u.avoid, next.Name) || next.Name != "" && next.Name == s.silent {
+		if next.Addr == u.parentAddr() || next.Name != "" && u.isPoorBackup(next.Name) {
 			continue
 		}
 		s.silent = ""
@@ -52,6 +52,12 @@ func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 	}
 	s.silent = ""
 	return out
+}
+
+// isPoorBackup reports whether the agent called name was left as a parent, or was the last backup and
+// silent. The coordinator, which has no name here, is the last resort in any case.
+func (u *upstream) isPoorBackup(name string) bool {
+	return name == u.standby.silent || slices.Contains(u.avoid, name)
 }
 
 // dialsBackup reports whether the backup is being dialed at addr.
