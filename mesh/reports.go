@@ -63,7 +63,7 @@ func (r *reports) release(u *upstream, out step.Outputs) step.Outputs {
 
 // enroll reports a new child to the planner. A root, which has the planner, calls the roll
 // if the planner knows fewer children of the agent than the agent has: then the tree is
-// older than the planner.
+// older than the planner. That an agent has no children is as good as a list of them.
 func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.Outputs) step.Outputs {
 	if n.root == nil {
 		n.reports.add(now, m)
@@ -71,7 +71,10 @@ func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.O
 	}
 	n.root.planner.AdoptRoot(now, m)
 	n.root.rollCalls.watch(now)
-	if int(m.Children) > n.root.planner.Children(m.Index) {
+	switch {
+	case m.Children == 0:
+		n.root.planner.Reconcile(now, m.Index, m.Index, nil)
+	case int(m.Children) > n.root.planner.Children(m.Index):
 		n.root.rollCalls.describe(now, from, m.Index)
 	}
 	out = n.displace(out)

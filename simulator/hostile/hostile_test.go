@@ -41,16 +41,18 @@ var broke = []uint64{130, 143, 152, 227, 232, 236, 254, 288, 299, 546, 656, 698,
 //     correct the place of an agent that had had a clone (2744).
 //   - An index was given twice after the store was restored (24, 64). Lists of children name agents by
 //     index, and so did not show that two agents had one, below two parents or one (3001, 6799, 9615).
-//   - The only list of an agent that had lost its last child was lost (3072, 3419).
+//   - The only list of an agent that had lost its last child was lost (3072, 3419), or came while the agent
+//     was thought to be elsewhere (13107).
 //   - A branch that the planner did not know became known by one level for each list (1757, 4564, 6436).
 var brokeTruth = []uint64{
 	4, 24, 64, 70, 608, 964, 1757, 2048, 2423, 2628, 2744, 3001, 3072, 3419, 4408, 4564, 6436, 6799, 7549, 7950,
-	9615,
+	9615, 13107,
 }
 
 // brokeRestless holds seeds in which a parent that repeated old pointers and heads counted as late,
-// and not as silent, while the backup withheld or forged what was new.
-var brokeRestless = []uint64{1837, 5409, 6812, 7292, 8422, 8757}
+// and not as silent, while the backup withheld or forged what was new. In 13526 there was no other backup
+// than the coordinator, which the agent had left as a parent.
+var brokeRestless = []uint64{1837, 5409, 6812, 7292, 8422, 8757, 13526}
 
 func TestTruthAParentThatRepeatsOldNewsIsLeft(t *testing.T) {
 	for _, seed := range brokeRestless {
