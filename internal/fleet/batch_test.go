@@ -38,21 +38,7 @@ func TestTruthManyChangesAtOnceAreShownAndSaid(t *testing.T) {
 		Metrics: "127.0.0.1:0",
 	})
 	name := func(i int) string { return fmt.Sprintf("%s/%02d", []string{"web", "db"}[i%2], i) }
-	changeAll := func(text string) {
-		versions := make([]uint64, configs)
-		for i := range versions {
-			versions[i] = f.Store(name(i), text)
-		}
-		var group sync.WaitGroup
-		for i, v := range versions {
-			group.Go(func() {
-				if _, err := f.Activate(t.Context(), name(i), v); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		group.Wait()
-	}
+	changeAll := func(text string) { changeAtOnce(t, f, configs, name, text) }
 	isRight := func(text string) bool {
 		for i := range configs {
 			status, err := f.Client.ConfigStatus(t.Context(), name(i))
@@ -89,6 +75,59 @@ func TestTruthManyChangesAtOnceAreShownAndSaid(t *testing.T) {
 	f.Until("all hosts to show the second versions", func() bool { return isRight("two") })
 	changeAll("three")
 	f.Until("all hosts to show the third versions", func() bool { return isRight("three") })
+}
+
+// changeAtOnce stores a version of each config, and activates all of them at once.
+func changeAtOnce(t *testing.T, f *fleettest.Fleet, configs int, name func(int) string, text string) {
+	t.Helper()
+	versions := make([]uint64, configs)
+	for i := range versions {
+		versions[i] = f.Store(name(i), text)
+	}
+	var group sync.WaitGroup
+	for i, v := range versions {
+		group.Go(func() {
+			if _, err := f.Activate(t.Context(), name(i), v); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// A follower stores the pointers of a batch one by one, and has them after a restart.
+func TestTruthAFollowerKeepsWhatCameInABatch(t *testing.T) {
+	const configs = 20
+	f := fleettest.Start(t, fleet.Config{
+		Agents:      2,
+		Regions:     []string{"eu", "us"},
+		KeepAlive:   200 * time.Millisecond,
+		IdleTimeout: time.Second,
+		Metrics:     "127.0.0.1:0",
+	})
+	name := func(i int) string { return fmt.Sprintf("config/%02d", i) }
+	for _, text := range []string{"one", "two"} {
+		changeAtOnce(t, f, configs, name, text)
+		for i := range configs {
+			f.WaitShown(name(i), text)
+		}
+		if err := f.RestartCoordinator(1); err != nil {
+			t.Fatal(err)
+		}
+		f.WaitAttached()
+	}
+	if batches(t, f.Coordinators[0].MetricsAddr()) == 0 {
+		t.Error("no pointers travelled in a batch")
+	}
+	f.Until("the leader to say what the hosts show", func() bool {
+		for i := range configs {
+			status, err := f.Client.ConfigStatus(t.Context(), name(i))
+			if err != nil || status.Regions[0].Applied != 1 || status.Regions[1].Applied != 1 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // batches returns the number of batches that a coordinator has signed.
