@@ -66,6 +66,15 @@ func (c cautious) VerifyPointer(raw []byte) (record.Pointer, error) {
 	return c.plainVerifier.VerifyPointer(raw)
 }
 
+func (c cautious) VerifyBatch(root []byte, payloads [][]byte) ([]record.SignedPointer, error) {
+	for _, payload := range payloads {
+		if _, err := c.VerifyPointer(payload); err != nil {
+			return nil, err
+		}
+	}
+	return c.plainVerifier.VerifyBatch(root, payloads)
+}
+
 func (p *prey) beCoordinator() {
 	p.node = NewNode(Config{
 		Self:        wire.Identity{Role: wire.RoleCoordinator, Region: "eu", Name: "root"},
@@ -250,6 +259,10 @@ func mutable() []wire.Message {
 		&wire.Rejected{Reason: "later", After: 1000},
 		&wire.Announcement{Revision: 9, Raw: []byte("pointer c1 eu 2 2")},
 		&wire.Announcement{Revision: 9, Raw: []byte("pointer c9 eu 1 2"), Pushed: true},
+		&wire.Batch{Root: []byte("root"), Pointers: []wire.BatchedPointer{
+			{Revision: 10, Payload: []byte("pointer c1 eu 3 2")},
+			{Revision: 11, Payload: []byte("pointer c8 eu 1 2"), Pushed: true},
+		}},
 		&wire.SignedHead{Raw: []byte("head eu 9 12 00")},
 		&wire.CatchUp{Since: 1, Paged: true},
 		&wire.Page{Last: 9, More: true},
