@@ -60,11 +60,11 @@ const (
 	// quietSteps is the maximum number of rollouts without news that are judged in a rollout.Tick:
 	// 256 rollouts are judged once a second each.
 	quietSteps = 64
-	// viewAge is the time after which a rollout looks at all of its regions again, and not only at
-	// those with news.
+	// viewAge is the time after which a rollout counts the hosts of all its regions again, and not only of
+	// those that have changed.
 	viewAge = 10 * time.Second
 	// maxNews is the maximum number of pieces of news between two steps. With more, every rollout
-	// looks at all of its regions.
+	// counts all of its regions.
 	maxNews = 10_000
 	// keptHistory is the number of rollouts before the newest that are kept for a config.
 	keptHistory = 20

@@ -137,7 +137,7 @@ func (h *rolloutHandlers) describe(ctx context.Context, s rollout.State) api.Rol
 			pointers[region] = p.Pointer
 		}
 	}
-	seen := h.rollouts.seen(s, pointers)
+	seen := h.rollouts.countHosts(s, pointers)
 	h.rollouts.nameWaiting(s.Config, pointers, seen)
 	out := apiRollout(s, seen)
 	if err := h.ledger.Refusal(); err != nil {

@@ -47,11 +47,11 @@ type rollouts struct {
 
 // active is a rollout that has not ended.
 type active struct {
-	driver *rollout.Driver
-	seq    uint64 // of the stored document
-	gates  *asker // nil while no gate is asked
-	sight  sight
-	due    bool // there is news for the rollout
+	driver   *rollout.Driver
+	seq      uint64 // of the stored document
+	gates    *asker // nil while no gate is asked
+	snapshot snapshot
+	due      bool // there is news for the rollout
 }
 
 // clock returns the time since the start, by the monotonic clock.
@@ -323,7 +323,7 @@ func (r *rollouts) keep(s rollout.State, seq uint64) {
 	}
 	a.driver.Load(s, r.clock())
 	a.seq = seq
-	a.sight.forget()
+	a.snapshot.reset()
 	a.due = true
 	if s.Status.Over() {
 		r.drop(s.Config)

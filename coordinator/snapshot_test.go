@@ -47,7 +47,7 @@ func TestTruthARolloutWithoutNewsTakesItsTurn(t *testing.T) {
 }
 
 // What a rollout sees step by step is what a look at everything shows, whatever has happened.
-func TestASightIsWhatALookAtEverythingShows(t *testing.T) {
+func TestASnapshotIsWhatACountOfEverythingShows(t *testing.T) {
 	const regions, configs, hosts = 3, 4, 10
 	c := crowd(t, regions, configs, hosts)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -87,26 +87,26 @@ func TestASightIsWhatALookAtEverythingShows(t *testing.T) {
 			}
 		},
 	}
-	sights := map[string]sight{}
+	snapshots := map[string]snapshot{}
 	for range 500 {
 		happenings[random.IntN(len(happenings))]()
 		c.rollouts.turns(c.rollouts.news.take())
 		for name, a := range c.rollouts.active {
 			s := a.driver.State()
-			before := sights[name]
-			before.stale = a.sight.stale
-			a.sight.stale = nil
-			seen, err := c.rollouts.see(t.Context(), s, before)
+			last := snapshots[name]
+			last.stale = a.snapshot.stale
+			a.snapshot.stale = nil
+			fresh, err := c.rollouts.update(t.Context(), s, last)
 			if err != nil {
 				t.Fatal(err)
 			}
-			sights[name] = seen
+			snapshots[name] = fresh
 			pointers, err := c.ledger.PointersOf(t.Context(), name, maps.Keys(s.Regions))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := c.rollouts.seen(s, pointers); !reflect.DeepEqual(seen.regions, want) {
-				t.Fatalf("%s sees %+v, want %+v", name, seen.regions, want)
+			if want := c.rollouts.countHosts(s, pointers); !reflect.DeepEqual(fresh.regions, want) {
+				t.Fatalf("%s sees %+v, want %+v", name, fresh.regions, want)
 			}
 		}
 	}

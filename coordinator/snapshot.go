@@ -10,20 +10,21 @@ import (
 	"banyan/rollout"
 )
 
-// sight is what a rollout saw at its last step, so that the next step looks only at what is new.
-type sight struct {
-	pointers map[string]record.Pointer // by region; nil if nothing was seen yet
+// snapshot is the state of the fleet that a rollout judged at its last step. The next step reads only
+// what has changed since.
+type snapshot struct {
+	pointers map[string]record.Pointer // by region; nil if nothing was read yet
 	moves    uint64                    // of the config's pointers, when they were read
 	regions  map[string]rollout.Region
-	stale    map[string]struct{} // regions with news
-	at       time.Duration       // when all regions were seen
+	stale    map[string]struct{} // regions that have changed since
+	at       time.Duration       // when all regions were counted
 }
 
-// forget has the next step look at everything.
-func (s *sight) forget() { *s = sight{} }
+// reset has the next step read everything.
+func (s *snapshot) reset() { *s = snapshot{} }
 
-// outdate has the next step look at a region again.
-func (s *sight) outdate(region string) {
+// markStale has the next step count a region again.
+func (s *snapshot) markStale(region string) {
 	if s.stale == nil {
 		s.stale = map[string]struct{}{}
 	}
@@ -36,7 +37,7 @@ func (s *sight) outdate(region string) {
 func (r *rollouts) turns(h heard) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tell(h)
+	r.markDue(h)
 	var due, quiet []string
 	for _, config := range slices.Sorted(maps.Keys(r.active)) {
 		if r.active[config].due {
@@ -60,22 +61,22 @@ func (r *rollouts) turns(h heard) []string {
 	return append(due, quiet...)
 }
 
-// tell passes news to the rollouts. The caller holds mu.
-func (r *rollouts) tell(h heard) {
+// markDue marks the rollouts that the news concern. The caller holds mu.
+func (r *rollouts) markDue(h heard) {
 	for key := range h.pointers {
 		if a := r.active[key.Config]; a != nil {
-			a.sight.outdate(key.Region)
+			a.snapshot.markStale(key.Region)
 			a.due = true
 		}
 	}
 	for _, a := range r.active {
 		if h.all {
-			a.sight.forget()
+			a.snapshot.reset()
 			a.due = true
 		}
 		for region := range h.regions {
 			if a.driver.State().Regions[region] != nil {
-				a.sight.outdate(region)
+				a.snapshot.markStale(region)
 				a.due = true
 			}
 		}
@@ -87,11 +88,11 @@ func (r *rollouts) tell(h heard) {
 	}
 }
 
-// again has a rollout look at everything in its next step.
+// again has a rollout read everything in its next step.
 func (r *rollouts) again(a *active) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.sight.forget()
+	a.snapshot.reset()
 	a.due = true
 }
 
@@ -100,20 +101,20 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	r.mu.Lock()
 	s := a.driver.State()
 	gates := a.gates
-	seen := a.sight
-	a.sight.stale = nil
+	last := a.snapshot
+	a.snapshot.stale = nil
 	a.due = false
 	r.mu.Unlock()
 	v := rollout.View{Now: time.Now(), Uptime: r.clock(), Answers: gates.answers()}
-	seen, err := r.see(ctx, s, seen)
+	fresh, err := r.update(ctx, s, last)
 	if err != nil {
 		return v, err
 	}
 	r.mu.Lock()
-	a.sight = seen
+	a.snapshot = fresh
 	r.mu.Unlock()
-	v.Regions = seen.regions
-	v.Places = func(region string) []uint32 { return r.places(s, region, seen.pointers[region]) }
+	v.Regions = fresh.regions
+	v.Places = func(region string) []uint32 { return r.places(s, region, fresh.pointers[region]) }
 	over, err := r.holds.on(ctx, s.Config, slices.Collect(maps.Keys(s.Regions)))
 	if len(over) > 0 {
 		v.Frozen = over[0].String()
@@ -121,48 +122,48 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	return v, err
 }
 
-// see brings a sight up to date: the regions with news, or all of them if pointers have moved or the
-// sight is old.
-func (r *rollouts) see(ctx context.Context, s rollout.State, seen sight) (sight, error) {
+// update brings a snapshot up to date: the stale regions, or all of them if pointers have moved or the
+// snapshot is older than viewAge.
+func (r *rollouts) update(ctx context.Context, s rollout.State, last snapshot) (snapshot, error) {
 	moves := r.ledger.Moves(s.Config)
-	read := seen.pointers == nil || seen.moves != moves
+	read := last.pointers == nil || last.moves != moves
 	if read {
 		pointers, err := r.ledger.PointersOf(ctx, s.Config, maps.Keys(s.Regions))
 		if err != nil {
-			return sight{}, err
+			return snapshot{}, err
 		}
-		seen.pointers = pointers
-		seen.moves = moves
+		last.pointers = pointers
+		last.moves = moves
 	}
-	if read || r.clock()-seen.at >= viewAge {
-		seen.regions = r.seen(s, seen.pointers)
-		seen.stale = nil
-		seen.at = r.clock()
-		return seen, nil
+	if read || r.clock()-last.at >= viewAge {
+		last.regions = r.countHosts(s, last.pointers)
+		last.stale = nil
+		last.at = r.clock()
+		return last, nil
 	}
-	fresh := map[string]record.Pointer{}
-	for region := range seen.stale {
-		if p, known := seen.pointers[region]; known {
-			fresh[region] = p
+	stale := map[string]record.Pointer{}
+	for region := range last.stale {
+		if p, known := last.pointers[region]; known {
+			stale[region] = p
 		}
 	}
-	maps.Copy(seen.regions, r.seen(s, fresh))
-	seen.stale = nil
-	return seen, nil
+	maps.Copy(last.regions, r.countHosts(s, stale))
+	last.stale = nil
+	return last, nil
 }
 
-// seen returns the view of a rollout's regions, given their pointers.
-func (r *rollouts) seen(s rollout.State, pointers map[string]record.Pointer) map[string]rollout.Region {
-	seen := map[string]rollout.Region{}
+// countHosts counts the hosts of a rollout's regions, given the pointers of the regions.
+func (r *rollouts) countHosts(s rollout.State, pointers map[string]record.Pointer) map[string]rollout.Region {
+	counts := map[string]rollout.Region{}
 	r.tracker.with(func(f *rollout.Tracker) {
 		for region, p := range pointers {
-			seen[region] = f.Region(p, s.Regions[region].First(p))
+			counts[region] = f.Region(p, s.Regions[region].First(p))
 		}
 	})
-	for region, out := range seen {
+	for region, out := range counts {
 		out.Hosts = max(r.inventory.subscribers(region, s.Config), out.Placed)
 		out.Unheard = out.Hosts - out.Placed
-		seen[region] = out
+		counts[region] = out
 	}
-	return seen
+	return counts
 }
