@@ -46,7 +46,7 @@ func TestTruthARolloutWithoutNewsTakesItsTurn(t *testing.T) {
 	}
 }
 
-// What a rollout sees step by step is what a look at everything shows, whatever has happened.
+// What a rollout counts step by step is what a count of everything shows, whatever has happened.
 func TestASnapshotIsWhatACountOfEverythingShows(t *testing.T) {
 	const regions, configs, hosts = 3, 4, 10
 	c := crowd(t, regions, configs, hosts)
@@ -106,7 +106,7 @@ func TestASnapshotIsWhatACountOfEverythingShows(t *testing.T) {
 				t.Fatal(err)
 			}
 			if want := c.rollouts.countHosts(s, pointers); !reflect.DeepEqual(fresh.regions, want) {
-				t.Fatalf("%s sees %+v, want %+v", name, fresh.regions, want)
+				t.Fatalf("%s counts %+v, want %+v", name, fresh.regions, want)
 			}
 		}
 	}
