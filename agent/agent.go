@@ -117,6 +117,27 @@ func (a *Agent) openStores() (err error) {
 
 // makeParts makes the parts, after the stores and the node are open.
 func (a *Agent) makeParts(advertise string) {
+	a.makeBodies()
+	a.makeApplier()
+	a.keeper = newKeeper(a.state, a.log)
+	a.deletions = &deletions{
+		memory:  a.cfg.DeletionMemory,
+		state:   a.state,
+		applied: a.applied,
+		tell:    a.tell,
+		log:     a.log,
+	}
+	a.gossip = &gossipMember{
+		identity:  a.cfg.Identity,
+		listen:    a.cfg.Listen,
+		advertise: advertise,
+		log:       a.log,
+		tell:      a.tell,
+	}
+}
+
+// makeBodies makes the parts that keep the bodies of versions.
+func (a *Agent) makeBodies() {
 	a.retention = &retention{
 		output:  a.output,
 		shards:  a.shards,
@@ -139,6 +160,10 @@ func (a *Agent) makeParts(advertise string) {
 		lost:          a.lost,
 		hold:          a.hold,
 	}
+}
+
+// makeApplier makes the parts that show versions to readers, run hooks, and watch what is shown.
+func (a *Agent) makeApplier() {
 	reports := &driftReports{
 		applied: a.applied,
 		metrics: a.metrics,
@@ -161,7 +186,6 @@ func (a *Agent) makeParts(advertise string) {
 		wake:      make(chan struct{}, 1),
 		stopped:   make(chan struct{}),
 	}
-	a.keeper = newKeeper(a.state, a.log)
 	a.hooks = &hookRunner{
 		rules:   a.cfg.Hooks,
 		agent:   a.Name(),
@@ -183,20 +207,6 @@ func (a *Agent) makeParts(advertise string) {
 		reports:  reports,
 		tell:     a.tell,
 		lost:     a.lost,
-	}
-	a.deletions = &deletions{
-		memory:  a.cfg.DeletionMemory,
-		state:   a.state,
-		applied: a.applied,
-		tell:    a.tell,
-		log:     a.log,
-	}
-	a.gossip = &gossipMember{
-		identity:  a.cfg.Identity,
-		listen:    a.cfg.Listen,
-		advertise: advertise,
-		log:       a.log,
-		tell:      a.tell,
 	}
 }
 
