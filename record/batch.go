@@ -12,7 +12,7 @@ import (
 // payloads. Each pointer of the batch can be taken out of it: the signed root and the path from
 // the payload to the root prove the pointer alone, as the signature of a single pointer does.
 //
-// Which proof a pointer has is no part of the pointer: its digest does not depend on it.
+// The proof is no part of the pointer. A pointer has the same digest with either proof.
 
 // batchRoot is what the signature of a batch covers.
 type batchRoot struct {
@@ -28,14 +28,14 @@ type batchedPointer struct {
 	payload []byte
 }
 
-// batchedFields is the number of fields of a batchedPointer.
+// batchedFields is the number of fields of a batchedPointer, which fits into the first byte of the encoding.
 const batchedFields = 4
 
 // isBatched reports whether raw is the encoding of a batchedPointer. A COSE_Sign1 begins with a tag.
 func isBatched(raw []byte) bool { return len(raw) > 0 && raw[0] == majorArray<<5|batchedFields }
 
 func (p *batchedPointer) encode() []byte {
-	b := make([]byte, 0, len(p.root)+len(p.path)+len(p.payload)+12) // 12: the heads
+	b := make([]byte, 0, len(p.root)+len(p.path)+len(p.payload)+batchedHeads)
 	b = appendHead(b, majorArray, batchedFields)
 	b = appendBytes(b, p.root)
 	b = appendHead(b, majorUint, p.index)
@@ -67,7 +67,8 @@ func checkBatch(payloads [][]byte) error {
 	}
 	for _, p := range payloads {
 		if len(p) > MaxPointerPayload {
-			return fmt.Errorf("%w: a pointer of %d bytes in a batch, the limit is %d", ErrTooLarge, len(p), MaxPointerPayload)
+			return fmt.Errorf("%w: a pointer of %d bytes in a batch, the limit is %d",
+				ErrTooLarge, len(p), MaxPointerPayload)
 		}
 	}
 	return nil
@@ -124,7 +125,8 @@ func (p *Policy) verifyBatched(raw []byte) (Pointer, error) {
 // openBatched decodes a pointer that was taken out of a batch, without verifying the proof.
 func openBatched(raw []byte) (b batchedPointer, err error) {
 	if len(raw) > MaxBatchedPointer {
-		return b, fmt.Errorf("%w: %d bytes, the limit for a pointer of a batch is %d", ErrTooLarge, len(raw), MaxBatchedPointer)
+		return b, fmt.Errorf("%w: %d bytes, the limit for a pointer of a batch is %d",
+			ErrTooLarge, len(raw), MaxBatchedPointer)
 	}
 	r := compactReader{rest: raw}
 	r.head(majorArray)
@@ -167,20 +169,23 @@ func (p *Policy) verifyRoot(raw []byte) (root batchRoot, key KeyID, err error) {
 	return root, e.keyID, nil
 }
 
-// rootMemory holds the signed roots that were verified last, so that the further pointers of a batch cost
-// no signature. A policy has a memory of its own: under the next policy every root is verified again.
+// rootMemory holds the signed roots that were verified last: of many pointers that were taken out of one
+// batch, only the first costs a check of a signature. A policy has a memory of its own, so every root is
+// verified again under the next policy.
 type rootMemory struct {
 	mu    sync.Mutex
 	roots []verifiedRoot // at most maxRoots; guarded by mu
-	next  int            // the place of the oldest, once there are maxRoots; guarded by mu
+	next  int            // index of the oldest root, once there are maxRoots; guarded by mu
 }
 
+// verifiedRoot is a signed root, what it says, and the key that signed it.
 type verifiedRoot struct {
 	raw  []byte
 	root batchRoot
 	key  KeyID
 }
 
+// find returns the verified root with the given bytes.
 func (m *rootMemory) find(raw []byte) (verifiedRoot, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -191,6 +196,7 @@ func (m *rootMemory) find(raw []byte) (verifiedRoot, bool) {
 	return m.roots[i], true
 }
 
+// add remembers r in the place of the oldest root.
 func (m *rootMemory) add(r verifiedRoot) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

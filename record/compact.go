@@ -101,23 +101,24 @@ func appendWave(b []byte, w *Wave) []byte {
 	return b
 }
 
-// parsePointer decodes a payload into p. It returns false for a payload that is not canonical, and for
-// what is rare: a wave with labels. The general codec has the last word on these.
+// parsePointer decodes a payload into p. It reports whether the payload was decoded: it was not if the
+// payload is not canonical, or if the wave has labels, which is rare. The caller then asks the general
+// codec, which decodes labels and names the fault.
 func parsePointer(payload []byte, p *Pointer) bool {
 	r := compactReader{rest: payload}
 	r.head(majorMap)
-	r.key(1)
+	r.expect(1)
 	p.Config = r.text()
-	r.key(2)
+	r.expect(2)
 	p.Region = r.text()
 	p.Epoch = r.field(3)
 	p.Baseline = r.ref(4)
 	p.Candidate = r.ref(5)
-	r.key(6)
+	r.expect(6)
 	p.Wave = r.wave()
 	phase := r.field(7)
 	p.Phase = Phase(phase)
-	r.key(8)
+	r.expect(8)
 	p.TimeMicros = r.int()
 	p.Term = r.field(9)
 	if r.bad || len(r.rest) > 0 || uint64(p.Phase) != phase {
@@ -161,7 +162,7 @@ func (r *compactReader) head(major byte) uint64 {
 	return n
 }
 
-// string reads a byte string or a text. It aliases the payload.
+// string reads a byte string or a text. The result aliases what is read.
 func (r *compactReader) string(major byte) []byte {
 	n := r.head(major)
 	if r.bad || n > uint64(len(r.rest)) {
@@ -179,24 +180,25 @@ func (r *compactReader) text() string {
 	return string(s)
 }
 
-// next reports whether the next key of a map is key, and reads it if it is.
-func (r *compactReader) next(key byte) bool {
-	if r.bad || len(r.rest) == 0 || r.rest[0] != key {
+// accept reports whether the next byte is b, and reads it if so. A key of a map is one byte, and so is null.
+func (r *compactReader) accept(b byte) bool {
+	if r.bad || len(r.rest) == 0 || r.rest[0] != b {
 		return false
 	}
 	r.rest = r.rest[1:]
 	return true
 }
 
-func (r *compactReader) key(key byte) {
-	if !r.next(key) {
+// expect reads the byte b.
+func (r *compactReader) expect(b byte) {
+	if !r.accept(b) {
 		r.bad = true
 	}
 }
 
 // field reads a key of a map, and an unsigned value.
 func (r *compactReader) field(key byte) uint64 {
-	r.key(key)
+	r.expect(key)
 	return r.head(majorUint)
 }
 
@@ -217,14 +219,15 @@ func (r *compactReader) int() int64 {
 	return n
 }
 
-// ref reads a key of a map and a reference. It returns the zero Ref if the next key is another.
+// ref reads a key of a map and a reference. It returns the zero Ref, and reads nothing, if the next key is
+// another one.
 func (r *compactReader) ref(key byte) (ref Ref) {
-	if !r.next(key) {
+	if !r.accept(key) {
 		return ref
 	}
 	r.head(majorMap)
 	ref.Version = r.field(1)
-	r.key(2)
+	r.expect(2)
 	digest := r.string(majorBytes)
 	if len(digest) != len(ref.Digest) {
 		r.bad = true
@@ -239,10 +242,10 @@ func (r *compactReader) wave() (w Wave) {
 	r.head(majorMap)
 	share := r.field(1)
 	w.Share = uint16(share)
-	r.key(2)
-	r.key(cborNull)
+	r.expect(2)
+	r.expect(cborNull) // no labels
 	var bound uint64
-	if r.next(3) {
+	if r.accept(3) {
 		bound = r.head(majorUint)
 	}
 	w.Bound = uint32(bound)

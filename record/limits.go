@@ -26,18 +26,21 @@ const (
 	MaxPointer = 544
 	// MaxPointerPayload is the largest payload of a pointer, in bytes.
 	MaxPointerPayload = 416
+	// maxPath is the largest number of hashes between a pointer and the root of its batch.
+	maxPath = 8
 	// MaxBatch is the largest number of pointers under one signature.
 	MaxBatch = 1 << maxPath
 	// MaxRoot is the largest signed root of a batch, in bytes.
 	MaxRoot = 192
-	// MaxBatchedPointer is the largest pointer with the proof that it is of a batch, in bytes.
-	MaxBatchedPointer = MaxPointerPayload + MaxRoot + maxPath*sha256.Size + 16
-	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes.
-	MaxAnnouncement = MaxBatchedPointer + 16
-	// maxPath is the largest number of hashes between a pointer and the root of its batch.
-	maxPath = 8
 	// maxRoots is the number of signed roots that a policy remembers.
 	maxRoots = 64
+	// batchedHeads is the most that the heads of the fields and the index of a batchedPointer take, in bytes.
+	batchedHeads = 16
+	// MaxBatchedPointer is the largest pointer with the proof that it is of a batch, in bytes.
+	MaxBatchedPointer = MaxPointerPayload + MaxRoot + maxPath*sha256.Size + batchedHeads
+	// MaxAnnouncement is the largest announcement (revision and signed pointer), in bytes. All but the
+	// pointer takes at most 16 bytes.
+	MaxAnnouncement = MaxBatchedPointer + 16
 	// MaxHead is the largest signed head, in bytes.
 	MaxHead = 256
 	// MaxPolicy is the largest signed trust policy, in bytes.

@@ -50,7 +50,7 @@ func (m Manifest) Validate() error {
 
 // Digest returns the hash of the manifest's payload, which does not depend on the encoding of
 // the envelope. Pointers name a version by this hash.
-func (m Manifest) Digest() Digest { return digestOf(m) }
+func (m Manifest) Digest() Digest { return Sum(must(canonical.Marshal(m))) }
 
 // Key returns the key of the version.
 func (m Manifest) Key() VersionKey { return m.Ref().Of(m.Config) }

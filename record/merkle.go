@@ -80,7 +80,7 @@ func climb(payload []byte, index, size uint64, path []byte) (root Digest, ok boo
 }
 
 func leafHash(payload []byte) Digest {
-	buf := make([]byte, 0, 512) // stays on the stack
+	buf := make([]byte, 0, 1+MaxPointerPayload)
 	buf = append(buf, leafPrefix)
 	return sha256.Sum256(append(buf, payload...))
 }
