@@ -17,7 +17,7 @@ type acks struct {
 	dirty    []*ackState // states with a pending entry
 	sorted   bool        // dirty is in order
 	draining step.PeerID // the peer that a page is on its way to; 0 for none
-	// detour: entries were sent to the backup only, which may not reach the root.
+	// detour is true if entries were sent to the backup only, which may not reach the root.
 	detour  bool
 	flushAt step.Time
 }
@@ -203,9 +203,9 @@ func (n *Node) onAck(now step.Time, from step.PeerID, m *wire.Ack, out step.Outp
 }
 
 // flushAcks sends a page of the pending acknowledgements to the parent. Without a parent they wait
-// until the node attaches. While the backup makes up for the parent, they go to the backup, and to a
-// parent that is alive as well: nobody knows which of them reaches the root. The parent gets them
-// without latencies, so that none counts twice.
+// until the node attaches. While the backup makes up for the parent, they go to the backup. They also go
+// to a parent that has sent something since, because either of the two may be cut off from the root. The
+// parent gets them without latencies, so that no latency counts twice.
 func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	n.acks.flushAt = step.Never
 	if !n.up.attached() || len(n.acks.dirty) == 0 {
@@ -215,7 +215,7 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	page := n.acks.page()
 	out = sendAcks(to, page, out)
 	switch {
-	case to == n.up.parent:
+	case to == n.up.parent: // that is all
 	case n.up.spoke:
 		out = sendAcks(n.up.parent, withoutLatencies(page), out)
 	default:
@@ -228,6 +228,7 @@ func (n *Node) flushAcks(out step.Outputs) step.Outputs {
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: to})
 }
 
+// sendAcks sends a page of entries to a peer, in as many messages as it takes.
 func sendAcks(to step.PeerID, page []wire.AckEntry, out step.Outputs) step.Outputs {
 	for _, entries := range wire.SplitAcks(page) {
 		out = send(to, &wire.Ack{Entries: entries}, out)
@@ -235,6 +236,7 @@ func sendAcks(to step.PeerID, page []wire.AckEntry, out step.Outputs) step.Outpu
 	return out
 }
 
+// withoutLatencies returns a copy of page without the latencies.
 func withoutLatencies(page []wire.AckEntry) []wire.AckEntry {
 	stripped := make([]wire.AckEntry, len(page))
 	for i := range page {
@@ -243,8 +245,8 @@ func withoutLatencies(page []wire.AckEntry) []wire.AckEntry {
 	return stripped
 }
 
-// endDetour sends the parent what was sent to the backup only, because the parent is alive, or the
-// backup is lost.
+// endDetour has the acknowledgements sent again, to the parent, that were sent to the backup only. It is
+// called when the parent turns out to be alive, and when the backup is lost.
 func (n *Node) endDetour(now step.Time) {
 	if n.acks.detour && n.up.attached() {
 		n.acks.resend(now)

@@ -14,7 +14,7 @@ import (
 //
 // Verifying before relaying stops a forged pointer at the first honest node.
 
-// publish takes a pointer from the leader's own store.
+// publish takes a pointer from the leader's own store, and announces it if it is news.
 func (n *Node) publish(now step.Time, p step.Pointer, out step.Outputs) step.Outputs {
 	a := p.Announcement
 	key := a.Pointer.Key()

@@ -19,7 +19,7 @@ type child struct {
 	role   wire.Role
 	member wire.Member // the child's description of itself
 	seen   uint64      // revision of the region that the child had when it attached
-	// relays is set once nodes below the child were reported.
+	// relays is true if nodes below the child were ever reported.
 	relays bool
 
 	// behind: the child is sent the missed pointers only, until the child has caught up.
@@ -70,6 +70,8 @@ func (c children) push(region string, m *wire.Push, out step.Outputs) step.Outpu
 	return out
 }
 
+// needs reports whether the child is sent the versions of config: it subscribes to config, or may have
+// nodes below that do.
 func (c *child) needs(config string) bool {
 	return c.relays || c.role == wire.RoleCoordinator || c.member.Subscriptions.Include(config)
 }

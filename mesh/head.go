@@ -68,13 +68,12 @@ func (n *Node) repair(
 	if up.parentGaps < gapsToLeave && up.gaps != gapsToLeave {
 		return send(from, &wire.CatchUp{Since: p.revisions[head.Region]}, out)
 	}
-	told := p.tellings
-	p.confirm(0)
 	soon := up.gaps <= hastyGaps && up.gaps%gapsToLeave == 0
 	if soon || isPowerOfTwo(up.gaps) {
-		p.tellings = told + 1 // the next parent is asked for every pointer; this one may have made some up
+		p.askAnew() // this parent may have made pointers up
 		return up.leave(now, "withholds announcements", out)
 	}
+	p.confirm(0)
 	if isPowerOfTwo(up.parentGaps) {
 		out = send(from, &wire.CatchUp{Since: 0}, out)
 	}

@@ -64,8 +64,9 @@ func (n *Node) onConnected(now step.Time, in step.Input, out step.Outputs) step.
 	return out
 }
 
-// noCoordinator returns why the node can't ask another for its place in the tree; "" if it can. An agent
-// asks a coordinator of its region, and a follower asks the leader, which may be of any region.
+// noCoordinator returns why who, which answered at the address of a coordinator, can't give the node a
+// place in the tree; "" if who can. An agent asks a coordinator of its region. A follower asks the leader,
+// which may be of any region.
 func (n *Node) noCoordinator(who wire.Identity) string {
 	switch {
 	case who.Role != wire.RoleCoordinator:

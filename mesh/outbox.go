@@ -19,15 +19,16 @@ import (
 type outbox struct {
 	// sign signs the root of a batch of pointers of a region; nil if pointers leave one by one.
 	sign func(region string, payloads [][]byte) (root []byte, err error)
-	// regions has an entry for each region with a pointer.
+	// regions has the parcel of each region that ever had a pointer. There are as many as the fleet has regions.
 	regions map[string]*parcel
-	flushAt step.Time // when the next parcel leaves; step.Never for none
+	// flushAt is when to look for parcels that are due; step.Never if none waits.
+	flushAt step.Time
 }
 
-// parcel is what waits for the children of a region.
+// parcel holds the pointers that wait to be sent to the children of a region.
 type parcel struct {
 	waiting []step.Pointer // at most record.MaxBatch
-	nextAt  step.Time      // before, a pointer waits
+	nextAt  step.Time      // a pointer that comes before this time waits until then
 }
 
 func newOutbox(cfg *RootConfig) outbox {
@@ -49,7 +50,7 @@ func (n *Node) announce(now step.Time, p step.Pointer, out step.Outputs) step.Ou
 	}
 	batchable := p.Batchable && b.sign != nil
 	if !batchable {
-		out = n.flushParcel(now, region, out) // what came first leaves first
+		out = n.flushParcel(now, region, out) // pointers leave in the order of their revisions
 	}
 	q.waiting = append(q.waiting, p)
 	if !batchable || now >= q.nextAt || len(q.waiting) == record.MaxBatch {
@@ -75,8 +76,8 @@ func (n *Node) flushDue(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// flushParcel sends what waits for the children of a region. If the batch can't be signed, each pointer
-// leaves with its own signature.
+// flushParcel sends the pointers that wait for the children of a region: a lone pointer with its own
+// signature, several as a batch. If the batch can't be signed, each pointer leaves with its own signature.
 func (n *Node) flushParcel(now step.Time, region string, out step.Outputs) step.Outputs {
 	q := n.outbox.regions[region]
 	if q == nil || len(q.waiting) == 0 {
@@ -103,7 +104,7 @@ func (n *Node) flushParcel(now step.Time, region string, out step.Outputs) step.
 	return out
 }
 
-// batch returns pointers of a region under one signature; nil if they can't be signed.
+// batch returns a batch of pointers of a region; nil if the batch can't be signed.
 func (b *outbox) batch(region string, pointers []step.Pointer) *wire.Batch {
 	m := &wire.Batch{Pointers: make([]wire.BatchedPointer, len(pointers))}
 	for i, p := range pointers {

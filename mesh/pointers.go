@@ -212,6 +212,14 @@ func (p *pointers) confirm(revision uint64) {
 	p.confirmed = revision
 }
 
+// askAnew notes that the next parent is asked for every pointer. Pointers that were sent before then do not
+// count as told.
+func (p *pointers) askAnew() {
+	p.tellings++
+	p.revisions[p.cfg.Self.Region] = 0
+	p.confirmed = 0
+}
+
 // untold returns a pointer of the node's region that no peer sent since every pointer was asked for
 // last, and that contributes to the state: the one that was shown least often, and among these the
 // one with the lowest revision. It returns nil if there is none.

@@ -63,7 +63,7 @@ func (r *reports) release(u *upstream, out step.Outputs) step.Outputs {
 
 // enroll reports a new child to the planner. A root, which has the planner, calls the roll
 // if the planner knows fewer children of the agent than the agent has: then the tree is
-// older than the planner. That an agent has no children is as good as a list of them.
+// older than the planner. An agent without children has said so, which is a complete list of them.
 func (n *Node) enroll(now step.Time, from step.PeerID, m wire.Member, out step.Outputs) step.Outputs {
 	if n.root == nil {
 		n.reports.add(now, m)

@@ -16,8 +16,8 @@ type RootConfig struct {
 	// JoinRate is the number of joins per second that the root answers; 0 means
 	// tree.DefaultJoinRate. Further agents are asked to join again later.
 	JoinRate int
-	// SignBatch signs the root of a batch of pointers of a region, see record.SignBatch. With a nil
-	// SignBatch, every pointer leaves with its own signature.
+	// SignBatch signs a batch of pointers of a region and returns the signed root, see record.SignBatch.
+	// If SignBatch is nil, every pointer leaves with its own signature.
 	SignBatch func(region string, payloads [][]byte) (root []byte, err error)
 	// Gossip lists the addresses of the gossip pool that upper relays are sent to; empty
 	// if there is no pool.

@@ -36,8 +36,8 @@ func (t *settler) lacks(s *configState) bool {
 }
 
 // settle moves a config one step toward its pointer: fetch the body, then activate it,
-// then fetch what is staged, then acknowledge. Without a subscription there is nothing to wait for:
-// the pointer is kept, because the head covers it too.
+// then fetch what is staged, then acknowledge. A pointer of a config without a subscription counts as
+// applied at once. It is kept on disk, because the state in a head covers it too.
 func (t *settler) settle(
 	now step.Time, key record.PointerKey, s *configState, out step.Outputs,
 ) step.Outputs {

@@ -38,8 +38,8 @@ func (s *silence) limit() step.Time {
 	return min(limit<<min(s.rounds, 8), maxSilence)
 }
 
-// onSilence exchanges the backup for the next candidate. If there was no candidate before, there may be
-// one now.
+// onSilence exchanges the backup for the next candidate. If the node has no backup, because there was no
+// candidate, it looks for one again.
 func (u *upstream) onSilence(now step.Time, out step.Outputs) step.Outputs {
 	u.silence.rounds++
 	u.silence.wakeAt = now + u.jitter.around(u.silence.limit())
@@ -49,7 +49,7 @@ func (u *upstream) onSilence(now step.Time, out step.Outputs) step.Outputs {
 		return out
 	case s.peer == 0 && s.addr == "":
 		return u.dialBackup(now, out)
-	case s.peer == 0: // it is being dialed
+	case s.peer == 0: // the backup is being dialed
 		return out
 	}
 	out = u.peers.drop(s.peer, "silent", out)

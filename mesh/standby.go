@@ -41,7 +41,8 @@ func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 		if next.Addr == "" {
 			next.Addr = u.seed()
 		}
-		if next.Addr == u.parentAddr() || next.Name != "" && u.isPoorBackup(next.Name) {
+		isAgent := next.Name != "" // the coordinator has no name here, and is the last resort
+		if next.Addr == u.parentAddr() || isAgent && u.isPoorBackup(next.Name) {
 			continue
 		}
 		s.silent = ""
@@ -54,8 +55,8 @@ func (u *upstream) dialBackup(now step.Time, out step.Outputs) step.Outputs {
 	return out
 }
 
-// isPoorBackup reports whether the agent called name was left as a parent, or was the last backup and
-// silent. The coordinator, which has no name here, is the last resort in any case.
+// isPoorBackup reports whether the node has left the agent called name as a parent, or whether that agent
+// was the last backup and silent.
 func (u *upstream) isPoorBackup(name string) bool {
 	return name == u.standby.silent || slices.Contains(u.avoid, name)
 }

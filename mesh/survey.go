@@ -8,8 +8,7 @@ import (
 	"banyan/record"
 )
 
-// survey is the newest known survey, and the answers
-// gathered to be sent together.
+// survey is the newest known survey, and the answers that are gathered to be sent together.
 type survey struct {
 	id      uint64 // 0 for none
 	upward  bool   // the parent sent the survey, so the answers go to the parent

@@ -46,7 +46,7 @@ type upstream struct {
 	noticed    wire.Notice     // progress of the backup, or of gossip, beyond the parent
 	patience   step.Time       // extra time for parents that are late and not silent
 	repairs    int             // times in a row that the backup made up for the parent
-	spoke      bool            // the parent has sent something since the first of repairs: it is alive
+	spoke      bool            // the parent has sent something since the first of these repairs
 	hintedAt   step.Time       // when gossip was last believed
 	orphaned   int             // refusals in a row by parents that have no parent themselves
 	failures   int             // fetches from the parent that failed in a row
@@ -270,8 +270,8 @@ func (u *upstream) makeUp() {
 	u.repairs++
 }
 
-// source returns the peer to fetch from, and to send acknowledgements to first: the backup while the
-// backup makes up for the parent, which may be dead, else the parent.
+// source returns the peer to fetch from, and to send acknowledgements to: the parent, or the backup while
+// the backup makes up for the parent, which may be dead. See flushAcks for when both get acknowledgements.
 func (u *upstream) source() step.PeerID {
 	if u.repairs > 0 && u.standby.peer != 0 {
 		return u.standby.peer

@@ -37,7 +37,7 @@ type exchange struct {
 	received int       // shards that arrived
 	highest  int       // highest number of a shard that arrived
 	last     step.Time // when a shard last arrived, or help was last asked
-	arrived  step.Time // when a shard last arrived, or the exchange began
+	arrived  step.Time // when a shard last arrived; before the first shard, when the exchange began
 	windowAt step.Time // when the present rate window began
 	recent   step.Time // duration of the latest rate window
 	fastest  step.Time // duration of the shortest rate window
@@ -325,16 +325,17 @@ func (s *Swarm) storeFailed(now step.Time, x *exchange, why step.Failure, out st
 	return s.fetchFailed(now, step.Body{Version: v}, why, out)
 }
 
-// reasonStalled is the reason why an exchange ends of which no node sends shards.
+// reasonStalled is the reason of an exchange that ends because no node sends shards.
 const reasonStalled = "no node sends shards of it"
 
-// isStuck reports whether no node has sent a shard of x for long, while other fetches wait for a slot.
+// isStuck reports whether no node has sent a shard of x for maxStall, while a fetch waits for a slot. An
+// exchange for other nodes has no slot.
 func (s *Swarm) isStuck(now step.Time, x *exchange) bool {
 	return !x.cached && now-x.arrived > maxStall && s.bodies.fetches.waits()
 }
 
-// giveWay ends an exchange, so that its slot is free for another fetch. The node fetches the version
-// again later, and the shards on disk are not fetched again.
+// giveWay ends a stuck exchange, so that its slot is free for a fetch that waits. The node fetches the
+// version again later. The shards that have come stay on disk.
 func (s *Swarm) giveWay(now step.Time, x *exchange, out step.Outputs) step.Outputs {
 	v := x.key.VersionKey
 	out = s.endExchanges(v, out)
@@ -388,7 +389,7 @@ func (s *Swarm) wakeExchanges(now step.Time, out step.Outputs) step.Outputs {
 		}
 	}
 	for _, x := range stuck {
-		if s.isStuck(now, x) { // the fetches that waited may have the slots of others
+		if s.isStuck(now, x) { // unless the slots of the others were enough for all fetches that waited
 			out = s.giveWay(now, x, out)
 		}
 	}

@@ -210,7 +210,8 @@ func (s *Swarm) OnAsked(now step.Time, b step.Body) {
 	s.setPatience(b, now+fetchPatience+s.overlay.PathDelay())
 }
 
-// OnDelayed notes that the host itself delays a body: the patience with the peer lasts longer by that.
+// OnDelayed notes that the host itself delays a body. The peer has that much more time before a further
+// node is asked.
 func (s *Swarm) OnDelayed(b step.Body) {
 	f := s.bodies.fetches.find(b.Version, b.Choice)
 	if f != nil && f.askAt != step.Never {

@@ -45,13 +45,13 @@ type fetchKey struct {
 	choice  wire.FormChoice
 }
 
-// fetches holds the fetches of a node. At most maxFlying of those for the node itself are under way
-// at a time, from the request until the body is here; the others wait in a queue. A node that comes
-// back after a long time thus asks its parent for no more bodies than the parent sends at a time, and
-// its patience with the parent begins when a request is sent.
+// fetches holds the fetches of a node. A fetch for the node itself has one of maxFlying slots from the
+// request until the body is here. Without a free slot it waits in a queue. So a node that comes back after
+// a long time asks its parent for no more bodies than the parent sends at a time, and its patience with
+// the parent begins when a request is sent.
 type fetches struct {
 	byBody   map[fetchKey]*fetch
-	byConfig map[string][]*fetch
+	byConfig map[string][]*fetch // the same fetches
 	begun    uint64 // number of fetches that were ever begun
 	flying   int    // number of fetches with a slot
 	// queue has the fetches that wait for a slot, in order, and entries that next passes over: of

@@ -54,7 +54,8 @@ const (
 	minStallPatience = step.Time(time.Second)
 	// patienceGaps is the number of usual gaps between two shards for which a source may be silent.
 	patienceGaps = 4
-	// maxStall is the time without a shard after which an exchange makes way for a fetch that waits.
+	// maxStall is the time without a shard after which an exchange makes way for a fetch that waits. It is
+	// many times askAgain: every source was asked for the shards again and again.
 	maxStall = step.Time(2 * time.Minute)
 	// askAgain is the time after which a source is sent all orders again.
 	askAgain = step.Time(5 * time.Second)

@@ -2,8 +2,8 @@ package wire
 
 import "banyan/record"
 
-// Batch carries several pointers of one region down the tree, under one signature: what Announcements
-// carry one by one. The revisions grow.
+// Batch carries several pointers of one region down the tree, under one signature. A node may send them as
+// Announcements instead. The revisions are in ascending order.
 type Batch struct {
 	// Root is the signed root of the tree over the payloads of the pointers.
 	Root     []byte           `cbor:"1,keyasint"`
@@ -45,8 +45,8 @@ func (m *Batch) Payloads() [][]byte {
 	return payloads
 }
 
-// Announcements returns an announcement of each pointer of the batch. signed are the pointers, verified,
-// with their proofs.
+// Announcements returns an announcement of each pointer of the batch. signed holds the verified pointers
+// with their proofs, in the order of the batch.
 func (m *Batch) Announcements(signed []record.SignedPointer) []*Announcement {
 	all := make([]*Announcement, len(signed))
 	for i, s := range signed {

@@ -75,7 +75,7 @@ func (l *Latencies) materialize() {
 // Merge adds the durations of other, which does not change.
 func (l *Latencies) Merge(other *Latencies) {
 	switch {
-	case other.count == 0 || other.count > maxSamples-l.count: // no fleet has as many agents
+	case other.count == 0 || other.count > maxSamples-l.count: // a peer made up a count beyond that
 	case other.count == 1:
 		l.Add(other.min)
 	default:
@@ -125,9 +125,9 @@ func (l *Latencies) append(b []byte) []byte {
 	return b
 }
 
-// appendSketch appends the bins of a sketch that are not empty, the lowest first: how far the bin is
-// above the one before, and the number of samples, as varints. The lowest bin has the minimum, so its
-// distance is 0.
+// appendSketch appends the bins of a sketch that have samples, the lowest first. A bin is two varints: the
+// distance to the bin before, and the number of samples. The distance of the lowest bin is 0: the minimum
+// says which bin that is.
 func appendSketch(b []byte, s *ddsketch.DDSketch) []byte {
 	before := 0
 	first := true
@@ -144,7 +144,8 @@ func appendSketch(b []byte, s *ddsketch.DDSketch) []byte {
 	return b
 }
 
-// decodeLatencies decodes the encoding of append. It refuses what no Latencies encodes as.
+// decodeLatencies decodes the encoding of append. It refuses numbers that no Latencies has: the sketch's
+// library panics on some of them.
 func decodeLatencies(b []byte) (Latencies, error) {
 	r := varints{b: b}
 	l := Latencies{count: r.next(maxSamples)}
@@ -162,14 +163,15 @@ func decodeLatencies(b []byte) (Latencies, error) {
 	return l, r.end()
 }
 
-// sketch reads a sketch of as many samples, from low to high.
+// sketch reads a sketch whose lowest sample is low and whose highest sample is high, see appendSketch.
 func (r *varints) sketch(samples uint64, low, high int64) *ddsketch.DDSketch {
 	s := newSketch()
 	index := bin(low)
 	for first := true; samples > 0; first = false {
 		step := r.next(uint64(bin(high) - index))
 		count := r.next(samples)
-		if r.failed || count == 0 || first != (step == 0) {
+		sameBin := step == 0
+		if r.failed || count == 0 || sameBin != first { // only the lowest bin is where index is already
 			r.fail()
 			return nil
 		}
