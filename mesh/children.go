@@ -142,13 +142,15 @@ func (n *Node) onCatchUp(from step.PeerID, m *wire.CatchUp, out step.Outputs) st
 // congested stops relaying to a child that does not keep up. When the child has taken
 // what waits for it, the child is sent the newest state of what it missed: of several
 // changes to one config, the last.
-func (c children) congested(peer step.PeerID, p *pointers, out step.Outputs) step.Outputs {
-	child := c.find(peer)
+func (n *Node) congested(peer step.PeerID, out step.Outputs) step.Outputs {
+	child := n.children.find(peer)
 	if child == nil || child.behind {
 		return out
 	}
 	child.behind = true
-	child.since = p.revisions[child.region]
+	// Other pointers of the newest revision may be yet to come, and at a leader pointers may wait to leave.
+	unsent := n.outbox.oldest(child.region, n.pointers.revisions[child.region])
+	child.since = max(unsent, 1) - 1
 	out = append(out, step.Output{Op: step.OpSlow, Peer: peer})
 	return append(out, step.Output{Op: step.OpAwaitDrain, Peer: peer})
 }

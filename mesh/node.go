@@ -199,7 +199,7 @@ func (n *Node) stepLink(now step.Time, in step.Input, out step.Outputs) step.Out
 	case step.InDisconnected:
 		return n.onDisconnected(now, in.Peer, out)
 	case step.InCongested:
-		return n.children.congested(in.Peer, &n.pointers, out)
+		return n.congested(in.Peer, out)
 	case step.InDrained:
 		out = n.acksDrained(in.Peer, out)
 		return n.children.drained(in.Peer, &n.pointers, out)

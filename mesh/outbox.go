@@ -39,6 +39,16 @@ func newOutbox(cfg *RootConfig) outbox {
 	return b
 }
 
+// oldest returns the lowest revision of the pointers that wait for the children of a region; otherwise if
+// none does.
+func (b *outbox) oldest(region string, otherwise uint64) uint64 {
+	q := b.regions[region]
+	if q == nil || len(q.waiting) == 0 {
+		return otherwise
+	}
+	return q.waiting[0].Announcement.Revision
+}
+
 // announce sends a pointer of the store to the children of its region, at once or in a batch.
 func (n *Node) announce(now step.Time, p step.Pointer, out step.Outputs) step.Outputs {
 	b := &n.outbox

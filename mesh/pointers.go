@@ -295,8 +295,14 @@ func (p *pointers) catchUpSince() uint64 { return min(p.revisions[p.cfg.Self.Reg
 // pointer that was not applied, so that such pointers are sent again.
 func (p *pointers) attachSince() uint64 { return min(p.watermark(), p.confirmed) }
 
+// watermark returns the revision up to which the node has every pointer and has applied it. Pointers
+// of one revision arrive one after another, so the newest revision may be incomplete until a head
+// confirms it.
 func (p *pointers) watermark() uint64 {
 	w := p.revisions[p.cfg.Self.Region]
+	if w > p.confirmed {
+		w--
+	}
 	if first, ok := p.unsettled.first(); ok && first <= w {
 		w = max(first, 1) - 1
 	}
