@@ -24,7 +24,7 @@ func openSecond(t *testing.T, f *fleettest.Fleet) *coordinator.Coordinator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := coordinator.Open(coordinator.Config{
+	c, err := coordinator.Open(t.Context(), coordinator.Config{
 		Identity:  bundle,
 		DataDir:   t.TempDir(),
 		Cell:      1,

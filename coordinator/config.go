@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -26,9 +27,9 @@ type Config struct {
 	ActivationKeys []record.Key
 	// DataDir is the directory of the store and the blobs.
 	DataDir string
-	// OpenStore opens the version store in a directory and keeps reserve bytes of the disk
-	// free. The default is the embedded store.
-	OpenStore func(dir string, reserve int64) (versionstore.Replica, error)
+	// OpenStore opens the version store of a leader. A store in a directory uses dir and keeps reserve
+	// bytes of the disk free. The default is the embedded store; a follower always has that.
+	OpenStore func(ctx context.Context, dir string, reserve int64) (versionstore.Store, error)
 	// Listen is the UDP address of the mesh; default ":7400".
 	Listen string
 	// Advertise is the mesh address that other coordinators dial. The default is the bound
@@ -101,7 +102,7 @@ type Config struct {
 	limits ledger.Limits // zero outside of tests
 }
 
-// OpenEmbedded opens the embedded version store. It is the default of Config.OpenStore.
+// OpenEmbedded opens the embedded version store.
 func OpenEmbedded(dir string, reserve int64) (versionstore.Replica, error) {
 	store, err := versionstore.OpenBadger(dir, embeddb.Options{Reserve: reserve})
 	if err != nil {
@@ -145,7 +146,9 @@ func (c *Config) complete() error {
 		return usage.Errorf("a disk reserve of %d bytes; the store needs at least %d", c.DiskReserve, least)
 	}
 	if c.OpenStore == nil {
-		c.OpenStore = OpenEmbedded
+		c.OpenStore = func(_ context.Context, dir string, reserve int64) (versionstore.Store, error) {
+			return OpenEmbedded(dir, reserve)
+		}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -34,7 +34,8 @@ type Coordinator struct {
 	log    *slog.Logger
 	region string
 
-	store   versionstore.Replica
+	store   versionstore.Store
+	mirror  versionstore.Replica // the store of a follower; nil if this coordinator leads
 	blobs   *versionstore.FileBlobs
 	shards  *shardstore.Store
 	library *library
@@ -54,8 +55,9 @@ type Coordinator struct {
 	server   *server
 	metrics  *coordinatorMetrics
 
-	replica *replica    // nil if this coordinator leads
-	leader  *api.Client // nil if this coordinator leads
+	lead    *versionstore.Lead // nil if this coordinator follows
+	replica *replica           // nil if this coordinator leads
+	leader  *api.Client        // nil if this coordinator leads
 
 	ep              *transport.Endpoint
 	node            *mesh.Node
@@ -79,8 +81,12 @@ type Coordinator struct {
 	headTime atomic.Int64 // of the newest head, in microseconds since the Unix epoch
 }
 
-// Open opens the stores and binds the sockets. The caller must call Run or Close.
-func Open(cfg Config) (_ *Coordinator, err error) {
+// errLeadLost ends a coordinator whose lead has passed to another one, or may have.
+var errLeadLost = errors.New("another coordinator may lead the store now; this one stops, and may be started again")
+
+// Open opens the stores and binds the sockets. If another coordinator leads the same store, Open waits
+// until that one does no longer, or ctx ends. The caller must call Run or Close.
+func Open(ctx context.Context, cfg Config) (_ *Coordinator, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
@@ -98,7 +104,7 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 			c.Close()
 		}
 	}()
-	if err := c.openStores(); err != nil {
+	if err := c.openStores(ctx); err != nil {
 		return nil, err
 	}
 	if !c.Leads() {
@@ -130,19 +136,20 @@ func Open(cfg Config) (_ *Coordinator, err error) {
 }
 
 // openStores opens the version store, the blobs and the partial bodies.
-func (c *Coordinator) openStores() (err error) {
+func (c *Coordinator) openStores(ctx context.Context) (err error) {
 	keys, err := activationKeys(c.cfg)
 	if err != nil {
 		return err
 	}
 	limits := c.cfg.limits
 	limits.DeletionMemory = c.cfg.DeletionMemory
-	c.store, err = c.cfg.OpenStore(filepath.Join(c.cfg.DataDir, "store"), c.cfg.DiskReserve)
+	term, err := c.openStore(ctx, filepath.Join(c.cfg.DataDir, "store"))
 	if err != nil {
 		return err
 	}
 	c.ledger, err = ledger.New(context.Background(), ledger.Config{
 		Store:   c.store,
+		Term:    term,
 		Keys:    keys,
 		Ran:     c.tracker.ran,
 		Limits:  limits,
@@ -164,13 +171,34 @@ func (c *Coordinator) openStores() (err error) {
 	return c.shards.Prune(partialAge)
 }
 
+// openStore opens the version store. It returns the term in which a leader writes; 0 for a follower.
+func (c *Coordinator) openStore(ctx context.Context, dir string) (term uint64, err error) {
+	if !c.Leads() {
+		c.mirror, err = OpenEmbedded(dir, c.cfg.DiskReserve)
+		if err != nil {
+			return 0, err
+		}
+		c.store = c.mirror
+		return 0, nil
+	}
+	c.store, err = c.cfg.OpenStore(ctx, dir, c.cfg.DiskReserve)
+	if err != nil {
+		return 0, err
+	}
+	c.lead, err = c.store.Lead(ctx, c.cfg.Identity.Identity.Name)
+	if err != nil {
+		return 0, err
+	}
+	return c.lead.Term, nil
+}
+
 // follow makes the parts that only a follower has.
 func (c *Coordinator) follow() {
 	c.leader = api.NewClient(c.cfg.LeaderAPI, c.cfg.Identity)
 	c.replica = &replica{
 		policy:  c.cfg.Identity.Policy,
 		library: c.library,
-		store:   c.store,
+		store:   c.mirror,
 		shards:  c.shards,
 		leader:  c.leader,
 		tracker: c.tracker,
@@ -228,7 +256,6 @@ func (c *Coordinator) assemble() {
 	c.lineage = &lineage{ledger: c.ledger, metrics: c.metrics, log: c.log, announce: c.deletions.announce}
 	c.recovery = &recovery{
 		ledger:  c.ledger,
-		store:   c.store,
 		blobs:   c.blobs,
 		policy:  policy,
 		lineage: c.lineage,
@@ -432,6 +459,13 @@ func (c *Coordinator) Run(stop context.Context) error {
 		group.Go(func() { c.serveMetrics(ctx) })
 	}
 	if c.Leads() {
+		group.Go(func() {
+			select {
+			case <-c.lead.Lost:
+				cancel(errLeadLost)
+			case <-ctx.Done():
+			}
+		})
 		group.Go(func() { c.muster.run(ctx) })
 		group.Go(func() {
 			if err := c.newFeed().run(ctx); err != nil {
@@ -548,6 +582,10 @@ func (c *Coordinator) Close() error {
 	}
 	if c.shards != nil {
 		errs = append(errs, c.shards.Close())
+	}
+	if c.lead != nil {
+		errs = append(errs, c.lead.Resign(context.Background()))
+		c.lead = nil
 	}
 	if c.store != nil {
 		errs = append(errs, c.store.Close())

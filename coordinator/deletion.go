@@ -75,12 +75,12 @@ func (r *requests) commitDeletions(ctx context.Context, w *ledger.Writer, act le
 		regions = append(regions, p.Region)
 	}
 	hint := "'banyan policy two-persons' lists the rules; two persons can end one"
-	checks, err := r.permitAlone(ctx, act.Config, regions, hint)
+	guards, err := r.permitAlone(ctx, act.Config, regions, hint)
 	if err != nil {
 		return err
 	}
 	act.What = "deleted in " + strings.Join(regions, ", ")
-	_, err = w.Commit(ctx, act, ledger.Changes{Moves: moves, Checks: checks})
+	_, err = w.Commit(ctx, act, ledger.Changes{Moves: moves, Guards: guards})
 	return err
 }
 
@@ -109,7 +109,7 @@ func (r *requests) checkNoRollout(ctx context.Context, config string) error {
 // person. hint says what to do about the latter. It returns the conditions for the commit.
 func (r *requests) permitAlone(
 	ctx context.Context, config string, regions []string, hint string,
-) ([]versionstore.DocumentCheck, error) {
+) ([]versionstore.Guard, error) {
 	held, err := r.holds.permit(ctx, config, regions, false)
 	if err != nil {
 		return nil, err
@@ -125,5 +125,5 @@ func (r *requests) permitAlone(
 			Hint:    hint,
 		}
 	}
-	return []versionstore.DocumentCheck{held, rule}, nil
+	return []versionstore.Guard{held, rule}, nil
 }

@@ -55,6 +55,7 @@ var coded = []struct {
 	{record.ErrTooLarge, api.CodeTooLarge, ""},
 	{versionstore.ErrNotFound, api.CodeNotFound, ""},
 	{versionstore.ErrUnknown, api.CodeUnavailable, hintUnknown},
+	{versionstore.ErrUnavailable, api.CodeUnavailable, ""},
 	{record.ErrUnknownKey, api.CodeRejected, hintTrust},
 	{record.ErrScope, api.CodeRejected, hintTrust},
 	{record.ErrSignature, api.CodeRejected, hintTrust},
@@ -83,6 +84,7 @@ func toAPIError(err error) *api.Error {
 		conflict  *versionstore.ConflictError
 		rejection *draft.Rejection
 		tooLong   *http.MaxBytesError
+		fenced    *versionstore.FencedError
 		stopped   *ledger.StoppedError
 		waiting   *ledger.WaitingError
 		full      *ledger.FullError
@@ -95,6 +97,12 @@ func toAPIError(err error) *api.Error {
 			Code:    api.CodeConflict,
 			Message: err.Error(),
 			Hint:    "read the newest version, merge, and publish again",
+		}
+	case errors.As(err, &fenced):
+		return &api.Error{
+			Code:    api.CodeUnavailable,
+			Message: err.Error(),
+			Hint:    "nothing was written; another coordinator leads now: use its address",
 		}
 	case errors.As(err, &stopped):
 		return &api.Error{

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"banyan/mesh"
 	"banyan/mesh/step"
 	"banyan/mesh/wire"
 	"banyan/record"
@@ -44,24 +45,9 @@ func (f *feed) run(ctx context.Context) error {
 		return err
 	}
 	f.loaded.Store(last == 0)
-	err = f.store.Watch(ctx, 0, func(e versionstore.Event) error {
-		if e.Damaged != nil {
-			f.log.Error("a pointer or a version in the store is damaged and is left out: hosts keep what they run;"+
-				" publish the config again, or restore a backup", "error", e.Damaged)
-		}
-		if e.Pointer == nil {
-			return nil
-		}
-		p := e.Pointer.Pointer
-		f.tracker.moved(p)
-		f.news.ofPointer(p.Key())
-		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
-		if !f.deletions.ledger.Forgotten(&p) {
-			pointer := step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)}
-			pointer.Batchable = e.Revision > last && f.isGenuine(a)
-			f.driver.Input(ctx, step.Input{Kind: step.InPublish, Pointer: pointer})
-		}
-		if e.Revision >= last {
+	err = f.store.Watch(ctx, 0, func(events []versionstore.Event) error {
+		f.publish(ctx, events, last)
+		if events[0].Revision >= last {
 			f.loaded.Store(true)
 		}
 		return ctx.Err()
@@ -70,6 +56,34 @@ func (f *feed) run(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("watch the store: %w", err)
+}
+
+// publish gives the node the pointers of one transaction, with nothing in between: a head that names
+// a revision vouches for all pointers of the revision. last is the newest revision at the start.
+func (f *feed) publish(ctx context.Context, events []versionstore.Event, last uint64) {
+	var inputs []step.Input
+	for _, e := range events {
+		if e.Damaged != nil {
+			f.log.Error("a pointer or a version in the store is damaged and is left out: hosts keep what they run;"+
+				" publish the config again, or restore a backup", "error", e.Damaged)
+		}
+		if e.Pointer == nil {
+			continue
+		}
+		p := e.Pointer.Pointer
+		f.tracker.moved(p)
+		f.news.ofPointer(p.Key())
+		if f.deletions.ledger.Forgotten(&p) {
+			continue
+		}
+		a := wire.NewAnnouncement(e.Revision, e.Pointer.Raw, p)
+		pointer := step.Pointer{Announcement: a, Push: f.pushFor(ctx, p)}
+		pointer.Batchable = e.Revision > last && f.isGenuine(a)
+		inputs = append(inputs, step.Input{Kind: step.InPublish, Pointer: pointer})
+	}
+	if len(inputs) > 0 {
+		f.driver.Decide(ctx, func(*mesh.Node) []step.Input { return inputs })
+	}
 }
 
 // isGenuine reports whether an activation key has signed the pointer of an announcement. A pointer that

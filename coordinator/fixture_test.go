@@ -83,7 +83,7 @@ func (f *fixture) config(dir string, change func(*Config)) Config {
 func (f *fixture) start(dir string, change func(*Config)) {
 	f.t.Helper()
 	var err error
-	f.Coordinator, err = Open(f.config(dir, change))
+	f.Coordinator, err = Open(f.ctx, f.config(dir, change))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -234,23 +234,23 @@ func (s *holds) permit(
 	config string,
 	regions []string,
 	back bool,
-) (versionstore.DocumentCheck, error) {
+) (versionstore.Guard, error) {
 	_, seq, err := s.stored(ctx)
-	check := versionstore.DocumentCheck{Kind: kindGeneration, Name: holdsGeneration, Seq: seq}
+	guard := versionstore.Guard{Kind: kindGeneration, Name: holdsGeneration, Seq: seq}
 	if err != nil {
-		return check, err
+		return guard, err
 	}
 	found, err := s.on(ctx, config, regions)
 	if err != nil {
-		return check, err
+		return guard, err
 	}
 	for _, h := range found {
 		if !h.Lock && back {
 			continue
 		}
-		return check, &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: h.hint()}
+		return guard, &api.Error{Code: api.CodeRejected, Message: fmt.Sprintf("%s is %s", config, h), Hint: h.hint()}
 	}
-	return check, nil
+	return guard, nil
 }
 
 // put stores a hold and replaces the hold with the same scope, region and kind. It removes
@@ -310,11 +310,11 @@ func (s *holds) lift(ctx context.Context, h hold, by string) error {
 	})
 }
 
-// removals returns the writes that remove the selected holds.
+// removals returns the writes that remove selected holds, at most sweepBatch of them.
 func removals(stored []storedHold, selects func(h storedHold) bool) []versionstore.DocumentWrite {
 	var writes []versionstore.DocumentWrite
 	for _, h := range stored {
-		if selects(h) {
+		if len(writes) < sweepBatch && selects(h) {
 			writes = append(writes, versionstore.DocumentWrite{Kind: kindHold, Name: h.document, IfSeq: h.seq})
 		}
 	}
@@ -350,7 +350,19 @@ func (s *holds) sweep(ctx context.Context) {
 	if !due {
 		return
 	}
-	err := s.ledger.Update(func(w *ledger.Writer) error {
+	more := true
+	for more {
+		var err error
+		more, err = s.sweepSome(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("expired holds not removed", "error", err)
+		}
+	}
+}
+
+// sweepSome removes at most sweepBatch expired holds. more reports whether there may be further ones.
+func (s *holds) sweepSome(ctx context.Context) (more bool, err error) {
+	err = s.ledger.Update(func(w *ledger.Writer) error {
 		stored, seq, err := s.stored(ctx)
 		if err != nil {
 			return err
@@ -361,11 +373,11 @@ func (s *holds) sweep(ctx context.Context) {
 			return nil
 		}
 		what := fmt.Sprintf("%d expired freezes or locks removed", len(writes))
-		return s.commit(ctx, w, ledger.Act{By: "coordinator", What: what}, seq, writes)
+		err = s.commit(ctx, w, ledger.Act{By: "coordinator", What: what}, seq, writes)
+		more = err == nil && len(writes) == sweepBatch
+		return err
 	})
-	if err != nil && ctx.Err() == nil {
-		s.log.Warn("expired holds not removed", "error", err)
-	}
+	return more, err
 }
 
 // missing returns the error for lifting a hold that is not in force. Its hint lists those that

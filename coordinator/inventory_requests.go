@@ -13,7 +13,8 @@ import (
 	"banyan/versionstore"
 )
 
-// expect lists hosts that have not attached yet. It returns those that were not listed before.
+// expect lists hosts that have not attached yet. It returns those that were not listed before. Hosts are
+// independent of each other, so many are stored in several transactions.
 func (v *inventory) expect(ctx context.Context, keys []hostKey, by string) (added []hostKey, err error) {
 	now := time.Now()
 	err = v.ledger.Update(func(w *ledger.Writer) error {
@@ -26,15 +27,18 @@ func (v *inventory) expect(ctx context.Context, keys []hostKey, by string) (adde
 		if err != nil {
 			return err
 		}
-		var writes []versionstore.DocumentWrite
-		for _, key := range added {
-			writes = append(writes, versionstore.DocumentWrite{Kind: kindHost, Name: key.document(), Raw: raw})
-		}
 		act := ledger.Act{By: by, What: "expects " + namesOf(added)}
-		if _, err := w.Commit(ctx, act, ledger.Changes{Documents: writes}); err != nil {
-			return err
+		for batch := range slices.Chunk(added, hostBatch) {
+			var writes []versionstore.DocumentWrite
+			for _, key := range batch {
+				writes = append(writes, versionstore.DocumentWrite{Kind: kindHost, Name: key.document(), Raw: raw})
+			}
+			if _, err := w.Commit(ctx, act, ledger.Changes{Documents: writes}); err != nil {
+				return err
+			}
+			v.expected(batch, h)
+			act.What = ""
 		}
-		v.expected(added, h)
 		return nil
 	})
 	return added, err

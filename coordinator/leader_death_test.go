@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -26,7 +27,7 @@ type assassin struct {
 }
 
 // openStore opens the store of a leader and watches the commits of rollouts.
-func (a *assassin) openStore(dir string, reserve int64) (versionstore.Replica, error) {
+func (a *assassin) openStore(_ context.Context, dir string, reserve int64) (versionstore.Store, error) {
 	store, err := coordinator.OpenEmbedded(dir, reserve)
 	if err != nil {
 		return nil, err

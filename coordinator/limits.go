@@ -46,7 +46,9 @@ const (
 	// maxCounts is the maximum number of counts of the inventory that are kept for a region.
 	maxCounts = 1000
 	// hostBatch is the maximum number of hosts of the inventory in one transaction.
-	hostBatch = 500
+	hostBatch = 100
+	// sweepBatch is the maximum number of expired holds that are removed in one transaction.
+	sweepBatch = 50
 	// rosterBatch is the maximum number of hosts that came, and that left, in one report of a
 	// coordinator.
 	rosterBatch = 40

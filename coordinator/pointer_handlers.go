@@ -175,7 +175,7 @@ func (h *pointerHandlers) postPointers(r *http.Request, caller identity.Identity
 func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.Activate) (out *api.Activated, err error) {
 	regions := slices.Compact(slices.Sorted(slices.Values(in.Regions)))
 	err = h.ledger.Update(func(w *ledger.Writer) error {
-		checks, err := h.permitActivation(ctx, act.Config, regions)
+		guards, err := h.permitActivation(ctx, act.Config, regions)
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (h *pointerHandlers) activate(ctx context.Context, act ledger.Act, in api.A
 			}
 			moves = append(moves, activeAt(act.Config, region, now.Pointer.Epoch+1, version))
 		}
-		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Checks: checks}, false)
+		states, err := h.requests.moveByHand(ctx, w, act, ledger.Changes{Moves: moves, Guards: guards}, false)
 		out = apiPointers(states)
 		return err
 	})
@@ -210,7 +210,7 @@ func (h *pointerHandlers) permitActivation(
 	ctx context.Context,
 	config string,
 	regions []string,
-) ([]versionstore.DocumentCheck, error) {
+) ([]versionstore.Guard, error) {
 	hint := "start a rollout; the other person says 'banyan approve " + config + "'"
 	return h.requests.permitAlone(ctx, config, regions, hint)
 }

@@ -110,7 +110,7 @@ func (r *requests) store(ctx context.Context, w *ledger.Writer, p publication) e
 	}
 	_, err = w.Commit(ctx, act, ledger.Changes{
 		Versions: []versionstore.SignedManifest{*p.added},
-		Checks:   []versionstore.DocumentCheck{held},
+		Guards:   []versionstore.Guard{held, p.schema},
 	})
 	return err
 }

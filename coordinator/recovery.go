@@ -34,7 +34,6 @@ import (
 // plans, holds and versions that no pointer names can't be recovered.
 type recovery struct {
 	ledger  *ledger.Ledger
-	store   versionstore.Replica
 	blobs   *versionstore.FileBlobs
 	policy  *record.Policy
 	lineage *lineage
@@ -169,7 +168,7 @@ func (r *recovery) keep(ctx context.Context, by string, in api.NewTerm) (*api.Re
 
 // missing reports whether the store has no pointer of a key.
 func (r *recovery) missing(ctx context.Context, key record.PointerKey) bool {
-	_, err := r.store.Pointer(ctx, key.Config, key.Region)
+	_, err := r.ledger.Pointer(ctx, key.Config, key.Region)
 	return errors.Is(err, versionstore.ErrNotFound)
 }
 
@@ -291,7 +290,7 @@ func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []ste
 	if err := r.takeVersions(ctx, p, holders); err != nil {
 		return err
 	}
-	held, err := r.store.Pointer(ctx, p.Config, p.Region)
+	held, err := r.ledger.Pointer(ctx, p.Config, p.Region)
 	switch {
 	case err == nil && held.Pointer.Position() >= p.Position():
 		return fmt.Errorf("the store has another pointer of %s in region %s at %s: only one of the two can stay",
@@ -300,11 +299,8 @@ func (r *recovery) take(ctx context.Context, a *wire.Announcement, holders []ste
 		return err
 	}
 	// The revision of an announcement is not signed, so the store gives the pointer one of its own.
-	revision, err := r.store.Revision(ctx)
-	if err != nil {
-		return err
-	}
-	return r.store.ImportPointer(ctx, p, a.Raw, revision+1)
+	pointers := []versionstore.SignedPointer{{Pointer: p, Raw: a.Raw}}
+	return r.ledger.Recover(ctx, versionstore.Recovery{Pointers: pointers})
 }
 
 // takeVersions takes the versions that a pointer names.
@@ -323,7 +319,7 @@ func (r *recovery) takeVersions(ctx context.Context, p record.Pointer, holders [
 // takeVersion fetches and imports a version, unless the store has the version. A version of the
 // same number with other content is not replaced.
 func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, holders []step.PeerID) error {
-	held, err := r.store.Version(ctx, v.Config, v.Version)
+	held, err := r.ledger.Version(ctx, v.Config, v.Version)
 	switch {
 	case err == nil && held.Manifest.Digest() == v.Digest && r.blobs.Has(held.Manifest.Forms[0].SHA256):
 		return nil
@@ -346,10 +342,6 @@ func (r *recovery) takeVersion(ctx context.Context, v record.VersionKey, holders
 
 // fetch fetches the first form of a version from a child, and imports the version.
 func (r *recovery) fetch(ctx context.Context, peer step.PeerID, v record.VersionKey) error {
-	revision, err := r.store.Revision(ctx)
-	if err != nil {
-		return err
-	}
 	wish := body.Wish{Choice: wire.OnlyForm(0), FormOnly: true, Whole: true}
 	return r.driver.FetchFrom(ctx, peer, v, wish, func(o body.Offer) error {
 		verified, err := o.Verify(r.policy, v)
@@ -362,7 +354,8 @@ func (r *recovery) fetch(ctx context.Context, peer step.PeerID, v record.Version
 		if err := r.blobs.Put(ctx, verified.Described.SHA256, verified.Described.Size, o.Bytes); err != nil {
 			return err
 		}
-		return r.store.ImportManifest(ctx, verified.Manifest, o.Signed, revision)
+		versions := []versionstore.SignedManifest{{Manifest: verified.Manifest, Raw: o.Signed, By: "import"}}
+		return r.ledger.Recover(ctx, versionstore.Recovery{Versions: versions})
 	})
 }
 

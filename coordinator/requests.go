@@ -52,6 +52,8 @@ type launch struct {
 	regions []string
 	// added is the version to store; nil if it is stored.
 	added *versionstore.SignedManifest
+	// schema is the guard of the schema that the body of added was validated against.
+	schema versionstore.Guard
 }
 
 // asksForPlan reports whether the request names a plan. Otherwise the default plan applies.
@@ -141,7 +143,7 @@ func (r *requests) prepareLaunch(ctx context.Context, l launch) (ready, error) {
 	out.changes = ledger.Changes{
 		Moves:     append(b.back, moves...),
 		Documents: b.archive,
-		Checks:    []versionstore.DocumentCheck{held, rule},
+		Guards:    []versionstore.Guard{held, rule},
 	}
 	return out, nil
 }
@@ -155,6 +157,7 @@ func (r *requests) launch(ctx context.Context, w *ledger.Writer, l launch) (roll
 	act := ledger.Act{By: l.by, Why: l.in.Message, Config: l.config, What: newsOf(rollout.State{}, out.state)}
 	if l.added != nil {
 		out.changes.Versions = []versionstore.SignedManifest{*l.added}
+		out.changes.Guards = append(out.changes.Guards, l.schema)
 		act.What = fmt.Sprintf("version %d stored; %s", l.version.Version, act.What)
 		act.Why = cmp.Or(act.Why, l.added.Manifest.Message)
 	}
@@ -399,7 +402,7 @@ func (r *requests) carryOut(
 		Config: config,
 		Back:   next.End == rollout.Aborted,
 	}
-	changes := ledger.Changes{Moves: moves, Checks: []versionstore.DocumentCheck{held}}
+	changes := ledger.Changes{Moves: moves, Guards: []versionstore.Guard{held}}
 	return next, r.commit(ctx, w, act, next, seq, changes)
 }
 

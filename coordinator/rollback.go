@@ -377,7 +377,7 @@ func (r *requests) commitBacks(
 		return nil, err
 	}
 	if len(changes.Moves) > 0 {
-		changes.Checks = []versionstore.DocumentCheck{held}
+		changes.Guards = []versionstore.Guard{held}
 		act.What = "rolled back " + strings.Join(what, ", ")
 		if _, err := r.moveByHand(ctx, w, act, changes, ends); err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -95,7 +96,7 @@ func crowd(b testing.TB, regions, configs, hosts int) *Coordinator {
 		}
 		cfg.ActivationKeys = append(cfg.ActivationKeys, key)
 	}
-	c, err := Open(cfg)
+	c, err := Open(context.Background(), cfg)
 	if err != nil {
 		b.Fatal(err)
 	}

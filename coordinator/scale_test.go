@@ -52,7 +52,7 @@ func fill(t *testing.T, dir string, n int) {
 			t.Fatal(err)
 		}
 		writes = append(writes, versionstore.DocumentWrite{Kind: kindRollout, Name: s.Config, Raw: raw})
-		if len(writes) < 500 && i < n-1 {
+		if len(writes) < 100 && i < n-1 {
 			continue
 		}
 		_, err = store.Commit(t.Context(), versionstore.Transaction{Term: 1, Documents: writes, By: "test"})

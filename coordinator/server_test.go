@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -197,7 +198,7 @@ func TestAConfigIsCheckedBeforeAnythingIsOpened(t *testing.T) {
 		"a leader without its key":      {Identity: bundle, DataDir: "x"},
 		"a key of another trust policy": {Identity: bundle, DataDir: "x", ActivationKeys: []record.Key{record.KeyFromSeed([32]byte{1})}},
 	} {
-		if c, err := Open(cfg); err == nil {
+		if c, err := Open(context.Background(), cfg); err == nil {
 			c.Close()
 			t.Errorf("%s: no error", name)
 		}
@@ -210,7 +211,7 @@ func TestAConfigIsCheckedBeforeAnythingIsOpened(t *testing.T) {
 func TestTheStoreIsWhatOpenStoreOpens(t *testing.T) {
 	opened := ""
 	f := newFixture(t, func(c *Config) {
-		c.OpenStore = func(dir string, reserve int64) (versionstore.Replica, error) {
+		c.OpenStore = func(_ context.Context, dir string, reserve int64) (versionstore.Store, error) {
 			opened = dir
 			return OpenEmbedded(dir, reserve)
 		}

@@ -161,7 +161,7 @@ func TestTruthRequestsInProgressAreFinished(t *testing.T) {
 	dir := t.TempDir()
 	second := &fixture{t: t, ctx: f.ctx, home: f.home}
 	cfg := second.config(dir, nil)
-	c, err := Open(cfg)
+	c, err := Open(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,14 +59,14 @@ func (p *twoPersons) stored(ctx context.Context) ([]guarded, uint64, error) {
 // needs reports whether a second person must approve the rollouts of config. The returned
 // condition belongs into the commit that starts the rollout. A setting that can't be read
 // needs a second person.
-func (p *twoPersons) needs(ctx context.Context, config string) (bool, versionstore.DocumentCheck, error) {
+func (p *twoPersons) needs(ctx context.Context, config string) (bool, versionstore.Guard, error) {
 	all, seq, err := p.stored(ctx)
-	check := versionstore.DocumentCheck{Kind: kindPolicy, Name: twoPersonsName, Seq: seq}
+	guard := versionstore.Guard{Kind: kindPolicy, Name: twoPersonsName, Seq: seq}
 	if errors.Is(err, versionstore.ErrCorrupt) {
-		return true, check, nil
+		return true, guard, nil
 	}
 	needs := slices.ContainsFunc(all, func(g guarded) bool { return g.covers(config) })
-	return needs, check, err
+	return needs, guard, err
 }
 
 // set guards a prefix, or ends that when a second person asks for it.

@@ -39,22 +39,23 @@ func (u *uploads) checkSize(size int64) error {
 }
 
 // check verifies the uploaded forms against the manifest, and validates the body against
-// its content type and the schema of the config.
-func (u *uploads) check(ctx context.Context, m record.Manifest) error {
+// its content type and the schema of the config. It returns the guard that the schema stays as it is.
+func (u *uploads) check(ctx context.Context, m record.Manifest) (versionstore.Guard, error) {
 	for _, f := range m.Forms {
 		if err := u.checkForm(ctx, m, f); err != nil {
-			return err
+			return versionstore.Guard{}, err
 		}
 	}
-	schema, err := u.store.Schema(ctx, m.Config)
-	if err != nil && !errors.Is(err, versionstore.ErrNotFound) {
-		return err
+	schema, guard, err := schemaOf(ctx, u.store, m.Config)
+	if err != nil {
+		return guard, err
 	}
 	if m.BodySize > largeCheck {
 		u.large.Lock()
 		defer u.large.Unlock()
 	}
-	return draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) { return u.read(ctx, m) })
+	err = draft.CheckReader(m.ContentType, m.BodySize, schema, func() ([]byte, error) { return u.read(ctx, m) })
+	return guard, err
 }
 
 // read returns the body of a version whose first form was uploaded.

@@ -223,7 +223,8 @@ func (h *versionHandlers) publication(
 			return p, err
 		}
 	}
-	if err := h.uploads.check(ctx, m); err != nil {
+	p.schema, err = h.uploads.check(ctx, m)
+	if err != nil {
 		return p, err
 	}
 	p.version = m.Ref()
@@ -258,7 +259,10 @@ func (h *versionHandlers) getSchema(w http.ResponseWriter, r *http.Request) {
 		fail(w, toAPIError(err))
 		return
 	}
-	schema, err := h.ledger.Schema(r.Context(), config)
+	schema, _, err := schemaOf(r.Context(), h.ledger, config)
+	if err == nil && len(schema) == 0 {
+		err = notFoundf("%s has no schema", config)
+	}
 	if err != nil {
 		fail(w, toAPIError(err))
 		return
@@ -273,14 +277,14 @@ func (h *versionHandlers) putSchema(r *http.Request, caller identity.Identity) (
 	if err != nil {
 		return nil, err
 	}
-	schema, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, versionstore.MaxSchema))
+	schema, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, draft.MaxSchema))
 	if err != nil {
 		return nil, err
 	}
 	if err := draft.CheckSchema(schema); err != nil {
 		return nil, err
 	}
-	return nil, h.writeSchema(r.Context(), config, schema, caller.Name)
+	return nil, writeSchema(r.Context(), h.ledger, config, schema, caller.Name)
 }
 
 // deleteSchema removes the JSON Schema of a config.
@@ -289,18 +293,5 @@ func (h *versionHandlers) deleteSchema(r *http.Request, caller identity.Identity
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.writeSchema(r.Context(), config, nil, caller.Name)
-}
-
-// writeSchema sets the JSON Schema of a config; nil removes it.
-func (h *versionHandlers) writeSchema(ctx context.Context, config string, schema []byte, by string) error {
-	act := ledger.Act{By: by, What: "schema set", Config: config}
-	if schema == nil {
-		act.What = "schema removed"
-	}
-	return h.ledger.Update(func(w *ledger.Writer) error {
-		write := versionstore.SchemaWrite{Config: config, Schema: schema}
-		_, err := w.Commit(ctx, act, ledger.Changes{Schemas: []versionstore.SchemaWrite{write}})
-		return err
-	})
+	return nil, writeSchema(r.Context(), h.ledger, config, nil, caller.Name)
 }

@@ -2,6 +2,8 @@ package draft
 
 // Limits of a check. A check that meets a limit refuses the draft.
 const (
+	// MaxSchema is the maximum size of the JSON Schema of a config, in bytes.
+	MaxSchema = 256 << 10
 	// MaxSchemaDepth is the largest depth of nesting in a parsed document.
 	MaxSchemaDepth = 1000
 	// MaxChecked is the largest parsed body of type JSON, in bytes.

@@ -16,9 +16,6 @@ import (
 	"banyan/record"
 )
 
-// watchBatch is the maximum number of events that Watch reads at a time.
-const watchBatch = 256
-
 // Badger is the embedded implementation of Store and Replica. One process may have it
 // open. Every write is synchronous.
 type Badger struct {
@@ -124,7 +121,7 @@ func (b *Badger) ImportManifest(ctx context.Context, m record.Manifest, raw []by
 		}
 		// The pointer that names the manifest is imported with the same revision and
 		// needs the entry in the log, so the manifest gets none.
-		encoded, err := newRow(raw, "import", revision).encode()
+		encoded, err := newRow(raw, "import", revision).Encode()
 		if err != nil {
 			return current, err
 		}
@@ -158,49 +155,71 @@ func (b *Badger) ImportPointer(ctx context.Context, p record.Pointer, raw []byte
 
 // Commit implements Store.
 func (b *Badger) Commit(ctx context.Context, t Transaction) (uint64, error) {
+	if err := t.Check(); err != nil {
+		return 0, err
+	}
 	return b.writeAt(ctx, func(txn *badger.Txn, current uint64) (uint64, error) {
-		if err := checkTerm(txn, t.Term); err != nil {
-			return current, err
-		}
-		now := time.Now().UnixMicro()
-		revision := current
-		for _, c := range t.Checks {
-			if err := checkDocument(txn, c); err != nil {
-				return current, err
-			}
-		}
-		for _, v := range t.Versions {
-			revision++
-			r := row{Raw: v.Raw, By: v.By, AtMicros: now, Revision: revision}
-			if err := addManifest(txn, v.Manifest, r); err != nil {
-				return current, err
-			}
-		}
-		for _, p := range t.Pointers {
-			revision++
-			r := row{Raw: p.Raw, By: t.By, AtMicros: now, Revision: revision}
-			if err := movePointer(txn, p.Pointer, r); err != nil {
-				return current, err
-			}
-		}
-		for _, r := range t.Removals {
-			if err := removeVersions(txn, r); err != nil {
-				return current, err
-			}
-		}
-		for _, w := range t.Schemas {
-			if err := writeSchema(txn, w); err != nil {
-				return current, err
-			}
-		}
-		for _, d := range t.Documents {
-			r := row{Raw: d.Raw, By: t.By, AtMicros: now, Revision: d.IfSeq + 1}
-			if err := writeDocument(txn, d, r); err != nil {
-				return current, err
-			}
-		}
-		return max(revision, current+1), nil
+		return current + 1, carryOut(txn, &t, current+1)
 	})
+}
+
+// carryOut makes the writes of a transaction if all of its conditions hold.
+func carryOut(txn *badger.Txn, t *Transaction, revision uint64) error {
+	if err := checkTerm(txn, t.Term); err != nil {
+		return err
+	}
+	now := time.Now().UnixMicro()
+	rowFor := func(raw []byte, by string) Row {
+		return Row{Raw: raw, By: by, AtMicros: now, Revision: revision}
+	}
+	for _, g := range t.Guards {
+		if err := checkGuard(txn, g); err != nil {
+			return err
+		}
+	}
+	for _, v := range t.Versions {
+		if err := addManifest(txn, v.Manifest, rowFor(v.Raw, v.By)); err != nil {
+			return err
+		}
+	}
+	for _, v := range t.Recovered.Versions {
+		if err := recoverManifest(txn, v.Manifest, rowFor(v.Raw, v.By)); err != nil {
+			return err
+		}
+	}
+	for _, p := range t.Pointers {
+		if err := movePointer(txn, p.Pointer, rowFor(p.Raw, t.By)); err != nil {
+			return err
+		}
+	}
+	for _, p := range t.Recovered.Pointers {
+		if err := recoverPointer(txn, p.Pointer, rowFor(p.Raw, t.By)); err != nil {
+			return err
+		}
+	}
+	for _, r := range t.Removals {
+		if err := removeVersions(txn, r); err != nil {
+			return err
+		}
+	}
+	for _, d := range t.Documents {
+		r := rowFor(d.Raw, t.By)
+		r.Revision = d.IfSeq + 1
+		if err := writeDocument(txn, d, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Lead implements Store. No other process has the store open, so the caller leads at once, in the term
+// of the store.
+func (b *Badger) Lead(ctx context.Context, _ string) (*Lead, error) {
+	term, err := b.Term(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Lead{Term: term, Lost: b.done, Resign: func(context.Context) error { return nil }}, nil
 }
 
 // RaiseTerm implements Store.
@@ -250,8 +269,17 @@ func (b *Badger) freeBlock(txn *badger.Txn, region string) (uint32, error) {
 	return 0, fmt.Errorf("the %d agent indices of region %s are used up", tree.IndexBlocks*tree.IndexBlock, region)
 }
 
+// ofOneRevision returns the events at the start of a list that have the same revision.
+func ofOneRevision(events []Event) []Event {
+	n := 1
+	for n < len(events) && events[n].Revision == events[0].Revision {
+		n++
+	}
+	return events[:n]
+}
+
 // Watch implements Store.
-func (b *Badger) Watch(ctx context.Context, since uint64, fn func(Event) error) error {
+func (b *Badger) Watch(ctx context.Context, since uint64, fn func([]Event) error) error {
 	for {
 		b.mu.Lock()
 		// The channel is taken before the events are read: a write after the read
@@ -259,17 +287,19 @@ func (b *Badger) Watch(ctx context.Context, since uint64, fn func(Event) error) 
 		changed := b.changed
 		b.mu.Unlock()
 		for {
-			events, err := b.eventsAfter(ctx, since)
+			events, more, err := b.eventsAfter(ctx, since)
 			if err != nil {
 				return err
 			}
-			for _, e := range events {
-				if err := fn(e); err != nil {
+			for len(events) > 0 {
+				together := ofOneRevision(events)
+				if err := fn(together); err != nil {
 					return err
 				}
-				since = e.Revision
+				since = together[0].Revision
+				events = events[len(together):]
 			}
-			if len(events) < watchBatch {
+			if !more {
 				break
 			}
 		}

@@ -54,7 +54,7 @@ func (b badgerReader) Version(ctx context.Context, config string, version uint64
 				return err
 			}
 			if last == 0 {
-				return missing("there is no config %q", config)
+				return NotFound("there is no config %q", config)
 			}
 			version = last
 		}
@@ -65,7 +65,7 @@ func (b badgerReader) Version(ctx context.Context, config string, version uint64
 		if err != nil {
 			return fmt.Errorf("config %s version %d: %w", config, version, err)
 		}
-		v, err = r.version()
+		v, err = r.Version()
 		return err
 	})
 	return v, err
@@ -78,9 +78,9 @@ func noVersion(txn *badger.Txn, config string, version uint64) error {
 		return err
 	}
 	if last == 0 {
-		return missing("there is no config %q", config)
+		return NotFound("there is no config %q", config)
 	}
-	return missing("%s has no version %d; its newest version is %d", config, version, last)
+	return NotFound("%s has no version %d; its newest version is %d", config, version, last)
 }
 
 // History implements Reader.
@@ -97,16 +97,16 @@ func (b badgerReader) History(ctx context.Context, config string, before uint64,
 			if err != nil {
 				return false, err
 			}
-			v, err := r.version()
+			v, err := r.Version()
 			if err != nil {
 				return false, err
 			}
 			versions = append(versions, v)
-			return len(versions) < clampLimit(limit), nil
+			return len(versions) < PageSize(limit), nil
 		})
 	})
 	if err == nil && len(versions) == 0 && before == 0 {
-		err = missing("there is no config %q", config)
+		err = NotFound("there is no config %q", config)
 	}
 	return versions, err
 }
@@ -119,7 +119,7 @@ func (b badgerReader) Pointer(ctx context.Context, config, region string) (Point
 		if err != nil {
 			return fmt.Errorf("pointer of %s in region %s: %w", config, region, err)
 		}
-		state, err = r.pointer()
+		state, err = r.Pointer()
 		return err
 	})
 	return state, err
@@ -140,7 +140,7 @@ func (b badgerReader) Pointers(
 				return true, nil
 			}
 			event := readEvent(txn, item, len(prefix))
-			if n := len(states); n >= clampLimit(limit) && event.Revision != states[n-1].Revision {
+			if n := len(states); n >= PageSize(limit) && event.Revision != states[n-1].Revision {
 				return false, nil
 			}
 			if event.Pointer == nil {
@@ -164,23 +164,10 @@ func (b badgerReader) Configs(ctx context.Context, prefix, after string, limit i
 			if name > after && (prefix == "" || record.InScope(name, prefix)) {
 				configs = append(configs, name)
 			}
-			return len(configs) < clampLimit(limit), nil
+			return len(configs) < PageSize(limit), nil
 		})
 	})
 	return configs, err
-}
-
-// Schema implements Reader.
-func (b badgerReader) Schema(ctx context.Context, config string) ([]byte, error) {
-	var schema []byte
-	err := b.read(ctx, func(txn *badger.Txn) (err error) {
-		schema, err = embeddb.Get(txn, nameKey(tagSchema, config))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return fmt.Errorf("schema of %s: %w", config, ErrNotFound)
-		}
-		return err
-	})
-	return schema, err
 }
 
 // Revision implements Reader.
@@ -210,7 +197,7 @@ func (b badgerReader) Document(ctx context.Context, kind, name string) (d Docume
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", kind, name, err)
 		}
-		d = r.document(kind, name)
+		d = r.Document(kind, name)
 		return nil
 	})
 	return d, err
@@ -234,9 +221,9 @@ func (b badgerReader) List(ctx context.Context, kind, prefix, after string, limi
 			case err != nil:
 				return false, err
 			default:
-				all = append(all, r.document(kind, name))
+				all = append(all, r.Document(kind, name))
 			}
-			return len(all) < clampLimit(limit), nil
+			return len(all) < PageSize(limit), nil
 		})
 	})
 	return all, err
@@ -254,27 +241,19 @@ func scanNames(
 	return embeddb.Scan(txn, slices.Concat(head, []byte(prefix)), []byte(rest), false, fn)
 }
 
-// clampLimit returns the number of entries that a listing with limit may return.
-func clampLimit(limit int) int {
-	if limit <= 0 || limit > MaxPage {
-		return MaxPage
-	}
-	return limit
-}
-
 // eventsAfter returns about watchBatch events after revision since: the events of one revision come
-// together.
-func (b badgerReader) eventsAfter(ctx context.Context, since uint64) ([]Event, error) {
-	var events []Event
-	err := b.read(ctx, func(txn *badger.Txn) error {
+// together. more reports whether further events follow.
+func (b badgerReader) eventsAfter(ctx context.Context, since uint64) (events []Event, more bool, err error) {
+	err = b.read(ctx, func(txn *badger.Txn) error {
 		return embeddb.Scan(txn, []byte{tagLog}, encodeNumber(since+1), false, func(item *badger.Item) (bool, error) {
 			e := readEvent(txn, item, 1)
 			if n := len(events); n >= watchBatch && e.Revision != events[n-1].Revision {
+				more = true
 				return false, nil
 			}
 			events = append(events, e)
 			return true, nil
 		})
 	})
-	return events, err
+	return events, more, err
 }

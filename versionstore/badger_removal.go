@@ -12,9 +12,6 @@ import (
 
 // removeVersions removes versions of a config with their entries in the log of revisions.
 func removeVersions(txn *badger.Txn, r Removal) error {
-	if len(r.Versions) > MaxRemoved {
-		return fmt.Errorf("%w: a removal of %d versions, the limit is %d", record.ErrTooLarge, len(r.Versions), MaxRemoved)
-	}
 	if err := checkUnnamed(txn, r); err != nil {
 		return err
 	}
@@ -41,7 +38,7 @@ func checkUnnamed(txn *badger.Txn, r Removal) error {
 		if err != nil {
 			return false, err
 		}
-		p, err := held.pointer()
+		p, err := held.Pointer()
 		if err != nil {
 			return false, err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -37,28 +36,28 @@ func checkTerm(txn *badger.Txn, term uint64) error {
 }
 
 // readRow returns the row stored under key, or ErrNotFound.
-func readRow(txn *badger.Txn, key []byte) (row, error) {
+func readRow(txn *badger.Txn, key []byte) (Row, error) {
 	v, err := embeddb.Get(txn, key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return row{}, ErrNotFound
+		return Row{}, ErrNotFound
 	}
 	if err != nil {
-		return row{}, err
+		return Row{}, err
 	}
-	return decodeRow(v)
+	return DecodeRow(v)
 }
 
 // rowOf returns the row that item holds.
-func rowOf(item *badger.Item) (row, error) {
+func rowOf(item *badger.Item) (Row, error) {
 	v, err := embeddb.Value(item)
 	if err != nil {
-		return row{}, err
+		return Row{}, err
 	}
-	return decodeRow(v)
+	return DecodeRow(v)
 }
 
 // readPointer returns a pointer and its row, or ErrNotFound.
-func readPointer(txn *badger.Txn, config, region string) (record.Pointer, row, error) {
+func readPointer(txn *badger.Txn, config, region string) (record.Pointer, Row, error) {
 	r, err := readRow(txn, pairKey(tagPointer, config, region))
 	if err != nil {
 		return record.Pointer{}, r, err
@@ -92,13 +91,13 @@ func (e *Event) read(txn *badger.Txn, key []byte) error {
 		return err
 	}
 	if bytes.HasPrefix(key, []byte{tagManifest}) {
-		v, err := r.version()
+		v, err := r.Version()
 		if err == nil {
 			e.Version = &v
 		}
 		return err
 	}
-	p, err := r.pointer()
+	p, err := r.Pointer()
 	if err == nil {
 		e.Pointer = &p
 	}
@@ -119,13 +118,13 @@ func versionConflict(txn *badger.Txn, m record.Manifest, last uint64) error {
 	r, err := readRow(txn, numberedKey(tagManifest, m.Config, last))
 	if err == nil {
 		conflict.By = r.By
-		conflict.At = r.at()
+		conflict.At = r.At()
 	}
 	return conflict
 }
 
 // addManifest stores a manifest, whose row is r, if its version is the next one of the config.
-func addManifest(txn *badger.Txn, m record.Manifest, r row) error {
+func addManifest(txn *badger.Txn, m record.Manifest, r Row) error {
 	last, err := readNumber(txn, nameKey(tagLast, m.Config))
 	if err != nil {
 		return err
@@ -139,35 +138,71 @@ func addManifest(txn *badger.Txn, m record.Manifest, r row) error {
 	return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(m.Version))
 }
 
-// writeSchema sets or removes the schema of a config.
-func writeSchema(txn *badger.Txn, w SchemaWrite) error {
-	switch {
-	case len(w.Schema) > MaxSchema:
-		return fmt.Errorf("%w: schema of %d bytes, the limit is %d", record.ErrTooLarge, len(w.Schema), MaxSchema)
-	case len(w.Schema) == 0:
-		return txn.Delete(nameKey(tagSchema, w.Config))
+// recoverManifest stores a manifest, whose row is r, unless it is stored already.
+func recoverManifest(txn *badger.Txn, m record.Manifest, r Row) error {
+	last, err := readNumber(txn, nameKey(tagLast, m.Config))
+	if err != nil {
+		return err
 	}
-	return embeddb.Put(txn, nameKey(tagSchema, w.Config), w.Schema)
+	key := numberedKey(tagManifest, m.Config, m.Version)
+	err = holdsVersion(txn, m.Key())
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if _, err := readRow(txn, key); err == nil {
+		return versionConflict(txn, m, m.Version)
+	}
+	if err := putRow(txn, key, r); err != nil {
+		return err
+	}
+	return embeddb.Put(txn, nameKey(tagLast, m.Config), encodeNumber(max(last, m.Version)))
 }
 
 // movePointer replaces a pointer by p, whose row is r, if p's epoch is the next one and the
 // versions that p names are stored.
-func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
+func movePointer(txn *badger.Txn, p record.Pointer, r Row) error {
 	current, at, err := readPointer(txn, p.Config, p.Region)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	if p.Epoch != current.Epoch+1 {
-		return &ConflictError{
-			What:    "epoch",
-			Config:  p.Config,
-			Region:  p.Region,
-			Wanted:  p.Epoch,
-			Current: current.Epoch,
-			By:      at.By,
-			At:      at.at(),
-		}
+		return epochConflict(p, current, at)
 	}
+	return replacePointer(txn, p, r, at.Revision)
+}
+
+// recoverPointer replaces a pointer by p, whose row is r, if p's position is after the stored one, or the
+// stored pointer is damaged.
+func recoverPointer(txn *badger.Txn, p record.Pointer, r Row) error {
+	current, at, err := readPointer(txn, p.Config, p.Region)
+	if err != nil && !errors.Is(err, ErrNotFound) && !isDamage(err) {
+		return err
+	}
+	if p.Position() <= current.Position() {
+		return epochConflict(p, current, at)
+	}
+	return replacePointer(txn, p, r, at.Revision)
+}
+
+// epochConflict describes the stored pointer over which p can't be written.
+func epochConflict(p, current record.Pointer, at Row) error {
+	return &ConflictError{
+		What:    "epoch",
+		Config:  p.Config,
+		Region:  p.Region,
+		Wanted:  p.Epoch,
+		Current: current.Epoch,
+		By:      at.By,
+		At:      at.At(),
+	}
+}
+
+// replacePointer stores p, whose row is r, if the versions that p names are stored. replaced is as for
+// putPointer.
+func replacePointer(txn *badger.Txn, p record.Pointer, r Row, replaced uint64) error {
 	for _, v := range []record.Ref{p.Baseline, p.Candidate} {
 		if v.IsZero() {
 			continue
@@ -176,7 +211,7 @@ func movePointer(txn *badger.Txn, p record.Pointer, r row) error {
 			return fmt.Errorf("%s version %d: %w", p.Config, v.Version, err)
 		}
 	}
-	return putPointer(txn, p, r, at.Revision)
+	return putPointer(txn, p, r, replaced)
 }
 
 // holdsVersion returns nil if the store has v, and ErrNotFound if it has no such number or
@@ -186,7 +221,7 @@ func holdsVersion(txn *badger.Txn, v record.VersionKey) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.version()
+	held, err := r.Version()
 	if err == nil && held.Manifest.Digest() != v.Digest {
 		err = fmt.Errorf("%w: the stored version has other content", ErrNotFound)
 	}
@@ -195,7 +230,7 @@ func holdsVersion(txn *badger.Txn, v record.VersionKey) error {
 
 // putPointer stores a pointer's row and its entry in the index of the region. replaced is
 // the revision of the row before it, whose entries are deleted; 0 means none.
-func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error {
+func putPointer(txn *badger.Txn, p record.Pointer, r Row, replaced uint64) error {
 	key := pairKey(tagPointer, p.Config, p.Region)
 	if replaced != 0 {
 		for _, stale := range [][]byte{regionKey(p.Region, replaced, key), logKey(replaced, key)} {
@@ -211,8 +246,8 @@ func putPointer(txn *badger.Txn, p record.Pointer, r row, replaced uint64) error
 }
 
 // putRow stores a row and its entry in the log of revisions.
-func putRow(txn *badger.Txn, key []byte, r row) error {
-	encoded, err := r.encode()
+func putRow(txn *badger.Txn, key []byte, r Row) error {
+	encoded, err := r.Encode()
 	if err != nil {
 		return err
 	}
@@ -224,48 +259,41 @@ func putRow(txn *badger.Txn, key []byte, r row) error {
 
 // writeDocument stores the row of a document. The revision of the row is the sequence of
 // the document.
-func writeDocument(txn *badger.Txn, d DocumentWrite, r row) error {
-	if len(d.Raw) > MaxDocument {
-		return fmt.Errorf("%w: %s %s has %d bytes, the limit is %d",
-			record.ErrTooLarge, d.Kind, d.Name, len(d.Raw), MaxDocument)
-	}
-	if d.Name == "" || strings.ContainsRune(d.Kind+d.Name, 0) {
-		return fmt.Errorf("%w: %q for a %s", ErrName, d.Name, d.Kind)
-	}
+func writeDocument(txn *badger.Txn, d DocumentWrite, r Row) error {
 	key := pairKey(tagDocument, d.Kind, d.Name)
-	if err := checkDocument(txn, DocumentCheck{Kind: d.Kind, Name: d.Name, Seq: d.IfSeq}); err != nil {
+	if err := checkGuard(txn, Guard{Kind: d.Kind, Name: d.Name, Seq: d.IfSeq}); err != nil {
 		return err
 	}
 	if d.Raw == nil {
 		return txn.Delete(key)
 	}
-	encoded, err := r.encode()
+	encoded, err := r.Encode()
 	if err != nil {
 		return err
 	}
 	return embeddb.Put(txn, key, encoded)
 }
 
-// checkDocument returns a *ConflictError if a document does not have the expected sequence. A
+// checkGuard returns a *ConflictError if a document does not have the expected sequence. A
 // damaged document has the sequence 0, as if there were none.
-func checkDocument(txn *badger.Txn, c DocumentCheck) error {
-	held, err := readRow(txn, pairKey(tagDocument, c.Kind, c.Name))
+func checkGuard(txn *badger.Txn, g Guard) error {
+	held, err := readRow(txn, pairKey(tagDocument, g.Kind, g.Name))
 	if isDamage(err) {
-		held = row{}
+		held = Row{}
 		err = nil
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if held.Revision == c.Seq {
+	if held.Revision == g.Seq {
 		return nil
 	}
 	return &ConflictError{
-		What:    c.Kind,
-		Config:  c.Name,
-		Wanted:  c.Seq + 1,
+		What:    g.Kind,
+		Config:  g.Name,
+		Wanted:  g.Seq + 1,
 		Current: held.Revision,
 		By:      held.By,
-		At:      held.at(),
+		At:      held.At(),
 	}
 }

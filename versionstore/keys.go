@@ -13,7 +13,6 @@ import (
 //	i <region> 0 <revision> <key>
 //	                         key of the pointer written at revision, until it is replaced
 //	l <revision> <key>       key of the row written at revision, until it is replaced
-//	s <config>               JSON Schema
 //	d <kind> 0 <name>        row of a document; its revision is the document's sequence
 //	x <region> 0 <block>     nothing; the block of agent indices is reserved
 //	r                        revision of the newest write
@@ -24,7 +23,6 @@ const (
 	tagPointer  = 'p'
 	tagRegion   = 'i'
 	tagLog      = 'l'
-	tagSchema   = 's'
 	tagDocument = 'd'
 	tagIndices  = 'x'
 	tagRevision = 'r'

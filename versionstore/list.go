@@ -83,3 +83,11 @@ func AllVersions(ctx context.Context, r Reader, config string) ([]Version, error
 		before = page[len(page)-1].Manifest.Version
 	}
 }
+
+// PageSize returns the maximum number of entries of a listing with the given limit.
+func PageSize(limit int) int {
+	if limit <= 0 || limit > MaxPage {
+		return MaxPage
+	}
+	return limit
+}

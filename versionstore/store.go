@@ -9,19 +9,8 @@ import (
 	"banyan/record"
 )
 
-// Limits of a store.
-const (
-	// MaxSchema is the maximum size of the JSON Schema of a config, in bytes.
-	MaxSchema = 256 << 10
-	// MaxRemoved is the maximum number of versions in a removal.
-	MaxRemoved = 1000
-	// MaxPage is the maximum number of entries that a listing returns.
-	MaxPage = 10_000
-)
-
 var (
-	// ErrNotFound means that the store has no such config, version, pointer, schema,
-	// document or body.
+	// ErrNotFound means that the store has no such config, version, pointer, document or body.
 	ErrNotFound = errors.New("not found")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
@@ -33,6 +22,9 @@ var (
 	ErrCorrupt = errors.New("store is corrupt")
 	// ErrUnknown is wrapped if a write may have happened. The caller reads to know.
 	ErrUnknown = errors.New("outcome unknown")
+	// ErrUnavailable is wrapped if the store can't be reached, or can't decide anything for now. Nothing
+	// was written.
+	ErrUnavailable = errors.New("store is unavailable")
 	// ErrLost means that the store lacks writes that were acknowledged.
 	ErrLost = errors.New("store has lost writes")
 )
@@ -43,8 +35,8 @@ type missingError string
 func (e missingError) Error() string { return string(e) }
 func (e missingError) Unwrap() error { return ErrNotFound }
 
-// missing returns an ErrNotFound with a text.
-func missing(format string, args ...any) error { return missingError(fmt.Sprintf(format, args...)) }
+// NotFound returns an error that wraps ErrNotFound, and whose text says what is not there.
+func NotFound(format string, args ...any) error { return missingError(fmt.Sprintf(format, args...)) }
 
 // ConflictError means that another write came first. It describes the other write.
 type ConflictError struct {
@@ -109,13 +101,25 @@ type PointerState struct {
 }
 
 // Event describes one write of a version or a pointer. If a pointer was written several
-// times, the event may describe the newest write only.
+// times, the event may describe the newest write only. All writes of a transaction have the same
+// revision.
 type Event struct {
 	Revision uint64
 	Pointer  *PointerState // nil if the write was of a version
 	Version  *Version      // nil if the write was of a pointer
 	// Damaged says what is wrong if what was written can't be read; Pointer and Version are nil.
 	Damaged error
+}
+
+// Lead is the right of one process to decide what is written. The store enforces it by the term: a leader
+// that was paused, and wakes up when another one leads, gets a *FencedError for each transaction.
+type Lead struct {
+	// Term is the term in which the leader writes, until the leader itself raises it.
+	Term uint64
+	// Lost is closed when another process may lead. The leader must stop then.
+	Lost <-chan struct{}
+	// Resign ends the lead, so that another process need not wait.
+	Resign func(ctx context.Context) error
 }
 
 // Reader is the reading half of a Store. Reads are linearizable: a read sees every write
@@ -136,8 +140,6 @@ type Reader interface {
 	// Configs returns at most limit names of configs, in order: names at or below prefix
 	// ("" for all) that sort after the name after. Limit and continuation are as for List.
 	Configs(ctx context.Context, prefix, after string, limit int) ([]string, error)
-	// Schema returns the JSON Schema of config, or ErrNotFound if config has none.
-	Schema(ctx context.Context, config string) ([]byte, error)
 	// Document returns a document, or ErrNotFound.
 	Document(ctx context.Context, kind, name string) (Document, error)
 	// List returns at most limit documents of a kind, in the order of their names: those whose names
@@ -146,14 +148,14 @@ type Reader interface {
 	// begins after its last name. ListAll returns all. A damaged document has no content, and Damaged
 	// is set.
 	List(ctx context.Context, kind, prefix, after string, limit int) ([]Document, error)
-	// Revision returns the revision of the newest write. Revisions of a later term are higher
+	// Revision returns the revision of the newest transaction. Revisions of a later term are higher
 	// than all revisions of the terms before: the first of term t follows (t-1)·2^40.
 	Revision(ctx context.Context) (uint64, error)
 	// Term returns the term of the store, from 1.
 	Term(ctx context.Context) (uint64, error)
 }
 
-// Store holds versions, pointers, schemas and documents. Every write returns after it is
+// Store holds versions, pointers and documents. Every write returns after it is
 // durable. Methods are safe for concurrent use.
 type Store interface {
 	Reader
@@ -161,9 +163,14 @@ type Store interface {
 	// Commit writes all of a transaction or nothing, and returns the store's revision.
 	// The term of the transaction must be the store's; otherwise Commit returns a *FencedError.
 	// The epoch of each pointer must be the stored epoch plus one, and the sequence of each
-	// stored document must be the sequence that the transaction expects; otherwise Commit
-	// returns a *ConflictError. For a removal of what is in use it returns ErrInUse.
+	// document that is written or guarded must be the sequence that the transaction expects; otherwise
+	// Commit returns a *ConflictError. For a removal of what is in use it returns ErrInUse. It returns
+	// an error that wraps record.ErrTooLarge for a transaction that is too large for the store, and an error that wraps
+	// ErrUnknown if the transaction may have happened.
 	Commit(ctx context.Context, t Transaction) (uint64, error)
+	// Lead waits until no other process leads the store, makes the process called name the leader, and
+	// returns its lead. If another process may have led before and may still write, the term is raised.
+	Lead(ctx context.Context, name string) (*Lead, error)
 	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
 	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)
 	// ReserveIndices reserves a block of tree.IndexBlock agent indices of region, and returns the first. The
@@ -172,10 +179,11 @@ type Store interface {
 	// meets those that were forgotten.
 	ReserveIndices(ctx context.Context, region string) (uint32, error)
 
-	// Watch calls fn for each version and pointer written after revision since, in order
-	// of revision, until ctx ends or fn returns an error. If a pointer moved several times
-	// before Watch reaches it, fn is called for the newest move only.
-	Watch(ctx context.Context, since uint64, fn func(Event) error) error
+	// Watch calls fn for the versions and pointers written after revision since, in the order
+	// of revisions, until ctx ends or fn returns an error. fn gets all events of one revision together.
+	// If a pointer moved several times before Watch reaches it, fn may get the newest move only, and
+	// fn gets no event of a version that was removed before. fn must not keep the slice.
+	Watch(ctx context.Context, since uint64, fn func([]Event) error) error
 	// Close finishes the writes in progress and releases the store.
 	Close() error
 }

@@ -368,7 +368,8 @@ func TestTruthADamagedRowDoesNotStopTheOthers(t *testing.T) {
 	defer s.Close()
 	var seen, damaged int
 	all := errors.New("all events")
-	err = s.Watch(t.Context(), 0, func(e versionstore.Event) error {
+	err = s.Watch(t.Context(), 0, func(events []versionstore.Event) error {
+		e := events[0]
 		if e.Version != nil {
 			seen++
 		}
@@ -385,7 +386,7 @@ func TestTruthADamagedRowDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// A leader of a term that is over writes nothing: neither versions, pointers, schemas nor
+// A leader of a term that is over writes nothing: neither versions, pointers nor
 // documents. Revisions of the next term follow all revisions of this one.
 func TestTruthAWriterOfAnotherTermIsFencedOff(t *testing.T) {
 	s, err := versionstore.OpenBadger(t.TempDir(), embeddb.Options{})
@@ -406,7 +407,6 @@ func TestTruthAWriterOfAnotherTermIsFencedOff(t *testing.T) {
 	for name, w := range map[string]versionstore.Transaction{
 		"a version":  {Versions: []versionstore.SignedManifest{{Manifest: next, Raw: rawNext}}},
 		"a pointer":  {Pointers: []versionstore.SignedPointer{{Pointer: p, Raw: rawPointer}}},
-		"a schema":   {Schemas: []versionstore.SchemaWrite{{Config: "a", Schema: []byte("{}")}}},
 		"a document": {Documents: []versionstore.DocumentWrite{{Kind: "k", Name: "n", Raw: []byte("x")}}},
 	} {
 		w.Term = 1

@@ -39,7 +39,7 @@ func Rollouts(ctx context.Context, dir string, rollouts, regions int) (r Rollout
 	if err != nil {
 		return r, err
 	}
-	leader, err := coordinator.Open(cfg)
+	leader, err := coordinator.Open(ctx, cfg)
 	if err != nil {
 		return r, err
 	}

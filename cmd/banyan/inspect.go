@@ -21,7 +21,6 @@ import (
 	"banyan/internal/atomicfile"
 	"banyan/record"
 	"banyan/transport/identity"
-	"banyan/versionstore"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -421,7 +420,7 @@ func newSchema(a *app) *cobra.Command {
 		Example: "  banyan schema set web/flags flags.schema.json",
 		Args:    exactly("CONFIG", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			schema, err := a.readArgument(args[1], versionstore.MaxSchema)
+			schema, err := a.readArgument(args[1], draft.MaxSchema)
 			if err != nil {
 				return err
 			}

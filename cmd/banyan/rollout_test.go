@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ const killAt = "BANYAN_TEST_KILL_AT"
 
 // killingStore returns an OpenStore of a coordinator whose process kills itself before or
 // after a step of a rollout, as the value of killAt says; nil if killAt is not set.
-func killingStore() func(string, int64) (versionstore.Replica, error) {
+func killingStore() func(context.Context, string, int64) (versionstore.Store, error) {
 	at := strings.Fields(os.Getenv(killAt))
 	if len(at) != 2 {
 		return nil
@@ -42,7 +43,7 @@ func killingStore() func(string, int64) (versionstore.Replica, error) {
 		}
 		return nil
 	}
-	return func(dir string, reserve int64) (versionstore.Replica, error) {
+	return func(_ context.Context, dir string, reserve int64) (versionstore.Store, error) {
 		store, err := coordinator.OpenEmbedded(dir, reserve)
 		return storetest.Observed{Replica: store, OnCommit: kill}, err
 	}

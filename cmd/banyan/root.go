@@ -27,7 +27,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// openStore opens the version store of a coordinator; nil means the embedded store.
-	openStore func(dir string, reserve int64) (versionstore.Replica, error)
+	openStore func(ctx context.Context, dir string, reserve int64) (versionstore.Store, error)
 
 	// Values of the global flags.
 	configFile  string

@@ -103,7 +103,7 @@ func (a *app) runCoordinator(ctx context.Context, cfg coordinator.Config, keyFil
 	}
 	cfg.Version = version
 	cfg.OpenStore = a.openStore
-	c, err := coordinator.Open(cfg)
+	c, err := coordinator.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func TestTruthALossMustBeAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := storetest.PutSchema(t.Context(), s, "a", []byte("{}")); err != nil {
+	if err := storetest.PutDocument(t.Context(), s, "schema", "a", []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -45,7 +45,7 @@ func newLive(t *testing.T) *live {
 		}
 		return key
 	}
-	c, err := coordinator.Open(coordinator.Config{
+	c, err := coordinator.Open(t.Context(), coordinator.Config{
 		Identity:       load(home.CoordinatorDir("eu")),
 		ActivationKeys: []record.Key{loadKey(home.ActivationKey("eu"))},
 		DataDir:        t.TempDir(),

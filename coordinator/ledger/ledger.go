@@ -21,9 +21,12 @@ import (
 // ErrNoKey means that the ledger has no activation key for a region.
 var ErrNoKey = errors.New("no activation key for the region")
 
-// Config is the configuration of a ledger. Every field but Ran is required.
+// Config is the configuration of a ledger. Every field but Term and Ran is required.
 type Config struct {
 	Store versionstore.Store
+	// Term is the term in which the ledger writes; 0 means the present term of the store. If the term
+	// is raised later, the ledger is fenced off.
+	Term uint64
 	// Keys are the activation keys by region; empty for a coordinator that follows.
 	Keys map[string]record.Key
 	// Ran returns the versions that a pointer names and that hosts have acknowledged to run. nil
@@ -63,12 +66,15 @@ type Ledger struct {
 	journaled uint64 // number of a recent entry of the journal; 0 if not known; guarded by writing
 }
 
-// New returns a ledger over a store. The ledger writes in the store's present term: if the
-// term is raised later, the ledger is fenced off. The caller closes the store.
+// New returns a ledger over a store. The caller closes the store.
 func New(ctx context.Context, cfg Config) (*Ledger, error) {
-	term, err := cfg.Store.Term(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("term of the store: %w", err)
+	term := cfg.Term
+	if term == 0 {
+		var err error
+		term, err = cfg.Store.Term(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("term of the store: %w", err)
+		}
 	}
 	l := &Ledger{
 		Reader:       cfg.Store,
@@ -213,11 +219,10 @@ type Changes struct {
 	Versions []versionstore.SignedManifest
 	// Moves are the pointers to sign and to store.
 	Moves     []record.Pointer
-	Schemas   []versionstore.SchemaWrite
 	Documents []versionstore.DocumentWrite
 	Removals  []versionstore.Removal
-	// Checks are conditions on documents.
-	Checks []versionstore.DocumentCheck
+	// Guards are documents that must stand as they were read.
+	Guards []versionstore.Guard
 }
 
 // Commit signs the pointers of the moves, and stores all changes, the activation logs of the moved
@@ -253,10 +258,9 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 		Term:      l.term.Load(),
 		Versions:  changes.Versions,
 		Pointers:  signed,
-		Schemas:   changes.Schemas,
 		Documents: slices.Concat(changes.Documents, logs, entry),
 		Removals:  changes.Removals,
-		Checks:    changes.Checks,
+		Guards:    changes.Guards,
 		By:        act.By,
 	})
 	if err != nil {
@@ -272,8 +276,7 @@ func (w *Writer) Commit(ctx context.Context, act Act, changes Changes) ([]versio
 	return l.logged(signed, act, now, revision), nil
 }
 
-// logged logs and counts pointers that a transaction stored, and returns their states. The
-// pointers have consecutive revisions, and the last one is revision.
+// logged logs and counts pointers that a transaction stored at revision, and returns their states.
 func (l *Ledger) logged(
 	signed []versionstore.SignedPointer,
 	act Act,
@@ -282,7 +285,7 @@ func (l *Ledger) logged(
 ) []versionstore.PointerState {
 	l.pointerMoves.Add(len(signed))
 	var states []versionstore.PointerState
-	for i, p := range signed {
+	for _, p := range signed {
 		l.log.Info("pointer moved", "config", p.Pointer.Config, "of", p.Pointer.Region,
 			"term", p.Pointer.Term, "epoch", p.Pointer.Epoch, "to", p.Pointer.String(), "by", act.By)
 		states = append(states, versionstore.PointerState{
@@ -290,7 +293,7 @@ func (l *Ledger) logged(
 			Raw:      p.Raw,
 			By:       act.By,
 			At:       now,
-			Revision: revision - uint64(len(signed)-1-i),
+			Revision: revision,
 		})
 	}
 	return states

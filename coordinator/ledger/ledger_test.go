@@ -572,3 +572,63 @@ func TestTruthANewTermHasOneEntryInTheJournal(t *testing.T) {
 		t.Errorf("a start with nothing to issue anew: %+v, %v", all, err)
 	}
 }
+
+// cutStore fails the commits that move pointers in a term after the first, as a crash would.
+type cutStore struct {
+	versionstore.Store
+	cut bool
+}
+
+func (s *cutStore) Commit(ctx context.Context, t versionstore.Transaction) (uint64, error) {
+	if s.cut && t.Term > 1 && len(t.Pointers) > 0 {
+		return 0, errors.New("cut short")
+	}
+	return s.Store.Commit(ctx, t)
+}
+
+// A term that begins because another process leads issues nothing anew: no history was lost. A term that
+// begins because a history goes on does, also after a crash, and also under the next leader.
+func TestTruthOnlyANewHistoryIssuesPointersAnew(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.commit([]record.Pointer{move(t, "eu", 1, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	position := func(l *ledger.Ledger) record.Position {
+		t.Helper()
+		p, err := l.Pointer(t.Context(), "a", "eu")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Pointer.Position()
+	}
+	lead := func(store versionstore.Store) *ledger.Ledger {
+		t.Helper()
+		if _, err := store.RaiseTerm(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		l := newFixtureAgain(t, store)
+		if err := l.Reissue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	if got := position(lead(f.store)); got != record.At(1, 1) {
+		t.Errorf("under the next leader the pointer is at %s, want %s", got, record.At(1, 1))
+	}
+	cut := &cutStore{Store: f.store, cut: true}
+	l := newFixtureAgain(t, cut)
+	if _, err := l.BeginTerm(t.Context(), ledger.Act{By: "bob"}, 0); err == nil {
+		t.Fatal("the term began whole")
+	}
+	cut.cut = false
+	l = lead(cut)
+	if got := position(l); got != record.At(4, 2) {
+		t.Errorf("after the crash the pointer is at %s, want %s", got, record.At(4, 2))
+	}
+	if err := l.Reissue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := position(l); got != record.At(4, 2) {
+		t.Errorf("the pointer was issued twice: %s", got)
+	}
+}

@@ -10,9 +10,6 @@ import (
 	"banyan/versionstore"
 )
 
-// reissueBatch is the number of pointers that are issued again in one transaction.
-const reissueBatch = 64
-
 // StoppedError means that the ledger has stopped writing, because hosts hold signed records that
 // are newer than the store, or contradict it: the store was restored from an older copy, or
 // another leader writes to a copy of it.
@@ -41,6 +38,9 @@ func (l *Ledger) Stopped() *StoppedError { return l.stopped.Load() }
 func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	if err := l.markReissue(ctx, true); err != nil {
+		return 0, err
+	}
 	term, err := l.raiseTerm(ctx, atLeast)
 	if err != nil {
 		return 0, err
@@ -51,8 +51,56 @@ func (l *Ledger) BeginTerm(ctx context.Context, act Act, atLeast uint64) (uint64
 	l.pointers = census{} // pointers may have been recovered
 	l.log.Warn("a new term begins", "term", term, "by", act.By, "why", act.Why)
 	act.What = strings.TrimSuffix(fmt.Sprintf("term %d begins: %s", term, act.What), ": ")
+	return term, l.reissueStale(ctx, act)
+}
+
+// The document that says that the pointers of earlier terms are to be issued anew. It is empty if they are
+// not: a new leader's term needs no new pointers, because no history was lost.
+const (
+	kindTerm    = "term"
+	reissueName = "reissue"
+)
+
+// markReissue notes whether the pointers of earlier terms are to be issued anew. The caller holds the
+// write lock.
+func (l *Ledger) markReissue(ctx context.Context, due bool) error {
+	held, err := l.Document(ctx, kindTerm, reissueName)
+	if err != nil && !errors.Is(err, versionstore.ErrNotFound) && !errors.Is(err, versionstore.ErrCorrupt) {
+		return err
+	}
+	mark := []byte{}
+	if due {
+		mark = []byte(reissueName)
+	}
+	_, err = l.store.Commit(ctx, versionstore.Transaction{
+		Term:      l.term.Load(),
+		Documents: []versionstore.DocumentWrite{{Kind: kindTerm, Name: reissueName, Raw: mark, IfSeq: held.Seq}},
+		By:        "leader",
+	})
+	return err
+}
+
+// reissueStale issues the pointers of earlier terms anew, and notes that this is done unless some can't be
+// read. The caller holds the write lock.
+func (l *Ledger) reissueStale(ctx context.Context, act Act) error {
 	moves, damaged := l.stale(ctx)
-	return term, errors.Join(l.reissue(ctx, act, moves), damaged)
+	if err := l.reissue(ctx, act, moves); err != nil || damaged != nil {
+		return errors.Join(err, damaged)
+	}
+	return l.markReissue(ctx, false)
+}
+
+// Recover stores versions and pointers of a lost history, as hosts hold them. It also writes while the
+// ledger has stopped. The caller begins a new term afterwards.
+func (l *Ledger) Recover(ctx context.Context, recovered versionstore.Recovery) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	_, err := l.store.Commit(ctx, versionstore.Transaction{
+		Term:      l.term.Load(),
+		Recovered: recovered,
+		By:        "import",
+	})
+	return err
 }
 
 // raiseTerm raises the term of the store. If the outcome is unknown, the store is read.
@@ -68,16 +116,18 @@ func (l *Ledger) raiseTerm(ctx context.Context, atLeast uint64) (uint64, error) 
 	return held, nil
 }
 
-// Reissue issues the pointers of earlier terms anew, in case a crash cut BeginTerm short.
+// Reissue issues the pointers of earlier terms anew if a crash has cut BeginTerm short.
 func (l *Ledger) Reissue(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	moves, damaged := l.stale(ctx)
-	if len(moves) == 0 {
-		return damaged
+	due, err := l.Document(ctx, kindTerm, reissueName)
+	if errors.Is(err, versionstore.ErrNotFound) || err == nil && len(due.Raw) == 0 {
+		return nil
 	}
-	act := Act{By: "leader", What: fmt.Sprintf("term %d goes on", l.term.Load())}
-	return errors.Join(l.reissue(ctx, act, moves), damaged)
+	if err != nil && !errors.Is(err, versionstore.ErrCorrupt) {
+		return err
+	}
+	return l.reissueStale(ctx, Act{By: "leader", What: fmt.Sprintf("term %d goes on", l.term.Load())})
 }
 
 // stale returns the moves that issue the pointers of earlier terms anew. The error says which

@@ -185,7 +185,7 @@ func (f *Fleet) openCoordinator(cfg coordinator.Config) (*coordinator.Coordinato
 	if err != nil {
 		return nil, err
 	}
-	c, err := coordinator.Open(cfg)
+	c, err := coordinator.Open(context.Background(), cfg)
 	if err != nil {
 		return nil, fmt.Errorf("coordinator of region %s: %w", id.Region, err)
 	}

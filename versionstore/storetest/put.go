@@ -17,19 +17,19 @@ func PutManifest(
 	})
 }
 
-// PutSchema commits the schema of one config in the store's term.
-func PutSchema(ctx context.Context, s versionstore.Store, config string, schema []byte) error {
-	_, err := commit(ctx, s, versionstore.Transaction{
-		Schemas: []versionstore.SchemaWrite{{Config: config, Schema: schema}},
-		By:      "tester",
-	})
-	return err
-}
-
 func commit(ctx context.Context, s versionstore.Store, t versionstore.Transaction) (revision uint64, err error) {
 	t.Term, err = s.Term(ctx)
 	if err != nil {
 		return 0, err
 	}
 	return s.Commit(ctx, t)
+}
+
+// PutDocument commits a new document in the store's term.
+func PutDocument(ctx context.Context, s versionstore.Store, kind, name string, raw []byte) error {
+	_, err := commit(ctx, s, versionstore.Transaction{
+		Documents: []versionstore.DocumentWrite{{Kind: kind, Name: name, Raw: raw}},
+		By:        "tester",
+	})
+	return err
 }

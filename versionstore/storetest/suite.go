@@ -88,9 +88,10 @@ func Run(
 		"history and listings":                      listings,
 		"pointers are listed page by page":          pointerPages,
 		"watch reports every write in order":        watch,
+		"watch reports a transaction whole":         watchWhole,
 		"transactions happen whole or not at all":   transactions,
 		"removals":                            removals,
-		"schemas":                             schemas,
+		"recoveries":                          recoveries,
 		"agent indices are never given twice": indices,
 		"missing entries are not found":       missing,
 		"a cancelled context writes nothing":  cancelled,
@@ -324,7 +325,12 @@ func watch(s *suite) {
 	events := make(chan versionstore.Event, 100)
 	done := make(chan error, 1)
 	go func() {
-		done <- s.Watch(ctx, 0, func(e versionstore.Event) error { events <- e; return nil })
+		done <- s.Watch(ctx, 0, func(together []versionstore.Event) error {
+			for _, e := range together {
+				events <- e
+			}
+			return nil
+		})
 	}()
 	last := uint64(0)
 	next := func() versionstore.Event {
@@ -355,27 +361,6 @@ func watch(s *suite) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		s.Errorf("watch ended with %v", err)
-	}
-}
-
-func schemas(s *suite) {
-	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
-		s.Errorf("schema of a config that has none: %v", err)
-	}
-	if err := PutSchema(s.ctx, s.Store, "a", []byte("{}")); err != nil {
-		s.Fatal(err)
-	}
-	if got, err := s.Schema(s.ctx, "a"); err != nil || string(got) != "{}" {
-		s.Errorf("schema: %q, %v", got, err)
-	}
-	if err := PutSchema(s.ctx, s.Store, "a", nil); err != nil {
-		s.Fatal(err)
-	}
-	if _, err := s.Schema(s.ctx, "a"); !errors.Is(err, versionstore.ErrNotFound) {
-		s.Errorf("removed schema: %v", err)
-	}
-	if err := PutSchema(s.ctx, s.Store, "a", make([]byte, versionstore.MaxSchema+1)); !errors.Is(err, record.ErrTooLarge) {
-		s.Errorf("large schema: %v", err)
 	}
 }
 
@@ -423,4 +408,47 @@ func cancelled(s *suite) {
 		s.Errorf("write under a cancelled context: %v", err)
 	}
 	s.put("a", 1)
+}
+
+// watchWhole tests that a watcher gets the writes of a transaction together.
+func watchWhole(s *suite) {
+	for n := uint64(1); n <= 2; n++ {
+		s.put("a", n)
+	}
+	t := versionstore.Transaction{Term: 1, By: "tester"}
+	for _, region := range []string{"eu", "us", "ap"} {
+		p, raw := s.Signer.Pointer(s, "a", region, 1, 1)
+		t.Pointers = append(t.Pointers, versionstore.SignedPointer{Pointer: p, Raw: raw})
+	}
+	m, raw, _ := s.Signer.Manifest(s, "a", 3)
+	t.Versions = []versionstore.SignedManifest{{Manifest: m, Raw: raw, By: "tester"}}
+	before, err := s.Revision(s.ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	revision, err := s.Commit(s.ctx, t)
+	if err != nil {
+		s.Fatal(err)
+	}
+	later := s.move("a", "us", 2, 2)
+	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Second)
+	defer cancel()
+	enough := errors.New("enough")
+	var got [][]uint64
+	err = s.Watch(ctx, before, func(events []versionstore.Event) error {
+		var revisions []uint64
+		for _, e := range events {
+			revisions = append(revisions, e.Revision)
+		}
+		got = append(got, revisions)
+		if slices.Contains(revisions, later) {
+			return enough
+		}
+		return nil
+	})
+	// The first move of us may be left out, because us moved again.
+	whole := len(got) == 2 && len(got[1]) == 1 && (len(got[0]) == 3 || len(got[0]) == 4)
+	if !errors.Is(err, enough) || !whole || got[0][0] != revision {
+		s.Errorf("the watcher got the revisions %v, %v; want those of %d together, then %d", got, err, revision, later)
+	}
 }
