@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,12 +19,15 @@ import (
 	"banyan/mesh/wire"
 	"banyan/record"
 	"banyan/transport/identity"
+	"banyan/versionstore"
+	"banyan/versionstore/etcdstore"
 )
 
 func newCoordinator(a *app) *cobra.Command {
 	var (
 		cfg      coordinator.Config
 		keyFiles []string
+		store    string
 	)
 	cmd := &cobra.Command{
 		Use:   "coordinator",
@@ -39,6 +43,9 @@ once for each region). The other coordinators follow the leader (--leader and
     --leader eu.example.com:7400 --leader-api eu.example.com:7401`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.chooseStore(&cfg, store); err != nil {
+				return err
+			}
 			return a.runCoordinator(cmd.Context(), cfg, keyFiles)
 		},
 	}
@@ -46,6 +53,8 @@ once for each region). The other coordinators follow the leader (--leader and
 	f.StringSliceVar(&keyFiles, "activation-key", nil,
 		"`FILE` of an activation key; the leader needs the key of each region")
 	f.StringVar(&cfg.DataDir, "data-dir", "banyan-data", "`DIR` of the store and the bodies")
+	f.StringVar(&store, "store", "",
+		"`URL` of the leader's store in etcd, etcd://HOST:PORT,…?prefix=…&ca=…&cert=…&key=… (default a store in the data directory)")
 	f.StringVar(&cfg.Listen, "listen", ":7400", "UDP `ADDR` of the mesh")
 	f.StringVar(&cfg.Advertise, "advertise", "",
 		"mesh `ADDR` that other coordinators dial (default the address from which the leader is reached)")
@@ -59,14 +68,7 @@ once for each region). The other coordinators follow the leader (--leader and
 		"at most `N` hops between the coordinator and an agent; the coordinator takes deeper agents itself (default no limit)")
 	f.IntVar(&cfg.Cell, "cell", 0,
 		"index `N` of this coordinator in its region: 0 for the first, 1 for the second")
-	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403",
-		"TCP and UDP `ADDR` of the region's gossip pool; empty for no pool")
-	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404",
-		"TCP and UDP `ADDR` of the gossip pool of all coordinators; empty for no pool")
-	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil,
-		"`ADDR` of another coordinator in the pool of all coordinators; may be repeated")
-	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "",
-		"`IP` address at which other members reach both pools (default the bound address)")
+	gossipFlags(f, &cfg)
 	f.Int64Var(&cfg.PushLimit, "push-limit", coordinator.DefaultPushLimit,
 		"largest body in `BYTES` that is pushed behind its announcement; 0 or less for none")
 	f.DurationVar(&cfg.HeadInterval, "head-interval", coordinator.DefaultHeadInterval,
@@ -78,6 +80,44 @@ once for each region). The other coordinators follow the leader (--leader and
 	leastBytes(f, "disk-reserve", coordinator.MinDiskReserve(), "the store")
 	notNegative(f, "max-depth", "cell")
 	return cmd
+}
+
+// gossipFlags adds the flags of the gossip pools.
+func gossipFlags(f *pflag.FlagSet, cfg *coordinator.Config) {
+	f.StringVar(&cfg.Gossip, "gossip-listen", ":7403",
+		"TCP and UDP `ADDR` of the region's gossip pool; empty for no pool")
+	f.StringVar(&cfg.GossipWAN, "gossip-wan-listen", ":7404",
+		"TCP and UDP `ADDR` of the gossip pool of all coordinators; empty for no pool")
+	f.StringSliceVar(&cfg.GossipJoin, "gossip-join", nil,
+		"`ADDR` of another coordinator in the pool of all coordinators; may be repeated")
+	f.StringVar(&cfg.GossipAdvertise, "gossip-advertise", "",
+		"`IP` address at which other members reach both pools (default the bound address)")
+}
+
+// chooseStore sets the store of a leader: that at a URL, or the embedded one if the URL is empty.
+func (a *app) chooseStore(cfg *coordinator.Config, url string) error {
+	cfg.OpenStore = a.openStore
+	if url == "" {
+		return nil
+	}
+	if cfg.Leader != "" {
+		return usagef("--store is for the leader; a follower keeps a copy in its data directory")
+	}
+	etcd, err := etcdstore.ParseURL(url)
+	if errors.Is(err, etcdstore.ErrURL) {
+		return usagef("--store: %s", err)
+	}
+	if err != nil {
+		return err
+	}
+	cfg.OpenStore = func(ctx context.Context, _ string, _ int64) (versionstore.Store, error) {
+		s, err := etcdstore.Open(ctx, etcd)
+		if err != nil {
+			return nil, err // not a nil pointer in an interface
+		}
+		return s, nil
+	}
+	return nil
 }
 
 // runCoordinator completes cfg, whose plain values the flags have set, and runs a coordinator.
@@ -102,7 +142,6 @@ func (a *app) runCoordinator(ctx context.Context, cfg coordinator.Config, keyFil
 		cfg.ActivationKeys = append(cfg.ActivationKeys, key)
 	}
 	cfg.Version = version
-	cfg.OpenStore = a.openStore
 	c, err := coordinator.Open(ctx, cfg)
 	if err != nil {
 		return err
