@@ -7,8 +7,8 @@
 //	   ─► hooks: check ─► applier: verify, commit (config, epoch, version) to state, swap a symlink, read back
 //	   ─► hooks: reload ─► acknowledge
 //
-// The pointers of configs without a subscription are relayed, and written some seconds later, many at
-// a time (see keeper).
+// The pointers of configs without a subscription are relayed at once. They are written some seconds later,
+// many at a time (see keeper).
 //
 // Other programs write to the output directory too. A version is verified each time before it is
 // shown: the file is hashed again unless its inode, size and times are those of a verified file

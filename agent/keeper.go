@@ -10,12 +10,13 @@ import (
 	"banyan/mesh/wire"
 )
 
-// keeper makes the pointers durable of the configs that this host passes on and does not subscribe to.
-// Nothing needs them before the next start, which continues after them. So they are written together:
+// keeper writes the pointers of configs that this host does not subscribe to. They are needed at the next
+// start only, which then asks for later pointers. So they are written together:
 //
-//	keep ──► waiting, the newest of each config ──► every keepEvery: some commits
+//	keep ──► waiting: the newest pointer of each config ──► write, every keepEvery: a few commits
 //
-// What a crash loses is sent again: the watermark on disk stays below the first pointer that waits.
+// Pointers that a crash loses are sent again, because the watermark on disk stays below the first pointer
+// that is not written.
 type keeper struct {
 	state *state
 	log   *slog.Logger
@@ -26,15 +27,18 @@ type keeper struct {
 	mu        sync.Mutex
 	waiting   kept   // guarded by mu
 	writing   kept   // guarded by mu
-	watermark uint64 // of the node, when the newest pointer came; guarded by mu
+	watermark uint64 // the node's watermark when the newest pointer came; guarded by mu
 }
 
-// kept are pointers that are not durable yet.
+// kept holds pointers that are not durable yet.
 type kept struct {
-	newest map[string]*wire.Announcement // by config; nil for none. There are at most mesh.MaxConfigs configs
-	first  uint64                        // every pointer before this revision is elsewhere; 0 for no pointer
+	// newest has the newest pointer of each config, of which there are at most mesh.MaxConfigs.
+	newest map[string]*wire.Announcement
+	// first is the lowest revision of a pointer that was added; 0 if newest is empty.
+	first uint64
 }
 
+// add adds a pointer that is newer than those of its config before.
 func (k *kept) add(a *wire.Announcement) {
 	if k.newest == nil {
 		k.newest = map[string]*wire.Announcement{}
@@ -48,7 +52,7 @@ func newKeeper(s *state, log *slog.Logger) *keeper {
 	return &keeper{state: s, log: log, wake: make(chan struct{}, 1)}
 }
 
-// keep has a pointer written. watermark is the node's.
+// keep has a pointer written later. watermark is the node's watermark, which includes the pointer.
 func (k *keeper) keep(a *wire.Announcement, watermark uint64) {
 	k.mu.Lock()
 	k.waiting.add(a)
@@ -64,20 +68,20 @@ func (k *keeper) signal() {
 	}
 }
 
-// durable returns the revision up to which every pointer is on disk, if the node has applied those
-// up to watermark.
+// durable returns the revision up to which every pointer is on disk, given the node's watermark: the
+// revision up to which the node has applied every pointer.
 func (k *keeper) durable(watermark uint64) uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, of := range []*kept{&k.waiting, &k.writing} {
-		if of.first > 0 {
-			watermark = min(watermark, of.first-1)
+	for _, pending := range []*kept{&k.waiting, &k.writing} {
+		if pending.first > 0 {
+			watermark = min(watermark, pending.first-1)
 		}
 	}
 	return watermark
 }
 
-// run writes what waits until ctx ends, and once more then.
+// run writes the pointers that wait, every keepEvery until ctx ends, and once more at the end.
 func (k *keeper) run(ctx context.Context) {
 	for {
 		select {
@@ -96,7 +100,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// write writes what waits. After an error it waits on.
+// write writes the pointers that wait. After an error they wait again.
 func (k *keeper) write() {
 	k.mu.Lock()
 	k.writing = k.waiting
@@ -125,13 +129,14 @@ func (k *keeper) write() {
 	k.writing = kept{}
 }
 
+// addAll adds pointers that came later.
 func (k *kept) addAll(later kept) {
 	for _, a := range later.newest {
 		k.add(a)
 	}
 }
 
-// rows returns the rows of the pointers.
+// rows returns the pointers as rows of the state.
 func (k *kept) rows() []committed {
 	now := time.Now().UnixMicro()
 	rows := make([]committed, 0, len(k.newest))

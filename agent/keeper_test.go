@@ -3,7 +3,12 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"banyan/mesh"
 	"banyan/mesh/step"
@@ -141,5 +146,41 @@ func TestTruthManyActivationsAtOnceAreCommitted(t *testing.T) {
 	}
 	if n := len(a.state.mustLoad(t).rows); n != len(outcomes) {
 		t.Errorf("%d of %d rows", n, len(outcomes))
+	}
+}
+
+// The largest rows, of configs that had many baselines, fit into one transaction.
+func TestTruthTheLargestRowsAreCommittedTogether(t *testing.T) {
+	s, err := openState(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	h := newHost(t)
+	rows := make([]committed, maxCommit)
+	for i := range rows {
+		name := fmt.Sprintf("%03d/%s/%s", i, strings.Repeat("a", record.MaxSegment-4), strings.Repeat("b", 59))
+		a := h.other(name, 1<<40-1, math.MaxUint64)
+		rows[i] = committed{
+			Raw:       slices.Grow(a.Raw, record.MaxBatchedPointer)[:record.MaxBatchedPointer],
+			Revision:  a.Revision,
+			Version:   a.Pointer.Baseline,
+			AtMicros:  math.MaxInt64,
+			Watermark: math.MaxUint64,
+			Pending:   true,
+			Proven:    slices.Repeat([]record.Ref{a.Pointer.Baseline}, maxProven),
+			pointer:   a.Pointer,
+		}
+	}
+	err = s.db.Write(func(txn *badger.Txn) error {
+		for i := range rows {
+			if err := putRow(txn, &rows[i]); err != nil {
+				return err
+			}
+		}
+		return putWatermark(txn, math.MaxUint64)
+	})
+	if err != nil {
+		t.Errorf("%d rows: %v", maxCommit, err)
 	}
 }

@@ -29,9 +29,10 @@ const (
 	// maxProven is the number of versions of a config that the host remembers as the baseline of
 	// a pointer.
 	maxProven = 32
-	// maxCommit is the maximum number of rows in one commit. Rows of record.MaxBatchedPointer bytes and
-	// some more fit into a transaction of the database, which takes 15% of memTable.
-	maxCommit = 100
+	// maxCommit is the maximum number of rows in one commit. A transaction of the database holds 15% of
+	// memTable, that is 157 KB. The largest row has 2.6 KB: a pointer of record.MaxBatchedPointer bytes, and
+	// maxProven versions.
+	maxCommit = 50
 	// keepEvery is the time between two writes of the pointers of configs without a subscription.
 	keepEvery = 10 * time.Second
 	// memTable is the size of the database's memory table in bytes. A small table is

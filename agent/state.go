@@ -124,8 +124,8 @@ func (s *state) commit(rows []committed) error {
 	})
 }
 
-// keep makes the rows of configs without a subscription durable, and then the watermark. The caller
-// has no older pointers than the database, so keep does not read the rows before.
+// keep writes the rows of configs without a subscription, and then the watermark. Unlike commit, keep does
+// not check whether a row replaces that of a newer pointer: the node keeps no older pointers than it has.
 func (s *state) keep(rows []committed, watermark uint64) error {
 	for part := range slices.Chunk(rows, maxCommit) {
 		err := s.db.Write(func(txn *badger.Txn) error {
