@@ -31,10 +31,10 @@ type Driver struct {
 	ctx      context.Context // set by Run before its goroutines start
 	failing  episode.Set[failure]
 
-	// Owned by the goroutine of Run.
+	// Owned by the goroutine of loop.
 	links    map[step.PeerID]*Link
 	requests map[uint64]request
-	fetches  map[fetchKey][]*fetching // under way
+	fetches  map[fetchKey][]*fetching // under way: as many as the node begins
 	nextID   uint64
 	out      []step.Output
 	lastMsg  wire.Message // the message that was encoded last; sent to many, it is encoded once
@@ -76,9 +76,9 @@ func (d *Driver) now() step.Time { return step.Time(time.Since(d.start)) }
 
 // Run drives the node until ctx ends. It returns when the driver's goroutines have ended.
 //
-// The node has a goroutine of its own, below which nothing is deferred: a panic in the node ends the
-// process with its stack. The callers of Run have deferred calls that wait for other goroutines, and
-// a panic would wait there for ever.
+// The node runs in a goroutine of its own, in which nothing is deferred, so that a panic in the node ends
+// the process and shows where it was. In the goroutine of the caller, a panic would first run the deferred
+// calls of the caller, which wait for other goroutines, for ever.
 func (d *Driver) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -167,7 +167,11 @@ func (d *Driver) Do(ctx context.Context, fn func(n *mesh.Node)) bool {
 // FetchFrom asks a peer for a version, outside of the node's exchange, and calls take with the
 // offer.
 func (d *Driver) FetchFrom(
-	ctx context.Context, peer step.PeerID, want record.VersionKey, wish body.Wish, take func(body.Offer) error,
+	ctx context.Context,
+	peer step.PeerID,
+	want record.VersionKey,
+	wish body.Wish,
+	take func(body.Offer) error,
 ) error {
 	var link *Link
 	running := d.Do(ctx, func(*mesh.Node) { link = d.links[peer] })
@@ -196,7 +200,8 @@ func (d *Driver) postSelf(fn func()) bool { return d.post(d.ctx, fn) }
 // agent, through Evicted.
 func (d *Driver) feed(in step.Input) { d.postSelf(func() { d.step(in) }) }
 
-// step gives the node an input and carries out its outputs. It runs in the goroutine of Run.
+// step gives the node an input and carries out its outputs. It runs in the goroutine
+// of loop.
 func (d *Driver) step(in step.Input) {
 	out := d.node.Step(d.now(), in, d.out[:0])
 	d.out = nil // carryOut may step again

@@ -22,9 +22,9 @@ type localError struct{ err error }
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
-// enter waits until the peer may be asked for a body, and calls waits before it waits. The caller
-// calls leave when the body has come.
-func (l *Link) enter(ctx context.Context, waits func()) (leave func(), err error) {
+// enter waits until the peer may be asked for a body, see Link.fetching. It calls onWait first if it has to
+// wait. The caller calls leave when the body has come.
+func (l *Link) enter(ctx context.Context, onWait func()) (leave func(), err error) {
 	if !l.limits.throttles() {
 		return func() {}, nil
 	}
@@ -34,7 +34,7 @@ func (l *Link) enter(ctx context.Context, waits func()) (leave func(), err error
 		return leave, nil
 	default:
 	}
-	waits()
+	onWait()
 	select {
 	case l.fetching <- struct{}{}:
 		return leave, nil
@@ -45,8 +45,8 @@ func (l *Link) enter(ctx context.Context, waits func()) (leave func(), err error
 
 // fetch asks the peer for a version and calls take with the offer. The peer must send
 // something every bodyTimeout, and minRate bytes a second in the long run. An error of take
-// is a localError unless the peer caused it. fetch calls delayed with each time by which the download
-// limit of this host delays the body; nil for nobody.
+// is a localError unless the peer caused it. fetch calls delayed, if it is not nil, with each time by which
+// the download limit of this host delays the body.
 func (l *Link) fetch(
 	ctx context.Context,
 	want record.VersionKey,
@@ -61,7 +61,8 @@ func (l *Link) fetch(
 		return fmt.Errorf("the peer takes no further request: %w", err)
 	}
 	defer s.CancelRead(0)
-	defer context.AfterFunc(ctx, func() { s.CancelRead(0) })()
+	stop := context.AfterFunc(ctx, func() { s.CancelRead(0) })
+	defer stop()
 	q := bodyRequest{
 		Config:   want.Config,
 		Version:  want.Version,

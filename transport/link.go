@@ -41,9 +41,9 @@ type Link struct {
 	out  *quic.SendStream
 
 	limits *Limits
-	// fetching has an element for each body that the peer is asked for or sends under a download limit.
-	// What waits for the limit waits unasked: bodies that nobody reads would fill the window of the
-	// connection, and announcements would wait behind them.
+	// fetching has an element for each body that the peer was asked for under a download limit, until
+	// the body has come. Further requests are not sent before then: bodies that the limit keeps from
+	// being read would fill the window of the connection, and announcements would wait behind them.
 	fetching chan struct{}
 	ready    chan struct{}  // has room for one signal: frames are queued
 	done     sync.WaitGroup // goroutines of the link

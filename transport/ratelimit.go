@@ -38,8 +38,8 @@ func (l *Limits) writer(ctx context.Context, w io.Writer) io.Writer {
 	return &limitedWriter{ctx, w, l.up}
 }
 
-// reader returns a reader of r at the download rate. It calls delayed with each time for which the
-// rate delays a read; nil for nobody.
+// reader returns a reader of r at the download rate. It calls delayed, if it is not nil, with each time for
+// which the rate delays a read.
 func (l *Limits) reader(ctx context.Context, r io.Reader, delayed func(time.Duration)) io.Reader {
 	if !l.throttles() {
 		return r
@@ -89,7 +89,7 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wait waits until n bytes more may have come.
+// wait waits until the rate allows n more bytes.
 func (l *limitedReader) wait(n int) error {
 	delay := l.limit.ReserveN(time.Now(), n).Delay()
 	if delay == 0 {

@@ -40,7 +40,7 @@ func (d *Driver) fetch(o *step.Output) {
 }
 
 // fetched gives the node the outcome of a fetch, unless the fetch was given up. When a body has come, the
-// other fetches of the body are given up: they would use up the download limit.
+// fetches of the same body from other peers are given up: they would use up the download limit.
 func (d *Driver) fetched(f *fetching, outcome step.Input) {
 	others := slices.DeleteFunc(d.fetches[f.key()], func(o *fetching) bool { return o == f })
 	d.fetches[f.key()] = others
@@ -59,7 +59,7 @@ func (d *Driver) fetched(f *fetching, outcome step.Input) {
 	d.step(outcome)
 }
 
-// fetchKey names what a fetch brings.
+// fetchKey names the body that a fetch brings.
 type fetchKey struct {
 	version record.VersionKey
 	choice  wire.FormChoice
@@ -69,7 +69,7 @@ type fetchKey struct {
 type fetching struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	// givenUp is true if the body has come from another peer; for the goroutine of Run.
+	// givenUp is true if the body has come from another peer. It is owned by the goroutine of loop.
 	givenUp bool
 
 	peer   step.PeerID
@@ -142,7 +142,7 @@ func (d *Driver) take(ctx context.Context, outcome *step.Input, o body.Offer, ca
 // fetchFailed returns the outcome of a failed fetch, and reports a refused offer to Observe.
 func (d *Driver) fetchFailed(f *fetching, err error) step.Input {
 	reason := fetchReason(f.ctx, f.link, err)
-	if f.ctx.Err() != nil { // the body has come from another peer, or the driver ends
+	if f.ctx.Err() != nil { // no fault: the fetch was given up, or the driver ends. Nobody gets the outcome
 		return step.Input{Kind: step.InFetched, Failure: step.Failure{Reason: reason, Fault: step.FaultPath}}
 	}
 	level := d.failing.Level(failure{f.want.Config, faultOf(err)}, slog.LevelWarn)

@@ -52,8 +52,8 @@ type fetchKey struct {
 type fetches struct {
 	byBody   map[fetchKey]*fetch
 	byConfig map[string][]*fetch // the same fetches
-	begun    uint64 // number of fetches that were ever begun
-	flying   int    // number of fetches with a slot
+	begun    uint64              // number of fetches that were ever begun
+	flying   int                 // number of fetches with a slot
 	// queue has the fetches that wait for a slot, in order, and entries that next passes over: of
 	// fetches that wait no more.
 	queue  []*fetch
