@@ -75,8 +75,7 @@ func (n *Node) onAnnouncement(
 		return n.onPointerFromBelow(now, from, a, out)
 	}
 	if n.pointers.isLast(a.Raw) {
-		n.repays(now, from, n.pointers.configs[n.pointers.lastKey])
-		n.pointers.sawRevision(a)
+		n.sentAgain(from, n.pointers.configs[n.pointers.lastKey], a)
 		return out
 	}
 	pointer, err := n.cfg.Verifier.VerifyPointer(a.Raw)
@@ -145,22 +144,21 @@ func (n *Node) compare(
 		out = n.objectToPointer(now, from, key, out)
 		return false, refuse(from, reason, out)
 	case known:
-		s := n.pointers.configs[key]
-		n.repays(now, from, s)
-		n.pointers.sawRevision(a)
-		s.told = n.pointers.tellings
+		n.sentAgain(from, n.pointers.configs[key], a)
 		return false, out
 	}
 	return true, out
 }
 
-// repays notes that a peer sent a pointer that the node knows. That is news from the parent only if
+// sentAgain notes that a peer sent a pointer that the node has. That is news from the parent only if
 // another peer sent the pointer first, and once: a parent that repeats old pointers is silent.
-func (n *Node) repays(now step.Time, from step.PeerID, s *configState) {
+func (n *Node) sentAgain(from step.PeerID, s *configState, a *wire.Announcement) {
 	if s.owed && from == n.up.parent {
 		s.owed = false
 		n.up.heard(from)
 	}
+	n.pointers.sawRevision(a)
+	s.told = n.pointers.tellings
 }
 
 // accept makes a new pointer the newest of its config.

@@ -68,7 +68,7 @@ type configState struct {
 	// owed is true if another peer than the parent sent the newest pointer, and the parent has not.
 	owed bool
 	// shown is the number of times that the node showed the pointer, or an earlier one of the config, as
-	// evidence because no peer sent it.
+	// evidence because no peer sent it, since every pointer was asked for last.
 	shown int
 }
 
@@ -206,7 +206,7 @@ func (p *pointers) sawRevision(a *wire.Announcement) {
 // from a head that agrees, or 0 to ask for every pointer.
 func (p *pointers) confirm(revision uint64) {
 	if revision == 0 && (p.confirmed != 0 || p.tellings == 0) {
-		p.tellings++
+		p.beginTelling()
 	}
 	p.revisions[p.cfg.Self.Region] = revision
 	p.confirmed = revision
@@ -215,9 +215,18 @@ func (p *pointers) confirm(revision uint64) {
 // askAnew notes that the next parent is asked for every pointer. Pointers that were sent before then do not
 // count as told.
 func (p *pointers) askAnew() {
-	p.tellings++
+	p.beginTelling()
 	p.revisions[p.cfg.Self.Region] = 0
 	p.confirmed = 0
+}
+
+// beginTelling notes that every pointer is asked for. How often each was shown is counted anew: a pointer
+// that former parents did not pass on is shown to the next one as soon as others.
+func (p *pointers) beginTelling() {
+	p.tellings++
+	for _, s := range p.configs {
+		s.shown = 0
+	}
 }
 
 // untold returns a pointer of the node's region that no peer sent since every pointer was asked for
