@@ -243,14 +243,14 @@ func (h generator) addMasses(r *rand.Rand) {
 
 // addForgetting lets the hosts of an eighth of the fleets forget deletions after seconds. Configs are deleted
 // for good, or their names are used again after the deletion was forgotten, while hosts are away. A store
-// that loses a deletion is another matter: see addHistories.
+// that loses a deletion is another matter, see addHistories.
 func (h generator) addForgetting(r *rand.Rand) {
 	if r.IntN(8) > 0 || slices.ContainsFunc(h.Faults, losesHistory) {
 		return
 	}
 	h.Config.DeletionMemory = 5*time.Second + time.Duration(r.Int64N(int64(10*time.Second)))
+	moment := func() time.Duration { return time.Duration(r.Int64N(int64(10 * time.Second))) }
 	for i := range 1 + r.IntN(3) {
-		moment := func() time.Duration { return time.Duration(r.Int64N(int64(10 * time.Second))) }
 		u := Update{At: moment(), Config: fmt.Sprintf("forgotten-%d", i), Body: 200, Last: true}
 		h.Updates = append(h.Updates, u)
 		u.At += time.Second + moment()

@@ -39,7 +39,7 @@ type Update struct {
 	Back bool
 	// Delete deletes the config.
 	Delete bool
-	// Last is true if the config is not updated in the quiet phase.
+	// Last is true if the config is not updated in the quiet phase: it stays as this update leaves it.
 	Last bool
 	// Percent is the share of a candidate's wave; 0 means every host at once.
 	Percent uint8
@@ -108,11 +108,11 @@ func (h *History) schedule(w *world.World, start step.Time) {
 			w.Strike(f, start, i, func(string) {})
 		}
 	}
-	configs := map[string]bool{}
+	lives := map[string]bool{} // by config: whether it is updated once more in the quiet phase
 	for i, u := range h.Updates {
 		if keeps(h.KeepUpdates, i) {
 			w.At(start.Add(u.At), func() {
-				configs[u.Config] = !u.Last
+				lives[u.Config] = !u.Last
 				for leader := range w.Leaders() {
 					u.move(w, leader)
 				}
@@ -120,8 +120,8 @@ func (h *History) schedule(w *world.World, start step.Time) {
 		}
 	}
 	w.At(start.Add(h.Hostile+lastUpdate), func() {
-		for _, config := range slices.Sorted(maps.Keys(configs)) {
-			if configs[config] {
+		for _, config := range slices.Sorted(maps.Keys(lives)) {
+			if lives[config] {
 				Update{Config: config, Body: 200}.move(w, 0)
 			}
 		}

@@ -55,8 +55,8 @@ func (w *World) Start(i int32) {
 	}
 }
 
-// nodeConfig returns the configuration of the node that host i starts. The cache of a host that only relays is
-// empty after a start.
+// nodeConfig returns the configuration of the node that host i starts. The cache of a host that only relays
+// is empty after a start.
 func (w *World) nodeConfig(i int32) mesh.Config {
 	h := &w.hosts[i]
 	cfg := mesh.Config{

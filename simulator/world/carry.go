@@ -71,7 +71,7 @@ func (w *World) reserveIndices(i int32) {
 }
 
 // behind makes a leader stop writing if a host has shown a record of another history. A record of
-// an earlier term is of a history that a person has ended. A record from before a deletion is of a host that
+// an earlier term is of a history that a person has ended. A pointer from before a deletion is of a host that
 // has missed the deletion.
 func (w *World) behind(i int32, o *step.Output) {
 	s := w.hosts[i].store
@@ -80,7 +80,10 @@ func (w *World) behind(i int32, o *step.Output) {
 	}
 	term := o.Head.Term
 	if a := o.Pointer.Announcement; a != nil {
-		if w.deletedSince(i, a) {
+		if deletion := s.deletionOf(a); deletion != nil {
+			if a.Digest != deletion.Digest {
+				w.repeatDeletion(i, deletion)
+			}
 			return
 		}
 		term = a.Pointer.Term

@@ -31,7 +31,7 @@ func (w *World) forgetOld(i int32) {
 		return
 	}
 	for _, key := range w.oldDeletions(i) {
-		if !w.IsCoordinator(i) { // the store of a coordinator keeps them
+		if !w.IsCoordinator(i) { // the store of a coordinator keeps deletions
 			delete(h.disk.applied, key.Config)
 			w.notifyForgot(i, key.Config)
 		}
@@ -65,17 +65,21 @@ func (w *World) isOld(i int32, p *record.Pointer) bool {
 	return p.Deleted() && w.cfg.DeletionMemory > 0 && age > w.cfg.DeletionMemory
 }
 
-// deletedSince reports whether a pointer that a host has shown is a deletion in the store of a leader, or
-// from before one. The leader's node may have forgotten the deletion: the leader announces it once more if the
-// host has missed it.
-func (w *World) deletedSince(i int32, shown *wire.Announcement) bool {
-	held := w.hosts[i].store.current(shown.Pointer.Key())
+// deletionOf returns the deletion, in the store of a leader, of the config of a pointer that a host has shown:
+// the pointer is the deletion, or is from before it. It returns nil if there is no such deletion.
+func (s *store) deletionOf(shown *wire.Announcement) *wire.Announcement {
+	held := s.current(shown.Pointer.Key())
 	if held == nil || !held.Pointer.Deleted() {
-		return false
+		return nil
 	}
-	missed := shown.Pointer.Position() < held.Pointer.Position()
-	if missed {
-		w.input(w.ready, i, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: held}})
+	if shown.Digest == held.Digest || shown.Pointer.Position() < held.Pointer.Position() {
+		return held
 	}
-	return missed || shown.Digest == held.Digest
+	return nil
+}
+
+// repeatDeletion makes leader i announce a deletion once more to a host that has missed it. The leader's node
+// may have forgotten the deletion.
+func (w *World) repeatDeletion(i int32, deletion *wire.Announcement) {
+	w.input(w.ready, i, step.Input{Kind: step.InPublish, Pointer: step.Pointer{Announcement: deletion}})
 }
