@@ -86,8 +86,8 @@ func (f *feed) publish(ctx context.Context, events []versionstore.Event, last ui
 	}
 }
 
-// isGenuine reports whether an activation key has signed the pointer of an announcement. A pointer that
-// somebody without a key has written to the store must not come under a signature of the leader.
+// isGenuine reports whether an activation key has signed the pointer of an announcement. The leader must not
+// sign a pointer that somebody without a key has written to the store.
 func (f *feed) isGenuine(a *wire.Announcement) bool {
 	p, err := f.policy.VerifyPointer(a.Raw)
 	return err == nil && p.Digest() == a.Digest

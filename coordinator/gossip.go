@@ -125,11 +125,14 @@ func (s *spreader) tryJoin() bool {
 // announce gossips the revisions of the node. A pool ignores a revision that has not grown.
 func (s *spreader) announce(ctx context.Context) {
 	revisions := map[string]uint64{}
-	s.driver.Do(ctx, func(n *mesh.Node) {
+	running := s.driver.Do(ctx, func(n *mesh.Node) {
 		for _, region := range s.regions {
 			revisions[region] = n.Revision(region)
 		}
 	})
+	if !running {
+		return // revisions may still be written
+	}
 	for region, revision := range revisions {
 		if revision == 0 {
 			continue

@@ -62,8 +62,8 @@ const (
 	// quietSteps is the maximum number of rollouts without news that are judged in a rollout.Tick:
 	// 256 rollouts are judged once a second each.
 	quietSteps = 64
-	// viewAge is the time after which a rollout counts the hosts of all its regions again, and not only of
-	// those that have changed.
+	// viewAge is the time after which a rollout counts the hosts of all its regions again, and not only
+	// those of regions that have changed.
 	viewAge = 10 * time.Second
 	// maxNews is the maximum number of pieces of news between two steps. With more, every rollout
 	// counts all of its regions.

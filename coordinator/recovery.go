@@ -38,7 +38,7 @@ type recovery struct {
 	policy  *record.Policy
 	lineage *lineage
 	driver  *transport.Driver
-	region  string // of the leader
+	region  string // the leader's own region
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -226,14 +226,19 @@ func (r *recovery) otherRegions() []string {
 	return slices.DeleteFunc(r.ledger.Regions(), func(region string) bool { return region == r.region })
 }
 
-// awaitRegions waits until a coordinator of each other region is connected, for at most limit: followers
-// connect again one after another when a leader starts.
+// awaitRegions waits until a coordinator of each other region is connected, for at most limit. When a leader
+// starts, its followers connect again one after another.
 func (r *recovery) awaitRegions(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for range ticks.FromNow(ctx, musterEvery) {
 		var connected []string
-		r.driver.Do(ctx, func(n *mesh.Node) { connected = slices.Collect(maps.Values(n.ChildRegions())) })
+		running := r.driver.Do(ctx, func(n *mesh.Node) {
+			connected = slices.Collect(maps.Values(n.ChildRegions()))
+		})
+		if !running {
+			return // connected may still be written
+		}
 		missing := slices.DeleteFunc(r.otherRegions(), func(region string) bool {
 			return slices.Contains(connected, region)
 		})

@@ -14,7 +14,7 @@ import (
 // what has changed since.
 type snapshot struct {
 	pointers map[string]record.Pointer // by region; nil if nothing was read yet
-	moves    uint64                    // of the config's pointers, when they were read
+	moves    uint64                    // ledger.Moves of the config when the pointers were read
 	regions  map[string]rollout.Region
 	stale    map[string]struct{} // regions that have changed since
 	at       time.Duration       // when all regions were counted
@@ -61,7 +61,7 @@ func (r *rollouts) turns(h heard) []string {
 	return append(due, quiet...)
 }
 
-// markDue marks the rollouts that the news concern. The caller holds mu.
+// markDue marks the rollouts that the news concerns as due, and what it concerns as stale. The caller holds mu.
 func (r *rollouts) markDue(h heard) {
 	for key := range h.pointers {
 		if a := r.active[key.Config]; a != nil {
@@ -96,7 +96,8 @@ func (r *rollouts) again(a *active) {
 	a.due = true
 }
 
-// view returns the view of the fleet for a rollout. The caller must be in an update.
+// view returns the view of the fleet for a rollout, and keeps it as the rollout's snapshot. The caller must be
+// in an update of the ledger, so that nobody else replaces the snapshot meanwhile.
 func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	r.mu.Lock()
 	s := a.driver.State()
@@ -122,8 +123,8 @@ func (r *rollouts) view(ctx context.Context, a *active) (rollout.View, error) {
 	return v, err
 }
 
-// update brings a snapshot up to date: the stale regions, or all of them if pointers have moved or the
-// snapshot is older than viewAge.
+// update returns the snapshot last, brought up to date: the hosts of the stale regions are counted again, or
+// those of all regions if pointers have moved or the last count of all regions is older than viewAge.
 func (r *rollouts) update(ctx context.Context, s rollout.State, last snapshot) (snapshot, error) {
 	moves := r.ledger.Moves(s.Config)
 	read := last.pointers == nil || last.moves != moves
@@ -152,7 +153,7 @@ func (r *rollouts) update(ctx context.Context, s rollout.State, last snapshot) (
 	return last, nil
 }
 
-// countHosts counts the hosts of a rollout's regions, given the pointers of the regions.
+// countHosts counts the hosts of regions of a rollout. pointers has the pointer of each of these regions.
 func (r *rollouts) countHosts(s rollout.State, pointers map[string]record.Pointer) map[string]rollout.Region {
 	counts := map[string]rollout.Region{}
 	r.tracker.with(func(f *rollout.Tracker) {

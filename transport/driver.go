@@ -145,8 +145,8 @@ func (d *Driver) Evicted(v record.VersionKey) {
 	d.feed(step.Input{Kind: step.InEvicted, Body: step.Body{Version: v}})
 }
 
-// Do calls fn in the driver's goroutine and waits for its end. It returns false if ctx ends
-// first.
+// Do calls fn in the driver's goroutine and waits for its end. It returns false if ctx ends first: fn may
+// then still run, and the caller must not read what fn writes.
 func (d *Driver) Do(ctx context.Context, fn func(n *mesh.Node)) bool {
 	finished := make(chan struct{})
 	call := func() {
