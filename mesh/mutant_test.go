@@ -19,23 +19,23 @@ import (
 
 var mutants = flag.Int("mutants", 20_000, "how many altered frames the node of a coordinator and of a relay receives")
 
-// A peer with a good certificate sends whatever it likes: frames that are altered, of any type, at any
-// time. The node does not panic, keeps within its limits, and sends only what others can decode.
+// A peer with a good certificate sends whatever it likes: altered frames, of any type, at any time. The node
+// does not panic, and sends only messages that others can decode.
 func TestNoFrameOfAPeerBreaksANode(t *testing.T) {
-	for name, fresh := range map[string]func(*prey){
+	for name, start := range map[string]func(*prey){
 		"coordinator": (*prey).beCoordinator,
 		"relay":       (*prey).beRelay,
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &prey{t: t, rand: rand.New(rand.NewPCG(1, 2)), messages: mutable()}
-			fresh(p)
+			p := &prey{t: t, rand: rand.New(rand.NewPCG(1, 2)), messages: sampleMessages()}
+			start(p)
 			for i := range *mutants {
 				p.receive()
 				if i%20 == 19 {
 					p.pass()
 				}
-				if i%200 == 199 { // some links were dropped
-					fresh(p)
+				if i%200 == 199 { // the node has dropped most links by now
+					start(p)
 				}
 			}
 			if p.decoded < *mutants/10 {
@@ -45,7 +45,7 @@ func TestNoFrameOfAPeerBreaksANode(t *testing.T) {
 	}
 }
 
-// prey is the node that receives the frames.
+// prey is a node that receives altered frames, and the world around it.
 type prey struct {
 	t        *testing.T
 	rand     *rand.Rand
@@ -53,10 +53,10 @@ type prey struct {
 	node     *Node
 	now      step.Time
 	peers    []step.PeerID
-	decoded  int
+	decoded  int // frames that could be decoded
 }
 
-// cautious is a plainVerifier that refuses what is not written out as a record.
+// cautious is a plainVerifier that refuses bytes that are not a record in words. A plainVerifier panics.
 type cautious struct{ plainVerifier }
 
 func (c cautious) VerifyPointer(raw []byte) (record.Pointer, error) {
@@ -158,7 +158,7 @@ func (p *prey) receive() {
 	p.step(received(p.peers[p.rand.IntN(len(p.peers))], m))
 }
 
-// pass lets time pass, until after the next deadline of the node.
+// pass lets time pass, until the next deadline of the node.
 func (p *prey) pass() {
 	if deadline := p.node.Deadline(); deadline != step.Never {
 		p.now = max(p.now, deadline)
@@ -169,6 +169,10 @@ func (p *prey) pass() {
 	}
 }
 
+// maxFollowing is the number of inputs that may wait. It ends a chain of operations that fail and are tried
+// again at once.
+const maxFollowing = 100
+
 // step gives the node an input, and the inputs that follow from what the node does.
 func (p *prey) step(in step.Input) {
 	inputs := []step.Input{in}
@@ -178,7 +182,7 @@ func (p *prey) step(in step.Input) {
 		for _, o := range p.node.Step(p.now, in, nil) {
 			if o.Op == step.OpSend {
 				p.check(in, o.Message)
-			} else if len(inputs) < 100 {
+			} else if len(inputs) < maxFollowing {
 				inputs = append(inputs, p.carryOut(o)...)
 			}
 		}
@@ -196,7 +200,7 @@ func (p *prey) check(in step.Input, m wire.Message) {
 	}
 }
 
-// carryOut returns what the world answers to an output: it does as the node asks, or fails.
+// carryOut returns the inputs that answer an output: what the node asked for is done, or fails.
 func (p *prey) carryOut(o step.Output) []step.Input {
 	why := step.Failure{}
 	if p.rand.IntN(3) == 0 {
@@ -235,8 +239,8 @@ func (p *prey) dialed(addr string, why step.Failure) []step.Input {
 	return []step.Input{{Kind: step.InConnected, Peer: p.peers[len(p.peers)-1], Link: link}}
 }
 
-// mutable returns messages of each type, with names, numbers and records that the node may know.
-func mutable() []wire.Message {
+// sampleMessages returns messages of each type, with names, numbers and records that the node may know.
+func sampleMessages() []wire.Message {
 	d := wire.Description{Addr: "agent-1:1", Relay: true, Capacity: 4, Instance: 2, Subscriptions: "a b/c", Labels: map[string]string{"zone": "a"}}
 	locations := []wire.Location{{Name: "agent-1", Addr: "agent-1:1"}, {Name: "x", Addr: "x:1", Subscriptions: "a"}}
 	key := record.PointerKey{Config: "c1", Region: "eu"}

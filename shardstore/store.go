@@ -18,10 +18,11 @@ import (
 
 const (
 	// MaxOpen is the number of open forms. Past MaxOpen, the least recently used complete form is
-	// closed, or else the least recently used form on its way that is idle. Otherwise no other form
-	// can begin.
+	// closed. If none is complete, the least recently used form is closed if it is idle. If none is
+	// idle, no other form can begin.
 	MaxOpen = 64
-	// idleAfter is the time without a use after which a form on its way is idle. Its shards stay on disk.
+	// idleAfter is the time without a use after which a form is idle. It is half of the time after which
+	// the exchange of a form on its way makes way for another. The shards of a closed form stay on disk.
 	idleAfter = time.Minute
 )
 

@@ -20,7 +20,7 @@ import (
 // open. Every write is synchronous.
 type Badger struct {
 	badgerReader
-	firstBlock uint32 // the block of agent indices to reserve first, if it is free
+	firstBlock uint32 // the block of agent indices to reserve first if it is free; chosen at random
 
 	mu      sync.Mutex    // serializes writes, and guards the fields below
 	changed chan struct{} // closed and replaced after each write

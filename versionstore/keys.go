@@ -54,10 +54,10 @@ func logKey(revision uint64, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{tagLog}, revision), key...)
 }
 
-// isManifestEntry reports whether key is the key of an entry in the log of revisions that names a
-// manifest. prefix is the length of the key before the revision.
+// isManifestEntry reports whether key, of an entry in the log of revisions or in the index of a region, names
+// the row of a manifest. prefix is the length of the key before the revision.
 func isManifestEntry(key []byte, prefix int) bool {
-	row := prefix + 8
+	row := prefix + 8 // a revision has 8 bytes
 	return len(key) > row && key[row] == tagManifest
 }
 

@@ -134,8 +134,8 @@ type Reader interface {
 	Pointer(ctx context.Context, config, region string) (PointerState, error)
 	// Pointers returns at most limit pointers of region that changed after revision since, ordered by
 	// revision. An empty region means every region. The limit is as for List, but pointers of one
-	// revision come together, even beyond the limit. The next listing begins after the last revision.
-	// For a damaged pointer, Damaged is set. AllPointers returns all.
+	// revision are not separated, even beyond the limit. The next page begins after the last revision
+	// of this one. A damaged pointer has only Revision and Damaged. AllPointers reads all pages.
 	Pointers(ctx context.Context, region string, since uint64, limit int) ([]PointerState, error)
 	// Configs returns at most limit names of configs, in order: names at or below prefix
 	// ("" for all) that sort after the name after. Limit and continuation are as for List.
@@ -173,10 +173,10 @@ type Store interface {
 	Lead(ctx context.Context, name string) (*Lead, error)
 	// RaiseTerm ends the term of the store, and returns the next: at least atLeast.
 	RaiseTerm(ctx context.Context, atLeast uint64) (uint64, error)
-	// ReserveIndices reserves a block of tree.IndexBlock agent indices of region, and returns the first. The
-	// store remembers each block, and reserves none twice. A store that is restored from an older copy
-	// has forgotten the latest blocks, so each opened store begins with a random block: it hardly ever
-	// meets those that were forgotten.
+	// ReserveIndices reserves a block of tree.IndexBlock agent indices of region, and returns the first
+	// index. The store remembers each block and reserves none twice. A store that was restored from an
+	// older copy has forgotten the latest blocks. So a store begins with a random block each time it is
+	// opened, and seldom reserves a forgotten block again.
 	ReserveIndices(ctx context.Context, region string) (uint32, error)
 
 	// Watch calls fn for the versions and pointers written after revision since, in the order

@@ -76,8 +76,8 @@ func (c *place) cloned(now step.Time) bool {
 	return now-c.clonedAt < cloneMemory || slices.ContainsFunc(c.others, instance.live)
 }
 
-// hasInstanceBelow reports whether an instance of the agent's identity, other than the present one, is a
-// child of parent as far as is known.
+// hasInstanceBelow reports whether an instance of the agent's identity, other than the present one, was
+// reported as a child of parent last.
 func (c *place) hasInstanceBelow(parent *place) bool {
 	return slices.ContainsFunc(c.others, func(i instance) bool { return i.parent == parent })
 }

@@ -63,8 +63,8 @@ func (x *indices) given(index uint32) bool {
 	return !slices.ContainsFunc(x.waiting, func(b block) bool { return b.contains(index) })
 }
 
-// discard notes that an agent has an index that was not given out. So another incarnation reserved the
-// block as well, and its reservation was lost. Nothing more is given out from the block.
+// discard notes that an agent has index. If index was not given out, an earlier incarnation of the coordinator
+// reserved the same block, and the reservation was lost. Then nothing more is given out from the block.
 func (x *indices) discard(index uint32) {
 	if x.next <= index && index < x.end {
 		x.left -= int(x.end - x.next)
