@@ -52,13 +52,15 @@ func (n *Node) raise(now step.Time, m wire.Message, out step.Outputs) step.Outpu
 }
 
 // objectToHead sends evidence up if the parent's head, which disagrees with the node's pointers, is
-// of an older store: the newest head that agreed, or the pointer with the newest revision.
+// of an older store: the newest head that agreed, or the pointer with the newest revision. A head of a
+// term that has ended is no evidence: its revision is not one of the present term.
 func (n *Node) objectToHead(now step.Time, from step.PeerID, head record.Head, out step.Outputs) step.Outputs {
 	if from != n.up.parent {
 		return out
 	}
 	e := &n.evidence
-	if e.signed != nil && e.confirmed.Revision > head.Revision {
+	ended := e.confirmed.Term < head.Term
+	if e.signed != nil && !ended && e.confirmed.Revision > head.Revision {
 		return n.raise(now, e.signed, out)
 	}
 	newest := n.pointers.newest(head.Region)

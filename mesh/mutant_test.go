@@ -267,7 +267,7 @@ func sampleMessages() []wire.Message {
 			{Revision: 10, Payload: []byte("pointer c1 eu 3 2")},
 			{Revision: 11, Payload: []byte("pointer c8 eu 1 2"), Pushed: true},
 		}},
-		&wire.SignedHead{Raw: []byte("head eu 9 12 00")},
+		&wire.SignedHead{Raw: []byte("head eu 9 12 0 00")},
 		&wire.CatchUp{Since: 1, Paged: true},
 		&wire.Page{Last: 9, More: true},
 		&wire.Gone{Parent: 1, Agents: []uint32{2, 3}},

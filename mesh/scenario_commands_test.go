@@ -501,7 +501,8 @@ func attach(a arguments) wire.Message {
 }
 
 func head(a arguments) wire.Message {
-	raw := fmt.Appendf(nil, "head eu %d %d %x", a.number("revision"), a.number("time"), stateOf(a.d))
+	raw := fmt.Appendf(nil, "head eu %d %d %d %x",
+		a.number("revision"), a.number("time"), a.number("term"), stateOf(a.d))
 	return &wire.SignedHead{Raw: raw}
 }
 

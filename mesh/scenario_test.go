@@ -136,9 +136,9 @@ func (plainVerifier) VerifyHead(raw []byte) (h record.Head, err error) {
 		return h, record.ErrSignature
 	}
 	var state []byte
-	_, err = fmt.Sscanf(string(raw), "head %s %d %d %x", &h.Region, &h.Revision, &h.TimeMicros, &state)
+	_, err = fmt.Sscanf(string(raw), "head %s %d %d %d %x", &h.Region, &h.Revision, &h.TimeMicros, &h.Term, &state)
 	copy(h.State[:], state)
-	h.Number = uint64(h.TimeMicros) // the position of the head is its time, in term 0
+	h.Number = uint64(h.TimeMicros) // the position of the head is its term and its time
 	return h, err
 }
 
