@@ -149,7 +149,7 @@ const (
 	recoverWait = 30 * time.Second
 	// keepWait is the same if the store's history is kept.
 	keepWait = 10 * time.Second
-	// regionWait is the maximum time for which a recovery waits for a coordinator of each region.
+	// regionWait is the maximum time for which a recovery waits for a follower or a host of each region.
 	regionWait = 20 * time.Second
 	// adoptPause is the time between two attempts to adopt pointers, if some were not adopted.
 	adoptPause = time.Minute

@@ -221,13 +221,14 @@ func (r *recovery) collect(
 	return out, nil
 }
 
-// otherRegions returns the regions whose pointers the leader moves, except its own.
+// otherRegions returns the regions whose pointers the leader moves, except its own, which may have no
+// hosts; a follower answers for each other region.
 func (r *recovery) otherRegions() []string {
 	return slices.DeleteFunc(r.ledger.Regions(), func(region string) bool { return region == r.region })
 }
 
-// awaitRegions waits until a coordinator of each other region is connected, for at most limit. When a leader
-// starts, its followers connect again one after another.
+// awaitRegions waits until a follower or a host of each region is connected, for at most limit. When a
+// leader starts, they connect again one after another.
 func (r *recovery) awaitRegions(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -239,10 +240,8 @@ func (r *recovery) awaitRegions(ctx context.Context, limit time.Duration) {
 		if !running {
 			return // connected may still be written
 		}
-		missing := slices.DeleteFunc(r.otherRegions(), func(region string) bool {
-			return slices.Contains(connected, region)
-		})
-		if len(missing) == 0 {
+		missing := func(region string) bool { return !slices.Contains(connected, region) }
+		if !slices.ContainsFunc(r.ledger.Regions(), missing) {
 			return
 		}
 	}
@@ -267,6 +266,9 @@ func (r *recovery) gather(ctx context.Context, wait time.Duration) (*gathering, 
 		g.asked = n.ChildRegions()
 		for child := range g.asked {
 			g.waiting[child] = true
+		}
+		if len(g.waiting) == 0 {
+			close(g.done)
 		}
 		return []step.Input{{Kind: step.InRecover}}
 	})

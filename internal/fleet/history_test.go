@@ -20,6 +20,7 @@ import (
 	"banyan/internal/fleet/fleettest"
 	"banyan/internal/quantity"
 	"banyan/record"
+	"banyan/transport/emulated"
 	"banyan/versionstore"
 )
 
@@ -40,6 +41,7 @@ func newRestored(t *testing.T, regions ...string) *restored {
 		Fanout:      2,
 		KeepAlive:   200 * time.Millisecond,
 		IdleTimeout: time.Second,
+		Link:        &emulated.Link{}, // hosts can be cut off
 	})
 	r := &restored{Fleet: f, t: t, dir: filepath.Join(f.Config.Dir, "coordinator-eu"), backup: t.TempDir()}
 	r.publish("one")
@@ -323,6 +325,70 @@ func TestTruthTwoLeadersOnCopiesOfAStoreAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.agree("B")
+}
+
+// empty starts the leader anew, with an empty store, and does not wait for its hosts.
+func (r *restored) empty() {
+	r.t.Helper()
+	err := r.RestartCoordinatorAfter(0, func() {
+		if err := os.RemoveAll(r.dir); err != nil {
+			r.t.Fatal(err)
+		}
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// cut cuts the hosts of a region off, or connects them again.
+func (r *restored) cut(region string, cut bool) {
+	for _, a := range r.Agents {
+		if strings.HasPrefix(a.Name(), region+"-") {
+			r.Socket(a).Cut(cut)
+		}
+	}
+}
+
+// A recovery into an empty store, said before a host of the leader's own region is back, takes what the
+// hosts of each region have.
+func TestTruthARecoveryWaitsForTheHostsOfTheLeadersRegion(t *testing.T) {
+	r := newRestored(t, "eu", "us")
+	r.publish("A")
+	r.cut("eu", true)
+	r.empty()
+	r.Until("the follower is back", func() bool {
+		s, err := r.Client.Status(t.Context())
+		return err == nil && s.Agents["us"] == 3
+	})
+	recovered := make(chan api.Recovered, 1)
+	go func() {
+		out, err := r.Client.Recover(t.Context(), api.Recover{Message: "the disk died"})
+		if err != nil {
+			t.Error(err)
+		}
+		recovered <- out
+	}()
+	time.Sleep(100 * time.Millisecond) // the request comes first; else the test passes and proves less
+	r.cut("eu", false)
+	out := <-recovered
+	if out.Term != 2 || !slices.Equal(out.Asked, []string{"eu", "us"}) || len(out.Recovered) != 2 {
+		t.Errorf("recovered %+v; want the pointers of both regions", out)
+	}
+	r.agree("A")
+}
+
+// A term begins over an empty store while the hosts can't be reached. When they can, they show what they
+// have, although the head that they hold is of the ended term, and the leader takes it.
+func TestTruthHostsThatRanWhileATermBeganWithoutThemAreHeard(t *testing.T) {
+	r := newRestored(t, "eu")
+	r.publish("A")
+	r.cut("eu", true)
+	r.empty()
+	if _, err := r.Client.BeginTerm(t.Context(), api.NewTerm{Message: "nobody is there"}); err != nil {
+		t.Fatal(err)
+	}
+	r.cut("eu", false)
+	r.agree("A")
 }
 
 // A recovery names the regions that it asked and those that did not answer, and begins no term without
