@@ -82,6 +82,23 @@ func (c *Coordinator) observe(o step.Output) {
 		c.tracker.drifted(d)
 	case step.OpHoldings:
 		c.surveys.hear(o.Message.(*wire.Holdings))
+	case step.OpHead:
+		c.headTime.Store(min(o.Head.TimeMicros, time.Now().UnixMicro())) // its clock may be ahead
+	case step.OpAlone:
+		c.log.Log(context.Background(), c.apart.Level(o.Reason, slog.LevelWarn), "does not reach the leader; goes on trying",
+			"leader", o.Addr, "reason", o.Reason)
+	case step.OpAttached:
+		c.apart = &episode.Set[string]{}
+		c.log.Info("follows", "leader", c.cfg.Leader)
+		c.censusSoon()
+	default:
+		c.observeFault(o)
+	}
+}
+
+// observeFault counts and logs the faults of others that the node reports.
+func (c *Coordinator) observeFault(o step.Output) {
+	switch o.Op {
 	case step.OpRefused:
 		c.metrics.refused(o.Reason)
 		c.log.Warn("refused", "reason", o.Reason)
@@ -91,17 +108,8 @@ func (c *Coordinator) observe(o step.Output) {
 		c.metrics.accused.Inc()
 		c.log.Warn("an agent left its parent for a fault (withheld announcements, damaged bodies, or a loop); "+
 			"the parent gets no new children for now", "parent", o.Name)
-	case step.OpHead:
-		c.headTime.Store(min(o.Head.TimeMicros, time.Now().UnixMicro())) // its clock may be ahead
 	case step.OpGap:
 		c.log.Warn("the leader has signed a head that names newer pointers than it sent", "head_revision", o.Revision)
-	case step.OpAlone:
-		c.log.Log(context.Background(), c.apart.Level(o.Reason, slog.LevelWarn), "does not reach the leader; goes on trying",
-			"leader", o.Addr, "reason", o.Reason)
-	case step.OpAttached:
-		c.apart = &episode.Set[string]{}
-		c.log.Info("follows", "leader", c.cfg.Leader)
-		c.censusSoon()
 	}
 }
 
