@@ -76,6 +76,16 @@ func (n *Node) objectToHead(now step.Time, from step.PeerID, head record.Head, o
 	return out
 }
 
+// objectToOldHead sends up the newest head that agreed, if the parent sends an older one with a lower
+// revision. The store of a leader that was emptied, or restored, counts its heads anew.
+func (n *Node) objectToOldHead(now step.Time, from step.PeerID, head record.Head, out step.Outputs) step.Outputs {
+	e := &n.evidence
+	if from != n.up.parent || e.signed == nil || e.confirmed.Revision <= head.Revision {
+		return out
+	}
+	return n.raise(now, e.signed, out)
+}
+
 // showUntold sends up a pointer that no peer has. The leader may not hear it: it hears one record at
 // a time. So a pointer is shown again after the others, while the heads disagree.
 func (n *Node) showUntold(now step.Time, s *configState, out step.Outputs) step.Outputs {

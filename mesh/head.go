@@ -21,7 +21,7 @@ func (n *Node) onHead(now step.Time, from step.PeerID, m *wire.SignedHead, out s
 	}
 	n.up.heardHead(from, head.Position(), n.pointers.headAt)
 	if head.Position() <= n.pointers.headAt {
-		return out
+		return n.objectToOldHead(now, from, head, out)
 	}
 	n.up.silence.heard(now)
 	agrees := head.State == n.pointers.state(head.Region)

@@ -5,7 +5,7 @@
 // is a connection to a peer whose certificate has been verified; a [Driver] runs a node over
 // an endpoint and calls the [Handlers] of its owner.
 //
-//	UDP socket ── QUIC, mutual TLS 1.3, ALPN banyan/1 ── Link
+//	UDP socket ── QUIC, mutual TLS 1.3, ALPN banyan/2 ── Link
 //	   ├─ one stream each way: length-prefixed mesh messages, ahead of all other streams
 //	   ├─ a stream for each body: request, header, bytes
 //	   └─ a stream for each shard: header, bytes

@@ -17,7 +17,7 @@ import (
 // Protocols are the versions of the protocol that this build speaks, the best first. They are ALPN
 // names (RFC 7301): two peers speak the best version that both know, and the TLS handshake fails if
 // there is none. docs/protocol.md says when a change needs a new version.
-var Protocols = []string{"banyan/1"}
+var Protocols = []string{"banyan/2"}
 
 // Config says how an endpoint is opened. Listen and Identity are required.
 type Config struct {

@@ -377,6 +377,21 @@ func TestTruthARecoveryWaitsForTheHostsOfTheLeadersRegion(t *testing.T) {
 	r.agree("A")
 }
 
+// A leader starts with an empty store while hosts and followers run. Its heads are counted anew, so none
+// of them is newer than what these have.
+func TestTruthHostsThatRunShowAnEmptiedLeaderWhatItLost(t *testing.T) {
+	r := newRestored(t, "eu", "us")
+	r.publish("A")
+	r.cut("eu", true)
+	r.empty()
+	r.waitStopped()
+	r.cut("eu", false)
+	if _, err := r.Client.Recover(t.Context(), api.Recover{Message: "the disk died"}); err != nil {
+		t.Fatal(err)
+	}
+	r.agree("A")
+}
+
 // A term begins over an empty store while the hosts can't be reached. When they can, they show what they
 // have, although the head that they hold is of the ended term, and the leader takes it.
 func TestTruthHostsThatRanWhileATermBeganWithoutThemAreHeard(t *testing.T) {
