@@ -78,19 +78,18 @@ func (w *World) behind(i int32, o *step.Output) {
 	if s == nil {
 		return
 	}
-	term := o.Head.Term
-	if a := o.Pointer.Announcement; a != nil {
-		if deletion := s.deletionOf(a); deletion != nil {
-			if a.Digest != deletion.Digest {
-				w.repeatDeletion(i, deletion)
-			}
-			return
+	a := o.Pointer.Announcement
+	if a == nil {
+		s.stopped = s.stopped || o.Head.Term >= s.term && s.contradicts(o.Head)
+		return
+	}
+	if deletion := s.deletionOf(a); deletion != nil {
+		if a.Digest != deletion.Digest {
+			w.repeatDeletion(i, deletion)
 		}
-		term = a.Pointer.Term
+		return
 	}
-	if term >= s.term {
-		s.stopped = true
-	}
+	s.stopped = s.stopped || a.Pointer.Term >= s.term
 }
 
 // tellLeader reports an output to the watchers if host i leads.

@@ -39,6 +39,20 @@ type store struct {
 	place map[record.PointerKey]int
 }
 
+// contradicts reports whether a head that a host has shown is of another history. The store has the
+// deletions too, which the leader's node may have forgotten.
+func (s *store) contradicts(h record.Head) bool {
+	var revision uint64
+	var state record.State
+	for _, a := range s.pointers {
+		if a.Pointer.Region == h.Region {
+			revision = max(revision, a.Revision)
+			state.AddPointer(&a.Pointer, a.Digest)
+		}
+	}
+	return h.Revision > revision || h.Revision == revision && h.State != state
+}
+
 // nextHead returns the number of the next head.
 func (s *store) nextHead() uint64 {
 	s.heads++
