@@ -346,7 +346,8 @@ func (n *Node) receiveReport(now step.Time, from step.PeerID, m wire.Message, ou
 // Deadline returns when the node wants the next InTick; step.Never for none.
 func (n *Node) Deadline() step.Time {
 	return min(n.up.deadline(), n.acks.flushAt, n.settler.retries.wakeAt, n.reports.flushAt,
-		n.families.deadline(), n.shadows.flushAt, n.circles.flushAt, n.root.deadline(), n.outbox.flushAt, n.survey.flushAt, n.swarm.Deadline())
+		n.families.deadline(), n.shadows.flushAt, n.circles.flushAt, n.root.deadline(), n.outbox.flushAt,
+		n.survey.flushAt, n.swarm.Deadline())
 }
 
 // tick acts on every deadline that has passed.

@@ -49,7 +49,9 @@ func Updates(ctx context.Context, dir string, updates int, batches bool) (r Upda
 			return r, err
 		}
 	}
-	leader, idle, all := took[0], took[1], took[2]
+	leader := took[0]
+	idle := took[1]
+	all := took[2]
 	return UpdatesResult{Updates: updates, PerUpdate: (all - leader - idle) / time.Duration(updates*updateAgents)}, nil
 }
 

@@ -92,8 +92,8 @@ func (s *status) covers(region string, now step.Time) bool {
 // judgeClaims checks every host that a leader counts as applied, or as running a candidate. At
 // any moment, the host has applied that pointer. At a quiet moment, the host shows the version
 // of that pointer, or the leader says that the file was changed by somebody else, or that the
-// region was not heard of, or the host has forgotten a deletion: see referee.forgot. A leader counts attached agents only: under the index of an agent that is
-// not attached, nobody is meant.
+// region was not heard of, or the host has forgotten a deletion: see referee.forgot. A leader counts
+// attached agents only: under the index of an agent that is not attached, nobody is meant.
 func (r *referee) judgeClaims(quiet bool) {
 	for leader := range r.w.Leaders() {
 		if r.w.Host(leader).Down() {
